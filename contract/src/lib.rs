@@ -1,0 +1,17 @@
+//! What couchdiscover's webhook writes and its agent reads: keys, variables, ports and names.
+//!
+//! Neither side owns these words, so they live here, each once. Nothing in this crate does I/O.
+//!
+//! * [`keys`]: label and annotation keys, and the values they take
+//! * [`env`]: environment variables of the CouchDB container and of the agent
+//! * [`ports`]: port numbers and probe paths
+//! * [`objects`]: names of the Kubernetes objects and Secret keys that both sides refer to
+//! * [`name`]: the grammar of pod, host and Erlang node names
+
+pub mod env;
+pub mod keys;
+pub mod name;
+pub mod objects;
+pub mod ports;
+
+pub use name::{Label, NameError, NodeName, PodFqdn, PodName};

@@ -1,0 +1,19 @@
+//! Names of the Kubernetes objects and Secret keys that more than one part refers to.
+
+/// Name of the sidecar container.
+pub const AGENT_CONTAINER: &str = "couchdiscover-agent";
+/// ClusterRole that an injected pod's service account is bound to.
+pub const AGENT_CLUSTER_ROLE: &str = "couchdiscover-agent";
+/// Key of the Erlang cookie in the generated Secret, and the default key of a user's one.
+pub const ERLANG_COOKIE_KEY: &str = "erlang-cookie";
+/// Key of CouchDB's session secret in the generated Secret.
+pub const AUTH_SECRET_KEY: &str = "auth-secret";
+
+/// Name of the Secret, the RoleBinding and the Lease of one StatefulSet.
+///
+/// ```
+/// assert_eq!(contract::objects::companion("orders-db"), "orders-db-couchdiscover");
+/// ```
+pub fn companion(set: &str) -> String {
+    format!("{set}-couchdiscover")
+}
