@@ -1,0 +1,194 @@
+//! Requests and answers as values: the core decides with these, the shell carries them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A moment of the stand-in's own clock, counted from 1970.
+pub type Time = Duration;
+
+/// One call, as far as CouchDB looks at it.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `GET`, `PUT`, ..
+    pub method: String,
+    /// The path without the query, still percent-encoded.
+    pub path: String,
+    /// The query without its `?`, still percent-encoded.
+    pub query: String,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// The `Cookie` header.
+    pub cookie: Option<String>,
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+    /// The `X-Couch-Persist` header.
+    pub persist: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Who calls: a door's name, or the address of the peer. The lockout counts per source.
+    pub source: String,
+    /// True when the caller is in the node's own pod and so reaches 127.0.0.1.
+    pub local: bool,
+    /// When it came in. A call that waits is asked again with the same value.
+    pub received: Time,
+}
+
+impl Request {
+    pub(crate) fn segments(&self) -> Vec<String> {
+        self.path.split('/').filter(|part| !part.is_empty()).map(|part| decode(part, false)).collect()
+    }
+
+    /// The decoded value of a query parameter.
+    pub(crate) fn param(&self, name: &str) -> Option<String> {
+        self.query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key, true) == name).then(|| decode(value, true))
+        })
+    }
+
+    pub(crate) fn param_json(&self, name: &str) -> Option<Value> {
+        self.param(name).and_then(|text| serde_json::from_str(&text).ok())
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.param(name).as_deref() == Some("true")
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.content_type.as_deref().is_some_and(|t| t.trim_start().starts_with("application/json"))
+    }
+
+    pub(crate) fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+}
+
+/// Percent-decoding; in a query `+` is a space.
+pub(crate) fn decode(text: &str, query: bool) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, ..]) => {
+                std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            }
+            _ => None,
+        };
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(if query && *first == b'+' { b' ' } else { *first });
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What goes back over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// 200, ..
+    pub status: u16,
+    /// The body, its trailing newline included.
+    pub body: String,
+    /// Beyond the headers that every answer has.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Response {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self { status, body: format!("{body}\n"), headers: Vec::new() }
+    }
+
+    pub(crate) fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, body: body.into(), headers: Vec::new() }
+    }
+
+    pub(crate) fn ok(status: u16) -> Self {
+        Self::json(status, &json!({"ok": true}))
+    }
+
+    pub(crate) fn error(status: u16, error: &str, reason: &str) -> Self {
+        Self::json(status, &json!({"error": error, "reason": reason}))
+    }
+
+    /// An error with the hash of an Erlang stack, which CouchDB adds when it did not expect it.
+    pub(crate) fn crash(error: &str, reason: &str, stack: u64) -> Self {
+        Self::json(500, &json!({"error": error, "reason": reason, "ref": stack}))
+    }
+
+    pub(crate) fn missing() -> Self {
+        Self::error(404, "not_found", "missing")
+    }
+
+    pub(crate) fn no_db() -> Self {
+        Self::error(404, "not_found", "Database does not exist.")
+    }
+
+    pub(crate) fn conflict() -> Self {
+        Self::error(409, "conflict", "Document update conflict.")
+    }
+
+    pub(crate) fn not_allowed(methods: &str) -> Self {
+        let mut response = Self::error(405, "method_not_allowed", &format!("Only {methods} allowed"));
+        response.headers.push(("allow", methods.to_owned()));
+        response
+    }
+
+    pub(crate) fn not_admin() -> Self {
+        Self::error(401, "unauthorized", "You are not a server admin.")
+    }
+}
+
+/// What the core says to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// This, after so much time on the world's clock.
+    Ready {
+        /// What to send.
+        response: Response,
+        /// How long CouchDB would have taken.
+        after: Duration,
+    },
+    /// Not decided yet: ask again at this moment, with the same `received`.
+    Later(Time),
+    /// The connection is closed without a byte.
+    Dropped,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self::Ready { response, after: Duration::ZERO }
+    }
+}
+
+impl Response {
+    pub(crate) fn after(self, after: Duration) -> Answer {
+        Answer::Ready { response: self, after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoding() {
+        assert_eq!(decode("couchdb%40a%2Fb%", false), "couchdb@a/b%");
+        assert_eq!(decode("a+b", false), "a+b");
+        let request =
+            Request { query: "q=8&list=%5B%22_users%22%5D&flag=true".to_owned(), ..Request::default() };
+        assert_eq!(request.param("q").as_deref(), Some("8"));
+        assert_eq!(request.param_json("list"), Some(json!(["_users"])));
+        assert!(request.flag("flag") && !request.flag("q"));
+    }
+}

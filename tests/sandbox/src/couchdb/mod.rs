@@ -1,0 +1,51 @@
+//! A cluster of CouchDB nodes: a pure core ([`World`]) behind real ports ([`Network`]).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use sandbox::couchdb::{Clock, Network, NodeSettings};
+//!
+//! let net = Network::start(Clock::faster(20.0));
+//! let settings = NodeSettings::new("couchdb-0.couchdb.default.svc.cluster.local").admin("admin", "s3cret");
+//! let node = net.start_node(settings)?;
+//! assert!(std::net::TcpStream::connect(node.addr()).is_ok());
+//! node.kill();
+//! assert!(std::net::TcpStream::connect(node.addr()).is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+mod auth;
+mod calls;
+mod clock;
+mod config_api;
+mod crypto;
+mod databases;
+mod distribution;
+mod fabric;
+mod http;
+mod ini;
+mod local_db;
+mod network;
+mod node;
+mod node_api;
+mod password;
+mod revs;
+mod route;
+mod seeds;
+mod serve;
+mod settings;
+mod setup;
+mod shards;
+mod world;
+
+pub use calls::{Call, Moment, Which};
+pub use clock::Clock;
+pub use http::{Answer, Request, Response, Time};
+pub use ini::Ini;
+pub use network::{Network, NetworkError, NodeHandle};
+pub use node::{Node, Volume};
+pub use revs::{Doc, Docs, Rev};
+pub use settings::{Host, NodeSettings, SettingsError, Version};
+pub use shards::{Shard, ShardMap};
+pub use world::{Cut, Timings, World};

@@ -1,0 +1,201 @@
+//! One node: what outlives its process (the data volume, the container's own files) and what doesn't.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Map;
+
+use super::crypto::Random;
+use super::http::Time;
+use super::ini::Ini;
+use super::password;
+use super::revs::Docs;
+use super::seeds::Seed;
+use super::settings::{NodeSettings, SettingsError, Version};
+use super::shards::Shard;
+
+/// `/opt/couchdb/data`: what a PersistentVolumeClaim keeps.
+#[derive(Debug, Clone, Default)]
+pub struct Volume {
+    /// The node-local database `_nodes`.
+    pub nodes: Docs,
+    /// The node-local database `_dbs`.
+    pub dbs: Docs,
+    /// Shard files, those included that no map names any more.
+    pub shards: BTreeMap<Shard, Docs>,
+}
+
+/// The Erlang VM while it runs.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// `None` is `nonode@nohost`.
+    pub(crate) name: Option<String>,
+    /// Set by `receive_cookie`, too; lost with the process.
+    pub(crate) cookie: String,
+    /// Every ini file and what was set since, persisted or not.
+    pub(crate) config: Ini,
+    pub(crate) started: Time,
+    pub(crate) next_reconnect: Time,
+    /// Wrong passwords by (user, source): how many, and since when.
+    pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
+    pub(crate) seeds: Vec<Seed>,
+    pub(crate) reshard_stopped: bool,
+}
+
+/// A pod's CouchDB.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) settings: NodeSettings,
+    /// The data volume.
+    pub volume: Volume,
+    /// `local.d/docker.ini`: written by the entrypoint and by `_config`. Not on a volume in the image.
+    pub(crate) etc: Ini,
+    /// `/opt/couchdb/.erlang.cookie`: in the container's own file system, as `etc`.
+    pub(crate) cookie_file: Option<String>,
+    pub(crate) process: Option<Process>,
+    /// How often it was started.
+    pub(crate) boots: u64,
+    pub(crate) paused: bool,
+    pub(crate) slow: Duration,
+    /// `_restart` takes the process down at the first moment and back at the second.
+    pub(crate) restart: Option<(Time, Time)>,
+}
+
+impl Node {
+    pub(crate) fn new(settings: NodeSettings) -> Self {
+        Self {
+            settings,
+            volume: Volume::default(),
+            etc: Ini::default(),
+            cookie_file: None,
+            process: None,
+            boots: 0,
+            paused: false,
+            slow: Duration::ZERO,
+            restart: None,
+        }
+    }
+
+    /// The entrypoint and CouchDB's own start.
+    pub(crate) fn boot(&mut self, random: &mut Random, now: Time) -> Result<(), SettingsError> {
+        self.settings.refuse_as_the_container_would()?;
+        self.run_entrypoint(random);
+        let mut config = self.settings.ini.overlaid(&self.etc);
+        let plain: Vec<(String, String)> = config
+            .section("admins")
+            .filter(|(_, value)| !value.starts_with('-'))
+            .map(|(user, value)| (user.clone(), value.clone()))
+            .collect();
+        for (user, value) in plain {
+            let hashed = password::hash(&value, &random.hex32());
+            config.set("admins", &user, &hashed);
+            self.etc.set("admins", &user, hashed);
+        }
+        // Before 3.2 a uuid is made only when `GET /` asks for it.
+        if config.get("couchdb", "uuid").is_none() && self.settings.version >= Version::new(3, 2, 0) {
+            let uuid = random.hex32();
+            config.set("couchdb", "uuid", &uuid);
+            self.etc.set("couchdb", "uuid", uuid);
+        }
+        let seeds = Seed::list(&config, self.settings.name.as_deref());
+        let members = self.settings.name.iter().chain(seeds.iter().map(|seed| &seed.name));
+        for member in members {
+            // A conflict says that it is there already, which is what we want.
+            let _ = self.volume.nodes.edit(member, None, false, Map::new());
+        }
+        self.process = Some(Process {
+            name: self.settings.name.clone(),
+            cookie: self.cookie_file.clone().unwrap_or_default(),
+            config,
+            started: now,
+            next_reconnect: now,
+            failures: BTreeMap::new(),
+            seeds,
+            reshard_stopped: false,
+        });
+        self.boots += 1;
+        self.restart = None;
+        Ok(())
+    }
+
+    /// docker-entrypoint.sh: the environment goes into `docker.ini`, unless it is there from an earlier start.
+    fn run_entrypoint(&mut self, random: &mut Random) {
+        for (user, value) in &self.settings.admins {
+            if self.etc.get("admins", user).is_none() {
+                self.etc.set("admins", user, value);
+            }
+        }
+        let section = self.settings.version.secret_section();
+        if let Some(secret) = &self.settings.secret
+            && self.etc.get(section, "secret").is_none()
+        {
+            self.etc.set(section, "secret", secret);
+        }
+        if self.cookie_file.is_none() {
+            self.cookie_file = Some(self.settings.cookie.clone().unwrap_or_else(|| random.hex32()));
+        }
+    }
+
+    /// A new container from the same image: everything but the data volume is as the image has it.
+    pub(crate) fn lose_ini(&mut self) {
+        self.etc = Ini::default();
+        self.cookie_file = None;
+    }
+
+    /// True while it would answer.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The Erlang node name, while it runs with the distribution on.
+    pub fn name(&self) -> Option<&str> {
+        self.process.as_ref()?.name.as_deref()
+    }
+
+    /// What this node believes its cluster's members are.
+    pub fn members(&self) -> Vec<&str> {
+        self.volume.nodes.live().map(|(id, _, _)| id.as_str()).collect()
+    }
+
+    /// A value of the running configuration.
+    pub fn config(&self, section: &str, key: &str) -> Option<&str> {
+        self.process.as_ref()?.config.get(section, key)
+    }
+
+    pub(crate) fn set_config(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &str,
+        persist: bool,
+    ) -> Option<String> {
+        if persist {
+            self.etc.set(section, key, value);
+        }
+        self.process.as_mut().and_then(|p| p.config.set(section, key, value))
+    }
+
+    pub(crate) fn delete_config(&mut self, section: &str, key: &str, persist: bool) -> Option<String> {
+        if persist {
+            self.etc.remove(section, key);
+        }
+        self.process.as_mut().and_then(|p| p.config.remove(section, key))
+    }
+
+    /// Its shards don't count.
+    pub(crate) fn in_maintenance(&self) -> bool {
+        self.config("couchdb", "maintenance_mode") == Some("true")
+    }
+
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.config(self.settings.version.secret_section(), "secret")
+    }
+
+    pub(crate) fn has_admins(&self) -> bool {
+        self.process.as_ref().is_some_and(|p| p.config.section("admins").next().is_some())
+    }
+
+    pub(crate) fn listens_on_all(&self) -> bool {
+        !matches!(self.config("chttpd", "bind_address"), None | Some("127.0.0.1" | "::1"))
+    }
+}

@@ -1,0 +1,342 @@
+//! Documents and their revisions: named and merged as CouchDB does, so that the winner of a conflict here is the
+//! winner there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::crypto::{hex, md5, unhex};
+
+/// `1-967a00dff5e02add41819138abb3284d`: how many edits, and the digest of the last one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rev {
+    pub(crate) pos: u64,
+    pub(crate) hash: String,
+}
+
+impl fmt::Display for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.pos, self.hash)
+    }
+}
+
+impl FromStr for Rev {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (pos, hash) = text.split_once('-').ok_or(())?;
+        Ok(Self { pos: pos.parse().map_err(|_| ())?, hash: hash.to_owned() })
+    }
+}
+
+impl Rev {
+    /// The revision that CouchDB gives this edit: MD5 over the Erlang terms of what is written and what it follows
+    /// (`couch_db:new_revid`). So equal edits on different nodes have equal names, and never conflict.
+    fn of_edit(parent: Option<&Self>, deleted: bool, body: &Map<String, Value>) -> Self {
+        let mut term = vec![131, 108, 0, 0, 0, 5];
+        push_value(&mut term, &Value::Bool(deleted));
+        push_int(&mut term, parent.map_or(0, |p| p.pos) as i64);
+        match parent.and_then(|p| unhex(&p.hash)) {
+            Some(hash) => push_binary(&mut term, &hash),
+            None => push_int(&mut term, 0),
+        }
+        push_object(&mut term, body);
+        term.extend([106, 106]); // no attachments; end of the list
+        Self { pos: parent.map_or(1, |p| p.pos + 1), hash: hex(&md5(&term)) }
+    }
+}
+
+/// One end of a document's history.
+#[derive(Debug, Clone, PartialEq)]
+struct Leaf {
+    /// Newest first.
+    path: Vec<Rev>,
+    deleted: bool,
+    body: Map<String, Value>,
+}
+
+/// A document with its conflicts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Doc {
+    leaves: Vec<Leaf>,
+}
+
+/// Why an edit was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EditError {
+    /// The given revision (or its absence) isn't an end of the history.
+    Conflict,
+}
+
+impl Doc {
+    /// The revision that everyone sees: not deleted before deleted, then the longest, then the greatest digest.
+    fn winner(&self) -> Option<&Leaf> {
+        self.leaves.iter().max_by_key(|leaf| (!leaf.deleted, &leaf.path[0]))
+    }
+
+    /// The winning body and revision, unless the document is deleted.
+    pub fn live(&self) -> Option<(&Rev, &Map<String, Value>)> {
+        self.winner().filter(|w| !w.deleted).map(|w| (&w.path[0], &w.body))
+    }
+
+    /// Live revisions that lost.
+    pub fn conflicts(&self) -> Vec<&Rev> {
+        let winner = self.winner().map(|w| &w.path[0]);
+        let mut revs: Vec<&Rev> = self
+            .leaves
+            .iter()
+            .filter(|l| !l.deleted)
+            .map(|l| &l.path[0])
+            .filter(|r| Some(*r) != winner)
+            .collect();
+        revs.sort_by(|a, b| b.cmp(a));
+        revs
+    }
+
+    /// An edit made by a client.
+    pub(crate) fn edit(
+        &mut self,
+        rev: Option<&Rev>,
+        deleted: bool,
+        body: Map<String, Value>,
+    ) -> Result<Rev, EditError> {
+        let parent = match rev {
+            Some(rev) => Some(self.leaves.iter().position(|l| l.path[0] == *rev).ok_or(EditError::Conflict)?),
+            // Without a revision: a new document, or one that comes after a deletion and follows on from it.
+            None if self.live().is_some() => return Err(EditError::Conflict),
+            None => self.winner().and_then(|w| self.leaves.iter().position(|l| l == w)),
+        };
+        let mut path = parent.map(|i| self.leaves.remove(i).path).unwrap_or_default();
+        let new = Rev::of_edit(path.first(), deleted, &body);
+        path.insert(0, new.clone());
+        self.leaves.push(Leaf { path, deleted, body });
+        Ok(new)
+    }
+
+    /// What replication does. True when something was new.
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        let mut changed = false;
+        for leaf in &other.leaves {
+            if self.leaves.iter().any(|mine| mine.path.contains(&leaf.path[0])) {
+                continue;
+            }
+            self.leaves.retain(|mine| !leaf.path.contains(&mine.path[0]));
+            self.leaves.push(leaf.clone());
+            changed = true;
+        }
+        changed
+    }
+
+    /// A document with a name given from outside, for content whose real digest we can't compute.
+    pub(crate) fn with_rev(rev: Rev, body: Map<String, Value>) -> Self {
+        Self { leaves: vec![Leaf { path: vec![rev], deleted: false, body }] }
+    }
+}
+
+/// One database file: the documents of `_nodes`, of `_dbs`, or of one shard copy.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Docs {
+    docs: BTreeMap<String, Doc>,
+    /// Counts edits and merges, as `update_seq` does.
+    pub(crate) seq: u64,
+}
+
+impl Docs {
+    /// The document, deleted or not.
+    pub fn get(&self, id: &str) -> Option<&Doc> {
+        self.docs.get(id)
+    }
+
+    /// Ids, revisions and bodies of what is not deleted, in order.
+    pub fn live(&self) -> impl Iterator<Item = (&String, &Rev, &Map<String, Value>)> {
+        self.docs.iter().filter_map(|(id, doc)| doc.live().map(|(rev, body)| (id, rev, body)))
+    }
+
+    /// The same documents with the same histories, whatever way they came.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.docs == other.docs
+    }
+
+    /// How many documents are deleted.
+    pub(crate) fn deleted_count(&self) -> usize {
+        self.docs.values().filter(|d| d.live().is_none()).count()
+    }
+
+    pub(crate) fn edit(
+        &mut self,
+        id: &str,
+        rev: Option<&Rev>,
+        deleted: bool,
+        body: Map<String, Value>,
+    ) -> Result<Rev, EditError> {
+        // A refused edit must not leave an empty document behind.
+        let mut doc = self.docs.get(id).cloned().unwrap_or_default();
+        let rev = doc.edit(rev, deleted, body)?;
+        self.docs.insert(id.to_owned(), doc);
+        self.seq += 1;
+        Ok(rev)
+    }
+
+    pub(crate) fn put_with_rev(&mut self, id: &str, rev: Rev, body: Map<String, Value>) {
+        self.merge_doc(id, &Doc::with_rev(rev, body));
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        let mut changed = false;
+        for (id, doc) in &other.docs {
+            changed |= self.merge_doc(id, doc);
+        }
+        changed
+    }
+
+    pub(crate) fn merge_doc(&mut self, id: &str, doc: &Doc) -> bool {
+        let changed = match self.docs.get_mut(id) {
+            Some(mine) if mine == doc => false,
+            Some(mine) => mine.merge(doc),
+            None => self.docs.insert(id.to_owned(), doc.clone()).is_none(),
+        };
+        self.seq += u64::from(changed);
+        changed
+    }
+}
+
+fn push_value(term: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => push_atom(term, "null"),
+        Value::Bool(b) => push_atom(term, if *b { "true" } else { "false" }),
+        Value::Number(n) => match n.as_i64() {
+            Some(int) => push_int(term, int),
+            None => {
+                term.push(70);
+                term.extend(n.as_f64().unwrap_or_default().to_be_bytes());
+            }
+        },
+        Value::String(s) => push_binary(term, s.as_bytes()),
+        Value::Array(items) => push_list(term, items),
+        Value::Object(object) => push_object(term, object),
+    }
+}
+
+fn push_atom(term: &mut Vec<u8>, name: &str) {
+    term.extend([100, 0, name.len() as u8]);
+    term.extend(name.as_bytes());
+}
+
+fn push_int(term: &mut Vec<u8>, int: i64) {
+    if let Ok(small) = u8::try_from(int) {
+        term.extend([97, small]);
+    } else if let Ok(medium) = i32::try_from(int) {
+        term.push(98);
+        term.extend(medium.to_be_bytes());
+    } else {
+        let digits: Vec<u8> = int.unsigned_abs().to_le_bytes().into_iter().collect();
+        let length = digits.iter().rposition(|d| *d != 0).map_or(0, |p| p + 1);
+        term.extend([110, length as u8, u8::from(int < 0)]);
+        term.extend(&digits[..length]);
+    }
+}
+
+fn push_binary(term: &mut Vec<u8>, bytes: &[u8]) {
+    term.push(109);
+    term.extend((bytes.len() as u32).to_be_bytes());
+    term.extend(bytes);
+}
+
+/// A list of small integers is a string to Erlang; `shard_suffix` is one.
+fn push_list(term: &mut Vec<u8>, items: &[Value]) {
+    if items.is_empty() {
+        return term.push(106);
+    }
+    let bytes: Option<Vec<u8>> =
+        items.iter().map(|i| i.as_u64().and_then(|n| u8::try_from(n).ok())).collect();
+    if let Some(bytes) = bytes {
+        term.push(107);
+        term.extend((bytes.len() as u16).to_be_bytes());
+        return term.extend(bytes);
+    }
+    term.push(108);
+    term.extend((items.len() as u32).to_be_bytes());
+    items.iter().for_each(|item| push_value(term, item));
+    term.push(106);
+}
+
+fn push_object(term: &mut Vec<u8>, object: &Map<String, Value>) {
+    term.extend([104, 1]);
+    if object.is_empty() {
+        return term.push(106);
+    }
+    term.push(108);
+    term.extend((object.len() as u32).to_be_bytes());
+    for (key, value) in object {
+        term.extend([104, 2]);
+        push_binary(term, key.as_bytes());
+        push_value(term, value);
+    }
+    term.push(106);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    /// Every one of these was read from a real node; see reference transcripts A to H.
+    #[test]
+    fn revisions_are_those_of_real_nodes() {
+        for (body, hash) in [
+            (json!({}), "967a00dff5e02add41819138abb3284d"),
+            (json!({"a": 1}), "23202479633c2b380f79507a776743d5"),
+            (json!({"a": 5}), "8bf226e57847cf49b0d45065383cf323"),
+            (json!({"zone": "z1"}), "00b019011e27e1bb031581a17399d890"),
+            (json!({"by_range": {}, "by_node": {}}), "c712e33b4dab7feb17c12383052922cb"),
+            (
+                json!({"views": {"x": {"map": "function(doc){emit(doc.k,1)}", "reduce": "_count"}},
+                       "validate_doc_update": "function(n,o,u){ if(n.bad) throw({forbidden:\"no\"}) }"}),
+                "60a5f759308c364aeeb4a8c7a3353201",
+            ),
+        ] {
+            assert_eq!(Rev::of_edit(None, false, &object(body.clone())).hash, hash, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_member_that_is_put_again_has_its_third_revision() {
+        let mut docs = Docs::default();
+        let first = docs.edit("N1", None, false, Map::new()).unwrap();
+        assert_eq!(docs.edit("N1", None, false, Map::new()), Err(EditError::Conflict));
+        let second = docs.edit("N1", Some(&first), true, Map::new()).unwrap();
+        assert_eq!(second.to_string(), "2-eec205a9d413992850a6e32678485900");
+        let third = docs.edit("N1", None, false, Map::new()).unwrap();
+        assert_eq!(third.to_string(), "3-5570e8bbb34412db757c2df4bfa1099b");
+    }
+
+    #[test]
+    fn the_blank_member_wins_over_one_with_a_zone() {
+        let (mut ours, mut theirs) = (Docs::default(), Docs::default());
+        ours.edit("N2", None, false, object(json!({"zone": "z1"}))).unwrap();
+        theirs.edit("N2", None, false, Map::new()).unwrap();
+        assert!(ours.merge(&theirs));
+        assert!(!ours.merge(&theirs), "merging again changes nothing");
+        let doc = ours.get("N2").unwrap();
+        assert_eq!(doc.live().unwrap().0.to_string(), "1-967a00dff5e02add41819138abb3284d");
+        assert_eq!(doc.conflicts()[0].to_string(), "1-00b019011e27e1bb031581a17399d890");
+    }
+
+    #[test]
+    fn a_deletion_passes_on_and_an_old_revision_does_not_undo_it() {
+        let mut ours = Docs::default();
+        let first = ours.edit("N1", None, false, Map::new()).unwrap();
+        let mut theirs = ours.clone();
+        ours.edit("N1", Some(&first), true, Map::new()).unwrap();
+        assert!(!ours.merge(&theirs));
+        assert!(theirs.merge(&ours));
+        assert_eq!(theirs.live().count(), 0);
+    }
+}
