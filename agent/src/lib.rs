@@ -1,1 +1,188 @@
-//! placeholder
+//! couchdiscover's agent: the sidecar that makes the CouchDBs of one StatefulSet one cluster, and keeps them one.
+//!
+//! [`start`] turns [`settings::Settings`] into a running agent. What it does in each round is decided by
+//! [`step::next_step`], which is pure; [`observe`] and [`act`] are its eyes and its hand.
+
+pub mod act;
+pub mod cli;
+pub mod couch;
+pub mod http;
+pub mod identity;
+pub mod kubernetes;
+pub mod observe;
+pub mod pace;
+pub mod ready;
+pub mod run;
+pub mod secret;
+pub mod settings;
+pub mod status;
+pub mod step;
+pub mod words;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::couch::Couch;
+use crate::identity::{Clues, IdentityError, who_am_i};
+use crate::observe::Directory;
+use crate::run::Agent;
+use crate::settings::{Scheme, Settings};
+use crate::status::Page;
+
+/// What the agent finds around it, apart from its settings.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// What tells the pod its name.
+    pub clues: Clues,
+    /// Addresses that are known without DNS, by the pod's full name.
+    pub addresses: HashMap<String, SocketAddr>,
+    /// How to reach the Kubernetes API; without it, as `kubectl` or an in-cluster client would.
+    pub kubernetes: Option<kube::Config>,
+}
+
+/// Why the agent can't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The CA file can't be used.
+    #[error("failed to read a certificate from the CA file '{}'", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The HTTP client can't be made.
+    #[error("failed to make an HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// The pod's name can't be told.
+    #[error("failed to tell who this pod is")]
+    Identity(#[source] IdentityError),
+    /// The port for probes and status is taken, or not ours to take.
+    #[error("failed to listen on '{address}'")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate of the CA file or of the system is none.
+    #[error("failed to trust a certificate")]
+    Trust(#[source] rustls::Error),
+}
+
+/// An agent that has a name and a port, and hasn't looked around yet.
+#[derive(Debug)]
+pub struct Started {
+    agent: Agent,
+    listener: TcpListener,
+    settings: Settings,
+    kubernetes: Option<kube::Config>,
+}
+
+/// Tells who this pod is, and binds the port. Nothing is asked of CouchDB or Kubernetes yet.
+pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Started, StartError> {
+    let Surroundings { clues, addresses, kubernetes } = surroundings;
+    let me = who_am_i(&clues, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
+    let http = client(settings.couchdb.scheme, settings.ca_file.as_deref())?;
+    let address = settings.listen;
+    let listener = http::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
+    let agent = Agent {
+        couch: Couch::new(http, settings.credentials.clone()),
+        directory: Directory { me, endpoint: settings.couchdb.clone(), known: addresses },
+        size: settings.size,
+        pod_management: settings.pod_management,
+        bind_address: any_address(settings.pod.ip).to_owned(),
+        clock: now,
+        jitter: rand::random,
+    };
+    Ok(Started { agent, listener, settings, kubernetes })
+}
+
+impl Started {
+    /// Where probes and status are served.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves and goes round until `shutdown`. Every call that is under way then is dropped: each is harmless to repeat.
+    pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
+        let (sender, page): (_, watch::Receiver<Page>) = watch::channel(self.agent.first_page());
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            served = http::serve(self.listener, page) => served,
+            () = self.agent.run(self.settings.kubernetes, self.kubernetes, sender) => Ok(()),
+        }
+    }
+}
+
+/// A client that goes straight to the pods: a proxy from the environment is for the world outside the cluster.
+fn client(scheme: Scheme, ca_file: Option<&Path>) -> Result<reqwest::Client, StartError> {
+    let roots = match (scheme, ca_file) {
+        (Scheme::Http, _) => RootCertStore::empty(),
+        (Scheme::Https, Some(path)) => read_ca(path)?,
+        (Scheme::Https, None) => system_roots()?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(StartError::Trust)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .pool_max_idle_per_host(1)
+        .user_agent(concat!("couchdiscover-agent/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(StartError::Client)
+}
+
+fn read_ca(path: &Path) -> Result<RootCertStore, StartError> {
+    let mut roots = RootCertStore::empty();
+    let ca = |source| StartError::Ca { path: path.to_owned(), source };
+    for certificate in CertificateDer::pem_file_iter(path).map_err(ca)? {
+        roots.add(certificate.map_err(ca)?).map_err(StartError::Trust)?;
+    }
+    match roots.is_empty() {
+        true => Err(ca(rustls_pki_types::pem::Error::NoItemsFound)),
+        false => Ok(roots),
+    }
+}
+
+fn system_roots() -> Result<RootCertStore, StartError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        roots.add(certificate).map_err(StartError::Trust)?;
+    }
+    Ok(roots)
+}
+
+/// What CouchDB binds to when it is to listen to others: the family that the pod has.
+fn any_address(pod: Option<IpAddr>) -> &'static str {
+    match pod {
+        Some(IpAddr::V6(_)) => "::",
+        Some(IpAddr::V4(_)) | None => "0.0.0.0",
+    }
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A pod on the same network answers a SYN in well under 1 ms; one retransmission comes after 1 s.
+const CONNECT: Duration = Duration::from_secs(2);

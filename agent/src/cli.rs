@@ -1,0 +1,179 @@
+//! The program around the agent: verbs, the log, signals, exit codes.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use contract::env;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::identity::Clues;
+use crate::run::chain;
+use crate::settings::{Log, LogFormat, Settings};
+use crate::{StartError, Surroundings, start};
+
+/// What a person or a manifest asks of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    /// Print how to use it.
+    Help,
+    /// Be the sidecar; also without a verb.
+    Run,
+    /// Print the version.
+    Version,
+}
+
+/// Runs the program with the process's own arguments and environment.
+pub fn main(args: impl Iterator<Item = OsString>, vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let args: Vec<String> = args.skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match parse(&args) {
+        Ok(Verb::Run) => run(vars),
+        Ok(Verb::Help) => say(USAGE),
+        Ok(Verb::Version) => say(concat!("couchdiscover-agent ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(unknown) => fail(&format!("'{unknown}' is not understood\n\n{USAGE}"), USAGE_ERROR),
+    }
+}
+
+/// Starts the agent from an environment and whatever surrounds it, and stays until a signal.
+pub fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings) -> ExitCode {
+    let settings = match Settings::from_vars(vars) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            let lines = mistakes.lines().fold(String::new(), |mut text, line| {
+                let _ = writeln!(text, "{line}");
+                text
+            });
+            return fail(&lines, USAGE_ERROR);
+        }
+    };
+    start_log(settings.log);
+    // One thread is enough for a loop that waits; names are resolved on a second one.
+    let runtime =
+        match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(&format!("failed to start: {error}\n"), FAILURE),
+        };
+    let ended = runtime.block_on(until_a_signal(settings, surroundings));
+    // A name that is being resolved would hold up the exit for as long as the resolver takes.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((message, code)) => fail(&format!("{message}\n"), code),
+    }
+}
+
+fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let kernels = gethostname::gethostname().into_string().ok();
+    let clues = Clues {
+        hostname: kernels.or_else(|| vars(env::HOSTNAME)),
+        etc_hosts: read("/etc/hosts"),
+        resolv_conf: read("/etc/resolv.conf"),
+    };
+    run_in(vars, Surroundings { clues, ..Surroundings::default() })
+}
+
+fn parse(args: &[String]) -> Result<Verb, String> {
+    match args {
+        [] => Ok(Verb::Run),
+        [verb] => match verb.as_str() {
+            "run" => Ok(Verb::Run),
+            "help" | "-h" | "--help" => Ok(Verb::Help),
+            "version" | "-V" | "--version" => Ok(Verb::Version),
+            unknown => Err(unknown.to_owned()),
+        },
+        [_, unknown, ..] => Err(unknown.clone()),
+    }
+}
+
+async fn until_a_signal(settings: Settings, surroundings: Surroundings) -> Result<(), (String, u8)> {
+    let shutdown = CancellationToken::new();
+    let failed = |error: &dyn std::error::Error| (chain(error), FAILURE);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    let started = start(settings, surroundings).await.map_err(|error| (chain(&error), exit_code(&error)))?;
+    started.run(shutdown).await.map_err(|error| failed(&error))
+}
+
+/// A wrong setting is 64, as sysexits.h has it; what may go better the next time is 1.
+fn exit_code(error: &StartError) -> u8 {
+    match error {
+        StartError::Ca { .. } | StartError::Identity(_) | StartError::Trust(_) => USAGE_ERROR,
+        StartError::Client(_) | StartError::Listen { .. } => FAILURE,
+    }
+}
+
+fn start_log(log: Log) {
+    // Clients log every connection at debug; a person who turns the agent's log up doesn't ask for theirs.
+    let filter =
+        Targets::new().with_default(tracing::Level::WARN.min(log.level)).with_target("agent", log.level);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines =
+        tracing_subscriber::fmt::layer().with_target(false).with_ansi(std::io::stdout().is_terminal());
+    // A subscriber may be set already where the agent runs inside another program.
+    let _ = match log.format {
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Tells a person on stderr, and `kubectl describe pod` by the termination log.
+fn fail(message: &str, code: u8) -> ExitCode {
+    let _ = std::io::stderr().write_all(format!("couchdiscover-agent: {message}").as_bytes());
+    // Only in a container is there such a file; elsewhere there is nobody to read it.
+    if let Ok(mut log) = std::fs::OpenOptions::new().write(true).truncate(true).open("/dev/termination-log") {
+        let _ = log.write_all(message.as_bytes());
+    }
+    ExitCode::from(code)
+}
+
+const USAGE_ERROR: u8 = 64;
+const FAILURE: u8 = 1;
+
+const USAGE: &str = "\
+couchdiscover-agent: makes the CouchDB pods of one StatefulSet one cluster, and keeps them one
+
+usage: couchdiscover-agent [run]      be the sidecar
+       couchdiscover-agent version
+       couchdiscover-agent help
+
+It reads its environment only; the webhook sets it. By hand, it needs at least
+  COUCHDB_USER, COUCHDB_PASSWORD      an admin of CouchDB (or COUCHDB_ADMIN_USER, COUCHDB_ADMIN_PASS)
+  COUCHDB_CLUSTER_SIZE                how many nodes, where Kubernetes can't be asked
+  COUCHDISCOVER_KUBERNETES=off        never ask Kubernetes
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs() {
+        let parse = |args: &[&str]| parse(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&[]), Ok(Verb::Run));
+        assert_eq!(parse(&["run"]), Ok(Verb::Run));
+        assert_eq!(parse(&["--version"]), Ok(Verb::Version));
+        assert_eq!(parse(&["walk"]), Err("walk".to_owned()));
+        assert_eq!(parse(&["run", "fast"]), Err("fast".to_owned()));
+    }
+}

@@ -1,0 +1,64 @@
+//! Probes and status over plain HTTP.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use contract::ports;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::status::Page;
+
+/// Binds, so that a taken port is an error at the start.
+///
+/// Where the kernel has no IPv6, `[::]` means every address that there is.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && has_no_ipv6(&error) => {
+            TcpListener::bind((IpAddr::from(Ipv4Addr::UNSPECIFIED), address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+/// Serves until the process ends.
+pub async fn serve(listener: TcpListener, page: watch::Receiver<Page>) -> io::Result<()> {
+    axum::serve(listener, router(page)).await
+}
+
+/// `/livez`, `/readyz`, `/status`.
+pub fn router(page: watch::Receiver<Page>) -> Router {
+    Router::new()
+        .route(ports::LIVEZ, get(async || "ok\n"))
+        .route(ports::READYZ, get(readyz))
+        .route(ports::STATUS, get(status))
+        .with_state(page)
+}
+
+async fn readyz(State(page): State<watch::Receiver<Page>>) -> impl IntoResponse {
+    let page = page.borrow();
+    let code = if page.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (
+        code,
+        [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+        format!("{}: {}\n", page.readiness.reason, page.readiness.message),
+    )
+}
+
+async fn status(State(page): State<watch::Receiver<Page>>) -> Json<Page> {
+    Json(page.borrow().clone())
+}
+
+fn has_no_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// What Linux says to an IPv6 socket when `ipv6.disable=1`.
+const EAFNOSUPPORT: i32 = 97;

@@ -1,0 +1,191 @@
+//! I/O in: asks the local CouchDB and its peers, and returns what they said as facts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use contract::{NodeName, PodFqdn};
+use futures::StreamExt;
+use reqwest::StatusCode;
+use tracing::debug;
+
+use crate::couch::{Couch, CouchError, Membership, SetupState};
+use crate::kubernetes::{Knowledge, expectation};
+use crate::settings::{Endpoint, Size};
+use crate::step::{Node, Observed, Unseen};
+
+/// Where everybody is.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// This agent's pod.
+    pub me: PodFqdn,
+    /// The local CouchDB; peers have the same scheme and port.
+    pub endpoint: Endpoint,
+    /// Addresses that are known without DNS, by the pod's full name.
+    pub known: HashMap<String, SocketAddr>,
+}
+
+/// Looks once at everything that decides the next step.
+pub async fn observe(
+    couch: &Couch,
+    directory: &Directory,
+    size: Option<Size>,
+    knowledge: Knowledge,
+) -> Observed {
+    let me = directory.me.pod().ordinal();
+    let expectation = expectation(size, knowledge.set);
+    let peers: BTreeSet<u32> =
+        expectation.expected.union(&expectation.founders).copied().filter(|ordinal| *ordinal != me).collect();
+    let (local, peers) = tokio::join!(see_local(couch, directory), see_peers(couch, directory, peers));
+    let (local, more) = match local {
+        Ok((node, more)) => (Ok(node), more),
+        Err(unseen) => (Err(unseen), LocalFacts::default()),
+    };
+    Observed {
+        me,
+        expected: expectation.expected,
+        founders: expectation.founders,
+        api: knowledge.api,
+        local,
+        finished: more.finished,
+        enabled: more.enabled,
+        session_secret: more.session_secret,
+        wanted_copies: more.wanted_copies,
+        peers,
+    }
+}
+
+impl Directory {
+    /// Base URL of the CouchDB beside this agent.
+    pub fn local(&self) -> String {
+        self.endpoint.at(&self.endpoint.host)
+    }
+
+    /// Base URL of a peer.
+    pub fn peer(&self, peer: &PodFqdn) -> String {
+        let name = peer.to_string();
+        match self.known.get(&name) {
+            Some(address) => format!("{}://{address}", self.endpoint.scheme),
+            None => self.endpoint.at(&name),
+        }
+    }
+}
+
+/// What is asked of the local node only.
+#[derive(Default)]
+struct LocalFacts {
+    enabled: bool,
+    finished: bool,
+    session_secret: bool,
+    wanted_copies: u32,
+}
+
+async fn see_local(couch: &Couch, directory: &Directory) -> Result<(Node, LocalFacts), Unseen> {
+    let base = directory.local();
+    let node = see(couch, &base, &directory.me, &directory.me).await?;
+    let facts = async {
+        let state: SetupState = couch.setup_state(&base).await?;
+        // Each of the two decides only on one side of the founding.
+        let virgin = node.databases == 0;
+        Ok(LocalFacts {
+            enabled: state.is_enabled(),
+            finished: state.is_finished(),
+            session_secret: virgin && couch.has_session_secret(&base).await?,
+            wanted_copies: if virgin { 0 } else { couch.copies(&base).await? },
+        })
+    };
+    let facts = facts.await.map_err(|error| unseen(&error))?;
+    Ok((node, facts))
+}
+
+async fn see_peers(
+    couch: &Couch,
+    directory: &Directory,
+    ordinals: BTreeSet<u32>,
+) -> BTreeMap<u32, Result<Node, Unseen>> {
+    let see_one = |ordinal: u32| async move {
+        let node = match directory.me.sibling(ordinal) {
+            Ok(peer) => see(couch, &directory.peer(&peer), &peer, &directory.me).await,
+            Err(_) => Err(Unseen::NameUnknown),
+        };
+        (ordinal, node)
+    };
+    futures::stream::iter(ordinals).map(see_one).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Asks one node the three questions that tell what it is to the cluster.
+async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<Node, Unseen> {
+    let answers = async {
+        let name = couch.name(base).await?;
+        let membership = couch.membership(base).await?;
+        let databases = couch.databases(base).await?;
+        Ok((name, membership, databases))
+    };
+    let (name, membership, databases) = answers.await.map_err(|error| unseen(&error))?;
+    if name != whom.node().to_string() {
+        return Err(Unseen::Misnamed(name));
+    }
+    let Membership { all_nodes, cluster_nodes } = membership;
+    let (members, strangers) = sort_out(me, &cluster_nodes);
+    let (connected, _) = sort_out(me, &all_nodes);
+    Ok(Node { members, connected, strangers, databases: databases.count, system: databases.system })
+}
+
+/// Ours by ordinal, and the names that are none of ours.
+fn sort_out(me: &PodFqdn, names: &[String]) -> (BTreeSet<u32>, BTreeSet<String>) {
+    let mut ours = BTreeSet::new();
+    let mut strangers = BTreeSet::new();
+    for name in names {
+        match name.parse::<NodeName>().ok().and_then(|node| me.ordinal_of(&node)) {
+            Some(ordinal) => drop(ours.insert(ordinal)),
+            None => drop(strangers.insert(name.clone())),
+        }
+    }
+    (ours, strangers)
+}
+
+/// The fact behind a failed call. The details go to the debug log only: the same failure would fill the log otherwise.
+fn unseen(error: &CouchError) -> Unseen {
+    debug!(error = error as &dyn std::error::Error, "a node could not be seen");
+    match error {
+        CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => Unseen::Busy,
+        CouchError::Garbled { .. } | CouchError::Refused { .. } => Unseen::Garbled,
+        CouchError::LockedOut { .. } => Unseen::LockedOut,
+        CouchError::NameUnknown { .. } => Unseen::NameUnknown,
+        CouchError::NoAnswer { .. } => Unseen::NoAnswer,
+        CouchError::Rejects { .. } => Unseen::Rejects,
+        CouchError::Unreachable { .. } => Unseen::Unreachable,
+    }
+}
+
+/// The peers that are asked at the same time.
+const AT_ONCE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_into_ours_and_strangers() {
+        let me: PodFqdn = "db-0.db.shop.svc.cluster.local".parse().unwrap();
+        let names = [
+            "couchdb@db-0.db.shop.svc.cluster.local",
+            "couchdb@db-12.db.shop.svc.cluster.local",
+            "couchdb@10.42.0.11",
+            "garbage",
+        ];
+        let (ours, strangers) = sort_out(&me, &names.map(str::to_owned));
+        assert_eq!(Vec::from_iter(ours), [0, 12]);
+        assert_eq!(Vec::from_iter(strangers), ["couchdb@10.42.0.11", "garbage"]);
+    }
+
+    #[test]
+    fn a_peer_is_where_the_table_says_else_where_dns_says() {
+        let me: PodFqdn = "db-0.db.shop.svc.cluster.local".parse().unwrap();
+        let address = "127.0.0.1:4711".parse().unwrap();
+        let known = HashMap::from([("db-1.db.shop.svc.cluster.local".to_owned(), address)]);
+        let directory = Directory { me: me.clone(), endpoint: "http://[::1]:5984".parse().unwrap(), known };
+        assert_eq!(directory.local(), "http://[::1]:5984");
+        assert_eq!(directory.peer(&me.sibling(1).unwrap()), "http://127.0.0.1:4711");
+        assert_eq!(directory.peer(&me.sibling(2).unwrap()), "http://db-2.db.shop.svc.cluster.local:5984");
+    }
+}

@@ -1,0 +1,74 @@
+//! How long to pause between rounds. Pure: randomness and history are arguments.
+
+use std::time::Duration;
+
+use crate::step::Step;
+
+/// How long to pause after `step`, which has been the same for `rounds` rounds, with `nodes` nodes to ask.
+///
+/// `jitter` is from 0 to 1 and moves the pause by a fifth either way, so that the agents of one cluster don't march
+/// in step.
+pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
+    let base = match step {
+        Step::CreateDatabase(_)
+        | Step::EnableCluster { .. }
+        | Step::Found
+        | Step::Join(_)
+        | Step::MakeSessionSecret => grown(AGAIN, rounds, LONGEST),
+        Step::Wait(_) => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
+        Step::Refuse(_) => grown(crowd(WAIT, nodes), rounds, LONGEST),
+        Step::Settled => SETTLED,
+    };
+    base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+}
+
+/// Each round asks every node, so the more there are the longer is the pause.
+fn crowd(base: Duration, nodes: usize) -> Duration {
+    base.mul_f64((nodes as f64 / CROWD).max(1.0))
+}
+
+fn grown(base: Duration, rounds: u32, longest: Duration) -> Duration {
+    base.saturating_mul(1 << rounds.min(10)).min(longest)
+}
+
+/// After a change: CouchDB shows it within some 10 ms, so look at once. A change that fails is tried ever later.
+const AGAIN: Duration = Duration::from_millis(50);
+/// While something is on its way. `_nodes` reaches the others in well under 1 s.
+const WAIT: Duration = Duration::from_millis(200);
+/// As many rounds pass before a wait is drawn out.
+const PATIENCE: u32 = 4;
+/// The number of nodes up to which [`WAIT`] holds.
+const CROWD: f64 = 8.0;
+/// The longest pause while something is not as it should be.
+const LONGEST: Duration = Duration::from_secs(5);
+/// Between two full rounds of a settled cluster, if nothing calls for one before.
+const SETTLED: Duration = Duration::from_secs(600);
+/// Between two glances at the local node of a settled cluster: one call each.
+pub const GLANCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::WaitFor;
+
+    #[test]
+    fn a_wait_is_drawn_out_and_has_an_end() {
+        let wait = Step::Wait(WaitFor::Founding(0));
+        let pauses: Vec<_> = [0, 3, 4, 8, 100].map(|rounds| pause(&wait, rounds, 3, 0.5).as_millis()).into();
+        assert_eq!(pauses, [200, 200, 400, 800, 5000]);
+        assert_eq!(pause(&wait, 0, 64, 0.5).as_millis(), 1600, "64 nodes are asked less often");
+    }
+
+    #[test]
+    fn a_change_that_fails_again_and_again_is_tried_ever_later() {
+        let pauses: Vec<_> =
+            [0, 1, 6, 30].map(|rounds| pause(&Step::Found, rounds, 3, 0.5).as_millis()).into();
+        assert_eq!(pauses, [50, 100, 3200, 5000]);
+    }
+
+    #[test]
+    fn jitter_moves_a_pause_by_a_fifth() {
+        let [early, late] = [0.0, 1.0].map(|jitter| pause(&Step::Settled, 0, 3, jitter).as_secs());
+        assert_eq!((early, late), (480, 720));
+    }
+}

@@ -1,0 +1,512 @@
+//! What the agent is told. Its environment, read once, through a function from name to value.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use contract::{Label, env};
+use thiserror::Error;
+
+use crate::secret::Secret;
+
+/// Everything that a user, or the webhook for him, can set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may administer CouchDB.
+    pub credentials: Credentials,
+    /// The CouchDB beside this agent.
+    pub couchdb: Endpoint,
+    /// Whether the Kubernetes API is asked.
+    pub kubernetes: Kubernetes,
+    /// Where probes and status are served.
+    pub listen: SocketAddr,
+    /// CA for an https CouchDB; the system's roots without it.
+    pub ca_file: Option<PathBuf>,
+    /// What the pod says of itself.
+    pub pod: Pod,
+    /// The governing headless Service.
+    pub service: Option<Label>,
+    /// The cluster's size, as injected or as the user set it.
+    pub size: Option<Size>,
+    /// Whether the next pod waits until this one is ready.
+    pub pod_management: PodManagement,
+    /// How much is logged, and how.
+    pub log: Log,
+}
+
+/// An admin of CouchDB, and the names of the variables that he came in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The admin's name.
+    pub user: String,
+    /// The admin's password.
+    pub password: Secret,
+    /// Where the two come from, for messages: `COUCHDB_USER and COUCHDB_PASSWORD`.
+    pub source: String,
+}
+
+/// How CouchDB is reached: the same scheme and port on every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// http or https.
+    pub scheme: Scheme,
+    /// The local CouchDB's host, as it stands in a URL.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// The schemes that CouchDB serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// Whether the Kubernetes API is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// With the pod's service account, else a kubeconfig; without either as [`Kubernetes::Off`].
+    Auto,
+    /// Never: hostname, injected size and DNS are enough to join and to found.
+    Off,
+}
+
+/// A StatefulSet's `podManagementPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodManagement {
+    /// A pod is made when all lower ordinals are ready.
+    OrderedReady,
+    /// All pods are made at once.
+    Parallel,
+}
+
+/// A cluster size from the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The number of nodes.
+    pub nodes: NonZeroU16,
+    /// The user's override, which wins over `spec.replicas` for founding.
+    pub pinned: bool,
+}
+
+/// What the downward API and the container runtime say of this pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// `metadata.name`.
+    pub name: Option<String>,
+    /// `metadata.namespace`.
+    pub namespace: Option<String>,
+    /// `status.podIP`.
+    pub ip: Option<IpAddr>,
+    /// The pod's hostname, as the container runtime sets it.
+    pub hostname: Option<String>,
+}
+
+/// How much is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is logged.
+    pub level: tracing::Level,
+    /// One line of text, or one JSON object, an event.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// All mistakes of one environment, so that a user mends everything in one go.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the settings have {} mistake(s): {}", .0.len(), join(.0))]
+pub struct Mistakes(Vec<Mistake>);
+
+/// One setting that can't be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Mistake {
+    /// No variable names an admin.
+    #[error(
+        "no admin credentials: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, \
+         on the CouchDB container (the webhook copies them), best from a Secret"
+    )]
+    NoCredentials,
+    /// A user without a password, or a password without a user.
+    #[error("'{present}' is set and '{absent}' is not: an admin needs both")]
+    HalfCredentials {
+        /// The variable that is set.
+        present: &'static str,
+        /// The variable that is missing or empty.
+        absent: &'static str,
+    },
+    /// The password is what CouchDB stores, not what a person types.
+    #[error(
+        "'{variable}' is a password hash, and nobody can log in with a hash: give the agent the plain password in '{variable}' and \
+         put the hash into CouchDB's own configuration ([admins] in an ini file)"
+    )]
+    HashedPassword {
+        /// The variable that holds the hash.
+        variable: &'static str,
+    },
+    /// No size, and nobody to ask.
+    #[error(
+        "COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off': nothing else tells how many nodes to expect"
+    )]
+    NoSize,
+    /// A value that doesn't parse.
+    #[error("'{variable}' is '{value}', expected {expected}")]
+    Value {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        expected: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads every variable and reports every mistake. An empty value counts as not set.
+    pub fn from_vars(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let mut vars = Vars { get, mistakes: vec![] };
+        let credentials = vars.credentials();
+        let couchdb = vars.or(env::COUCHDISCOVER_COUCHDB_URL, URL, Endpoint::local());
+        let kubernetes = vars.or(env::COUCHDISCOVER_KUBERNETES, "'auto' or 'off'", Kubernetes::Auto);
+        let listen =
+            vars.or(env::COUCHDISCOVER_LISTEN, LISTEN, SocketAddr::from(([0; 8], contract::ports::AGENT)));
+        let ca_file = vars.text(env::COUCHDISCOVER_CA_FILE).map(PathBuf::from);
+        let service = vars.parse(env::COUCHDISCOVER_SERVICE, "the name of a Service, a DNS label");
+        let size = vars.size(kubernetes);
+        let pod_management = vars.or(
+            env::COUCHDISCOVER_POD_MANAGEMENT_POLICY,
+            "'OrderedReady' or 'Parallel'",
+            PodManagement::Parallel,
+        );
+        let pod = Pod {
+            name: vars.text(env::POD_NAME),
+            namespace: vars.text(env::POD_NAMESPACE),
+            ip: vars.parse(env::POD_IP, "an IP address"),
+            hostname: vars.text(env::HOSTNAME),
+        };
+        let log = Log {
+            level: vars
+                .or(env::LOG_LEVEL, "error, warn, info, debug or trace", Level(tracing::Level::INFO))
+                .0,
+            format: vars.or(env::LOG_FORMAT, "'text' or 'json'", LogFormat::Text),
+        };
+        match credentials {
+            Some(credentials) if vars.mistakes.is_empty() => Ok(Self {
+                credentials,
+                couchdb,
+                kubernetes,
+                listen,
+                ca_file,
+                pod,
+                service,
+                size,
+                pod_management,
+                log,
+            }),
+            Some(_) | None => Err(Mistakes(vars.mistakes)),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Where the official image serves: `http://127.0.0.1:5984`.
+    fn local() -> Self {
+        Self { scheme: Scheme::Http, host: "127.0.0.1".to_owned(), port: contract::ports::COUCHDB }
+    }
+
+    /// The URL of `host`, with this scheme and port.
+    pub fn at(&self, host: &str) -> String {
+        format!("{}://{host}:{}", self.scheme, self.port)
+    }
+}
+
+impl Mistakes {
+    /// One line a mistake, for a person.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(ToString::to_string)
+    }
+}
+
+/// The environment, and what is wrong with it so far.
+struct Vars<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Vars<'_> {
+    fn text(&self, variable: &str) -> Option<String> {
+        (self.get)(variable).filter(|value| !value.is_empty())
+    }
+
+    fn parse<T: FromStr>(&mut self, variable: &'static str, expected: &'static str) -> Option<T> {
+        let value = self.text(variable)?;
+        let parsed = value.parse().ok();
+        if parsed.is_none() {
+            self.mistakes.push(Mistake::Value { variable, value: without_user(&value), expected });
+        }
+        parsed
+    }
+
+    fn or<T: FromStr>(&mut self, variable: &'static str, expected: &'static str, default: T) -> T {
+        self.parse(variable, expected).unwrap_or(default)
+    }
+
+    /// The first complete pair; else what is missing.
+    fn credentials(&mut self) -> Option<Credentials> {
+        let mut half = None;
+        for (user_variable, password_variable) in env::CREDENTIALS {
+            match (self.text(user_variable), self.text(password_variable)) {
+                (Some(user), Some(password)) => {
+                    if is_hash(&password) {
+                        self.mistakes.push(Mistake::HashedPassword { variable: password_variable });
+                        return None;
+                    }
+                    let source = format!("{user_variable} and {password_variable}");
+                    return Some(Credentials { user, password: Secret::new(password), source });
+                }
+                (Some(_), None) => half = half.or(Some((user_variable, password_variable))),
+                (None, Some(_)) => half = half.or(Some((password_variable, user_variable))),
+                (None, None) => {}
+            }
+        }
+        self.mistakes.push(match half {
+            Some((present, absent)) => Mistake::HalfCredentials { present, absent },
+            None => Mistake::NoCredentials,
+        });
+        None
+    }
+
+    fn size(&mut self, kubernetes: Kubernetes) -> Option<Size> {
+        let pinned = self.or(env::COUCHDISCOVER_SIZE_PINNED, "'true' or 'false'", false);
+        let before = self.mistakes.len();
+        let nodes = self.parse(env::COUCHDB_CLUSTER_SIZE, "a whole number from 1 to 65535");
+        if nodes.is_none() && kubernetes == Kubernetes::Off && before == self.mistakes.len() {
+            self.mistakes.push(Mistake::NoSize);
+        }
+        nodes.map(|nodes| Size { nodes, pinned })
+    }
+}
+
+/// The value as it may be printed: a URL's user and password are not.
+fn without_user(value: &str) -> String {
+    match (value.find("://"), value.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}://..{}", &value[..scheme], &value[at..]),
+        (_, _) => value.to_owned(),
+    }
+}
+
+/// CouchDB writes hashes as `-pbkdf2-..`, `-pbkdf2:sha256-..` or `-hashed-..` and takes such a value verbatim.
+fn is_hash(password: &str) -> bool {
+    ["-pbkdf2-", "-pbkdf2:", "-hashed-"].iter().any(|prefix| password.starts_with(prefix))
+}
+
+impl FromStr for Endpoint {
+    type Err = ();
+
+    /// `http://host:port`, with or without a final slash. A path, a user or a query would be dropped in silence
+    /// when the same URL is made for a peer, so they are refused.
+    fn from_str(url: &str) -> Result<Self, ()> {
+        let (scheme, rest) = url.split_once("://").ok_or(())?;
+        let scheme = match scheme {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return Err(()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let bracketed = authority.starts_with('[');
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !bracketed || host.ends_with(']') => (host, port.parse().map_err(|_| ())?),
+            Some(_) | None => (authority, contract::ports::COUCHDB),
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        let v6 = || host.strip_prefix('[')?.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok();
+        match !host.is_empty() && (host.bytes().all(plain) || v6().is_some()) {
+            true => Ok(Self { scheme, host: host.to_owned(), port }),
+            false => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+impl FromStr for Kubernetes {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for PodManagement {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "OrderedReady" => Ok(Self::OrderedReady),
+            "Parallel" => Ok(Self::Parallel),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value.to_ascii_lowercase().as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A level by its name. tracing's own parser also takes numbers, which mean something else elsewhere.
+struct Level(tracing::Level);
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value.to_ascii_lowercase().as_str() {
+            "error" => Ok(Self(tracing::Level::ERROR)),
+            "warn" | "warning" => Ok(Self(tracing::Level::WARN)),
+            "info" => Ok(Self(tracing::Level::INFO)),
+            "debug" => Ok(Self(tracing::Level::DEBUG)),
+            "trace" => Ok(Self(tracing::Level::TRACE)),
+            _ => Err(()),
+        }
+    }
+}
+
+fn join(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+const URL: &str = "a URL such as 'http://127.0.0.1:5984', without user, path or query";
+const LISTEN: &str = "an address and port such as '[::]:8484' or '0.0.0.0:8484'";
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Settings, Mistakes> {
+        let found = |name: &str| vars.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Settings::from_vars(&found)
+    }
+
+    const ADMIN: [(&str, &str); 2] = [("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "s3cret")];
+
+    #[test]
+    fn credentials_alone_are_enough() {
+        let settings = read(&ADMIN).unwrap();
+        assert_eq!(settings.couchdb.at("h"), "http://h:5984");
+        assert_eq!(settings.listen.to_string(), "[::]:8484");
+        assert_eq!((settings.kubernetes, settings.size), (Kubernetes::Auto, None));
+    }
+
+    #[test]
+    fn the_ancestors_names_win_and_a_half_pair_does_not() {
+        let both = [("COUCHDB_ADMIN_USER", "root"), ("COUCHDB_ADMIN_PASS", "x"), ADMIN[0], ADMIN[1]];
+        assert_eq!(read(&both).unwrap().credentials.user, "root");
+        assert_eq!(read(&both[1..]).unwrap().credentials.user, "admin");
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let vars = [
+            ("COUCHDB_USER", "admin"),
+            ("COUCHDB_CLUSTER_SIZE", "0"),
+            ("COUCHDISCOVER_COUCHDB_URL", "http://admin:pw@127.0.0.1:5984"),
+            ("COUCHDISCOVER_KUBERNETES", "maybe"),
+            ("COUCHDISCOVER_LISTEN", "8484"),
+            ("COUCHDISCOVER_SERVICE", "a.b"),
+            ("COUCHDISCOVER_SIZE_PINNED", "yes"),
+            ("COUCHDISCOVER_POD_MANAGEMENT_POLICY", "parallel"),
+            ("LOG_LEVEL", "loud"),
+            ("LOG_FORMAT", "xml"),
+            ("POD_IP", "10.0.0"),
+        ];
+        assert_snapshot!(read(&vars).unwrap_err().lines().collect::<Vec<_>>().join("\n"), @"
+        'COUCHDB_USER' is set and 'COUCHDB_PASSWORD' is not: an admin needs both
+        'COUCHDISCOVER_COUCHDB_URL' is 'http://..@127.0.0.1:5984', expected a URL such as 'http://127.0.0.1:5984', without user, path or query
+        'COUCHDISCOVER_KUBERNETES' is 'maybe', expected 'auto' or 'off'
+        'COUCHDISCOVER_LISTEN' is '8484', expected an address and port such as '[::]:8484' or '0.0.0.0:8484'
+        'COUCHDISCOVER_SERVICE' is 'a.b', expected the name of a Service, a DNS label
+        'COUCHDISCOVER_SIZE_PINNED' is 'yes', expected 'true' or 'false'
+        'COUCHDB_CLUSTER_SIZE' is '0', expected a whole number from 1 to 65535
+        'COUCHDISCOVER_POD_MANAGEMENT_POLICY' is 'parallel', expected 'OrderedReady' or 'Parallel'
+        'POD_IP' is '10.0.0', expected an IP address
+        'LOG_LEVEL' is 'loud', expected error, warn, info, debug or trace
+        'LOG_FORMAT' is 'xml', expected 'text' or 'json'
+        ");
+    }
+
+    #[test]
+    fn each_lack_has_its_own_sentence() {
+        let say = |vars: &[(&str, &str)]| read(vars).unwrap_err().to_string();
+        assert_snapshot!(say(&[]), @"the settings have 1 mistake(s): no admin credentials: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret");
+        assert_snapshot!(say(&[("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "")]), @"the settings have 1 mistake(s): 'COUCHDB_USER' is set and 'COUCHDB_PASSWORD' is not: an admin needs both");
+        assert_snapshot!(say(&[("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "-pbkdf2-abc,def,10")]), @"the settings have 1 mistake(s): 'COUCHDB_PASSWORD' is a password hash, and nobody can log in with a hash: give the agent the plain password in 'COUCHDB_PASSWORD' and put the hash into CouchDB's own configuration ([admins] in an ini file)");
+        assert_snapshot!(say(&[ADMIN[0], ADMIN[1], ("COUCHDISCOVER_KUBERNETES", "off")]), @"the settings have 1 mistake(s): COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off': nothing else tells how many nodes to expect");
+    }
+
+    #[test]
+    fn urls_are_taken_apart_and_what_would_be_lost_is_refused() {
+        for (url, again) in [
+            ("http://127.0.0.1:5984", "http://127.0.0.1:5984"),
+            ("http://127.0.0.1:5984/", "http://127.0.0.1:5984"),
+            ("https://couch.example:6984", "https://couch.example:6984"),
+            ("http://[::1]:15984", "http://[::1]:15984"),
+            ("http://[::1]", "http://[::1]:5984"),
+            ("http://localhost", "http://localhost:5984"),
+        ] {
+            let endpoint: Endpoint = url.parse().unwrap();
+            assert_eq!(endpoint.at(&endpoint.host), again);
+        }
+        for url in [
+            "",
+            "127.0.0.1:5984",
+            "ftp://x",
+            "http://",
+            "http://x:y",
+            "http://x/db",
+            "http://u@x",
+            "http://[x]:1",
+        ] {
+            assert_eq!(url.parse::<Endpoint>(), Err(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_ever_printed() {
+        assert!(!format!("{:?}", read(&ADMIN).unwrap()).contains("s3cret"));
+        let hashed = [("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "-hashed-s3cret")];
+        assert!(!read(&hashed).unwrap_err().to_string().contains("s3cret"));
+    }
+}

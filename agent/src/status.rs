@@ -1,0 +1,171 @@
+//! What the agent shows of itself: the page behind `/status`, and what the probes answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::ready::{NotReady, Readiness};
+use crate::step::{Api, Node, Observed, Step, Unseen};
+use crate::words::{Speaker, Words};
+
+/// Everything that the agent shows. Never a secret.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    /// The agent's version.
+    pub version: &'static str,
+    /// The pod's full name.
+    pub pod: String,
+    /// The name that CouchDB must have to Erlang.
+    pub node: String,
+    /// Whether the pod may be given clients.
+    pub ready: bool,
+    /// Why not, or what is so.
+    pub readiness: Said,
+    /// What the agent does now.
+    pub step: Said,
+    /// Since when it does that, RFC 3339.
+    pub since: String,
+    /// The pods that are to be members.
+    pub expected: Vec<String>,
+    /// The pods that must all be there to found.
+    pub founders: Vec<String>,
+    /// What the Kubernetes API last was: `current`, `forbidden`, `missing`, `off` or `silent`.
+    pub kubernetes: &'static str,
+    /// What was seen of each node in the last round.
+    pub nodes: BTreeMap<String, Sight>,
+    /// The last error of a call that was to change something, if the last such call failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// A reason for machines and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// CamelCase, stable.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What was seen of a node.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase", untagged)]
+pub enum Sight {
+    /// It answered.
+    #[serde(rename_all = "camelCase")]
+    Seen {
+        /// The pods that it expects.
+        members: Vec<String>,
+        /// The pods that it is connected to.
+        connected: Vec<String>,
+        /// Names in its `_nodes` that are none of ours.
+        #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+        strangers: BTreeSet<String>,
+        /// The databases that it knows.
+        databases: u64,
+        /// The copies of each system database's thinnest range.
+        system_database_copies: BTreeMap<&'static str, u32>,
+    },
+    /// It did not.
+    #[serde(rename_all = "camelCase")]
+    Unseen {
+        /// Why.
+        unseen: &'static str,
+    },
+}
+
+impl Page {
+    /// The page before the first round.
+    pub fn at_start(speaker: &Speaker<'_>, since: String) -> Self {
+        let waiting = speaker.not_ready(&NotReady::FirstLook, None);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            pod: speaker.me.to_string(),
+            node: speaker.me.node().to_string(),
+            ready: false,
+            readiness: waiting.clone().into(),
+            step: waiting.into(),
+            since,
+            expected: vec![],
+            founders: vec![],
+            kubernetes: word(Api::Silent),
+            nodes: BTreeMap::new(),
+            last_error: None,
+        }
+    }
+
+    /// The page after a round. `since` is when `step` was first decided.
+    pub fn after(
+        speaker: &Speaker<'_>,
+        observed: &Observed,
+        step: &Step,
+        readiness: &Readiness,
+        since: String,
+        last_error: Option<String>,
+    ) -> Self {
+        let name = |ordinal: &u32| format!("{}-{ordinal}", speaker.me.pod().set());
+        let names = |ordinals: &BTreeSet<u32>| ordinals.iter().map(name).collect::<Vec<_>>();
+        let local = std::iter::once((&observed.me, &observed.local));
+        let nodes = local.chain(&observed.peers).map(|(ordinal, node)| (name(ordinal), sight(node, &names)));
+        let said: Said = speaker.step(step).into();
+        Self {
+            ready: *readiness == Readiness::Ready,
+            readiness: match readiness {
+                Readiness::Ready => said.clone(),
+                Readiness::NotReady(why) => speaker.not_ready(why, Some(step)).into(),
+            },
+            step: said,
+            expected: names(&observed.expected),
+            founders: names(&observed.founders),
+            kubernetes: word(observed.api),
+            nodes: nodes.collect(),
+            last_error,
+            ..Self::at_start(speaker, since)
+        }
+    }
+}
+
+impl From<Words> for Said {
+    fn from(Words { reason, message }: Words) -> Self {
+        Self { reason, message }
+    }
+}
+
+fn sight(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<String>) -> Sight {
+    match node {
+        Ok(node) => Sight::Seen {
+            members: names(&node.members),
+            connected: names(&node.connected),
+            strangers: node.strangers.clone(),
+            databases: node.databases,
+            system_database_copies: node
+                .system
+                .iter()
+                .map(|(database, copies)| (database.name(), *copies))
+                .collect(),
+        },
+        Err(unseen) => Sight::Unseen {
+            unseen: match unseen {
+                Unseen::Busy => "busy",
+                Unseen::Garbled => "garbled",
+                Unseen::LockedOut => "lockedOut",
+                Unseen::Misnamed(_) => "misnamed",
+                Unseen::NameUnknown => "nameUnknown",
+                Unseen::NoAnswer => "noAnswer",
+                Unseen::Rejects => "rejects",
+                Unseen::Unreachable => "unreachable",
+            },
+        },
+    }
+}
+
+fn word(api: Api) -> &'static str {
+    match api {
+        Api::Current => "current",
+        Api::Forbidden => "forbidden",
+        Api::Missing => "missing",
+        Api::Off => "off",
+        Api::Silent => "silent",
+    }
+}

@@ -1,0 +1,417 @@
+//! Every reachable state of a small cluster, and from each of them the end.
+//!
+//! Deciding and acting are separate events, so a step may be carried out on facts that are no longer true. Nodes
+//! crash, come back, lose their volume and are cut off; finish_cluster may die half way.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+
+use agent::step::{Api, Node, Observed, Refusal, Step, SystemDatabase, Unseen, next_step};
+
+/// A cluster small enough to enumerate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    nodes: Vec<Couch>,
+    /// What each agent has decided and not yet done.
+    decided: Vec<Option<Step>>,
+    /// Pairs that no packet crosses, the lower ordinal first.
+    cut: BTreeSet<(u8, u8)>,
+    left: Faults,
+}
+
+/// The faults that may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Faults {
+    crashes: u8,
+    cuts: u8,
+    wipes: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Couch {
+    up: bool,
+    enabled: bool,
+    secret: bool,
+    incarnation: u8,
+    members: BTreeSet<u8>,
+    /// Each database, with whoever made it: two makers of one name are a conflict, and one side's data is gone.
+    databases: BTreeSet<(SystemDatabase, Maker)>,
+}
+
+/// Who made a database: the node, its incarnation, and the members that it then had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Maker {
+    node: u8,
+    incarnation: u8,
+    copies: u8,
+}
+
+impl World {
+    /// All are down: they come up in any order.
+    fn new(nodes: Vec<Couch>, left: Faults) -> Self {
+        let nodes: Vec<_> = nodes.into_iter().map(|node| Couch { up: false, ..node }).collect();
+        let decided = vec![None; nodes.len()];
+        Self { nodes, decided, cut: BTreeSet::new(), left }
+    }
+
+    /// `n` nodes as the official image starts them.
+    fn fresh(n: u8, left: Faults) -> Self {
+        Self::new((0..n).map(Couch::fresh).collect(), left)
+    }
+
+    fn ordinals(&self) -> std::ops::Range<u8> {
+        0..u8::try_from(self.nodes.len()).unwrap()
+    }
+
+    fn node(&self, i: u8) -> &Couch {
+        &self.nodes[usize::from(i)]
+    }
+
+    fn linked(&self, i: u8, j: u8) -> bool {
+        let reachable = |node: &Couch| node.up && node.enabled;
+        i == j || (reachable(self.node(i)) && reachable(self.node(j)) && !self.cut.contains(&(i.min(j), i.max(j))))
+    }
+
+    fn connected(&self, i: u8, j: u8) -> bool {
+        let knows = self.node(i).members.contains(&j) || self.node(j).members.contains(&i);
+        i == j || (knows && self.linked(i, j))
+    }
+
+    fn see(&self, i: u8) -> Node {
+        let node = self.node(i);
+        let makers = |database| node.databases.iter().filter(move |(name, _)| *name == database);
+        let copies = |database| Some((database, makers(database).map(|(_, maker)| maker.copies.into()).min()?));
+        Node {
+            members: node.members.iter().map(|o| (*o).into()).collect(),
+            connected: self.ordinals().filter(|j| self.connected(i, *j)).map(u32::from).collect(),
+            strangers: BTreeSet::new(),
+            databases: u64::try_from(node.databases.len()).unwrap(),
+            system: SystemDatabase::ALL.into_iter().filter_map(copies).collect(),
+        }
+    }
+
+    fn observe(&self, me: u8) -> Observed {
+        let local = self.node(me);
+        let expected: BTreeSet<u32> = self.ordinals().map(u32::from).collect();
+        let peer = |p: u8| if self.linked(me, p) { Ok(self.see(p)) } else { Err(Unseen::Unreachable) };
+        let peers: BTreeMap<_, _> = self.ordinals().filter(|p| *p != me).map(|p| (p.into(), peer(p))).collect();
+        Observed {
+            me: me.into(),
+            founders: expected.clone(),
+            expected,
+            api: Api::Off,
+            local: if local.up { Ok(self.see(me)) } else { Err(Unseen::Unreachable) },
+            enabled: local.enabled,
+            finished: local.databases.len() >= 2,
+            session_secret: local.secret,
+            wanted_copies: 3,
+            peers,
+        }
+    }
+
+    fn decide(&mut self, me: u8) {
+        let step = next_step(&self.observe(me));
+        let acts = !matches!(step, Step::Settled | Step::Wait(_) | Step::Refuse(_));
+        self.decided[usize::from(me)] = acts.then_some(step);
+    }
+
+    /// Does what was decided; against a node that is down this fails and is forgotten. `whole` is false for a
+    /// finish_cluster that dies after its first database.
+    fn act(&mut self, me: u8, whole: bool) {
+        let Some(step) = self.decided[usize::from(me)].take() else { return };
+        if !self.node(me).up {
+            return;
+        }
+        // finish_cluster pings every member and gives up when one doesn't answer.
+        let all_answer = self.node(me).members.iter().all(|p| self.linked(me, *p));
+        let node = &mut self.nodes[usize::from(me)];
+        match step {
+            Step::EnableCluster { .. } => node.enabled = true,
+            Step::Join(peer) => drop(node.members.insert(u8::try_from(peer).unwrap())),
+            Step::MakeSessionSecret => node.secret = true,
+            Step::CreateDatabase(database) => node.make(me, database),
+            Step::Found => {
+                assert!(node.secret, "finish_cluster fails for ever without a secret");
+                if all_answer {
+                    node.make(me, SystemDatabase::Users);
+                    if whole {
+                        node.make(me, SystemDatabase::Replicator);
+                    }
+                }
+            }
+            Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
+        }
+    }
+
+    /// `_nodes` and `_dbs` go from a node to a member that it is connected to.
+    fn replicate(&mut self, from: u8, to: u8) {
+        if from == to || !self.linked(from, to) || !self.node(from).members.contains(&to) {
+            return;
+        }
+        let source = self.node(from).clone();
+        let target = &mut self.nodes[usize::from(to)];
+        target.members.extend(source.members);
+        target.databases.extend(source.databases);
+    }
+
+    /// Everything that can happen next.
+    fn successors(&self) -> Vec<Self> {
+        let mut next = vec![];
+        let mut event = |f: &dyn Fn(&mut Self)| {
+            let mut world = self.clone();
+            f(&mut world);
+            next.push(world);
+        };
+        for i in self.ordinals() {
+            let at = usize::from(i);
+            event(&|w| w.decide(i));
+            event(&|w| w.act(i, true));
+            if self.decided[at] == Some(Step::Found) {
+                event(&|w| w.act(i, false));
+            }
+            if !self.node(i).up {
+                event(&|w| w.nodes[at].up = true);
+            } else if self.left.crashes > 0 {
+                event(&|w| {
+                    w.nodes[at].up = false;
+                    w.left.crashes -= 1;
+                });
+            }
+            if self.left.wipes > 0 {
+                event(&|w| {
+                    let incarnation = w.nodes[at].incarnation + 1;
+                    w.nodes[at] = Couch { incarnation, ..Couch::fresh(i) };
+                    w.decided[at] = None; // the agent lived in the same pod
+                    w.left.wipes -= 1;
+                });
+            }
+            for j in self.ordinals() {
+                event(&|w| w.replicate(i, j));
+                if i < j && self.cut.contains(&(i, j)) {
+                    event(&|w| w.cut.retain(|pair| *pair != (i, j)));
+                } else if i < j && self.left.cuts > 0 {
+                    event(&|w| {
+                        w.cut.insert((i, j));
+                        w.left.cuts -= 1;
+                    });
+                }
+            }
+        }
+        next
+    }
+
+    fn reachable(self) -> HashSet<Self> {
+        let mut seen = HashSet::from([self.clone()]);
+        let mut queue = VecDeque::from([self]);
+        while let Some(world) = queue.pop_front() {
+            for next in world.successors() {
+                if !seen.contains(&next) {
+                    next.check_invariants();
+                    seen.insert(next.clone());
+                    queue.push_back(next);
+                }
+            }
+        }
+        seen
+    }
+
+    fn check_invariants(&self) {
+        self.nothing_vanishes();
+        self.nothing_is_founded_too_small();
+        self.only_expected_nodes_are_members();
+        self.what_is_settled_is_whole();
+    }
+
+    /// A database name has one maker on every node that has it.
+    fn nothing_vanishes(&self) {
+        for node in &self.nodes {
+            for database in SystemDatabase::ALL {
+                let makers = node.databases.iter().filter(|(name, _)| *name == database).count();
+                assert!(makers <= 1, "two {} meet: {self:?}", database.name());
+            }
+        }
+    }
+
+    /// A database is made by a node that has every other as a member.
+    fn nothing_is_founded_too_small(&self) {
+        let all = self.ordinals().end;
+        let made_here = |maker: &Maker| maker.node < FOREIGN;
+        let mut makers = self.nodes.iter().flat_map(|node| &node.databases).map(|(_, maker)| maker);
+        assert!(makers.all(|maker| !made_here(maker) || maker.copies == all), "founded too small: {self:?}");
+    }
+
+    fn only_expected_nodes_are_members(&self) {
+        assert!(self.nodes.iter().flat_map(|node| &node.members).all(|member| self.ordinals().contains(member)));
+    }
+
+    /// An agent that is content is content with a whole cluster.
+    fn what_is_settled_is_whole(&self) {
+        for i in self.ordinals() {
+            if self.node(i).up && next_step(&self.observe(i)) == Step::Settled {
+                let whole = |node: &Couch| {
+                    let names: BTreeSet<_> = node.databases.iter().map(|(name, _)| name).collect();
+                    node.up && node.members == self.ordinals().collect() && names.len() == 2
+                };
+                assert!(self.nodes.iter().all(whole), "{i} is content too early: {self:?}");
+            }
+        }
+    }
+
+    /// Faults end, and everybody goes round until nothing changes. Fails when that never happens.
+    fn settle(mut self) -> Self {
+        self.nodes.iter_mut().for_each(|node| node.up = true);
+        self.cut.clear();
+        self.left = Faults::default();
+        for _ in 0..40 {
+            let before = self.clone();
+            for i in self.ordinals() {
+                self.decide(i);
+                self.act(i, true);
+                for j in self.ordinals() {
+                    self.replicate(i, j);
+                }
+            }
+            if self == before {
+                return self;
+            }
+        }
+        panic!("never comes to rest: {self:?}");
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        self.ordinals().map(|i| next_step(&self.observe(i))).collect()
+    }
+}
+
+impl Couch {
+    fn fresh(i: u8) -> Self {
+        Self {
+            up: true,
+            enabled: true,
+            secret: true,
+            incarnation: 0,
+            members: [i].into(),
+            databases: BTreeSet::new(),
+        }
+    }
+
+    /// With data of another life: its system databases were made by someone who is not here.
+    fn foreign(i: u8, maker: u8, members: &[u8]) -> Self {
+        let maker = Maker { node: FOREIGN + maker, incarnation: 0, copies: u8::try_from(members.len()).unwrap() };
+        let databases = SystemDatabase::ALL.map(|database| (database, maker)).into();
+        Self { members: members.iter().copied().chain([i]).collect(), databases, ..Self::fresh(i) }
+    }
+
+    fn make(&mut self, me: u8, database: SystemDatabase) {
+        if self.databases.iter().all(|(name, _)| *name != database) {
+            let copies = u8::try_from(self.members.len()).unwrap();
+            self.databases.insert((database, Maker { node: me, incarnation: self.incarnation, copies }));
+        }
+    }
+}
+
+/// Makers from here on are of another life.
+const FOREIGN: u8 = 100;
+
+fn every_state_ends_settled(world: World) {
+    let states = world.reachable();
+    for state in &states {
+        let end = state.clone().settle();
+        end.check_invariants();
+        assert!(end.steps().iter().all(|step| *step == Step::Settled), "{:?}\nfrom {state:?}\nto {end:?}", end.steps());
+    }
+    eprintln!("{} states", states.len());
+}
+
+/// No reachable state breaks an invariant, and each ends where every agent stands in one of these refusals or waits.
+fn every_state_ends_refused(world: World, refused: &dyn Fn(&[Step]) -> bool) {
+    let states = world.reachable();
+    for state in &states {
+        let end = state.clone().settle();
+        end.check_invariants();
+        assert!(refused(&end.steps()), "{:?}\nfrom {state:?}\nto {end:?}", end.steps());
+    }
+    eprintln!("{} states", states.len());
+}
+
+#[test]
+fn one_node_through_crashes_and_a_lost_volume() {
+    every_state_ends_settled(World::fresh(1, Faults { crashes: 2, wipes: 1, cuts: 0 }));
+}
+
+#[test]
+fn two_nodes_through_crashes_cuts_and_lost_volumes() {
+    every_state_ends_settled(World::fresh(2, Faults { crashes: 1, cuts: 1, wipes: 2 }));
+}
+
+#[test]
+fn three_nodes_through_crashes() {
+    every_state_ends_settled(World::fresh(3, Faults { crashes: 3, ..Faults::default() }));
+}
+
+#[test]
+fn three_nodes_through_crashes_and_lost_volumes() {
+    every_state_ends_settled(World::fresh(3, Faults { crashes: 2, wipes: 2, cuts: 0 }));
+}
+
+#[test]
+fn three_nodes_through_a_crash_a_lost_volume_and_cuts() {
+    every_state_ends_settled(World::fresh(3, Faults { crashes: 1, wipes: 1, cuts: 2 }));
+}
+
+#[test]
+fn four_nodes_through_a_crash_or_a_lost_volume() {
+    every_state_ends_settled(World::fresh(4, Faults { crashes: 1, wipes: 1, cuts: 0 }));
+}
+
+#[test]
+fn nodes_that_are_disabled_or_lack_a_secret_are_helped() {
+    let mut world = World::fresh(3, Faults::default());
+    world.nodes[0].secret = false;
+    world.nodes[1].enabled = false;
+    world.nodes[1].secret = false;
+    every_state_ends_settled(world);
+}
+
+#[test]
+fn a_node_with_data_of_its_own_is_joined_and_never_founded_over() {
+    let mut world = World::fresh(3, Faults { crashes: 1, ..Faults::default() });
+    world.nodes[1] = Couch::foreign(1, 1, &[]);
+    let thin = |step: &Step| matches!(step, Step::Wait(agent::step::WaitFor::Copies { have: 0, want: 3, .. }));
+    every_state_ends_refused(world, &|steps| steps.iter().all(thin));
+}
+
+#[test]
+fn a_foreign_node_is_never_taken_into_a_cluster() {
+    let nodes = vec![Couch::foreign(0, 1, &[0, 1]), Couch::foreign(1, 1, &[0, 1]), Couch::foreign(2, 2, &[])];
+    let world = World::new(nodes, Faults { crashes: 1, cuts: 1, wipes: 0 });
+    every_state_ends_refused(world, &|steps| {
+        let cluster = BTreeSet::from([0, 1]);
+        steps[2] == Step::Refuse(Refusal::ForeignData { cluster })
+            && steps[..2].iter().all(|step| matches!(step, Step::Wait(_)))
+    });
+}
+
+#[test]
+fn clusters_of_one_are_never_brought_together_not_even_by_fresh_nodes_between_them() {
+    let faults = Faults { crashes: 2, cuts: 1, wipes: 0 };
+    for fresh in [&[2][..], &[2, 3]] {
+        let mut nodes = vec![Couch::foreign(0, 1, &[]), Couch::foreign(1, 2, &[])];
+        nodes.extend(fresh.iter().copied().map(Couch::fresh));
+        // Which of them is the lowest must not matter.
+        for turn in 0..nodes.len() {
+            let world = World::new(turned(&nodes, turn), faults);
+            every_state_ends_refused(world, &|steps| !steps.contains(&Step::Settled));
+        }
+    }
+}
+
+/// The same nodes under other ordinals.
+fn turned(nodes: &[Couch], by: usize) -> Vec<Couch> {
+    let mut nodes = nodes.to_vec();
+    nodes.rotate_left(by);
+    for (i, node) in nodes.iter_mut().enumerate() {
+        node.members = [u8::try_from(i).unwrap()].into();
+    }
+    nodes
+}
+
