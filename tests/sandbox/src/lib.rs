@@ -2,3 +2,4 @@
 
 pub mod couchdb;
 mod date;
+pub mod kubelet;

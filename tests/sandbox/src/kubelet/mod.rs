@@ -1,0 +1,28 @@
+//! What Kubernetes makes of a StatefulSet's pod before a process starts: names, environment, DNS. Pure functions over
+//! JSON, as it stands in the API server.
+//!
+//! ```
+//! use sandbox::kubelet::{Cluster, PodSeen};
+//! use serde_json::json;
+//!
+//! let statefulset = json!({
+//!     "metadata": {"name": "couchdb", "namespace": "default"},
+//!     "spec": {"serviceName": "couchdb", "replicas": 3, "template": {"spec": {"containers": [
+//!         {"name": "couchdb", "env": [{"name": "WHERE", "value": "$(HOME_DIR)/$$x"}]},
+//!     ]}}},
+//! });
+//! let pod = Cluster::default().pod(&statefulset, 0, &PodSeen::at("10.42.0.10")).unwrap();
+//! assert_eq!(pod.fqdn.as_deref(), Some("couchdb-0.couchdb.default.svc.cluster.local"));
+//! assert_eq!(pod.containers[0].env["WHERE"], "$(HOME_DIR)/$x");
+//! assert_eq!(pod.containers[0].env["HOSTNAME"], "couchdb-0");
+//! ```
+
+mod dns;
+mod env;
+mod expand;
+mod pod;
+
+pub use dns::{PodState, names};
+pub use env::EnvError;
+pub use expand::expand;
+pub use pod::{Cluster, Container, Pod, PodSeen, Role, ordinals};
