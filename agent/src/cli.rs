@@ -69,9 +69,9 @@ pub fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings)
 
 fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let kernels = gethostname::gethostname().into_string().ok();
+    let hostnames = [gethostname::gethostname().into_string().ok(), vars(env::HOSTNAME)];
     let clues = Clues {
-        hostname: kernels.or_else(|| vars(env::HOSTNAME)),
+        hostnames: hostnames.into_iter().flatten().collect(),
         etc_hosts: read("/etc/hosts"),
         resolv_conf: read("/etc/resolv.conf"),
     };

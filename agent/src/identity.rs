@@ -8,8 +8,9 @@ use crate::settings::Pod;
 /// Everything that can tell a pod its own name.
 #[derive(Clone, Debug, Default)]
 pub struct Clues {
-    /// The kernel's hostname, or `HOSTNAME`: short, or with `setHostnameAsFQDN` the whole name.
-    pub hostname: Option<String>,
+    /// The kernel's hostname, then `HOSTNAME`: short, or with `setHostnameAsFQDN` the whole name. In a pod they are the
+    /// same; a process that was put into another pod's namespaces may have inherited a `HOSTNAME` that is not its own.
+    pub hostnames: Vec<String>,
     /// The text of `/etc/hosts`, in which the kubelet writes `<ip> <fqdn> <hostname>` for a StatefulSet's pod.
     pub etc_hosts: String,
     /// The text of `/etc/resolv.conf`, in which the kubelet writes `search <namespace>.svc.<domain> ..`.
@@ -50,11 +51,10 @@ pub enum IdentityError {
 /// The pod's DNS name: from the hostname, else `/etc/hosts`, else `POD_NAME`, `POD_NAMESPACE`, the injected Service
 /// and the search domain.
 pub fn who_am_i(clues: &Clues, pod: &Pod, service: Option<&Label>) -> Result<PodFqdn, IdentityError> {
-    let hostname = clues.hostname.as_deref().unwrap_or_default();
-    if let Ok(fqdn) = hostname.parse() {
+    if let Some(fqdn) = clues.hostnames.iter().find_map(|hostname| hostname.parse().ok()) {
         return Ok(fqdn);
     }
-    let name = short_name(hostname, pod)?;
+    let name = short_name(&clues.hostnames, pod)?;
     match from_hosts(&clues.etc_hosts, &name) {
         Some(fqdn) => Ok(fqdn),
         None => from_parts(name, &clues.resolv_conf, pod, service),
@@ -62,10 +62,11 @@ pub fn who_am_i(clues: &Clues, pod: &Pod, service: Option<&Label>) -> Result<Pod
 }
 
 /// `POD_NAME` where it is given: with hostNetwork the hostname is the machine's.
-fn short_name(hostname: &str, pod: &Pod) -> Result<PodName, IdentityError> {
+fn short_name(hostnames: &[String], pod: &Pod) -> Result<PodName, IdentityError> {
+    let unfit = || IdentityError::Hostname { hostname: hostnames.first().cloned().unwrap_or_default() };
     match &pod.name {
         Some(name) => name.parse().map_err(IdentityError::PodName),
-        None => hostname.parse().map_err(|_| IdentityError::Hostname { hostname: hostname.to_owned() }),
+        None => hostnames.iter().find_map(|hostname| hostname.parse().ok()).ok_or_else(unfit),
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
 
     fn clues(hostname: &str, etc_hosts: &str, resolv_conf: &str) -> Clues {
         Clues {
-            hostname: Some(hostname.to_owned()),
+            hostnames: vec![hostname.to_owned()],
             etc_hosts: etc_hosts.to_owned(),
             resolv_conf: resolv_conf.to_owned(),
         }

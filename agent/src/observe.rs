@@ -147,7 +147,9 @@ fn sort_out(me: &PodFqdn, names: &[String]) -> (BTreeSet<u32>, BTreeSet<String>)
 fn unseen(error: &CouchError) -> Unseen {
     debug!(error = error as &dyn std::error::Error, "a node could not be seen");
     match error {
-        CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => Unseen::Busy,
+        CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => {
+            Unseen::Busy
+        }
         CouchError::Garbled { .. } | CouchError::Refused { .. } => Unseen::Garbled,
         CouchError::LockedOut { .. } => Unseen::LockedOut,
         CouchError::NameUnknown { .. } => Unseen::NameUnknown,

@@ -14,7 +14,7 @@ use crate::observe::{Directory, observe};
 use crate::pace::{GLANCE, pause};
 use crate::ready::readiness;
 use crate::settings::{Kubernetes, PodManagement, Size};
-use crate::status::Page;
+use crate::status::{History, Page};
 use crate::step::{Api, Observed, Step, next_step};
 use crate::words::Speaker;
 
@@ -41,8 +41,10 @@ pub struct Agent {
 struct Memory {
     step: Option<Step>,
     since: String,
-    /// How often `step` was decided in a row.
-    rounds: u32,
+    /// How often `step` was decided again in a row.
+    repeats: u32,
+    /// Since the agent started.
+    rounds: u64,
     last_error: Option<String>,
 }
 
@@ -59,7 +61,8 @@ impl Agent {
             Kubernetes::Off => kubernetes::off(),
         };
         first_word(&mut knowledge).await;
-        let mut memory = Memory { step: None, since: (self.clock)(), rounds: 0, last_error: None };
+        let mut memory =
+            Memory { step: None, since: (self.clock)(), repeats: 0, rounds: 0, last_error: None };
         loop {
             let known = *knowledge.borrow_and_update();
             let observed = observe(&self.couch, &self.directory, self.size, known).await;
@@ -68,19 +71,20 @@ impl Agent {
             self.publish(&page, &memory, &observed, &step, known);
             self.carry_out(&mut memory, &step).await;
             self.publish(&page, &memory, &observed, &step, known);
-            let pause = pause(&step, memory.rounds, observed.peers.len() + 1, (self.jitter)());
+            let pause = pause(&step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             self.rest(&step, pause, &mut knowledge).await;
         }
     }
 
     /// Logs a step once, when it differs from the last.
     fn note(&self, memory: &mut Memory, step: &Step) {
+        memory.rounds += 1;
         if memory.step.as_ref() == Some(step) {
-            memory.rounds = memory.rounds.saturating_add(1);
+            memory.repeats = memory.repeats.saturating_add(1);
             return;
         }
         memory.since = (self.clock)();
-        memory.rounds = 0;
+        memory.repeats = 0;
         let words = self.speaker().step(step);
         match step {
             Step::Refuse(_) => error!(reason = words.reason, "{}", words.message),
@@ -118,8 +122,9 @@ impl Agent {
     ) {
         let policy = known.set.map_or(self.pod_management, |set| set.pod_management);
         let readiness = readiness(observed, step, policy);
-        let (since, last_error) = (memory.since.clone(), memory.last_error.clone());
-        page.send_replace(Page::after(&self.speaker(), observed, step, &readiness, since, last_error));
+        let Memory { since, rounds, last_error, .. } = memory;
+        let history = History { since: since.clone(), rounds: *rounds, last_error: last_error.clone() };
+        page.send_replace(Page::after(&self.speaker(), observed, step, &readiness, history));
     }
 
     /// Pauses, but not past a change of the StatefulSet; a settled cluster is glanced at meanwhile.

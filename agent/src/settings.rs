@@ -103,8 +103,6 @@ pub struct Pod {
     pub namespace: Option<String>,
     /// `status.podIP`.
     pub ip: Option<IpAddr>,
-    /// The pod's hostname, as the container runtime sets it.
-    pub hostname: Option<String>,
 }
 
 /// How much is logged, and how.
@@ -194,7 +192,6 @@ impl Settings {
             name: vars.text(env::POD_NAME),
             namespace: vars.text(env::POD_NAMESPACE),
             ip: vars.parse(env::POD_IP, "an IP address"),
-            hostname: vars.text(env::HOSTNAME),
         };
         let log = Log {
             level: vars

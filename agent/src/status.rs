@@ -26,6 +26,8 @@ pub struct Page {
     pub step: Said,
     /// Since when it does that, RFC 3339.
     pub since: String,
+    /// The rounds since the agent started: it grows while the agent is alive.
+    pub rounds: u64,
     /// The pods that are to be members.
     pub expected: Vec<String>,
     /// The pods that must all be there to found.
@@ -36,6 +38,17 @@ pub struct Page {
     pub nodes: BTreeMap<String, Sight>,
     /// The last error of a call that was to change something, if the last such call failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// What the page tells of earlier rounds.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// When the step was first decided, RFC 3339.
+    pub since: String,
+    /// The rounds since the agent started.
+    pub rounds: u64,
+    /// The last error of a call that was to change something.
     pub last_error: Option<String>,
 }
 
@@ -87,6 +100,7 @@ impl Page {
             readiness: waiting.clone().into(),
             step: waiting.into(),
             since,
+            rounds: 0,
             expected: vec![],
             founders: vec![],
             kubernetes: word(Api::Silent),
@@ -95,14 +109,13 @@ impl Page {
         }
     }
 
-    /// The page after a round. `since` is when `step` was first decided.
+    /// The page after a round.
     pub fn after(
         speaker: &Speaker<'_>,
         observed: &Observed,
         step: &Step,
         readiness: &Readiness,
-        since: String,
-        last_error: Option<String>,
+        History { since, rounds, last_error }: History,
     ) -> Self {
         let name = |ordinal: &u32| format!("{}-{ordinal}", speaker.me.pod().set());
         let names = |ordinals: &BTreeSet<u32>| ordinals.iter().map(name).collect::<Vec<_>>();
@@ -120,6 +133,7 @@ impl Page {
             founders: names(&observed.founders),
             kubernetes: word(observed.api),
             nodes: nodes.collect(),
+            rounds,
             last_error,
             ..Self::at_start(speaker, since)
         }

@@ -159,9 +159,11 @@ impl Speaker<'_> {
                 "CouchDbUnclear",
                 "what answers beside the agent is no CouchDB that it understands (3.0 or later)".to_owned(),
             ),
-            Unseen::Busy | Unseen::NameUnknown | Unseen::NoAnswer | Unseen::Unreachable | Unseen::Misnamed(_) => {
-                ("WaitingForCouchDb", format!("the local CouchDB {}", how(unseen)))
-            }
+            Unseen::Busy
+            | Unseen::NameUnknown
+            | Unseen::NoAnswer
+            | Unseen::Unreachable
+            | Unseen::Misnamed(_) => ("WaitingForCouchDb", format!("the local CouchDB {}", how(unseen))),
         };
         Words { reason, message }
     }

@@ -68,7 +68,10 @@ impl World {
 
     fn linked(&self, i: u8, j: u8) -> bool {
         let reachable = |node: &Couch| node.up && node.enabled;
-        i == j || (reachable(self.node(i)) && reachable(self.node(j)) && !self.cut.contains(&(i.min(j), i.max(j))))
+        i == j
+            || (reachable(self.node(i))
+                && reachable(self.node(j))
+                && !self.cut.contains(&(i.min(j), i.max(j))))
     }
 
     fn connected(&self, i: u8, j: u8) -> bool {
@@ -79,7 +82,8 @@ impl World {
     fn see(&self, i: u8) -> Node {
         let node = self.node(i);
         let makers = |database| node.databases.iter().filter(move |(name, _)| *name == database);
-        let copies = |database| Some((database, makers(database).map(|(_, maker)| maker.copies.into()).min()?));
+        let copies =
+            |database| Some((database, makers(database).map(|(_, maker)| maker.copies.into()).min()?));
         Node {
             members: node.members.iter().map(|o| (*o).into()).collect(),
             connected: self.ordinals().filter(|j| self.connected(i, *j)).map(u32::from).collect(),
@@ -93,7 +97,8 @@ impl World {
         let local = self.node(me);
         let expected: BTreeSet<u32> = self.ordinals().map(u32::from).collect();
         let peer = |p: u8| if self.linked(me, p) { Ok(self.see(p)) } else { Err(Unseen::Unreachable) };
-        let peers: BTreeMap<_, _> = self.ordinals().filter(|p| *p != me).map(|p| (p.into(), peer(p))).collect();
+        let peers: BTreeMap<_, _> =
+            self.ordinals().filter(|p| *p != me).map(|p| (p.into(), peer(p))).collect();
         Observed {
             me: me.into(),
             founders: expected.clone(),
@@ -240,7 +245,9 @@ impl World {
     }
 
     fn only_expected_nodes_are_members(&self) {
-        assert!(self.nodes.iter().flat_map(|node| &node.members).all(|member| self.ordinals().contains(member)));
+        assert!(
+            self.nodes.iter().flat_map(|node| &node.members).all(|member| self.ordinals().contains(member))
+        );
     }
 
     /// An agent that is content is content with a whole cluster.
@@ -296,7 +303,8 @@ impl Couch {
 
     /// With data of another life: its system databases were made by someone who is not here.
     fn foreign(i: u8, maker: u8, members: &[u8]) -> Self {
-        let maker = Maker { node: FOREIGN + maker, incarnation: 0, copies: u8::try_from(members.len()).unwrap() };
+        let maker =
+            Maker { node: FOREIGN + maker, incarnation: 0, copies: u8::try_from(members.len()).unwrap() };
         let databases = SystemDatabase::ALL.map(|database| (database, maker)).into();
         Self { members: members.iter().copied().chain([i]).collect(), databases, ..Self::fresh(i) }
     }
@@ -317,7 +325,11 @@ fn every_state_ends_settled(world: World) {
     for state in &states {
         let end = state.clone().settle();
         end.check_invariants();
-        assert!(end.steps().iter().all(|step| *step == Step::Settled), "{:?}\nfrom {state:?}\nto {end:?}", end.steps());
+        assert!(
+            end.steps().iter().all(|step| *step == Step::Settled),
+            "{:?}\nfrom {state:?}\nto {end:?}",
+            end.steps()
+        );
     }
     eprintln!("{} states", states.len());
 }
@@ -376,7 +388,8 @@ fn nodes_that_are_disabled_or_lack_a_secret_are_helped() {
 fn a_node_with_data_of_its_own_is_joined_and_never_founded_over() {
     let mut world = World::fresh(3, Faults { crashes: 1, ..Faults::default() });
     world.nodes[1] = Couch::foreign(1, 1, &[]);
-    let thin = |step: &Step| matches!(step, Step::Wait(agent::step::WaitFor::Copies { have: 0, want: 3, .. }));
+    let thin =
+        |step: &Step| matches!(step, Step::Wait(agent::step::WaitFor::Copies { have: 0, want: 3, .. }));
     every_state_ends_refused(world, &|steps| steps.iter().all(thin));
 }
 
@@ -414,4 +427,3 @@ fn turned(nodes: &[Couch], by: usize) -> Vec<Couch> {
     }
     nodes
 }
-

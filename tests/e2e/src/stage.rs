@@ -45,7 +45,8 @@ impl Stage {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let net = Network::start(Clock::faster(SPEED));
         let start_one = |i| {
-            let settings = NodeSettings::new(host(i).as_str()).admin(USER, PASSWORD).cookie("ck").secret("sec");
+            let settings =
+                NodeSettings::new(host(i).as_str()).admin(USER, PASSWORD).cookie("ck").secret("sec");
             net.start_node(change(settings)).expect("a free port on loopback")
         };
         let nodes = (0..count).map(start_one).collect();
@@ -87,10 +88,11 @@ impl Stage {
         let mut vars: HashMap<String, String> = self.vars.iter().cloned().collect();
         let local = self.nodes[i].door(&host(i)).expect("a free port on loopback");
         vars.insert("COUCHDISCOVER_COUCHDB_URL".to_owned(), format!("http://{local}"));
-        let settings = Settings::from_vars(&|name| vars.get(name).cloned()).expect("settings that can be used");
+        let settings =
+            Settings::from_vars(&|name| vars.get(name).cloned()).expect("settings that can be used");
         let door = |j: usize| self.nodes[j].door(&host(i)).expect("a free port on loopback");
         let surroundings = Surroundings {
-            clues: Clues { hostname: Some(host(i)), ..Clues::default() },
+            clues: Clues { hostnames: vec![host(i)], ..Clues::default() },
             addresses: self.ordinals().map(|j| (host(j), door(j))).collect(),
             kubernetes: None,
         };
@@ -235,7 +237,8 @@ impl Map {
         let doc = node.volume.dbs.get(database);
         let live = doc.and_then(Doc::live);
         let ranges = live.and_then(|(_, body)| body["by_range"].as_object());
-        let copies = ranges.and_then(|ranges| ranges.values().filter_map(Value::as_array).map(Vec::len).min());
+        let copies =
+            ranges.and_then(|ranges| ranges.values().filter_map(Value::as_array).map(Vec::len).min());
         Self {
             database,
             revision: live.map(|(revision, _)| revision.to_string()),

@@ -10,12 +10,18 @@ use tokio::time::{Instant, sleep};
 /// # Panics
 ///
 /// When `within` has passed, with what `look` said last.
-pub async fn until<T, E: Debug>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+pub async fn until<T, E: Debug>(
+    what: &str,
+    within: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     let deadline = Instant::now() + within;
     loop {
         match look().await {
             Ok(value) => return value,
-            Err(last) => assert!(Instant::now() < deadline, "waited {within:?} in vain for {what}; last: {last:#?}"),
+            Err(last) => {
+                assert!(Instant::now() < deadline, "waited {within:?} in vain for {what}; last: {last:#?}")
+            }
         }
         sleep(LOOK_AGAIN).await;
     }

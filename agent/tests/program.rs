@@ -1,0 +1,107 @@
+//! The program as a person or a kubelet starts it: what it says, and how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+
+/// The program with this environment and no other.
+fn program(vars: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_couchdiscover-agent"));
+    command.env_clear().envs(vars.iter().copied()).stdin(Stdio::null());
+    command
+}
+
+fn ends(vars: &[(&str, &str)]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = program(vars).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+const ADMIN: [(&str, &str); 4] = [
+    ("COUCHDB_USER", "admin"),
+    ("COUCHDB_PASSWORD", "s3cret"),
+    ("COUCHDISCOVER_KUBERNETES", "off"),
+    ("COUCHDB_CLUSTER_SIZE", "1"),
+];
+
+#[test]
+fn without_settings_it_says_what_it_needs_and_exits_64() {
+    let (code, says) = ends(&[("COUCHDISCOVER_KUBERNETES", "off")]);
+    assert_eq!(code, Some(64));
+    assert_snapshot!(says, @"
+    couchdiscover-agent: no admin credentials: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret
+    COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off': nothing else tells how many nodes to expect
+    ");
+}
+
+#[test]
+fn outside_of_a_statefulsets_pod_it_says_so_and_exits_64() {
+    let pod = [&ADMIN[..], &[("POD_NAME", "web-7d4b9c-x2x1z")]].concat();
+    let (code, says) = ends(&pod);
+    assert_eq!(code, Some(64));
+    assert_snapshot!(says, @"couchdiscover-agent: failed to tell who this pod is: POD_NAME is not that of a StatefulSet's pod: the agent belongs into a pod of a StatefulSet: 'web-7d4b9c-x2x1z' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'");
+}
+
+#[test]
+fn a_taken_port_is_named_and_exits_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, says) = ends(&[&in_a_pod()[..], &[("COUCHDISCOVER_LISTEN", &address)]].concat());
+    assert_eq!(code, Some(1));
+    assert!(says.starts_with(&format!("couchdiscover-agent: failed to listen on '{address}': ")), "{says}");
+}
+
+#[test]
+fn a_missing_ca_file_is_named_and_exits_64() {
+    let https = [
+        ("COUCHDISCOVER_COUCHDB_URL", "https://127.0.0.1:6984"),
+        ("COUCHDISCOVER_CA_FILE", "/no/such/ca.crt"),
+    ];
+    let (code, says) = ends(&[&in_a_pod()[..], &https].concat());
+    assert_eq!(code, Some(64));
+    assert!(says.contains("the CA file '/no/such/ca.crt'"), "{says}");
+}
+
+#[test]
+fn an_unknown_verb_prints_the_usage() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_couchdiscover-agent")).env_clear().arg("walk").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("usage: couchdiscover-agent"));
+}
+
+#[test]
+fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", nowhere.local_addr().unwrap());
+    drop(nowhere);
+    let vars =
+        [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), ("COUCHDISCOVER_LISTEN", "127.0.0.1:0")]]
+            .concat();
+    let mut child = program(&vars).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let waiting = lines.find(|line| line.contains("WaitingForCouchDb")).unwrap();
+    assert!(waiting.contains("the local CouchDB can't be reached"), "{waiting}");
+    let asked = Instant::now();
+    assert_eq!(terminate(&mut child), Some(0));
+    // The kubelet kills after 30 s; anything near a second would be felt in a rolling restart.
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    assert_eq!(lines.count(), 0, "one line a change, none a round");
+}
+
+fn in_a_pod() -> Vec<(&'static str, &'static str)> {
+    [&ADMIN[..], &[("HOSTNAME", "db-0.db.shop.svc.cluster.local")]].concat()
+}
+
+/// SIGTERM, and the exit code.
+fn terminate(child: &mut Child) -> Option<i32> {
+    let killed = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let code = child.wait().unwrap().code();
+    let mut rest = String::new();
+    if let Some(stderr) = child.stderr.as_mut() {
+        stderr.read_to_string(&mut rest).unwrap();
+    }
+    code
+}
