@@ -143,6 +143,14 @@ pub enum WaitFor {
     Founding(u32),
     /// The Kubernetes API, to say how many nodes to expect before anything is founded.
     KubernetesApi,
+    /// The nodes that I joined before and that are silent now: until one of them speaks, nobody knows whether the
+    /// established nodes that do answer are the same cluster.
+    JoinedBefore {
+        /// Whom I joined.
+        joined: BTreeSet<u32>,
+        /// Who answers and is established.
+        others: BTreeSet<u32>,
+    },
     /// The CouchDB beside me.
     LocalCouchDb(Unseen),
     /// Nodes to list every member: (who, whom it doesn't list).
@@ -278,10 +286,12 @@ fn found(view: &View<'_>, founders: &BTreeSet<u32>, api: Api, session_secret: bo
 
 /// I hold nothing and one established group answers: join it, then wait to be adopted.
 fn take_part(view: &View<'_>, established: &BTreeSet<u32>) -> Step {
-    let joined = !view.local.members.is_disjoint(established);
-    match established.iter().find(|peer| !joined && view.may_join(**peer)) {
+    if !view.local.members.is_disjoint(established) {
+        return Step::Wait(WaitFor::Adoption(established.clone()));
+    }
+    match established.iter().find(|peer| view.may_join(**peer)) {
         Some(peer) => Step::Join(*peer),
-        None => Step::Wait(WaitFor::Adoption(established.clone())),
+        None => Step::Wait(WaitFor::JoinedBefore { joined: view.others(), others: established.clone() }),
     }
 }
 
@@ -388,10 +398,15 @@ impl View<'_> {
     /// Whether `peer` answers, and joining it brings nobody together who doesn't know of each other: I may have
     /// joined a group before that is silent now, and be the bridge over which it meets another one's data.
     fn may_join(&self, peer: u32) -> bool {
-        let alone = self.local.members.iter().all(|member| *member == self.me);
+        let alone = self.others().is_empty();
         let nobody_is_silent = self.peers.values().all(Result::is_ok);
         let acquainted = |node: &Node| !node.members.is_disjoint(&self.local.members);
         self.nodes().any(|(seen, node)| seen == peer && (alone || nobody_is_silent || acquainted(node)))
+    }
+
+    /// Whom I list besides me.
+    fn others(&self) -> BTreeSet<u32> {
+        self.local.members.iter().copied().filter(|member| *member != self.me).collect()
     }
 
     fn unseen(&self, wanted: &BTreeSet<u32>) -> BTreeMap<u32, Unseen> {

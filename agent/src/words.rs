@@ -68,14 +68,14 @@ impl Speaker<'_> {
     fn wait(&self, wait: &WaitFor) -> Words {
         let (reason, message) = match wait {
             WaitFor::Adoption(by) => {
-                ("WaitingForAdoption", format!("joined; waiting until {} send the databases' maps", self.pods(by)))
+                ("WaitingForAdoption", format!("joined; waiting for the databases' maps of {}", self.pods(by)))
             }
             WaitFor::Copies { database, have, want } => (
                 "SystemDatabaseUnderReplicated",
                 format!(
-                    "{} has {have} cop{} and {want} are wanted: it was made when the cluster was smaller",
+                    "{} has {have} {} and {want} are wanted: it was made when the cluster was smaller",
                     database.name(),
-                    if *have == 1 { "y" } else { "ies" }
+                    if *have == 1 { "copy" } else { "copies" }
                 ),
             ),
             WaitFor::Connections(lacking) => (
@@ -87,7 +87,7 @@ impl Speaker<'_> {
             ),
             WaitFor::ForeignPeers(peers) => (
                 "ForeignPeers",
-                format!("{} hold data that this cluster doesn't know; they stay outside", self.pods(peers)),
+                format!("outside stay, with data that this cluster doesn't know: {}", self.pods(peers)),
             ),
             WaitFor::Founding(lowest) => {
                 ("WaitingForFounding", format!("waiting until {} founds the cluster", self.pod(*lowest)))
@@ -98,6 +98,14 @@ impl Speaker<'_> {
                  where there is none, set COUCHDISCOVER_KUBERNETES=off"
                     .to_owned(),
             ),
+            WaitFor::JoinedBefore { joined, others } => (
+                "WaitingForJoined",
+                format!(
+                    "joined {} before, which doesn't answer; until it does, {} may be another cluster, and is not joined",
+                    self.pods(joined),
+                    self.pods(others)
+                ),
+            ),
             WaitFor::LocalCouchDb(unseen) => return self.local(unseen),
             WaitFor::Membership(lacking) => ("WaitingForMembership", self.table(lacking, "doesn't list")),
             WaitFor::NotExpected => (
@@ -107,16 +115,16 @@ impl Speaker<'_> {
             WaitFor::NotListed(by) => (
                 "NotListed",
                 format!(
-                    "{} no longer list this node: somebody removed it. To take it back, PUT its name into their _nodes; \
-                     to let it go, scale down",
+                    "somebody removed this node: it is no longer listed by {}. To take it back, PUT its name into their \
+                     _nodes; to let it go, scale down",
                     self.pods(by)
                 ),
             ),
             WaitFor::Outsized(pods) => (
                 "MembersBeyondSize",
                 format!(
-                    "{} are members and beyond the StatefulSet's size; nothing is removed by itself. Scale back up, or \
-                     drain them and DELETE their documents in /_node/_local/_nodes",
+                    "members beyond the StatefulSet's size: {}. Nothing is removed by itself: scale back up, or drain \
+                     them and DELETE their documents in /_node/_local/_nodes",
                     self.pods(pods)
                 ),
             ),

@@ -1,0 +1,266 @@
+//! Situations by name: what the agent decides, whether the pod is ready, and what a person reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent::ready::{Readiness, readiness};
+use agent::secret::Secret;
+use agent::settings::{Credentials, PodManagement};
+use agent::step::{Api, Node, Observed, Step, SystemDatabase, Unseen, WaitFor, next_step};
+use agent::words::Speaker;
+use contract::PodFqdn;
+use insta::assert_snapshot;
+
+#[test]
+fn one_fresh_node_founds_at_once() {
+    assert_snapshot!(tell(&seen(0, 1, fresh([0]), [])), @"[not ready] Founding: every node answers, is connected and empty: founding the cluster");
+}
+
+#[test]
+fn a_fresh_node_joins_the_lowest() {
+    assert_snapshot!(tell(&seen(2, 3, fresh([2]), [(0, Ok(fresh([0]))), (1, Ok(fresh([1])))])), @"[not ready] Joining: joining couchdb-0");
+}
+
+#[test]
+fn a_fresh_node_joins_the_lowest_also_while_others_are_silent() {
+    assert_snapshot!(tell(&seen(2, 3, fresh([2]), [(0, Ok(fresh([0]))), (1, Err(Unseen::NoAnswer))])), @"[not ready] Joining: joining couchdb-0");
+}
+
+#[test]
+fn a_joined_node_waits_for_the_founder() {
+    let all = fresh([0, 1, 2]);
+    assert_snapshot!(tell(&seen(2, 3, all.clone(), [(0, Ok(all.clone())), (1, Ok(all))])), @"[not ready] WaitingForFounding: waiting until couchdb-0 founds the cluster");
+}
+
+#[test]
+fn the_lowest_does_not_found_while_a_peer_is_silent() {
+    let unseen = [(1, Err(Unseen::NameUnknown)), (2, Err(Unseen::Busy))];
+    assert_snapshot!(tell(&seen(0, 3, fresh([0]), unseen)), @"[not ready] WaitingForPeers: couchdb-1 is not in DNS (has its Service publishNotReadyAddresses: true, and does the pod exist?), couchdb-2 is not up yet");
+}
+
+#[test]
+fn the_lowest_does_not_found_before_all_list_all() {
+    let peers = [(1, Ok(fresh([0, 1]))), (2, Ok(fresh([2])))];
+    assert_snapshot!(tell(&seen(0, 3, fresh([0, 1]), peers)), @"[not ready] WaitingForMembership: couchdb-0 doesn't list couchdb-2, couchdb-1 doesn't list couchdb-2, couchdb-2 doesn't list couchdb-0, couchdb-1");
+}
+
+#[test]
+fn the_lowest_does_not_found_before_all_are_connected() {
+    let lonely = Node { connected: [2].into(), ..fresh([0, 1, 2]) };
+    let peers = [(1, Ok(fresh([0, 1, 2]))), (2, Ok(lonely))];
+    assert_snapshot!(tell(&seen(0, 3, fresh([0, 1, 2]), peers)), @"[not ready] WaitingForConnections: couchdb-2 isn't connected to couchdb-0, couchdb-1; if it lasts: is the Erlang cookie the same everywhere, and are ports 4369 and 9100 open between the pods?");
+}
+
+#[test]
+fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
+    let all = fresh([0, 1, 3]);
+    assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[not ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-3. Nothing is removed by itself: scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
+}
+
+#[test]
+fn nothing_is_founded_while_the_kubernetes_api_is_silent() {
+    let observed = Observed { api: Api::Silent, ..seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]) };
+    assert_snapshot!(tell(&observed), @"[not ready] WaitingForKubernetes: the Kubernetes API doesn't say how many nodes to expect, and nothing is founded on a guess; where there is none, set COUCHDISCOVER_KUBERNETES=off");
+}
+
+#[test]
+fn a_pinned_size_waits_for_more_nodes_than_there_are_replicas() {
+    let all = fresh([0, 1]);
+    let peers = [(1, Ok(all.clone())), (2, Err(Unseen::NameUnknown))];
+    let observed = Observed { expected: [0, 1].into(), ..seen(0, 3, all, peers) };
+    assert_snapshot!(tell(&observed), @"[not ready] WaitingForPeers: couchdb-2 is not in DNS (has its Service publishNotReadyAddresses: true, and does the pod exist?)");
+}
+
+#[test]
+fn a_pod_beyond_the_pinned_size_waits_for_the_founding() {
+    let peers = [(0, Ok(fresh([0, 1]))), (1, Ok(fresh([0, 1])))];
+    let observed = Observed { founders: [0, 1].into(), ..seen(2, 3, fresh([2]), peers) };
+    assert_snapshot!(tell(&observed), @"[not ready] WaitingForFounding: waiting until couchdb-0 founds the cluster");
+}
+
+#[test]
+fn a_wiped_lowest_joins_the_established() {
+    let peers = [(1, Ok(member([0, 1, 2]))), (2, Ok(member([0, 1, 2])))];
+    assert_snapshot!(tell(&seen(0, 3, fresh([0]), peers)), @"[not ready] Joining: joining couchdb-1");
+}
+
+#[test]
+fn a_wiped_lowest_that_has_joined_waits_for_the_maps() {
+    let peers = [(1, Ok(member([0, 1, 2]))), (2, Err(Unseen::Unreachable))];
+    assert_snapshot!(tell(&seen(0, 3, fresh([0, 1]), peers)), @"[not ready] WaitingForAdoption: joined; waiting for the databases' maps of couchdb-1");
+}
+
+#[test]
+fn a_fresh_node_between_two_groups_joins_neither() {
+    let peers = [(1, Ok(member([1]))), (2, Ok(member([2])))];
+    assert_snapshot!(tell(&seen(0, 3, fresh([0]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-1 | couchdb-2. Brought together, one side's databases would vanish; a person has to choose");
+}
+
+#[test]
+fn a_fresh_node_that_joined_a_silent_group_does_not_bridge_it_to_another() {
+    let peers = [(0, Err(Unseen::Unreachable)), (1, Ok(member([1])))];
+    assert_snapshot!(tell(&seen(2, 3, fresh([0, 2]), peers)), @"[not ready] WaitingForJoined: joined couchdb-0 before, which doesn't answer; until it does, couchdb-1 may be another cluster, and is not joined");
+}
+
+#[test]
+fn a_whole_cluster_is_settled() {
+    let all = member([0, 1, 2]);
+    assert_snapshot!(tell(&seen(1, 3, all.clone(), [(0, Ok(all.clone())), (2, Ok(all))])), @"[ready] Settled: the cluster is formed, and every member confirms it");
+}
+
+#[test]
+fn an_established_member_stays_ready_when_every_peer_is_gone() {
+    let peers = [(0, Err(Unseen::Unreachable)), (2, Err(Unseen::NoAnswer))];
+    assert_snapshot!(tell(&seen(1, 3, Node { connected: [1].into(), ..member([0, 1, 2]) }, peers)), @"[ready] WaitingForPeers: couchdb-0 can't be reached, couchdb-2 does not answer in time");
+}
+
+#[test]
+fn a_member_that_the_others_no_longer_list_is_not_ready() {
+    let peers = [(0, Ok(member([0, 1]))), (1, Ok(member([0, 1])))];
+    assert_snapshot!(tell(&seen(2, 3, member([0, 1, 2]), peers)), @"[not ready] NotListed: somebody removed this node: it is no longer listed by couchdb-0, couchdb-1. To take it back, PUT its name into their _nodes; to let it go, scale down");
+}
+
+#[test]
+fn a_foreign_node_is_refused_and_the_cluster_goes_on() {
+    let foreign = member([2]);
+    let peers = [(0, Ok(member([0, 1]))), (1, Ok(member([0, 1])))];
+    assert_snapshot!(tell(&seen(2, 3, foreign.clone(), peers)), @"[not ready] ForeignData: this node holds databases that the cluster of couchdb-0, couchdb-1 doesn't know; joined, one side's data would vanish. Save what is here, then empty its volume to let it join");
+    let peers = [(1, Ok(member([0, 1]))), (2, Ok(foreign))];
+    assert_snapshot!(tell(&seen(0, 3, member([0, 1]), peers)), @"[ready] ForeignPeers: outside stay, with data that this cluster doesn't know: couchdb-2");
+}
+
+#[test]
+fn two_groups_of_two_are_split() {
+    let peers = [(1, Ok(member([0, 1]))), (2, Ok(member([2, 3]))), (3, Ok(member([2, 3])))];
+    assert_snapshot!(tell(&seen(0, 4, member([0, 1]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-0, couchdb-1 | couchdb-2, couchdb-3. Brought together, one side's databases would vanish; a person has to choose");
+}
+
+#[test]
+fn a_missing_system_database_is_made_by_the_lowest_only() {
+    let half = Node { system: [(SystemDatabase::Users, 2)].into(), databases: 1, ..member([0, 1]) };
+    assert_snapshot!(tell(&seen(0, 2, half.clone(), [(1, Ok(half.clone()))])), @"[not ready] CreatingDatabase: no member has _replicator: making it");
+    assert_snapshot!(tell(&seen(1, 2, half.clone(), [(0, Ok(half))])), @"[not ready] WaitingForSystemDatabase: waiting until couchdb-0 makes _replicator");
+}
+
+#[test]
+fn maps_that_have_not_reached_everybody_are_waited_for() {
+    let late = Node { system: BTreeMap::new(), databases: 0, ..member([0, 1]) };
+    assert_snapshot!(tell(&seen(0, 2, member([0, 1]), [(1, Ok(late))])), @"[ready] WaitingForMaps: waiting until the databases' maps reach couchdb-1");
+}
+
+#[test]
+fn system_databases_that_cannot_be_opened_are_not_settled() {
+    let all = member([0, 1]);
+    let observed = Observed { finished: false, ..seen(0, 2, all.clone(), [(1, Ok(all))]) };
+    assert_snapshot!(tell(&observed), @"[ready] SystemDatabasesClosed: the system databases are in the maps and can't be opened: are their nodes in maintenance mode?");
+}
+
+#[test]
+fn members_beyond_the_size_are_told_and_left_alone() {
+    let all = member([0, 1, 2]);
+    assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-2. Nothing is removed by itself: scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
+}
+
+#[test]
+fn a_member_beyond_the_size_keeps_serving() {
+    let all = member([0, 1, 2]);
+    let observed = Observed { me: 2, ..seen(2, 2, all.clone(), [(0, Ok(all.clone())), (1, Ok(all))]) };
+    assert_snapshot!(tell(&observed), @"[ready] NotExpected: couchdb-2 is beyond the StatefulSet's size: it neither joins nor leaves");
+}
+
+#[test]
+fn strangers_and_wrong_names_are_refused() {
+    let strangers: BTreeSet<String> = ["couchdb@10.42.0.11".to_owned()].into();
+    assert_snapshot!(tell(&seen(0, 1, Node { strangers, ..member([0]) }, [])), @"[not ready] NodeRenamed: _nodes lists 'couchdb@10.42.0.11', which is no pod of 'couchdb' here: was the volume used under another name, or a wrong host added by hand? Nothing is changed until those documents are gone from /_node/_local/_nodes");
+    let misnamed = Err(Unseen::Misnamed("nonode@nohost".to_owned()));
+    assert_snapshot!(tell(&Observed { local: misnamed, ..seen(0, 1, fresh([0]), []) }), @"[not ready] NodeNameMismatch: CouchDB calls itself 'nonode@nohost', and its peers will look for 'couchdb@couchdb-0.couchdb.default.svc.cluster.local'. Set ERL_FLAGS='-name couchdb' or NODENAME='couchdb-0.couchdb.default.svc.cluster.local' on the CouchDB container");
+}
+
+#[test]
+fn a_local_couchdb_that_cannot_be_asked_is_waited_for() {
+    for unseen in [Unseen::Busy, Unseen::Garbled, Unseen::LockedOut, Unseen::NoAnswer, Unseen::Rejects] {
+        let observed = Observed { local: Err(unseen.clone()), ..seen(0, 1, fresh([0]), []) };
+        let wait = next_step(&observed);
+        assert_eq!(wait, Step::Wait(WaitFor::LocalCouchDb(unseen)));
+        assert!(matches!(readiness(&observed, &wait, PodManagement::OrderedReady), Readiness::NotReady(_)));
+    }
+    assert_snapshot!(tell(&Observed { local: Err(Unseen::Rejects), ..seen(0, 1, fresh([0]), []) }), @"[not ready] CredentialsRejected: CouchDB rejects user 'admin' or the password from COUCHDB_USER and COUCHDB_PASSWORD; the next try is in 75 s");
+    assert_snapshot!(tell(&Observed { local: Err(Unseen::Unreachable), ..seen(0, 1, fresh([0]), []) }), @"[not ready] WaitingForCouchDb: the local CouchDB can't be reached");
+}
+
+#[test]
+fn an_unknown_size_and_a_size_of_nothing() {
+    let nobody = Observed { expected: [].into(), founders: [].into(), ..seen(0, 1, fresh([0]), []) };
+    assert_snapshot!(tell(&Observed { api: Api::Forbidden, ..nobody.clone() }), @"[not ready] SizeUnknown: nothing tells how many nodes to expect: the Kubernetes API can't be asked and COUCHDB_CLUSTER_SIZE is not set");
+    assert_snapshot!(tell(&Observed { api: Api::Current, ..nobody }), @"[not ready] NotExpected: couchdb-0 is beyond the StatefulSet's size: it neither joins nor leaves");
+}
+
+#[test]
+fn under_ordered_ready_a_pod_is_ready_when_all_lower_ones_list_it() {
+    let silent = Err(Unseen::NameUnknown);
+    let ready = |observed: &Observed| {
+        readiness(observed, &next_step(observed), PodManagement::OrderedReady) == Readiness::Ready
+    };
+    assert!(
+        ready(&seen(0, 3, fresh([0]), [(1, silent.clone()), (2, silent.clone())])),
+        "or pod 1 is never made"
+    );
+    assert!(!ready(&seen(1, 3, fresh([1]), [(0, Ok(fresh([0]))), (2, silent.clone())])));
+    assert!(ready(&seen(1, 3, fresh([0, 1]), [(0, Ok(fresh([0, 1]))), (2, silent.clone())])));
+    assert!(!ready(&seen(0, 3, fresh([0]), [(1, Ok(member([0, 1]))), (2, silent)])), "it was wiped");
+}
+
+/// The step and whether the pod is ready under `Parallel`, as a person reads it.
+fn tell(observed: &Observed) -> String {
+    let me: PodFqdn = format!("couchdb-{}.couchdb.default.svc.cluster.local", observed.me).parse().unwrap();
+    let credentials = Credentials {
+        user: "admin".to_owned(),
+        password: Secret::new("s3cret"),
+        source: "COUCHDB_USER and COUCHDB_PASSWORD".to_owned(),
+    };
+    let step = next_step(observed);
+    let words = Speaker { me: &me, credentials: &credentials }.step(&step);
+    let ready = match readiness(observed, &step, PodManagement::Parallel) {
+        Readiness::Ready => "ready",
+        Readiness::NotReady(_) => "not ready",
+    };
+    format!("[{ready}] {}: {}", words.reason, words.message)
+}
+
+fn seen<const N: usize>(
+    me: u32,
+    size: u32,
+    local: Node,
+    peers: [(u32, Result<Node, Unseen>); N],
+) -> Observed {
+    let finished = local.databases > 0;
+    Observed {
+        me,
+        expected: (0..size).collect(),
+        founders: (0..size).collect(),
+        api: Api::Off,
+        local: Ok(local),
+        enabled: true,
+        finished,
+        session_secret: true,
+        wanted_copies: 3,
+        peers: peers.into(),
+    }
+}
+
+/// Holds nothing, and is connected to whom it lists.
+fn fresh<const N: usize>(members: [u32; N]) -> Node {
+    Node {
+        members: members.into(),
+        connected: members.into(),
+        strangers: BTreeSet::new(),
+        databases: 0,
+        system: BTreeMap::new(),
+    }
+}
+
+/// Holds the system databases in as many copies as there are members, up to three.
+fn member<const N: usize>(members: [u32; N]) -> Node {
+    let copies = u32::try_from(N.min(3)).unwrap();
+    let system = SystemDatabase::ALL.map(|database| (database, copies)).into();
+    Node { databases: 2, system, ..fresh(members) }
+}
