@@ -1,5 +1,7 @@
 //! Another implementation must accept what we issue.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,1 +1,17 @@
-//! placeholder
+//! couchdiscover's webhook: injects the discovery agent into labelled StatefulSets that run CouchDB.
+//!
+//! * [`inject`]: what is to be done to a StatefulSet, as a pure function
+//! * [`admit`]: the same for an AdmissionReview
+//! * [`files`]: the same for YAML and JSON files
+//! * [`review`]: what the API server asks, and what it is answered
+//! * [`serve`]: the admission server
+//! * [`run`]: the program
+
+pub mod admit;
+mod cli;
+pub mod files;
+pub mod inject;
+pub mod review;
+pub mod serve;
+
+pub use cli::run;

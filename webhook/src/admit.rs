@@ -1,0 +1,61 @@
+//! A review in, a review out: which requests concern us, and how a decision is answered.
+
+use crate::inject::{Decision, Outcome, Problem, Question, Reason, Settings, decide};
+use crate::review::{Operation, Request, Response};
+
+/// An answer, and what is worth logging and counting about it.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the API server is answered.
+    pub response: Response,
+    /// What was done.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Answers a request. Pure: no log, no clock, nothing outside is read or changed.
+pub fn admit(settings: &Settings, request: &Request<'_>) -> Answer {
+    match irrelevant(request) {
+        Some(reason) => answer(settings, request, Decision::skipped(reason)),
+        None => answer(settings, request, decision(settings, request)),
+    }
+}
+
+/// Why a request is none of ours. The webhook's configuration asks for none of these; one that is written otherwise
+/// must still not break what it can't improve: an API server refuses a patch to a DELETE, and with it the deletion.
+fn irrelevant(request: &Request<'_>) -> Option<Reason> {
+    if !request.kind.is_stateful_set() || request.sub_resource.is_some() {
+        return Some(Reason::OtherResource);
+    }
+    match request.operation {
+        Operation::Create | Operation::Update => None,
+        Operation::Delete | Operation::Connect => Some(Reason::OtherOperation),
+    }
+}
+
+fn decision(settings: &Settings, request: &Request<'_>) -> Decision {
+    let Some(object) = request.object else { return Decision::skipped(Reason::OtherOperation) };
+    let question = Question {
+        object: object.get(),
+        old: request.old_object.map(|old| old.get()),
+        namespace: request.namespace.as_ref().map(|namespace| namespace.as_str()),
+    };
+    decide(settings, &question)
+}
+
+fn answer(settings: &Settings, request: &Request<'_>, decision: Decision) -> Answer {
+    let Decision { outcome, reason, patch, problems, warnings } = decision;
+    let response = Response {
+        uid: request.uid.as_str().to_owned(),
+        patch,
+        denial: (!problems.is_empty()).then(|| Problem::message(&problems)),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+        audit: vec![
+            ("outcome", outcome.as_str().into()),
+            ("reason", reason.as_str().into()),
+            ("version", settings.version.clone().into()),
+        ],
+    };
+    Answer { response, outcome, reason }
+}

@@ -1,0 +1,149 @@
+//! What a user should know although the request goes through; kubectl prints each as one line.
+//!
+//! An API server may cut a warning at 256 characters, so each stays below.
+
+use contract::{env, keys};
+use thiserror::Error;
+
+use super::problem::annotation;
+
+/// One thing worth knowing.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Warning {
+    /// The agent would have no way in.
+    #[error(
+        "container '{container}' has no admin credentials: set {user} and {password}, or {admin_user} and {admin_pass}, else the agent can only wait",
+        user = env::COUCHDB_USER, password = env::COUCHDB_PASSWORD,
+        admin_user = env::COUCHDB_ADMIN_USER, admin_pass = env::COUCHDB_ADMIN_PASS
+    )]
+    NoCredentials {
+        /// The CouchDB container.
+        container: String,
+    },
+    /// The data dies with the pod.
+    #[error(
+        "spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless another volume holds them"
+    )]
+    NoVolumeClaims,
+    /// A node in maintenance would be killed.
+    #[error(
+        "{path}: '/_up' answers 404 in maintenance mode, so Kubernetes would kill a node that is being maintained: probe '/' for liveness"
+    )]
+    LivenessOnUp {
+        /// The field.
+        path: String,
+    },
+    /// A secret that everyone who may read the StatefulSet can read.
+    #[error(
+        "{path}: the value of {name} stands in clear in the StatefulSet: take it from a Secret with valueFrom.secretKeyRef"
+    )]
+    Literal {
+        /// The field.
+        path: String,
+        /// The variable.
+        name: &'static str,
+    },
+    /// Two nodes are worse than one.
+    #[error("spec.replicas: of 2 nodes, the loss of either leaves no majority: use 1, or 3 and more")]
+    TwoReplicas,
+    /// A CouchDB that its makers no longer mend.
+    #[error("{path}: '{image}' is CouchDB {version}, which is no longer maintained: use 3.x")]
+    OldImage {
+        /// The field.
+        path: String,
+        /// The image.
+        image: String,
+        /// Its version.
+        version: String,
+    },
+    /// A spelling mistake, most likely.
+    #[error("{path}: unknown{}", nearest.map(|key| format!(": did you mean '{key}'?")).unwrap_or_default(), path = annotation(key))]
+    UnknownAnnotation {
+        /// The key.
+        key: String,
+        /// The known one that looks most like it.
+        nearest: Option<&'static str>,
+    },
+    /// An annotation on the pods that only means something on the StatefulSet.
+    #[error(
+        "spec.template.metadata.annotations[{key}]: has no effect on pods: move it to the StatefulSet's metadata.annotations"
+    )]
+    Misplaced {
+        /// The key.
+        key: String,
+    },
+    /// Variables that would be overridden if they came in unseen.
+    #[error(
+        "container '{container}' takes variables by envFrom, unseen here: what is injected wins over {names}; list in '{key}' what you provide",
+        key = keys::KEEP
+    )]
+    EnvFrom {
+        /// The CouchDB container.
+        container: String,
+        /// The names that are injected.
+        names: String,
+    },
+    /// A container that nothing but its being alone tells to be CouchDB.
+    #[error(
+        "container '{container}' is taken for CouchDB only because there is no other: is '{image}' CouchDB?"
+    )]
+    OnlyContainer {
+        /// Its name.
+        container: String,
+        /// Its image.
+        image: String,
+    },
+    /// Two cookies are named, and the container's wins.
+    #[error("{path}: has no effect, since the container sets {name}", path = annotation(keys::ERLANG_COOKIE_SECRET))]
+    CookieSecretUnused {
+        /// The variable.
+        name: &'static str,
+    },
+    /// Flags that can't be seen.
+    #[error(
+        "{path}: its value can't be seen here: unless it holds '-name couchdb', set NODENAME to the pod's full DNS name, else nodes can't find each other"
+    )]
+    UnseenFlags {
+        /// The field.
+        path: String,
+    },
+    /// A container of the agent's name that the webhook didn't make, or no longer owns.
+    #[error(
+        "container '{name}' is yours, since the webhook didn't add it or you have changed it: remove it to have it injected again",
+        name = contract::objects::AGENT_CONTAINER
+    )]
+    SidecarIsYours,
+    /// No cluster before there are that many pods.
+    #[error(
+        "the cluster is founded when {size} nodes are up, but spec.replicas is {replicas}: nothing is founded until it is raised"
+    )]
+    SizeOverReplicas {
+        /// The founding size.
+        size: u32,
+        /// The pods there will be.
+        replicas: i64,
+    },
+    /// A setting that waits for the next restart.
+    #[error(
+        "{path}: takes effect when the pod template next changes; to restart the pods for it now, set '{refresh}' to a new value",
+        path = annotation(key), refresh = keys::REFRESH
+    )]
+    Deferred {
+        /// The annotation that was changed.
+        key: String,
+    },
+    /// A StatefulSet that was labelled before there was a webhook.
+    #[error(
+        "the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/{name}' to have it injected"
+    )]
+    NotInjectedYet {
+        /// Its name.
+        name: String,
+    },
+    /// The record can't be read, so nothing can be taken out.
+    #[error(
+        "spec.template.metadata.annotations[{key}]: unable to read what was injected, so nothing is taken out: remove the injected parts and this annotation by hand",
+        key = keys::INJECTED
+    )]
+    BrokenRecord,
+}

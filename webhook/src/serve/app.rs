@@ -1,0 +1,152 @@
+//! What is answered on which path.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_response_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use contract::ports;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{error, info, warn};
+
+use crate::admit::{Answer, admit};
+use crate::inject::Settings;
+use crate::review;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) slots: Semaphore,
+    /// SIGTERM was received.
+    pub(crate) draining: CancellationToken,
+}
+
+/// The longest body. API servers accept objects of 3 MiB, and a review carries the old and the new one.
+pub(crate) const BODY_LIMIT: usize = 7 << 20;
+
+/// What is served over TLS.
+pub(crate) fn admission(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(ports::MUTATE, post(mutate))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(map_response_with_state(shared.clone(), close_when_draining))
+        .with_state(shared)
+}
+
+/// What is served in the clear.
+pub(crate) fn probes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(ports::LIVEZ, get(async || "ok\n"))
+        .route(ports::READYZ, get(readyz))
+        .with_state(shared)
+}
+
+/// A body takes milliseconds from an API server; who takes longer only holds a slot.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    // Not waiting: past its timeout the caller would be gone, and the answer made for nobody. A client of the Go
+    // kind comes back after `Retry-After`, so the wait happens where the caller's deadline is known.
+    let Ok(_slot) = shared.slots.try_acquire() else {
+        let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many reviews at a time: try again");
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
+    };
+    let begun = Instant::now();
+    let body = match read(request).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    match review::Request::parse(&body) {
+        Ok(request) => {
+            let answer = admit(&shared.settings, &request);
+            log(&request, &answer, begun.elapsed());
+            let json = answer.response.to_json();
+            ([(CONTENT_TYPE, "application/json")], json).into_response()
+        }
+        Err(error) => {
+            warn!(%error, "malformed review");
+            refuse(StatusCode::BAD_REQUEST, &error.to_string())
+        }
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Response> {
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if text(CONTENT_TYPE).is_some_and(|kind| !kind.trim_start().starts_with("application/json")) {
+        let message = "expected a body of 'application/json'";
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let announced: Option<usize> = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT) {
+        return Err(too_large());
+    }
+    let collected = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    match timeout(BODY_TIMEOUT, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the body ended early")),
+        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+    }
+}
+
+fn too_large() -> Response {
+    let message = format!("the body is longer than {BODY_LIMIT} bytes, which no review of an API server is");
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, format!("{message}\n")).into_response()
+}
+
+fn log(request: &review::Request<'_>, answer: &Answer, duration: Duration) {
+    let text = |text: &Option<review::Text<'_>>| text.as_ref().map_or("", |text| text.as_str()).to_owned();
+    info!(
+        uid = request.uid.as_str(),
+        namespace = text(&request.namespace),
+        name = text(&request.name),
+        operation = request.operation.as_str(),
+        dry_run = request.dry_run,
+        outcome = answer.outcome.as_str(),
+        reason = answer.reason.as_str(),
+        denial = answer.response.denial,
+        warnings = answer.response.warnings.len(),
+        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        "review"
+    );
+}
+
+/// Never met, since nothing here may panic; but were it, the caller would get an answer and the others theirs.
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::http::Response<Body> {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    error!(panic = text.unwrap_or("unknown"), "a review made the webhook panic: please report it");
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this review: please report it")
+}
+
+/// From SIGTERM on, each connection is closed with its next answer, so that callers move to another replica without
+/// a call being lost.
+async fn close_when_draining(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
+    if shared.draining.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.draining.is_cancelled() {
+        true => refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        false => "ok\n".into_response(),
+    }
+}

@@ -1,0 +1,159 @@
+//! The admission server: TLS port, probe port, certificates, and an end without a lost call.
+
+mod accept;
+mod app;
+mod args;
+mod identity;
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use accept::Port;
+use app::Shared;
+pub use args::{Args, CertMode, Injection, LogFormat, LogLevel, Provide};
+pub use identity::IdentityError;
+use identity::{Identity, Refresh};
+
+/// A server that listens, and serves once told to.
+pub struct Bound {
+    admission: Port,
+    probes: Port,
+    https: SocketAddr,
+    plain: SocketAddr,
+    identity: Identity,
+    shared: Arc<Shared>,
+    drain_delay: Duration,
+}
+
+/// Why the server could not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No certificate to serve.
+    #[error("no certificate to serve")]
+    Identity(#[from] IdentityError),
+    /// A port can't be listened on.
+    #[error("failed to listen on '{address}'")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Makes or reads the certificate, then listens on both ports. Nothing is answered before [`Bound::serve`].
+pub async fn bind(args: Args) -> Result<Bound, Error> {
+    let identity = Identity::new(&args, OffsetDateTime::now_utc())?;
+    let tls = identity.config(args.client_ca.as_deref())?;
+    let (listener, https) = listen(args.listen).await?;
+    let (plain_listener, plain) = listen(args.probe_listen).await?;
+    let shared = Arc::new(Shared {
+        settings: args.injection.settings(),
+        slots: Semaphore::new(args.max_inflight.min(Semaphore::MAX_PERMITS)),
+        draining: CancellationToken::new(),
+    });
+    let tls = Some(TlsAcceptor::from(Arc::new(tls)));
+    let admission = Port { listener, tls, app: app::admission(shared.clone()) };
+    let probes = Port { listener: plain_listener, tls: None, app: app::probes(shared.clone()) };
+    Ok(Bound { admission, probes, https, plain, identity, shared, drain_delay: args.drain_delay })
+}
+
+impl Bound {
+    /// Where HTTPS is served.
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// Where probes are served.
+    pub fn probes(&self) -> SocketAddr {
+        self.plain
+    }
+
+    /// The certificate, in PEM, that callers verify the server with; `None` when its certificate comes from files.
+    pub fn ca_bundle(&self) -> Option<String> {
+        self.identity.ca_bundle()
+    }
+
+    /// Serves until `shutdown`, and then on for the drain delay: endpoints are told in the meantime that this
+    /// server is not ready, and callers that it closes their connections.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { admission, probes, https, plain, identity, shared, drain_delay } = self;
+        info!(%https, probes = %plain, "serving");
+        let stop = CancellationToken::new();
+        let _stop_all = stop.clone().drop_guard();
+        let renewing = tokio::spawn(renew(identity, stop.clone()));
+        let probing = tokio::spawn(probes.serve(stop.clone()));
+        let admitting = tokio::spawn(admission.serve(stop.clone()));
+        shutdown.cancelled().await;
+        shared.draining.cancel();
+        info!(delay = ?drain_delay, "stopping");
+        tokio::time::sleep(drain_delay).await;
+        stop.cancel();
+        let _ = tokio::join!(admitting, probing, renewing);
+        info!("stopped");
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("https", &self.https)
+            .field("probes", &self.plain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every minute by the wall clock, not once by a timer: a machine that slept wakes up to an expired certificate.
+const RENEW: Duration = Duration::from_secs(60);
+
+async fn renew(mut identity: Identity, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(RENEW);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match identity.refresh(OffsetDateTime::now_utc()) {
+            Ok(Refresh::Same) => {}
+            Ok(Refresh::Renewed) => info!("serving a new certificate"),
+            Err(error) => warn!(error = chain(&error), "the certificate stays as it was"),
+        }
+    }
+}
+
+/// On a machine without IPv6, "any address" is that of IPv4.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = match TcpListener::bind(address).await {
+        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let with_address = bound.and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+    with_address.map_err(|source| Error::Listen { address, source })
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
