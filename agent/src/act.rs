@@ -14,6 +14,14 @@ pub async fn act(
     let local = directory.local();
     match step {
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await,
+        Step::Dial { peers, .. } => {
+            for peer in peers {
+                if let Ok(peer) = directory.me.sibling(*peer) {
+                    couch.dial(&local, &peer.node().to_string()).await;
+                }
+            }
+            Ok(())
+        }
         Step::EnableCluster { node_count } => couch.enable_cluster(&local, bind_address, *node_count).await,
         Step::Found => couch.finish_cluster(&local).await,
         Step::Join(peer) => match directory.me.sibling(*peer) {

@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::settings::Credentials;
 use crate::step::SystemDatabase;
@@ -206,6 +207,15 @@ impl Couch {
         let path = format!("/_node/_local/_nodes/{peer}");
         let done = self.send(base, Method::PUT, &path, WRITE, |request| request.json(&json!({}))).await;
         accept(done.map(drop), StatusCode::CONFLICT, "")
+    }
+
+    /// Makes the node dial `peer`: to answer a question about another node, it has to connect to it. Whether it could
+    /// is seen in its membership, so the answer doesn't matter.
+    pub async fn dial(&self, base: &str, peer: &str) {
+        let path = format!("/_node/{peer}/_config/cluster");
+        if let Err(error) = self.get::<IgnoredAny>(base, &path).await {
+            debug!(error = &error as &dyn std::error::Error, "dialling failed");
+        }
     }
 
     /// Makes admins, uuid and secret equal on all members, then the system databases. CouchDB itself waits up to 5 s

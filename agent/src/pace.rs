@@ -15,11 +15,28 @@ pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
         | Step::Found
         | Step::Join(_)
         | Step::MakeSessionSecret => grown(AGAIN, rounds, LONGEST),
-        Step::Wait(_) => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
+        Step::Dial { .. } | Step::Wait(_) => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
         Step::Refuse(_) => grown(crowd(WAIT, nodes), rounds, LONGEST),
         Step::Settled => SETTLED,
     };
     base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+}
+
+/// Whether a step that was decided `repeats` times before is to be carried out once more.
+///
+/// A member that can't be dialled because its cookie differs logs every attempt, so attempts grow rare.
+pub fn is_due(step: &Step, repeats: u32) -> bool {
+    match step {
+        Step::Dial { .. } => repeats == 0 || repeats.is_power_of_two(),
+        Step::CreateDatabase(_)
+        | Step::EnableCluster { .. }
+        | Step::Found
+        | Step::Join(_)
+        | Step::MakeSessionSecret
+        | Step::Refuse(_)
+        | Step::Settled
+        | Step::Wait(_) => true,
+    }
 }
 
 /// Each round asks every node, so the more there are the longer is the pause.

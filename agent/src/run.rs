@@ -11,7 +11,7 @@ use crate::act::act;
 use crate::couch::{Couch, Membership};
 use crate::kubernetes::{self, Knowledge};
 use crate::observe::{Directory, observe};
-use crate::pace::{GLANCE, pause};
+use crate::pace::{GLANCE, is_due, pause};
 use crate::ready::readiness;
 use crate::settings::{Kubernetes, PodManagement, Size};
 use crate::status::{History, Page};
@@ -69,8 +69,10 @@ impl Agent {
             let step = next_step(&observed);
             self.note(&mut memory, &step);
             self.publish(&page, &memory, &observed, &step, known);
-            self.carry_out(&mut memory, &step).await;
-            self.publish(&page, &memory, &observed, &step, known);
+            if is_due(&step, memory.repeats) {
+                self.carry_out(&mut memory, &step).await;
+                self.publish(&page, &memory, &observed, &step, known);
+            }
             let pause = pause(&step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             self.rest(&step, pause, &mut knowledge).await;
         }
@@ -89,6 +91,7 @@ impl Agent {
         match step {
             Step::Refuse(_) => error!(reason = words.reason, "{}", words.message),
             Step::CreateDatabase(_)
+            | Step::Dial { .. }
             | Step::EnableCluster { .. }
             | Step::Found
             | Step::Join(_)
@@ -138,6 +141,7 @@ impl Agent {
             match step {
                 Step::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
                 Step::CreateDatabase(_)
+                | Step::Dial { .. }
                 | Step::EnableCluster { .. }
                 | Step::Found
                 | Step::Join(_)

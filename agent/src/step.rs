@@ -102,6 +102,14 @@ pub enum Unseen {
 pub enum Step {
     /// Make a system database that no member has, on an established cluster.
     CreateDatabase(SystemDatabase),
+    /// Wait, and make the local CouchDB dial members that answer and that it isn't connected to. By itself it would
+    /// dial them every 37 s only.
+    Dial {
+        /// Whom.
+        peers: BTreeSet<u32>,
+        /// What is waited for.
+        wait: WaitFor,
+    },
     /// Let the local CouchDB listen to others.
     EnableCluster {
         /// The size to tell it.
@@ -237,7 +245,7 @@ pub fn next_step(observed: &Observed) -> Step {
     let view = View { me: *me, local: node, peers };
     let groups = view.groups();
     let established: BTreeSet<u32> = groups.iter().flatten().copied().collect();
-    match (node.databases, groups.len()) {
+    let step = match (node.databases, groups.len()) {
         (0, 0) => found(&view, founders, *api, *session_secret),
         (0, 1) => take_part(&view, &established),
         (0, _) => Step::Refuse(Refusal::SplitCluster { groups }),
@@ -245,6 +253,12 @@ pub fn next_step(observed: &Observed) -> Step {
             Some(step) => step,
             None => prove(&view, expected, *wanted_copies, *finished),
         },
+    };
+    match (step, view.undialled()) {
+        (Step::Wait(wait), peers) if wait.ends_by_connecting() && !peers.is_empty() => {
+            Step::Dial { peers, wait }
+        }
+        (step, _) => step,
     }
 }
 
@@ -409,6 +423,14 @@ impl View<'_> {
         self.local.members.iter().copied().filter(|member| *member != self.me).collect()
     }
 
+    /// Members that answer and that I am not connected to.
+    fn undialled(&self) -> BTreeSet<u32> {
+        let lonely = |(ordinal, _): &(u32, &Node)| {
+            self.local.members.contains(ordinal) && !self.local.connected.contains(ordinal)
+        };
+        self.nodes().filter(lonely).map(|(ordinal, _)| ordinal).collect()
+    }
+
     fn unseen(&self, wanted: &BTreeSet<u32>) -> BTreeMap<u32, Unseen> {
         let failures =
             self.peers.iter().filter_map(|(ordinal, peer)| Some((*ordinal, peer.as_ref().err()?.clone())));
@@ -446,6 +468,31 @@ impl View<'_> {
         let deaf: BTreeSet<u32> = members().map(|(ordinal, _)| ordinal).collect();
         let nobody_lists_me = members().all(|(_, node)| !node.members.contains(&self.me));
         (!deaf.is_empty() && nobody_lists_me).then_some(deaf)
+    }
+}
+
+impl WaitFor {
+    /// Whether a connection between members could be what is missing. Where data of two groups might meet, it is not.
+    fn ends_by_connecting(&self) -> bool {
+        match self {
+            Self::Adoption(_)
+            | Self::Connections(_)
+            | Self::Founding(_)
+            | Self::Membership(_)
+            | Self::Peers(_)
+            | Self::SystemDatabase { .. }
+            | Self::SystemDatabasesOpen
+            | Self::SystemDatabasesSpread(_) => true,
+            Self::Copies { .. }
+            | Self::ForeignPeers(_)
+            | Self::JoinedBefore { .. }
+            | Self::KubernetesApi
+            | Self::LocalCouchDb(_)
+            | Self::NotExpected
+            | Self::NotListed(_)
+            | Self::Outsized(_)
+            | Self::Size => false,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Speaker<'_> {
             ),
             Step::Refuse(refusal) => return self.refusal(refusal),
             Step::Settled => ("Settled", "the cluster is formed, and every member confirms it".to_owned()),
-            Step::Wait(wait) => return self.wait(wait),
+            Step::Dial { wait, .. } | Step::Wait(wait) => return self.wait(wait),
         };
         Words { reason, message }
     }

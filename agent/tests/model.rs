@@ -115,7 +115,7 @@ impl World {
 
     fn decide(&mut self, me: u8) {
         let step = next_step(&self.observe(me));
-        let acts = !matches!(step, Step::Settled | Step::Wait(_) | Step::Refuse(_));
+        let acts = !matches!(step, Step::Dial { .. } | Step::Settled | Step::Wait(_) | Step::Refuse(_));
         self.decided[usize::from(me)] = acts.then_some(step);
     }
 
@@ -143,7 +143,7 @@ impl World {
                     }
                 }
             }
-            Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
+            Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
         }
     }
 

@@ -51,6 +51,20 @@ fn the_lowest_does_not_found_before_all_are_connected() {
 }
 
 #[test]
+fn a_member_that_answers_and_is_not_connected_is_dialled() {
+    let lonely = Node { connected: [2].into(), ..fresh([0, 2]) };
+    let observed = seen(2, 3, lonely, [(0, Ok(fresh([0]))), (1, Err(Unseen::Busy))]);
+    assert!(matches!(next_step(&observed), Step::Dial { peers, .. } if peers == [0].into()));
+    assert_snapshot!(tell(&observed), @"[not ready] WaitingForPeers: couchdb-1 is not up yet");
+    let removed = Node { connected: [2].into(), ..member([0, 1, 2]) };
+    let peers = [(0, Ok(member([0, 1]))), (1, Ok(member([0, 1])))];
+    assert!(
+        matches!(next_step(&seen(2, 3, removed, peers)), Step::Wait(WaitFor::NotListed(_))),
+        "not dialled"
+    );
+}
+
+#[test]
 fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
     let all = fresh([0, 1, 3]);
     assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[not ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-3. Nothing is removed by itself: scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
