@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// The time of this machine.
+#[expect(clippy::disallowed_methods, reason = "the edge: from here on, time is an argument")]
+pub(crate) fn wall_clock() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// `2026-11-21T00:46:01Z`, the form of `creationTimestamp`.
 pub(crate) fn rfc3339(since_epoch: Duration) -> String {
     let d = Civil::from_unix(since_epoch.as_secs());

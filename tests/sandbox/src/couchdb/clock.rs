@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::http::Time;
+use crate::date::wall_clock;
 
 /// A clock that everything of one [`Network`](super::Network) goes by. Clones share it.
 #[derive(Debug, Clone)]
@@ -76,9 +77,4 @@ impl Clock {
             }
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge: from here on, time is an argument")]
-fn wall_clock() -> Time {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

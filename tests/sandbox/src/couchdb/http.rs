@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::query::{decode, param};
+
 /// A moment of the stand-in's own clock, counted from 1970.
 pub type Time = Duration;
 
@@ -41,10 +43,7 @@ impl Request {
 
     /// The decoded value of a query parameter.
     pub(crate) fn param(&self, name: &str) -> Option<String> {
-        self.query.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(key, true) == name).then(|| decode(value, true))
-        })
+        param(&self.query, name)
     }
 
     pub(crate) fn param_json(&self, name: &str) -> Option<Value> {
@@ -66,31 +65,6 @@ impl Request {
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD")
     }
-}
-
-/// Percent-decoding; in a query `+` is a space.
-pub(crate) fn decode(text: &str, query: bool) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => {
-                std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            }
-            _ => None,
-        };
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(if query && *first == b'+' { b' ' } else { *first });
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What goes back over the wire.
@@ -182,9 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decoding() {
-        assert_eq!(decode("couchdb%40a%2Fb%", false), "couchdb@a/b%");
-        assert_eq!(decode("a+b", false), "a+b");
+    fn parameters() {
         let request =
             Request { query: "q=8&list=%5B%22_users%22%5D&flag=true".to_owned(), ..Request::default() };
         assert_eq!(request.param("q").as_deref(), Some("8"));

@@ -14,6 +14,7 @@ use super::http::Time;
 use super::serve;
 use super::settings::{Host, NodeSettings, SettingsError};
 use super::world::{Cut, World};
+use crate::port;
 
 /// Why a node couldn't be put on the network.
 #[derive(Debug, thiserror::Error)]
@@ -314,7 +315,7 @@ impl State {
         if let Some(port) = self.ports.get(&(host.clone(), source.clone())) {
             return Ok(port.addr);
         }
-        let holder = socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let holder = port::reserve(None)?;
         let addr = holder.local_addr()?;
         self.ports.insert((host.clone(), source), Port { _holder: holder, addr, listening: None });
         Ok(addr)
@@ -344,7 +345,7 @@ fn listen(
     source: &Source,
     boots: u64,
 ) -> Option<Listening> {
-    let listener = socket(addr).and_then(|socket| socket.listen(1024)).ok()?;
+    let listener = port::reserve(Some(addr)).and_then(|socket| socket.listen(1024)).ok()?;
     let listener = Arc::new(Mutex::new(Some(listener)));
     let stop = CancellationToken::new();
     let port = serve::Served {
@@ -356,13 +357,6 @@ fn listen(
     };
     tokio::spawn(serve::accept(port));
     Some(Listening { boots, listener, _stop: stop.drop_guard() })
-}
-
-fn socket(addr: SocketAddr) -> Result<TcpSocket, std::io::Error> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseport(true)?;
-    socket.bind(addr)?;
-    Ok(socket)
 }
 
 async fn keep_time(shared: Arc<Shared>) {

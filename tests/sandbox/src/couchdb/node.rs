@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::Map;
 
-use super::crypto::Random;
 use super::http::Time;
 use super::ini::Ini;
 use super::password;
@@ -13,6 +12,7 @@ use super::revs::Docs;
 use super::seeds::Seed;
 use super::settings::{NodeSettings, SettingsError, Version};
 use super::shards::Shard;
+use crate::random::Random;
 
 /// `/opt/couchdb/data`: what a PersistentVolumeClaim keeps.
 #[derive(Debug, Clone, Default)]

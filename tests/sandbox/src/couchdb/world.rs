@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::crypto::Random;
 use super::http::{Answer, Request, Time};
 use super::node::{Node, Volume};
 use super::route;
 use super::settings::{Host, NodeSettings, SettingsError};
+use crate::random::Random;
 
 /// How long the real things take, by CouchDB's own defaults and by what was measured.
 #[derive(Debug, Clone, Copy)]

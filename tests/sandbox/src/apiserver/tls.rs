@@ -1,0 +1,74 @@
+//! The API server's own certificate authority, and how it trusts webhooks: by their `caBundle` and nothing else.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why no certificate could be made or believed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The generator refused.
+    #[error("failed to make a certificate")]
+    Make(#[from] rcgen::Error),
+    /// The TLS library refused.
+    #[error("failed to set up TLS")]
+    Setup(#[from] rustls::Error),
+    /// The private key isn't one.
+    #[error("the private key can't be read: {0}")]
+    Key(&'static str),
+    /// A `caBundle` without a certificate.
+    #[error("the caBundle holds no certificate")]
+    EmptyBundle,
+}
+
+/// The server's side.
+#[derive(Debug)]
+pub(crate) struct ServerTls {
+    pub(crate) ca_pem: String,
+    pub(crate) config: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    pub(crate) fn new() -> Result<Self, TlsError> {
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name.push(DnType::CommonName, "sandbox-kubernetes");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let ca_key = KeyPair::generate()?;
+        let ca_certificate = ca.self_signed(&ca_key)?;
+        let issuer = Issuer::new(ca, ca_key);
+
+        let names =
+            ["127.0.0.1", "localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        let key = KeyPair::generate()?;
+        let leaf = CertificateParams::new(names.map(str::to_owned))?.signed_by(&key, &issuer)?;
+        let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(TlsError::Key)?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], private)?;
+        Ok(Self { ca_pem: ca_certificate.pem(), config: Arc::new(config) })
+    }
+}
+
+/// A client that believes one bundle.
+pub(crate) fn client_for(bundle_pem: &[u8]) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(bundle_pem).filter_map(Result::ok);
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() {
+        return Err(TlsError::EmptyBundle);
+    }
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Named here, so that no process-wide default is needed.
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
