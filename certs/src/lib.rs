@@ -222,6 +222,11 @@ impl Validity {
         Ok(Self::of(&parse(&first_certificate(pem)?)?))
     }
 
+    /// Of a certificate as DER.
+    pub fn of_der(der: &CertificateDer<'_>) -> Result<Self, Error> {
+        Ok(Self::of(&parse(der)?))
+    }
+
     /// Whether `now` lies within.
     pub fn contains(&self, now: OffsetDateTime) -> bool {
         (self.not_before..=self.not_after).contains(&now)

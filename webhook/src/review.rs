@@ -116,6 +116,10 @@ const KIND: &str = "AdmissionReview";
 impl<'a> Request<'a> {
     /// Reads a review.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
+        // Serde takes a list for a struct whose fields it holds in order.
+        if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
+            return Err(Error::Malformed { place: "expected a JSON object".to_owned() });
+        }
         let envelope: Envelope<'a> = match serde_json::from_slice(body) {
             Ok(envelope) => envelope,
             Err(_) => return Err(Error::Malformed { place: place::<Envelope<'_>>(body) }),

@@ -1,5 +1,6 @@
 //! What is answered on which path.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tracing::{error, info, warn};
 
+use super::metrics::{CONTENT, Metrics};
 use crate::admit::{Answer, admit};
 use crate::inject::Settings;
 use crate::review;
@@ -27,7 +29,11 @@ use crate::review;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) metrics: Metrics,
     pub(crate) slots: Semaphore,
+    pub(crate) max_inflight: usize,
+    /// The TLS port answers with a certificate that callers accept.
+    pub(crate) verified: CancellationToken,
     /// SIGTERM was received.
     pub(crate) draining: CancellationToken,
 }
@@ -39,7 +45,9 @@ pub(crate) const BODY_LIMIT: usize = 7 << 20;
 pub(crate) fn admission(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(ports::MUTATE, post(mutate))
-        .layer(CatchPanicLayer::custom(panicked))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, ONLY))
+        .method_not_allowed_fallback(async || refuse(StatusCode::METHOD_NOT_ALLOWED, ONLY))
+        .layer(CatchPanicLayer::custom(Panicked(shared.clone())))
         .layer(map_response_with_state(shared.clone(), close_when_draining))
         .with_state(shared)
 }
@@ -49,9 +57,13 @@ pub(crate) fn probes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(ports::LIVEZ, get(async || "ok\n"))
         .route(ports::READYZ, get(readyz))
+        .route(METRICS, get(metrics))
         .with_state(shared)
 }
 
+const ONLY: &str = "only 'POST /mutate' is served here";
+/// Where Prometheus looks.
+const METRICS: &str = "/metrics";
 /// A body takes milliseconds from an API server; who takes longer only holds a slot.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -59,6 +71,7 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response
     // Not waiting: past its timeout the caller would be gone, and the answer made for nobody. A client of the Go
     // kind comes back after `Retry-After`, so the wait happens where the caller's deadline is known.
     let Ok(_slot) = shared.slots.try_acquire() else {
+        shared.metrics.shed.inc();
         let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many reviews at a time: try again");
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         return response;
@@ -66,45 +79,84 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let begun = Instant::now();
     let body = match read(request).await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(refusal) => {
+            shared.metrics.refused(refusal.word());
+            return refusal.answer();
+        }
     };
+    shared.metrics.body(body.len());
     match review::Request::parse(&body) {
         Ok(request) => {
             let answer = admit(&shared.settings, &request);
-            log(&request, &answer, begun.elapsed());
+            let duration = begun.elapsed();
+            shared.metrics.answered(request.operation, &answer, duration);
+            log(&request, &answer, duration);
             let json = answer.response.to_json();
             ([(CONTENT_TYPE, "application/json")], json).into_response()
         }
         Err(error) => {
             warn!(%error, "malformed review");
+            shared.metrics.refused("malformed");
             refuse(StatusCode::BAD_REQUEST, &error.to_string())
         }
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, Response> {
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    /// It isn't JSON, as its header says.
+    MediaType,
+    /// It is longer than any review.
+    TooLarge,
+    /// It ended before its announced end.
+    Incomplete,
+    /// It took too long to arrive.
+    TooSlow,
+}
+
+impl Refusal {
+    fn word(self) -> &'static str {
+        match self {
+            Self::MediaType => "media-type",
+            Self::TooLarge => "too-large",
+            Self::Incomplete => "incomplete",
+            Self::TooSlow => "too-slow",
+        }
+    }
+
+    fn answer(self) -> Response {
+        match self {
+            Self::MediaType => {
+                refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a body of 'application/json'")
+            }
+            Self::TooLarge => {
+                let message = format!("the body is longer than {BODY_LIMIT} bytes, which no review is");
+                refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)
+            }
+            Self::Incomplete => refuse(StatusCode::BAD_REQUEST, "the body ended early"),
+            Self::TooSlow => refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        }
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Refusal> {
     let headers = request.headers();
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if text(CONTENT_TYPE).is_some_and(|kind| !kind.trim_start().starts_with("application/json")) {
-        let message = "expected a body of 'application/json'";
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        return Err(Refusal::MediaType);
     }
     let announced: Option<usize> = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if announced.is_some_and(|length| length > BODY_LIMIT) {
-        return Err(too_large());
+        return Err(Refusal::TooLarge);
     }
     let collected = Limited::new(request.into_body(), BODY_LIMIT).collect();
     match timeout(BODY_TIMEOUT, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the body ended early")),
-        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Ok(Err(_)) => Err(Refusal::Incomplete),
+        Err(_) => Err(Refusal::TooSlow),
     }
-}
-
-fn too_large() -> Response {
-    let message = format!("the body is longer than {BODY_LIMIT} bytes, which no review of an API server is");
-    refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
@@ -129,10 +181,19 @@ fn log(request: &review::Request<'_>, answer: &Answer, duration: Duration) {
 }
 
 /// Never met, since nothing here may panic; but were it, the caller would get an answer and the others theirs.
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::http::Response<Body> {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    error!(panic = text.unwrap_or("unknown"), "a review made the webhook panic: please report it");
-    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this review: please report it")
+#[derive(Clone)]
+struct Panicked(Arc<Shared>);
+
+impl ResponseForPanic for Panicked {
+    type ResponseBody = Body;
+
+    fn response_for_panic(&mut self, panic: Box<dyn Any + Send>) -> axum::http::Response<Body> {
+        let text =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        error!(panic = text.unwrap_or("unknown"), "a review made the webhook panic: please report it");
+        self.0.metrics.panics.inc();
+        refuse(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this review: please report it")
+    }
 }
 
 /// From SIGTERM on, each connection is closed with its next answer, so that callers move to another replica without
@@ -145,8 +206,15 @@ async fn close_when_draining(State(shared): State<Arc<Shared>>, mut response: Re
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.draining.is_cancelled() {
-        true => refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        false => "ok\n".into_response(),
+    let unready = |why| refuse(StatusCode::SERVICE_UNAVAILABLE, why);
+    match (shared.draining.is_cancelled(), shared.verified.is_cancelled()) {
+        (true, _) => unready("stopping"),
+        (false, false) => unready("the TLS port does not answer with a certificate that callers accept"),
+        (false, true) => "ok\n".into_response(),
     }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let in_flight = shared.max_inflight - shared.slots.available_permits();
+    ([(CONTENT_TYPE, CONTENT)], shared.metrics.encode(in_flight)).into_response()
 }

@@ -133,10 +133,14 @@ impl Injection {
 }
 
 impl Args {
-    /// The names the server's certificate is good for. The first is the one that API servers verify.
+    /// The name that API servers verify.
+    pub fn server_name(&self) -> String {
+        format!("{}.{}.svc", self.service, self.namespace)
+    }
+
+    /// The names the server's certificate is good for.
     pub fn names(&self) -> Vec<String> {
-        let Self { service, namespace, .. } = self;
-        let own = [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}"), service.clone()];
+        let own = [self.server_name(), format!("{}.{}", self.service, self.namespace), self.service.clone()];
         own.into_iter().chain(self.extra_san.iter().cloned()).collect()
     }
 }

@@ -23,6 +23,7 @@ use super::args::{Args, CertMode};
 #[derive(Debug)]
 pub(crate) struct Identity {
     source: Source,
+    expiry: OffsetDateTime,
     current: Arc<Current>,
 }
 
@@ -102,7 +103,8 @@ impl Identity {
                 (Source::Minted { minted: Box::new(minted), renewal }, pair)
             }
         };
-        Ok(Self { source, current: Arc::new(Current(ArcSwap::from_pointee(key))) })
+        let expiry = expiry(&key)?;
+        Ok(Self { source, expiry, current: Arc::new(Current(ArcSwap::from_pointee(key))) })
     }
 
     /// The CA certificate that callers need, when it is the webhook's own.
@@ -111,6 +113,11 @@ impl Identity {
             Source::Minted { minted, .. } => Some(minted.authority.certificate_pem().to_owned()),
             Source::Files { .. } => None,
         }
+    }
+
+    /// Until when the certificate that is served is good.
+    pub(crate) fn expiry(&self) -> OffsetDateTime {
+        self.expiry
     }
 
     /// Looks whether there is, or should be, a new certificate, and serves it. After an error the old one stays.
@@ -131,6 +138,7 @@ impl Identity {
                 key
             }
         };
+        self.expiry = expiry(&key)?;
         self.current.0.store(Arc::new(key));
         Ok(Refresh::Renewed)
     }
@@ -213,6 +221,12 @@ impl ResolvesServerCert for Current {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
     }
+}
+
+/// Of the server's own certificate, the first of its chain.
+fn expiry(pair: &CertifiedKey) -> Result<OffsetDateTime, IdentityError> {
+    let own = pair.end_entity_cert()?;
+    Ok(certs::Validity::of_der(own)?.not_after)
 }
 
 /// The one provider of cryptography in the tree. Named here, so that a library user need not install it.

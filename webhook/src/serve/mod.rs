@@ -4,6 +4,8 @@ mod accept;
 mod app;
 mod args;
 mod identity;
+mod metrics;
+mod verify;
 
 use std::fmt;
 use std::io;
@@ -24,6 +26,8 @@ use app::Shared;
 pub use args::{Args, CertMode, Injection, LogFormat, LogLevel, Provide};
 pub use identity::IdentityError;
 use identity::{Identity, Refresh};
+use metrics::Metrics;
+use verify::Caller;
 
 /// A server that listens, and serves once told to.
 pub struct Bound {
@@ -31,6 +35,8 @@ pub struct Bound {
     probes: Port,
     https: SocketAddr,
     plain: SocketAddr,
+    /// What API servers call it.
+    name: String,
     identity: Identity,
     shared: Arc<Shared>,
     drain_delay: Duration,
@@ -59,15 +65,21 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let tls = identity.config(args.client_ca.as_deref())?;
     let (listener, https) = listen(args.listen).await?;
     let (plain_listener, plain) = listen(args.probe_listen).await?;
+    let max_inflight = args.max_inflight.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         settings: args.injection.settings(),
-        slots: Semaphore::new(args.max_inflight.min(Semaphore::MAX_PERMITS)),
+        metrics: Metrics::new(),
+        slots: Semaphore::new(max_inflight),
+        max_inflight,
+        verified: CancellationToken::new(),
         draining: CancellationToken::new(),
     });
+    shared.metrics.expires(identity.expiry());
     let tls = Some(TlsAcceptor::from(Arc::new(tls)));
     let admission = Port { listener, tls, app: app::admission(shared.clone()) };
     let probes = Port { listener: plain_listener, tls: None, app: app::probes(shared.clone()) };
-    Ok(Bound { admission, probes, https, plain, identity, shared, drain_delay: args.drain_delay })
+    let (name, drain_delay) = (args.server_name(), args.drain_delay);
+    Ok(Bound { admission, probes, https, plain, name, identity, shared, drain_delay })
 }
 
 impl Bound {
@@ -89,19 +101,20 @@ impl Bound {
     /// Serves until `shutdown`, and then on for the drain delay: endpoints are told in the meantime that this
     /// server is not ready, and callers that it closes their connections.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { admission, probes, https, plain, identity, shared, drain_delay } = self;
+        let Self { admission, probes, https, plain, name, identity, shared, drain_delay } = self;
         info!(%https, probes = %plain, "serving");
         let stop = CancellationToken::new();
         let _stop_all = stop.clone().drop_guard();
-        let renewing = tokio::spawn(renew(identity, stop.clone()));
         let probing = tokio::spawn(probes.serve(stop.clone()));
         let admitting = tokio::spawn(admission.serve(stop.clone()));
+        let verifying = tokio::spawn(verify(identity.ca_bundle(), name, https, shared.clone(), stop.clone()));
+        let renewing = tokio::spawn(renew(identity, shared.clone(), stop.clone()));
         shutdown.cancelled().await;
         shared.draining.cancel();
         info!(delay = ?drain_delay, "stopping");
         tokio::time::sleep(drain_delay).await;
         stop.cancel();
-        let _ = tokio::join!(admitting, probing, renewing);
+        let _ = tokio::join!(admitting, probing, verifying, renewing);
         info!("stopped");
         Ok(())
     }
@@ -116,10 +129,42 @@ impl fmt::Debug for Bound {
     }
 }
 
+/// How soon to look again.
+const VERIFY: Duration = Duration::from_secs(1);
+
+/// Says ready once a caller with the published CA would be served. Whether a certificate from files is accepted is
+/// known only to who signed it.
+async fn verify(
+    ca_bundle: Option<String>,
+    name: String,
+    https: SocketAddr,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    let Some(ca_bundle) = ca_bundle else { return shared.verified.cancel() };
+    let caller = match Caller::new(&ca_bundle, &name, https) {
+        Ok(caller) => caller,
+        Err(error) => {
+            return warn!(error = chain(&error), "never ready, since the server can't verify itself");
+        }
+    };
+    let mut ticks = tokio::time::interval(VERIFY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match caller.try_once().await {
+            Ok(()) => return shared.verified.cancel(),
+            Err(error) => warn!(error = chain(&error), "not ready, since the server can't verify itself"),
+        }
+    }
+}
+
 /// Every minute by the wall clock, not once by a timer: a machine that slept wakes up to an expired certificate.
 const RENEW: Duration = Duration::from_secs(60);
 
-async fn renew(mut identity: Identity, stop: CancellationToken) {
+async fn renew(mut identity: Identity, shared: Arc<Shared>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(RENEW);
     loop {
         tokio::select! {
@@ -128,7 +173,11 @@ async fn renew(mut identity: Identity, stop: CancellationToken) {
         }
         match identity.refresh(OffsetDateTime::now_utc()) {
             Ok(Refresh::Same) => {}
-            Ok(Refresh::Renewed) => info!("serving a new certificate"),
+            Ok(Refresh::Renewed) => {
+                shared.metrics.renewals.inc();
+                shared.metrics.expires(identity.expiry());
+                info!("serving a new certificate");
+            }
             Err(error) => warn!(error = chain(&error), "the certificate stays as it was"),
         }
     }

@@ -1,0 +1,118 @@
+//! What is counted, and how it is told to Prometheus.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use time::OffsetDateTime;
+
+use crate::admit::Answer;
+use crate::review::Operation;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    reviews: Family<[Label; 3], Counter>,
+    durations: Histogram,
+    bodies: Histogram,
+    refused: Family<[Label; 1], Counter>,
+    in_flight: Gauge,
+    /// Reviews turned away since too many were in flight.
+    pub(crate) shed: Counter,
+    /// Reviews that made a handler panic.
+    pub(crate) panics: Counter,
+    /// Certificates that replaced another one.
+    pub(crate) renewals: Counter,
+    expiry: Gauge,
+}
+
+type Label = (&'static str, &'static str);
+
+/// The media type of what [`Metrics::encode`] writes.
+pub(crate) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("couchdiscover_webhook"),
+            reviews: Family::default(),
+            // 10 us to 5 s: a review takes some 20 us, and an API server waits for 5 s.
+            durations: Histogram::new(exponential_buckets(10e-6, 2.0, 20)),
+            // 1 KiB to 8 MiB.
+            bodies: Histogram::new(exponential_buckets(1024.0, 2.0, 14)),
+            refused: Family::default(),
+            in_flight: Gauge::default(),
+            shed: Counter::default(),
+            panics: Counter::default(),
+            renewals: Counter::default(),
+            expiry: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// Counts a review that was answered.
+    pub(crate) fn answered(&self, operation: Operation, answer: &Answer, duration: Duration) {
+        let labels = [
+            ("operation", operation.as_str()),
+            ("outcome", answer.outcome.as_str()),
+            ("reason", answer.reason.as_str()),
+        ];
+        self.reviews.get_or_create(&labels).inc();
+        self.durations.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a body that was read.
+    pub(crate) fn body(&self, length: usize) {
+        self.bodies.observe(length as f64);
+    }
+
+    /// Counts a request that was no review.
+    pub(crate) fn refused(&self, why: &'static str) {
+        self.refused.get_or_create(&[("why", why)]).inc();
+    }
+
+    /// Until when the certificate that is served is good.
+    pub(crate) fn expires(&self, at: OffsetDateTime) {
+        self.expiry.set(at.unix_timestamp());
+    }
+
+    /// All of it as OpenMetrics text.
+    pub(crate) fn encode(&self, in_flight: usize) -> String {
+        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        let mut text = String::with_capacity(4096);
+        // Fails only where a String can't be written to.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    fn register(&mut self) {
+        let Self { registry, reviews, durations, bodies, refused, in_flight, shed, panics, renewals, expiry } =
+            self;
+        registry.register("reviews", "Reviews answered", reviews.clone());
+        let help = "Time from a review's header to its answer";
+        registry.register("review_duration_seconds", help, durations.clone());
+        registry.register("review_body_bytes", "Length of reviews", bodies.clone());
+        registry.register("requests_refused", "Requests that were no review", refused.clone());
+        registry.register("reviews_in_flight", "Reviews being answered", in_flight.clone());
+        let help = "Reviews turned away since too many were in flight";
+        registry.register("reviews_shed", help, shed.clone());
+        registry.register(
+            "panics",
+            "Reviews that made the webhook panic: please report them",
+            panics.clone(),
+        );
+        let help = "Certificates that replaced another one while serving";
+        registry.register("certificate_renewals", help, renewals.clone());
+        let help = "Until when the certificate that is served is good, in seconds since 1970";
+        registry.register("certificate_expiry_timestamp_seconds", help, expiry.clone());
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What is running", version);
+    }
+}

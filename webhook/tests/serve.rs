@@ -1,0 +1,245 @@
+//! The server over real sockets: what it answers, whom it waits for, and how it stops.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+mod support;
+
+use serde_json::Value;
+use support::{NAME, PATIENCE, Server, connect, head, review};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_review_is_answered_on_a_connection_that_stays() {
+    let server = Server::start(&[]).await;
+    server.until_ready(true).await;
+    let mut connection = server.call().await;
+    for _ in 0..3 {
+        let reply = connection.review(&review("CREATE")).await.unwrap();
+        assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+        let response = &json(&reply.body)["response"];
+        assert_eq!(response["allowed"], true);
+        assert_eq!(response["patchType"], "JSONPatch");
+        assert_eq!(response["auditAnnotations"]["outcome"], "injected");
+        assert!(!reply.closes());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_told_why() {
+    let server = Server::start(&[]).await;
+    let mut said = String::new();
+    let bodies: [&str; 9] = [
+        "",
+        "hello",
+        "[]",
+        "{}",
+        r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}"#,
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#,
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#,
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","operation":"PAINT","kind":{}}}"#,
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":7}}"#,
+    ];
+    for body in bodies {
+        let reply = server.call().await.review(body.as_bytes()).await.unwrap();
+        said += &format!("{} {}", reply.status, reply.text());
+    }
+    for head in [
+        "GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /elsewhere HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        "POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let reply = server.call().await.exchange(head.as_bytes(), &[]).await.unwrap();
+        said += &format!("{} {}\n", reply.status, reply.text().trim_end());
+    }
+    insta::assert_snapshot!(said, @"
+    400 unable to read the body as an AdmissionReview: EOF while parsing a value at line 1 column 0
+    400 unable to read the body as an AdmissionReview: expected a JSON object
+    400 unable to read the body as an AdmissionReview: expected a JSON object
+    400 the review is '' of '', expected 'AdmissionReview' of 'admission.k8s.io/v1': list only 'v1' in admissionReviewVersions
+    400 the review is 'AdmissionReview' of 'admission.k8s.io/v1beta1', expected 'AdmissionReview' of 'admission.k8s.io/v1': list only 'v1' in admissionReviewVersions
+    400 the AdmissionReview has no 'request': only an API server's question can be answered
+    400 unable to read the body as an AdmissionReview: request: missing field `uid` at line 1 column 73
+    400 unable to read the body as an AdmissionReview: request.operation: unknown variant `PAINT`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT` at line 1 column 101
+    400 unable to read the body as an AdmissionReview: request.uid: invalid type: integer `7`, expected a string at line 1 column 79
+    405 only 'POST /mutate' is served here
+    404 only 'POST /mutate' is served here
+    415 expected a body of 'application/json'
+    ");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_of_seven_mebibytes_is_read_and_a_longer_one_refused() {
+    let server = Server::start(&[]).await;
+    let limit = 7 << 20;
+    let mut body = review("CREATE");
+    body.resize(limit, b' ');
+    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200);
+    let reply = server.call().await.exchange(head(limit + 1).as_bytes(), &[]).await.unwrap();
+    assert_eq!(reply.status, 413, "by its announced length");
+    let mut chunked = server.call().await;
+    let head = "POST /mutate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    chunked.send(head.as_bytes()).await.unwrap();
+    let chunk = [format!("{:x}\r\n", limit + 1).into_bytes(), vec![b' '; limit + 1]].concat();
+    chunked.send(&chunk).await.unwrap();
+    assert_eq!(chunked.receive().await.unwrap().status, 413, "by its length");
+    let metrics = server.probe("/metrics").await;
+    assert!(metrics.text().contains("requests_refused_total{why=\"too-large\"} 2"), "{}", metrics.text());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn silent_and_slow_peers_do_not_hold_up_others() {
+    let server = Server::start(&[]).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(server.https).await.unwrap());
+    }
+    let mut slow = TcpStream::connect(server.https).await.unwrap();
+    slow.write_all(&[0x16, 0x03]).await.unwrap();
+    let mut slow_head = server.call().await;
+    slow_head.send(b"POST /mutate HT").await.unwrap();
+    let answered = timeout(PATIENCE, server.call().await.review(&review("CREATE"))).await.unwrap();
+    assert_eq!(answered.unwrap().status, 200);
+    drop((silent, slow, slow_head));
+    server.stop().await;
+}
+
+/// Time is made to pass as soon as everyone waits, so that these take none.
+#[tokio::test(start_paused = true)]
+async fn peers_that_never_finish_are_dropped() {
+    let server = Server::start(&[]).await;
+    let mut silent = TcpStream::connect(server.https).await.unwrap();
+    assert_eq!(timeout(PATIENCE, silent.read(&mut [0])).await.unwrap().unwrap(), 0, "no handshake");
+    let mut idle = server.call().await;
+    idle.send(b"POST /mutate HT").await.unwrap();
+    let mut waiting = true;
+    while waiting {
+        waiting = !idle.is_closed().await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_review_too_many_is_turned_away_at_once() {
+    let server = Server::start(&["--max-inflight", "1"]).await;
+    let body = review("CREATE");
+    let mut first = server.call().await;
+    let (begun, rest) = body.split_at(10);
+    first.send(&[head(body.len()).as_bytes(), begun].concat()).await.unwrap();
+    let shed = async {
+        loop {
+            let reply = server.call().await.review(&body).await.unwrap();
+            if reply.status == 429 {
+                return reply;
+            }
+        }
+    };
+    let reply = timeout(PATIENCE, shed).await.unwrap();
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    assert!(server.probe("/metrics").await.text().contains("reviews_in_flight 1"));
+    first.send(rest).await.unwrap();
+    assert_eq!(first.receive().await.unwrap().status, 200);
+    let metrics = server.probe("/metrics").await;
+    assert!(!metrics.text().contains("reviews_shed_total 0"), "{}", metrics.text());
+    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200, "the slot is free again");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_says_so_goes_on_serving_and_finishes_what_is_begun() {
+    let server = Server::start(&["--drain-delay", "2s"]).await;
+    server.until_ready(true).await;
+    let body = review("CREATE");
+    let mut begun = server.call().await;
+    begun.send(&[head(body.len()).as_bytes(), &body[..10]].concat()).await.unwrap();
+    let mut kept = server.call().await;
+    server.shutdown.cancel();
+    server.until_ready(false).await;
+    let reply = kept.review(&body).await.unwrap();
+    assert_eq!((reply.status, reply.closes()), (200, true), "told to go elsewhere");
+    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200, "new connections too");
+    let refused = async { while connect(server.https, &server.ca).await.is_ok() {} };
+    timeout(PATIENCE, refused).await.unwrap();
+    begun.send(&body[10..]).await.unwrap();
+    let reply = begun.receive().await.unwrap();
+    assert_eq!((reply.status, reply.closes()), (200, true), "what was in flight");
+    timeout(PATIENCE, server.done).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn metrics_have_the_documented_series() {
+    let server = Server::start(&[]).await;
+    server.until_ready(true).await;
+    let mut connection = server.call().await;
+    connection.review(&review("CREATE")).await.unwrap();
+    connection.review(&review("UPDATE")).await.unwrap();
+    connection.review(b"no review").await.unwrap();
+    let reply = server.probe("/metrics").await;
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let stable =
+        |line: &&str| !["_bucket", "_sum", "_expiry_", "# HELP"].iter().any(|part| line.contains(part));
+    let mut text: Vec<&str> = reply.text().lines().filter(stable).collect();
+    text.sort_unstable();
+    insta::assert_snapshot!(text.join("\n"), @r#"
+    # EOF
+    # TYPE couchdiscover_webhook_build info
+    # TYPE couchdiscover_webhook_certificate_renewals counter
+    # TYPE couchdiscover_webhook_panics counter
+    # TYPE couchdiscover_webhook_requests_refused counter
+    # TYPE couchdiscover_webhook_review_body_bytes histogram
+    # TYPE couchdiscover_webhook_review_duration_seconds histogram
+    # TYPE couchdiscover_webhook_reviews counter
+    # TYPE couchdiscover_webhook_reviews_in_flight gauge
+    # TYPE couchdiscover_webhook_reviews_shed counter
+    couchdiscover_webhook_build_info{version="0.1.0"} 1
+    couchdiscover_webhook_certificate_renewals_total 0
+    couchdiscover_webhook_panics_total 0
+    couchdiscover_webhook_requests_refused_total{why="malformed"} 1
+    couchdiscover_webhook_review_body_bytes_count 3
+    couchdiscover_webhook_review_duration_seconds_count 2
+    couchdiscover_webhook_reviews_in_flight 0
+    couchdiscover_webhook_reviews_shed_total 0
+    couchdiscover_webhook_reviews_total{operation="create",outcome="injected",reason="created"} 1
+    couchdiscover_webhook_reviews_total{operation="update",outcome="skipped",reason="not-injected-yet"} 1
+    "#);
+    assert!(reply.text().contains("review_duration_seconds_bucket{le=\"0.00001\"}"), "{}", reply.text());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_from_files_is_served_and_a_bad_one_stops_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (file("tls.crt"), file("tls.key"));
+    let now = time::OffsetDateTime::now_utc();
+    let authority = certs::Authority::new("test", now).unwrap();
+    let leaf = authority.leaf(&[NAME.to_owned()], now).unwrap();
+    std::fs::write(&certificate, leaf.certificate_pem()).unwrap();
+    std::fs::write(&key, leaf.key_pem()).unwrap();
+    let flags = ["--cert-mode", "files", "--tls-cert", &certificate, "--tls-key", &key];
+    let server = Server::start(&flags).await;
+    assert_eq!(server.ca, "");
+    let mut connection = connect(server.https, authority.certificate_pem()).await.unwrap();
+    assert_eq!(connection.review(&review("CREATE")).await.unwrap().status, 200);
+    server.until_ready(true).await;
+    server.stop().await;
+
+    let other = authority.leaf(&[NAME.to_owned()], now).unwrap();
+    std::fs::write(&key, other.key_pem()).unwrap();
+    let args = [&["serve", "--listen", "127.0.0.1:0"], &flags[..]].concat();
+    let args = <webhook::serve::Args as clap::Parser>::try_parse_from(args).unwrap();
+    let error = webhook::serve::bind(args).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("belong together"), "{cause}");
+}
