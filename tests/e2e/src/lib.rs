@@ -1,6 +1,14 @@
-//! couchdiscover on a stage: real agents beside stand-in CouchDBs.
+//! couchdiscover on a stage: the real webhook and real agents between stand-ins for Kubernetes and CouchDB.
 //!
-//! [`stage`] is the stage of the tests; the demo plays on the same one.
+//! * [`control_plane`]: an API server stand-in that asks the real webhook over TLS
+//! * [`manifest`]: what a user applies, and what injection makes of it
+//! * [`stage`]: for each pod of an injected StatefulSet a stand-in node and a real agent, from the environments that
+//!   its template describes
+//! * [`story`]: the same, told to a person; the demo is nothing else
+//! * [`until`]: waiting with a deadline
 
+pub mod control_plane;
+pub mod manifest;
 pub mod stage;
+pub mod story;
 pub mod until;

@@ -1,28 +1,34 @@
-//! Stand-in nodes and real agents, one of each a pod. Agents run in this process and are ended without ceremony, as
-//! SIGKILL would.
+//! For each pod of an injected StatefulSet a stand-in node and a real agent. Agents run in this process and are ended
+//! without ceremony, as SIGKILL would.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use agent::identity::Clues;
-use agent::settings::Settings;
+use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
+use reqwest::{Method, RequestBuilder};
 use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Which};
-use serde_json::Value;
+use sandbox::kubelet::Pod;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::manifest::{self, EXAMPLE, companion_secret};
 use crate::until::until;
 
-/// A StatefulSet `couchdb` of some nodes. Its stand-ins' time runs 20 times as fast as ours.
+/// The pods of one StatefulSet: a stand-in node for each, and agents as they are started.
 #[derive(Debug)]
 pub struct Stage {
     /// The network between the nodes, with the switches for its faults.
     pub net: Network,
+    pods: Vec<Pod>,
     nodes: Vec<NodeHandle>,
     agents: BTreeMap<usize, RunningAgent>,
     http: reqwest::Client,
+    /// How agents reach Kubernetes; `None`: they are told not to ask.
+    kubernetes: Option<kube::Config>,
     vars: Vec<(String, String)>,
 }
 
@@ -34,31 +40,58 @@ struct RunningAgent {
 }
 
 impl Stage {
-    /// Nodes as the official image starts them with the webhook's variables. No agent runs yet.
+    /// The pods of the injected example, so many of them. The stand-ins' time runs 20 times as fast as ours, and no
+    /// agent runs yet.
     pub fn with_nodes(count: usize) -> Self {
         Self::with(count, |settings| settings)
     }
 
     /// The same, with other settings of the nodes.
+    ///
+    /// # Panics
+    ///
+    /// When the example can't be played: then everything else would be in vain.
     pub fn with(count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
-        // The second test of a process finds it installed.
+        let mut objects = manifest::objects(EXAMPLE).expect("the example's YAML");
+        for object in &mut objects {
+            match object["kind"].as_str() {
+                Some("Secret") => object["stringData"]["password"] = json!(PASSWORD),
+                Some("StatefulSet") => object["spec"]["replicas"] = json!(count),
+                _ => {}
+            }
+            object["metadata"]["namespace"] = json!(manifest::NAMESPACE);
+        }
+        let injected =
+            manifest::injected(manifest::statefulset(&objects).expect("the example's StatefulSet"));
+        objects.push(companion_secret("couchdb", "ck", "sec"));
+        let pods = manifest::pods(&injected, objects).expect("the example's environment");
+        Self::of(pods, Clock::faster(SPEED), None, change)
+    }
+
+    /// These pods, their nodes started from the environment of each one's CouchDB container. Without `kubernetes` the
+    /// agents are told not to ask.
+    ///
+    /// # Panics
+    ///
+    /// When the official image would exit, or there is no free port on loopback.
+    pub fn of(
+        pods: Vec<Pod>,
+        clock: Clock,
+        kubernetes: Option<kube::Config>,
+        change: impl Fn(NodeSettings) -> NodeSettings,
+    ) -> Self {
+        // The second stage of a process finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let net = Network::start(Clock::faster(SPEED));
-        let start_one = |i| {
+        let net = Network::start(clock);
+        let start_node = |pod: &Pod| {
+            let host = pod.fqdn.as_deref().expect("a governing Service");
             let settings =
-                NodeSettings::new(host(i).as_str()).admin(USER, PASSWORD).cookie("ck").secret("sec");
+                NodeSettings::from_image_env(host, couchdb_env(pod)).expect("an environment for the image");
             net.start_node(change(settings)).expect("a free port on loopback")
         };
-        let nodes = (0..count).map(start_one).collect();
-        let vars = [
-            ("COUCHDB_USER", USER),
-            ("COUCHDB_PASSWORD", PASSWORD),
-            ("COUCHDB_CLUSTER_SIZE", &count.to_string()),
-            ("COUCHDISCOVER_KUBERNETES", "off"),
-            ("COUCHDISCOVER_LISTEN", "127.0.0.1:0"),
-        ];
-        let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { net, nodes, agents: BTreeMap::new(), http: reqwest::Client::new(), vars }
+        let nodes = pods.iter().map(start_node).collect();
+        let http = reqwest::Client::new();
+        Self { net, pods, nodes, agents: BTreeMap::new(), http, kubernetes, vars: vec![] }
     }
 
     /// Sets a variable for the agents that are started from now on.
@@ -68,12 +101,58 @@ impl Stage {
 
     /// The pods' ordinals.
     pub fn ordinals(&self) -> std::ops::Range<usize> {
-        0..self.nodes.len()
+        0..self.pods.len()
+    }
+
+    /// The name of pod `i`.
+    pub fn name(&self, i: usize) -> &str {
+        &self.pods[i].name
+    }
+
+    /// The full name of pod `i`.
+    pub fn fqdn(&self, i: usize) -> &str {
+        self.pods[i].fqdn.as_deref().unwrap_or_default()
     }
 
     /// The stand-in of pod `i`.
     pub fn node(&self, i: usize) -> &NodeHandle {
         &self.nodes[i]
+    }
+
+    /// The pods whose agents run.
+    pub fn running(&self) -> impl Iterator<Item = usize> {
+        self.agents.keys().copied()
+    }
+
+    /// What the node of pod `i` answers an admin; null when it doesn't.
+    pub async fn ask_node(&self, i: usize, path: &str) -> Value {
+        match self.as_admin(i, Method::GET, path).send().await {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        }
+    }
+
+    /// Puts a database or a document on the node of pod `i`.
+    ///
+    /// # Panics
+    ///
+    /// When the node doesn't take it.
+    pub async fn tell_node(&self, i: usize, path: &str, body: &Value) {
+        let answer =
+            self.as_admin(i, Method::PUT, path).json(body).send().await.expect("a node that answers");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    fn as_admin(&self, i: usize, method: Method, path: &str) -> RequestBuilder {
+        let env = couchdb_env(&self.pods[i]);
+        let admin = contract::env::CREDENTIALS
+            .iter()
+            .find_map(|(user, password)| Some((env.get(*user)?, env.get(*password)?)));
+        let request = self.http.request(method, format!("{}{path}", self.nodes[i].url()));
+        match admin {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        }
     }
 
     /// Starts the agents of these pods, in this order.
@@ -83,18 +162,34 @@ impl Stage {
         }
     }
 
-    /// Starts the agent of pod `i`, from nothing but its environment, its name and the others' addresses.
+    /// Starts the agent of pod `i` from the environment of its container, its hosts file, and the pods' addresses.
+    ///
+    /// # Panics
+    ///
+    /// When the environment is not one that an agent can be started from.
     pub async fn start_agent(&mut self, i: usize) {
-        let mut vars: HashMap<String, String> = self.vars.iter().cloned().collect();
-        let local = self.nodes[i].door(&host(i)).expect("a free port on loopback");
-        vars.insert("COUCHDISCOVER_COUCHDB_URL".to_owned(), format!("http://{local}"));
-        let settings =
+        let container =
+            self.pods[i].container(contract::objects::AGENT_CONTAINER).expect("the injected agent");
+        let mut vars: HashMap<String, String> = container.env.clone().into_iter().collect();
+        if self.kubernetes.is_none() {
+            vars.insert(contract::env::COUCHDISCOVER_KUBERNETES.to_owned(), "off".to_owned());
+        }
+        vars.extend(self.vars.iter().cloned());
+        let mut settings =
             Settings::from_vars(&|name| vars.get(name).cloned()).expect("settings that can be used");
-        let door = |j: usize| self.nodes[j].door(&host(i)).expect("a free port on loopback");
+        // A pod has a network of its own, and 127.0.0.1:5984 in it. Here all pods share one.
+        settings.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let local = self.door(i, i);
+        settings.couchdb =
+            Endpoint { scheme: Scheme::Http, host: local.ip().to_string(), port: local.port() };
         let surroundings = Surroundings {
-            clues: Clues { hostnames: vec![host(i)], ..Clues::default() },
-            addresses: self.ordinals().map(|j| (host(j), door(j))).collect(),
-            kubernetes: None,
+            clues: Clues {
+                hostnames: vec![self.pods[i].hostname.clone()],
+                etc_hosts: self.pods[i].hosts_line.clone(),
+                ..Clues::default()
+            },
+            addresses: self.ordinals().map(|j| (self.fqdn(j).to_owned(), self.door(i, j))).collect(),
+            kubernetes: self.kubernetes.clone(),
         };
         let started = start(settings, surroundings).await.expect("an agent that starts");
         let address = started.address().expect("a bound port");
@@ -102,6 +197,11 @@ impl Stage {
             started.run(CancellationToken::new()).await.expect("an agent that runs");
         });
         self.agents.insert(i, RunningAgent { address, task });
+    }
+
+    /// The address at which pod `from` reaches the node of pod `to`, so that its calls are known as its own.
+    fn door(&self, from: usize, to: usize) -> SocketAddr {
+        self.nodes[to].door(self.fqdn(from)).expect("a free port on loopback")
     }
 
     /// Ends the agent of pod `i` at whatever it is doing, and waits until it is gone.
@@ -220,6 +320,13 @@ impl Stage {
     }
 }
 
+/// The environment of the container that the webhook took for CouchDB's.
+fn couchdb_env(pod: &Pod) -> &BTreeMap<String, String> {
+    let agent = pod.container(contract::objects::AGENT_CONTAINER).expect("the injected agent");
+    let name = agent.env.get(contract::env::COUCHDISCOVER_CONTAINER).expect("the CouchDB container's name");
+    &pod.container(name).expect("the CouchDB container").env
+}
+
 /// A system database's map on one node.
 #[derive(Debug, PartialEq, Eq)]
 struct Map {
@@ -262,7 +369,7 @@ pub fn host(i: usize) -> String {
 }
 
 const SYSTEM: [&str; 2] = ["_replicator", "_users"];
-/// The admin of every stage.
+/// The admin of the example.
 pub const USER: &str = "admin";
 /// His password, with characters that a URL or a shell would take for something else.
 pub const PASSWORD: &str = "s3:cr@t/ %$'\"ü";

@@ -1,0 +1,150 @@
+//! A Kubernetes API server stand-in that asks the real webhook, over TLS, about every labelled StatefulSet.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Parser;
+use reqwest::StatusCode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sandbox::apiserver::{ADMIN_TOKEN, ApiServer, StartError};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use webhook::serve::{self, Args, Bound};
+
+use crate::manifest::NAMESPACE;
+
+/// An API server and the webhook that it asks. Both stop when this is dropped.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// The stand-in, with its switches.
+    pub api: ApiServer,
+    /// Where the webhook serves.
+    pub webhook: String,
+    http: reqwest::Client,
+    _stop: DropGuard,
+}
+
+/// An object that the API server took.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// As it is stored.
+    pub stored: Value,
+    /// What `kubectl` prints behind `Warning: `.
+    pub warnings: Vec<String>,
+}
+
+/// Why a control plane didn't start, or didn't take an object.
+#[derive(Debug, Error)]
+pub enum ControlPlaneError {
+    /// The API server stand-in didn't start.
+    #[error("failed to start the API server stand-in")]
+    Api(#[from] StartError),
+    /// A call got no answer.
+    #[error("failed to call the API server stand-in")]
+    Call(#[from] reqwest::Error),
+    /// The API server said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The webhook didn't start.
+    #[error("failed to start the webhook")]
+    Webhook(#[from] serve::Error),
+}
+
+impl ControlPlane {
+    /// Starts both, and tells the one about the other.
+    pub async fn start() -> Result<Self, ControlPlaneError> {
+        // The second one in a process finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let flags = [
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--probe-listen=127.0.0.1:0",
+            "--extra-san=127.0.0.1",
+            "--drain-delay=0s",
+        ];
+        let bound = serve::bind(Args::parse_from(flags)).await?;
+        let api = ApiServer::start()?;
+        api.seed(configuration(&bound));
+        let webhook = format!("https://{}", bound.https());
+        let stop = CancellationToken::new();
+        let shutdown = stop.clone();
+        tokio::spawn(async move { bound.serve(shutdown).await });
+        let authority = reqwest::Certificate::from_pem(api.ca_pem().as_bytes())?;
+        let http = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build()?;
+        Ok(Self { api, webhook, http, _stop: stop.drop_guard() })
+    }
+
+    /// What a client in a pod is configured with.
+    ///
+    /// # Panics
+    ///
+    /// When the stand-in's own URL or certificate is none.
+    pub fn client_config(&self) -> kube::Config {
+        let authority = CertificateDer::from_pem_slice(self.api.ca_pem().as_bytes()).expect("a certificate");
+        let mut config = kube::Config::new(self.api.url().parse().expect("a URL"));
+        config.root_cert = Some(vec![authority.to_vec()]);
+        config.auth_info.token = Some(ADMIN_TOKEN.to_owned().into());
+        config
+    }
+
+    /// Creates an object as `kubectl create` does.
+    pub async fn create(&self, object: &Value) -> Result<Applied, ControlPlaneError> {
+        let url = format!("{}{}", self.api.url(), collection(object));
+        let answer = self.http.post(url).bearer_auth(ADMIN_TOKEN).json(object).send().await?;
+        let warnings =
+            answer.headers().get_all("Warning").iter().filter_map(|value| warning(value.to_str().ok()?));
+        let warnings = warnings.collect();
+        let status = answer.status();
+        let stored: Value = answer.json().await?;
+        match status {
+            StatusCode::CREATED => Ok(Applied { stored, warnings }),
+            _ => Err(ControlPlaneError::Refused(stored["message"].as_str().unwrap_or_default().to_owned())),
+        }
+    }
+}
+
+/// Sends labelled StatefulSets, and only those, to the webhook.
+fn configuration(bound: &Bound) -> Value {
+    let ca_bundle = bound.ca_bundle().unwrap_or_default();
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": "couchdiscover" },
+        "webhooks": [{
+            "name": "inject.couchdiscover.io",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+            "failurePolicy": "Fail",
+            "matchPolicy": "Equivalent",
+            "reinvocationPolicy": "IfNeeded",
+            "clientConfig": {
+                "url": format!("https://{}{}", bound.https(), contract::ports::MUTATE),
+                "caBundle": STANDARD.encode(ca_bundle),
+            },
+            "objectSelector": { "matchExpressions": [{ "key": contract::keys::INJECT, "operator": "Exists" }] },
+            "rules": [{
+                "apiGroups": ["apps"],
+                "apiVersions": ["v1"],
+                "resources": ["statefulsets"],
+                "operations": ["CREATE", "UPDATE"],
+                "scope": "Namespaced",
+            }],
+        }],
+    })
+}
+
+fn collection(object: &Value) -> String {
+    let api = object["apiVersion"].as_str().unwrap_or("v1");
+    let root = if api.contains('/') { "apis" } else { "api" };
+    let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);
+    format!("/{root}/{api}/namespaces/{namespace}/{kind}s")
+}
+
+/// The text of an HTTP warning, `299 - "text"`.
+fn warning(header: &str) -> Option<String> {
+    let text = header.split_once('"')?.1.rsplit_once('"')?.0;
+    Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
+}
