@@ -5,13 +5,9 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::http::Time;
-use super::seeds::Pull;
 use super::settings::Host;
 use super::shards::{Shard, ShardMap};
 use super::world::{Cut, Pair, World};
-
-/// A seed that failed is tried again after a second.
-const SEED_INTERVAL: Duration = Duration::from_secs(1);
 
 impl World {
     /// Loses Erlang packets from one node to another. One direction is enough to break a connection, and to
@@ -164,18 +160,11 @@ impl World {
     pub(crate) fn tick_seeds(&mut self, now: Time) {
         let hosts: Vec<Host> = self.nodes.keys().cloned().collect();
         for host in hosts {
-            let Some(process) = self.nodes[&host].process.as_ref() else { continue };
-            if super::seeds::are_reached(&process.seeds) || now < process.started + SEED_INTERVAL {
-                continue;
-            }
-            let names: Vec<String> = process.seeds.iter().map(|s| s.name.clone()).collect();
-            for (index, name) in names.iter().enumerate() {
-                let reached = self.dial(&host, name, now);
-                let Some(process) = self.nodes.get_mut(&host).and_then(|n| n.process.as_mut()) else { break };
-                process.seeds[index].last = Some(if reached { Pull::Done(now) } else { Pull::Failed(now) });
-                if reached {
-                    break;
-                }
+            let due = self.nodes[&host].process.as_ref().and_then(|p| p.seeds.due(now)).map(str::to_owned);
+            let Some(seed) = due else { continue };
+            let reached = self.dial(&host, &seed, now);
+            if let Some(process) = self.nodes.get_mut(&host).and_then(|n| n.process.as_mut()) {
+                process.seeds.pulled(reached, now);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::http::Time;
 use super::ini::Ini;
 use super::password;
 use super::revs::Docs;
-use super::seeds::Seed;
+use super::seeds::Seeds;
 use super::settings::{NodeSettings, SettingsError, Version};
 use super::shards::Shard;
 use crate::random::Random;
@@ -38,7 +38,7 @@ pub(crate) struct Process {
     pub(crate) next_reconnect: Time,
     /// Wrong passwords by (user, source): how many, and since when.
     pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
-    pub(crate) seeds: Vec<Seed>,
+    pub(crate) seeds: Seeds,
     pub(crate) reshard_stopped: bool,
 }
 
@@ -97,8 +97,8 @@ impl Node {
             config.set("couchdb", "uuid", &uuid);
             self.etc.set("couchdb", "uuid", uuid);
         }
-        let seeds = Seed::list(&config, self.settings.name.as_deref());
-        let members = self.settings.name.iter().chain(seeds.iter().map(|seed| &seed.name));
+        let seeds = Seeds::new(&config, self.settings.name.as_deref(), now);
+        let members = self.settings.name.iter().chain(seeds.names());
         for member in members {
             // A conflict says that it is there already, which is what we want.
             let _ = self.volume.nodes.edit(member, None, false, Map::new());

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::auth::Caller;
 use super::http::{Answer, Request, Response, Time};
-use super::seeds;
 use super::settings::{Host, Version};
 use super::world::World;
 
@@ -102,8 +101,8 @@ impl World {
             Some("nolb") => return Response::json(404, &json!({"status": "nolb"})),
             Some(_) | None => {}
         }
-        let seeds = seeds::json(&process.seeds);
-        if seeds::are_reached(&process.seeds) {
+        let seeds = process.seeds.json();
+        if process.seeds.are_reached() {
             Response::json(200, &json!({"status": "ok", "seeds": seeds}))
         } else {
             Response::json(404, &json!({"status": "seeding", "seeds": seeds}))

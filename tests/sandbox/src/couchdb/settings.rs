@@ -147,6 +147,8 @@ pub struct NodeSettings {
     /// Stands in for `default.d` and mounted files: read at each start, never written.
     pub(crate) ini: Ini,
     pub(crate) port: u16,
+    /// The pod's address, where one is asked for: nothing is sent there.
+    pub(crate) ip: Option<String>,
 }
 
 impl NodeSettings {
@@ -168,6 +170,7 @@ impl NodeSettings {
             cookie: None,
             ini,
             port: 5984,
+            ip: None,
         }
     }
 
@@ -203,8 +206,8 @@ impl NodeSettings {
 
     /// `[chttpd_auth] secret`, as `COUCHDB_SECRET` gives it.
     #[must_use]
-    pub fn secret(mut self, secret: &str) -> Self {
-        self.secret = Some(secret.to_owned());
+    pub fn secret<'a>(mut self, secret: impl Into<Option<&'a str>>) -> Self {
+        self.secret = secret.into().map(str::to_owned);
         self
     }
 
@@ -236,6 +239,13 @@ impl NodeSettings {
     #[must_use]
     pub fn ini(mut self, section: &str, key: &str, value: &str) -> Self {
         self.ini.set(section, key, value);
+        self
+    }
+
+    /// The pod's address: what `add_node` by address means. Nothing is ever sent there.
+    #[must_use]
+    pub fn ip(mut self, ip: &str) -> Self {
+        self.ip = Some(ip.to_owned());
         self
     }
 

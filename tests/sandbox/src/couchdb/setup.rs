@@ -211,10 +211,11 @@ impl World {
 
     /// Where an HTTP call from one node to another ends.
     fn call_target(&self, from: &Host, given: &str, port: Option<&str>) -> Call {
-        let target = self
-            .nodes
-            .iter()
-            .find(|(host, _)| host.as_str() == given || host.as_str().starts_with(&format!("{given}.")));
+        let target = self.nodes.iter().find(|(host, node)| {
+            host.as_str() == given
+                || host.as_str().starts_with(&format!("{given}."))
+                || node.settings.ip.as_deref() == Some(given)
+        });
         let Some((target, node)) = target else {
             return if given.parse::<std::net::IpAddr>().is_ok() { Call::NoRoute } else { Call::NoName };
         };
