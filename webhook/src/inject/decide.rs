@@ -134,10 +134,41 @@ impl Case<'_, '_> {
         if self.view.spec.template.raw == old.spec.template.raw {
             return self.keep(old, String::new());
         }
-        match unchanged_by_user(&self.view.spec.template, &old.spec.template) {
+        match self.unchanged_by_user(old) {
             Some(patch) => self.keep(old, patch),
             None => self.render(Reason::TemplateChanged),
         }
+    }
+
+    /// Whether the user's part of the template is what it was: then the patch that gives it the injection it is to
+    /// have, which is the stored one.
+    ///
+    /// A whole injection that the template brings itself, as after `kubectl rollout undo`, is the user's choice.
+    /// Unless it is what would be rendered now: then it was, in this very request, when another webhook had not yet
+    /// made the user's part what it was.
+    fn unchanged_by_user(self, old: &View<'_>) -> Option<String> {
+        let stored = Stored::of(&old.spec.template);
+        let brought = read_record(&self.view.spec.template);
+        let ours = |item: &Item, value: &Value| is_ours(item, value, Some(&stored));
+        let mut users_new = Editor::new(parse(&self.view.spec.template));
+        let is_there =
+            |item: &Item| find(users_new.template(), &item.place).is_some_and(|(_, value)| ours(item, value));
+        let whole = brought.as_ref().filter(|record| record.items.iter().all(is_there));
+        let is_choice = whole.is_some_and(|whole| {
+            let rendered_now = || self.plan(&mut Vec::new()).is_ok_and(|plan| plan.record == *whole);
+            *whole == stored.record || !rendered_now()
+        });
+        users_new.strip(brought.as_ref().unwrap_or(&stored.record), ours);
+        let mut users_old = Editor::new(stored.template.clone());
+        users_old.strip(&stored.record, |item, value| is_ours(item, value, None));
+        if users_new.template() != users_old.template() {
+            return None;
+        }
+        if is_choice {
+            return Some(String::new());
+        }
+        users_new.restore(users_old);
+        Some(users_new.patch())
     }
 
     /// The user's part of the template is what it was; `patch` puts back what is missing of the injection.
@@ -182,9 +213,9 @@ impl Case<'_, '_> {
         let patch = match self.record() {
             None => patch::fresh(self.view, &plan),
             Some(record) => {
-                let old = self.old.map(|old| parse(&old.spec.template));
+                let stored = self.old.map(|old| Stored::of(&old.spec.template));
                 let mut editor = Editor::new(parse(&self.view.spec.template));
-                editor.render(&record, |item, value| is_ours(item, value, old.as_ref()), &plan);
+                editor.render(&record, |item, value| is_ours(item, value, stored.as_ref()), &plan);
                 editor.patch()
             }
         };
@@ -201,9 +232,9 @@ impl Case<'_, '_> {
         let Some(record) = self.record() else {
             return plan(self.view, namespace, self.settings, warnings);
         };
-        let old = self.old.map(|old| parse(&old.spec.template));
+        let stored = self.old.map(|old| Stored::of(&old.spec.template));
         let mut editor = Editor::new(parse(&self.view.spec.template));
-        editor.strip(&record, |item, value| is_ours(item, value, old.as_ref()));
+        editor.strip(&record, |item, value| is_ours(item, value, stored.as_ref()));
         let users = editor.template().to_string();
         let template = serde_json::from_str(&users)
             .map_err(|_| vec![Problem::Shape(crate::review::place::<Template<'_>>(users.as_bytes()))])?;
@@ -247,47 +278,37 @@ fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
     keys.map(|key| Warning::Deferred { key: key.to_owned() }).collect()
 }
 
-/// Whether the user's parts of two templates are the same: then the patch that gives the new one the injection it
-/// is to have. A whole injection that it brings itself, as after `kubectl rollout undo`, is the user's choice.
-fn unchanged_by_user(new: &Template<'_>, old: &Template<'_>) -> Option<String> {
-    let (new_value, old_value) = (parse(new), parse(old));
-    let brought = read_record(new);
-    let old_record = read_record(old).unwrap_or_default();
-    let ours = |item: &Item, value: &Value| is_ours(item, value, Some(&old_value));
-    let is_whole = |record: &Record| {
-        record
-            .items
-            .iter()
-            .all(|item| find(&new_value, &item.place).is_some_and(|(_, value)| ours(item, value)))
-    };
-    let whole = brought.as_ref().is_some_and(is_whole);
-    let mut users_new = Editor::new(new_value.clone());
-    users_new.strip(brought.as_ref().unwrap_or(&old_record), ours);
-    let mut users_old = Editor::new(old_value.clone());
-    users_old.strip(&old_record, |item, value| is_ours(item, value, None));
-    if users_new.template() != users_old.template() {
-        return None;
+/// The template that is stored, and what its record says was added to it.
+struct Stored {
+    template: Value,
+    record: Record,
+}
+
+impl Stored {
+    fn of(template: &Template<'_>) -> Self {
+        Self { template: parse(template), record: read_record(template).unwrap_or_default() }
     }
-    if whole {
-        return Some(String::new());
+
+    /// What is stored of an item that was rendered the same way.
+    fn find(&self, item: &Item) -> Option<&Value> {
+        let same = self.record.items.contains(item);
+        find(&self.template, &item.place).map(|(_, value)| value).filter(|_| same)
     }
-    users_new.restore(users_old);
-    Some(users_new.patch())
 }
 
 /// Whether an entry that a record names is still what was injected. What a user has changed is the user's.
 ///
 /// A variable is compared with its digest. Containers and volumes are filled in by the API server and by other
-/// webhooks (a registry mirror rewrites images), so they are also ours while they are what is stored.
-fn is_ours(item: &Item, value: &Value, old: Option<&Value>) -> bool {
+/// webhooks (a registry mirror rewrites images), so they are also ours while they are what is stored, or while
+/// nothing is stored that could tell.
+fn is_ours(item: &Item, value: &Value, stored: Option<&Stored>) -> bool {
     if is_rendered(item, value) {
         return true;
     }
     match &item.place {
         Place::Env { .. } => false,
         Place::Container(_) | Place::InitContainer(_) | Place::Volume(_) => {
-            let stored = old.and_then(|old| find(old, &item.place));
-            stored.is_none_or(|(_, stored)| stored == value)
+            stored.and_then(|stored| stored.find(item)).is_none_or(|stored| stored == value)
         }
     }
 }
@@ -297,9 +318,9 @@ fn take_out(template: &Template<'_>, old: Option<&Template<'_>>, reason: Reason)
     let Ok(record) = Record::parse(text) else {
         return Decision::skipped(reason).with(vec![Warning::BrokenRecord]);
     };
-    let old = old.map(parse);
+    let stored = old.map(Stored::of);
     let mut editor = Editor::new(parse(template));
-    editor.strip(&record, |item, value| is_ours(item, value, old.as_ref()));
+    editor.strip(&record, |item, value| is_ours(item, value, stored.as_ref()));
     let (outcome, reason, patch) = (Outcome::Uninject, Reason::OptedOut, editor.patch());
     Decision { outcome, reason, patch, problems: Vec::new(), warnings: Vec::new() }
 }

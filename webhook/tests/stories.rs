@@ -1,0 +1,530 @@
+//! What a user does to a StatefulSet that has been created, what the webhook makes of it, and whether the pods
+//! restart: they do when the stored template changes, and only then.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use webhook::inject::{Decision, Problem, Question, Settings, decide};
+
+const INJECTED: &str = "couchdiscover.io/injected";
+
+/// An API server with the webhook, and the one StatefulSet it stores.
+#[derive(Clone)]
+struct Cluster {
+    settings: Settings,
+    stored: Value,
+    /// What an API server, or another webhook, does to a template after ours.
+    afterwards: fn(&mut Value),
+    said: String,
+}
+
+impl Cluster {
+    /// Stores what comes of creating `manifest`.
+    fn with(manifest: &Value) -> Self {
+        let mut cluster = Self::without_webhook(manifest);
+        let decision = cluster.review(manifest, None);
+        cluster.stored = cluster.admitted(manifest, &decision);
+        cluster
+    }
+
+    /// Stores `manifest` as it is.
+    fn without_webhook(manifest: &Value) -> Self {
+        Self {
+            settings: settings("1.0.0"),
+            stored: manifest.clone(),
+            afterwards: |_| {},
+            said: String::new(),
+        }
+    }
+
+    fn upgraded(mut self) -> Self {
+        self.settings = settings("2.0.0");
+        self
+    }
+
+    fn afterwards(mut self, afterwards: fn(&mut Value)) -> Self {
+        self.afterwards = afterwards;
+        afterwards(&mut self.stored["spec"]["template"]);
+        self
+    }
+
+    /// The user submits what `change` makes of the stored object.
+    fn edit(self, what: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let mut new = self.stored.clone();
+        change(&mut new);
+        self.submit(what, &new)
+    }
+
+    /// The user submits `new`; what comes of it is stored and noted.
+    fn submit(mut self, what: &str, new: &Value) -> Self {
+        let old = self.stored.clone();
+        let decision = self.review(new, Some(&old));
+        let mut stored = self.admitted(new, &decision);
+        if (self.afterwards as usize) != (untouched as fn(&mut Value) as usize) {
+            // Reinvoked, since another webhook has changed the object after ours.
+            let decision = self.review(&stored, Some(&old));
+            stored = self.admitted(&stored, &decision);
+        }
+        let denied = !decision.problems.is_empty();
+        let pods = match denied || stored["spec"]["template"] == old["spec"]["template"] {
+            true => "pods stay",
+            false => "pods restart",
+        };
+        let said = &mut self.said;
+        let _ = writeln!(said, "{what}: {} ({}), {pods}", decision.outcome, decision.reason);
+        for warning in &decision.warnings {
+            let _ = writeln!(said, "  warning: {warning}");
+        }
+        if denied {
+            let _ = writeln!(said, "  {}", Problem::message(&decision.problems));
+            return self;
+        }
+        // Reinvoked on its own answer, or asked again for what is stored, it has nothing to add.
+        assert_eq!(self.review(&stored, Some(&old)).patch, "", "{what}: reinvoked");
+        assert_eq!(self.review(&stored, Some(&stored)).patch, "", "{what}: asked again");
+        self.stored = stored;
+        self
+    }
+
+    fn review(&self, new: &Value, old: Option<&Value>) -> Decision {
+        let (object, old) = (new.to_string(), old.map(Value::to_string));
+        let question = Question { object: &object, old: old.as_deref(), namespace: Some("shop") };
+        let decision = decide(&self.settings, &question);
+        let again = decide(&self.settings, &question);
+        assert_eq!(decision.patch, again.patch, "the same question, the same bytes");
+        decision
+    }
+
+    fn admitted(&self, new: &Value, decision: &Decision) -> Value {
+        let mut stored = new.clone();
+        if !decision.patch.is_empty() {
+            let patch: json_patch::Patch = serde_json::from_str(&decision.patch).unwrap();
+            let outside =
+                |op: &json_patch::PatchOperation| !op.path().to_string().starts_with("/spec/template/");
+            assert!(!patch.iter().any(outside), "outside the template: {}", decision.patch);
+            json_patch::patch(&mut stored, &patch).unwrap();
+        }
+        (self.afterwards)(&mut stored["spec"]["template"]);
+        stored
+    }
+
+    fn record(&self) -> String {
+        self.stored["spec"]["template"]["metadata"]["annotations"][INJECTED].to_string()
+    }
+
+    fn container(&self, name: &str) -> Value {
+        let containers = self.stored["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+        containers.iter().find(|container| container["name"] == name).cloned().unwrap_or_default()
+    }
+}
+
+fn untouched(_: &mut Value) {}
+
+fn settings(version: &str) -> Settings {
+    Settings {
+        agent_image: format!("agent:{version}"),
+        cluster_domain: "cluster.local".to_owned(),
+        version: version.to_owned(),
+    }
+}
+
+fn manifest() -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db", "namespace": "shop", "labels": {"couchdiscover.io/inject": "enabled"}},
+        "spec": {
+            "replicas": 3,
+            "serviceName": "db",
+            "selector": {"matchLabels": {"app": "db"}},
+            "template": {
+                "metadata": {"labels": {"app": "db"}},
+                "spec": {"containers": [{
+                    "name": "couchdb",
+                    "image": "couchdb:3.5",
+                    "env": [
+                        {"name": "COUCHDB_USER", "valueFrom": {"secretKeyRef": {"name": "admin", "key": "user"}}},
+                        {"name": "COUCHDB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "admin", "key": "password"}}},
+                    ],
+                }]},
+            },
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+        },
+    })
+}
+
+fn created() -> Cluster {
+    Cluster::with(&manifest())
+}
+
+fn label(object: &mut Value, value: &str) {
+    object["metadata"]["labels"]["couchdiscover.io/inject"] = value.into();
+}
+
+fn unlabel(object: &mut Value) {
+    object["metadata"]["labels"].as_object_mut().unwrap().remove("couchdiscover.io/inject");
+}
+
+fn annotate(object: &mut Value, key: &str, value: &str) {
+    object["metadata"]["annotations"][format!("couchdiscover.io/{key}")] = value.into();
+}
+
+fn annotate_pods(object: &mut Value, key: &str, value: &str) {
+    object["spec"]["template"]["metadata"]["annotations"][key] = value.into();
+}
+
+fn couchdb(object: &mut Value) -> &mut Value {
+    &mut object["spec"]["template"]["spec"]["containers"][0]
+}
+
+fn variable<'v>(container: &'v mut Value, name: &str) -> &'v mut Value {
+    container["env"].as_array_mut().unwrap().iter_mut().find(|variable| variable["name"] == name).unwrap()
+}
+
+/// What a manifest without injection asks for, with a change.
+fn changed(change: impl FnOnce(&mut Value)) -> Value {
+    let mut manifest = manifest();
+    change(&mut manifest);
+    manifest
+}
+
+#[test]
+fn nothing_outside_the_template_restarts_a_pod() {
+    let said = created()
+        .edit("applied again", |_| {})
+        .submit("replaced by the manifest, which lacks the injection", &manifest())
+        .edit("scaled up", |object| object["spec"]["replicas"] = 5.into())
+        .submit("replaced and scaled down", &changed(|object| object["spec"]["replicas"] = 3.into()))
+        .edit("another label", |object| object["metadata"]["labels"]["team"] = "a".into())
+        .edit("another annotation", |object| object["metadata"]["annotations"] = json!({"note": "x"}))
+        .edit("another update strategy", |object| {
+            object["spec"]["updateStrategy"] = json!({"type": "OnDelete"})
+        })
+        .said;
+    insta::assert_snapshot!(said, @"
+    applied again: kept (template-unchanged), pods stay
+    replaced by the manifest, which lacks the injection: kept (template-unchanged), pods stay
+    scaled up: kept (template-unchanged), pods stay
+    replaced and scaled down: kept (template-unchanged), pods stay
+    another label: kept (template-unchanged), pods stay
+    another annotation: kept (template-unchanged), pods stay
+    another update strategy: kept (template-unchanged), pods stay
+    ");
+}
+
+#[test]
+fn a_new_webhook_restarts_no_pod_until_the_user_changes_the_template() {
+    let said = created()
+        .upgraded()
+        .edit("applied again", |_| {})
+        .submit("replaced", &manifest())
+        .edit("scaled", |object| object["spec"]["replicas"] = 5.into())
+        .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into());
+    assert_eq!(said.container("couchdiscover-agent")["image"], "agent:2.0.0");
+    insta::assert_snapshot!(said.said, @"
+    applied again: kept (template-unchanged), pods stay
+    replaced: kept (template-unchanged), pods stay
+    scaled: kept (template-unchanged), pods stay
+    new image: injected (template-changed), pods restart
+    ");
+}
+
+#[test]
+fn what_the_user_changes_in_the_template_restarts_pods_and_renders_anew() {
+    let said = created()
+        .edit("rollout restart", |object| annotate_pods(object, "kubectl.kubernetes.io/restartedAt", "now"))
+        .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
+        .edit("a container in front", |object| {
+            let containers = object["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap();
+            containers.insert(0, json!({"name": "first", "image": "x"}));
+        })
+        .submit(
+            "replaced with another image",
+            &changed(|object| couchdb(object)["image"] = "couchdb:3.4".into()),
+        )
+        .said;
+    insta::assert_snapshot!(said, @"
+    rollout restart: injected (template-changed), pods restart
+    new image: kept (already-injected), pods restart
+    a container in front: kept (already-injected), pods restart
+    replaced with another image: injected (template-changed), pods restart
+    ");
+}
+
+#[test]
+fn settings_wait_for_the_next_restart_or_for_refresh() {
+    let cluster = created()
+        .edit("log level", |object| annotate(object, "agent-log-level", "debug"))
+        .edit("size", |object| annotate(object, "cluster-size", "4"))
+        .edit("refresh", |object| annotate(object, "refresh", "1"))
+        .edit("refresh with nothing new", |object| annotate(object, "refresh", "2"))
+        .edit("native", |object| annotate(object, "sidecar", "native"))
+        .edit("refresh", |object| annotate(object, "refresh", "3"))
+        .edit("no agent-log-level", |object| {
+            object["metadata"]["annotations"]
+                .as_object_mut()
+                .unwrap()
+                .remove("couchdiscover.io/agent-log-level");
+        })
+        .edit("nonsense", |object| annotate(object, "readiness", "perhaps"))
+        .edit("unknown", |object| annotate(object, "agent-imgae", "x"))
+        .upgraded()
+        .edit("refresh of a new webhook", |object| annotate(object, "refresh", "4"));
+    assert_eq!(cluster.stored["spec"]["template"]["spec"]["initContainers"][0]["image"], "agent:2.0.0");
+    insta::assert_snapshot!(cluster.said, @"
+    log level: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+    size: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/cluster-size]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    refresh: injected (refresh-changed), pods restart
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    refresh with nothing new: kept (already-injected), pods stay
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    native: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/sidecar]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    refresh: injected (refresh-changed), pods restart
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    no agent-log-level: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    nonsense: denied (invalid), pods stay
+      warning: metadata.annotations[couchdiscover.io/readiness]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      metadata.annotations[couchdiscover.io/readiness]: 'perhaps' is not 'joined' or 'off'
+    unknown: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/agent-imgae]: unknown: did you mean 'couchdiscover.io/agent-image'?
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    refresh of a new webhook: injected (refresh-changed), pods restart
+      warning: metadata.annotations[couchdiscover.io/agent-imgae]: unknown: did you mean 'couchdiscover.io/agent-image'?
+      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+    ");
+}
+
+#[test]
+fn what_the_user_changes_of_the_injection_is_the_users_from_then_on() {
+    let cluster = created()
+        .edit("changed ERL_FLAGS", |object| {
+            variable(couchdb(object), "ERL_FLAGS")["value"] = "-name couchdb +S 2".into();
+        })
+        .edit("scaled", |object| object["spec"]["replicas"] = 5.into());
+    assert!(!cluster.record().contains("ERL_FLAGS"));
+    let cluster = cluster
+        .edit("changed the agent's image", |object| {
+            object["spec"]["template"]["spec"]["containers"][1]["image"] = "mine".into();
+        })
+        .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into());
+    assert!(!cluster.record().contains("couchdiscover-agent"));
+    assert_eq!(cluster.container("couchdiscover-agent")["image"], "mine");
+    let cluster = cluster.edit("opted out", |object| label(object, "disabled"));
+    let names: Vec<_> = cluster.container("couchdb")["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| variable["name"].clone())
+        .collect();
+    assert_eq!(names, ["COUCHDB_USER", "COUCHDB_PASSWORD", "ERL_FLAGS"]);
+    assert_eq!(cluster.container("couchdiscover-agent")["image"], "mine");
+    insta::assert_snapshot!(cluster.said, @"
+    changed ERL_FLAGS: injected (template-changed), pods restart
+    scaled: kept (template-unchanged), pods stay
+    changed the agent's image: injected (template-changed), pods restart
+      warning: container 'couchdiscover-agent' is yours, since the webhook didn't add it or you have changed it: remove it to have it injected again
+    new image: kept (already-injected), pods restart
+      warning: container 'couchdiscover-agent' is yours, since the webhook didn't add it or you have changed it: remove it to have it injected again
+    opted out: uninjected (opted-out), pods restart
+    ");
+}
+
+#[test]
+fn what_the_user_removes_of_the_injection_is_put_back() {
+    let said = created()
+        .edit("removed a variable", |object| {
+            couchdb(object)["env"].as_array_mut().unwrap().retain(|it| it["name"] != "COUCHDB_SECRET");
+        })
+        .edit("removed the agent", |object| {
+            object["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().pop();
+        })
+        .edit("removed the record", |object| {
+            object["spec"]["template"]["metadata"]["annotations"].as_object_mut().unwrap().remove(INJECTED);
+        })
+        .edit("broke the record", |object| annotate_pods(object, INJECTED, "{"))
+        .said;
+    insta::assert_snapshot!(said, @"
+    removed a variable: kept (template-unchanged), pods stay
+    removed the agent: kept (template-unchanged), pods stay
+    removed the record: kept (template-unchanged), pods stay
+    broke the record: kept (template-unchanged), pods stay
+    ");
+}
+
+#[test]
+fn opting_in_and_out() {
+    let original = manifest();
+    let cluster = created().edit("disabled", |object| label(object, "disabled"));
+    assert_eq!(cluster.stored["spec"], original["spec"], "all of it is taken out");
+    let cluster = cluster
+        .edit("still disabled, new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
+        .edit("enabled again", |object| label(object, "enabled"))
+        .edit("label removed", unlabel)
+        .edit("labelled again", |object| label(object, "enabled"))
+        .submit("replaced by a manifest without label and injection", &changed(unlabel))
+        .submit("replaced by one with the label", &manifest())
+        .edit("label misspelt", |object| label(object, "enable"));
+    insta::assert_snapshot!(cluster.said, @"
+    disabled: uninjected (opted-out), pods restart
+    still disabled, new image: skipped (disabled), pods restart
+    enabled again: injected (opted-in), pods restart
+    label removed: uninjected (opted-out), pods restart
+    labelled again: injected (opted-in), pods restart
+    replaced by a manifest without label and injection: skipped (not-labelled), pods restart
+    replaced by one with the label: injected (opted-in), pods restart
+    label misspelt: denied (invalid), pods stay
+      metadata.labels[couchdiscover.io/inject]: 'enable' is neither 'enabled' nor 'disabled': use one of these, or remove the label
+    ");
+}
+
+#[test]
+fn a_broken_record_takes_nothing_out() {
+    let mut object = created().stored;
+    annotate_pods(&mut object, INJECTED, "{}");
+    let cluster = Cluster::without_webhook(&object).edit("disabled", |object| label(object, "disabled"));
+    assert_ne!(cluster.container("couchdiscover-agent"), Value::Null);
+    insta::assert_snapshot!(cluster.said, @"
+    disabled: skipped (disabled), pods stay
+      warning: spec.template.metadata.annotations[couchdiscover.io/injected]: unable to read what was injected, so nothing is taken out: remove the injected parts and this annotation by hand
+    ");
+}
+
+#[test]
+fn labelled_before_there_was_a_webhook() {
+    let said = Cluster::without_webhook(&manifest())
+        .edit("another label", |object| object["metadata"]["labels"]["team"] = "a".into())
+        .edit("scaled", |object| object["spec"]["replicas"] = 5.into())
+        .edit("rollout restart", |object| annotate_pods(object, "kubectl.kubernetes.io/restartedAt", "now"))
+        .said;
+    insta::assert_snapshot!(said, @"
+    another label: skipped (not-injected-yet), pods stay
+      warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
+    scaled: skipped (not-injected-yet), pods stay
+      warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
+    rollout restart: injected (template-changed), pods restart
+    ");
+}
+
+#[test]
+fn what_must_go_through_goes_through() {
+    // Stored while there was no webhook, and wrong in every way.
+    let wrong = changed(|object| {
+        label(object, "perhaps");
+        object["spec"].as_object_mut().unwrap().remove("serviceName");
+    });
+    let mislabelled = Cluster::without_webhook(&wrong)
+        .edit("a finalizer is removed", |object| object["metadata"]["finalizers"] = json!([]))
+        .edit("replicas", |object| object["spec"]["replicas"] = 4.into())
+        .edit("deleted", |object| {
+            object["metadata"]["deletionTimestamp"] = "2026-11-21T00:00:00Z".into();
+            object["spec"]["replicas"] = 0.into();
+        });
+    let no_service = changed(|object| drop(object["spec"].as_object_mut().unwrap().remove("serviceName")));
+    let enabled = Cluster::without_webhook(&no_service)
+        .edit("a label", |object| object["metadata"]["labels"]["team"] = "a".into())
+        .edit("replicas", |object| object["spec"]["replicas"] = 4.into())
+        .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
+        .edit("disabled", |object| label(object, "disabled"));
+    insta::assert_snapshot!(mislabelled.said + &enabled.said, @"
+    a finalizer is removed: skipped (unchanged), pods stay
+    replicas: denied (invalid), pods stay
+      metadata.labels[couchdiscover.io/inject]: 'perhaps' is neither 'enabled' nor 'disabled': use one of these, or remove the label
+    deleted: skipped (being-deleted), pods stay
+    a label: skipped (not-injected-yet), pods stay
+      warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
+    replicas: denied (invalid), pods stay
+      spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true
+    new image: denied (invalid), pods stay
+      spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true
+    disabled: skipped (disabled), pods stay
+    ");
+}
+
+#[test]
+fn rollout_undo_brings_an_older_injection_back() {
+    let before = created();
+    let older = before.stored["spec"]["template"].clone();
+    let cluster = before
+        .upgraded()
+        .edit("refresh", |object| annotate(object, "refresh", "1"))
+        .edit("rollout undo", |object| object["spec"]["template"] = older);
+    assert_eq!(cluster.container("couchdiscover-agent")["image"], "agent:1.0.0");
+    insta::assert_snapshot!(cluster.said, @"
+    refresh: injected (refresh-changed), pods restart
+    rollout undo: kept (template-unchanged), pods restart
+    ");
+}
+
+#[test]
+fn what_others_do_to_the_agent_is_neither_fought_nor_taken_for_the_users() {
+    let mirror = |template: &mut Value| {
+        for container in template["spec"]["containers"].as_array_mut().unwrap() {
+            let image = container["image"].as_str().unwrap().to_owned();
+            if !image.starts_with("mirror/") {
+                container["image"] = format!("mirror/{image}").into();
+            }
+        }
+    };
+    let defaults = |template: &mut Value| {
+        for container in template["spec"]["containers"].as_array_mut().unwrap() {
+            container["aDefaultOfTomorrow"] = json!({"a": 1});
+        }
+    };
+    let mut said = String::new();
+    for (who, afterwards) in [("registry mirror", mirror as fn(&mut Value)), ("later API server", defaults)] {
+        said += &created()
+            .afterwards(afterwards)
+            .edit(&format!("{who}: applied again"), |_| {})
+            .submit(&format!("{who}: replaced"), &manifest())
+            .upgraded()
+            .submit(&format!("{who}, and a new webhook: replaced"), &manifest())
+            .edit(&format!("{who}: scaled"), |object| object["spec"]["replicas"] = 5.into())
+            .edit(&format!("{who}: new image"), |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
+            .edit(&format!("{who}: disabled"), |object| label(object, "disabled"))
+            .said;
+    }
+    insta::assert_snapshot!(said, @"
+    registry mirror: applied again: kept (template-unchanged), pods stay
+    registry mirror: replaced: injected (template-changed), pods stay
+    registry mirror, and a new webhook: replaced: injected (template-changed), pods stay
+    registry mirror: scaled: kept (template-unchanged), pods stay
+    registry mirror: new image: injected (template-changed), pods restart
+    registry mirror: disabled: uninjected (opted-out), pods restart
+    later API server: applied again: kept (template-unchanged), pods stay
+    later API server: replaced: injected (template-changed), pods stay
+    later API server, and a new webhook: replaced: injected (template-changed), pods stay
+    later API server: scaled: kept (template-unchanged), pods stay
+    later API server: new image: injected (template-changed), pods restart
+    later API server: disabled: uninjected (opted-out), pods restart
+    ");
+}
+
+#[test]
+fn a_manifest_injected_by_hand_is_taken_as_it_is() {
+    let by_hand = Cluster::with(&manifest()).stored;
+    let by_newer = {
+        let mut cluster = created().upgraded();
+        let decision = cluster.review(&manifest(), None);
+        cluster.stored = cluster.admitted(&manifest(), &decision);
+        cluster.stored
+    };
+    let said = created()
+        .submit("applied, injected by the same version", &by_hand)
+        .submit("applied, injected by a newer version", &by_newer)
+        .submit("applied, without injection", &manifest())
+        .said;
+    insta::assert_snapshot!(said, @"
+    applied, injected by the same version: kept (template-unchanged), pods stay
+    applied, injected by a newer version: kept (template-unchanged), pods restart
+    applied, without injection: kept (template-unchanged), pods stay
+    ");
+}
