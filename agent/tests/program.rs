@@ -1,5 +1,7 @@
 //! The program as a person or a kubelet starts it: what it says, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Situations by name: what the agent decides, whether the pod is ready, and what a person reads.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent::ready::{Readiness, readiness};

@@ -1,5 +1,7 @@
 //! From nothing to a formed cluster: any size, any start order, any agent killed after any of its calls.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
 use std::time::Duration;
 
 use e2e::stage::{Stage, host};

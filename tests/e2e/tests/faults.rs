@@ -1,5 +1,7 @@
 //! What goes wrong with nodes, volumes, networks and settings, and what the agents make of it.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
 use std::time::Duration;
 
 use e2e::stage::{PASSWORD, Stage, USER, host};

@@ -1,5 +1,7 @@
 //! From a manifest to a formed cluster, with the real webhook and agents that ask Kubernetes.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
 use std::time::Duration;
 
 use e2e::control_plane::{ControlPlane, ControlPlaneError};
