@@ -275,3 +275,11 @@ async fn old_nodes_are_old() {
     assert_eq!(get("/_cluster_setup").await["state"], "cluster_disabled");
     assert_eq!(get("/_node/_local").await["error"], "not_found");
 }
+
+/// 64 nodes form in a time that lets tests count calls for so many.
+#[tokio::test]
+async fn sixty_four_nodes() {
+    let stage = Stage::formed(64, Clock::faster(40.0)).await;
+    let (_, map) = stage.call("GET", 63, "/_users/_shards", Value::Null).await.unwrap();
+    assert_eq!(map["shards"]["00000000-7fffffff"].as_array().unwrap().len(), 3);
+}

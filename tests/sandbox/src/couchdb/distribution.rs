@@ -18,7 +18,7 @@ impl World {
             Some(cut) => {
                 self.cuts.insert(link, cut);
                 if cut == Cut::Reset {
-                    self.connections.remove(&pair(from, to));
+                    self.disconnect(from, to);
                 }
             }
             None => {
@@ -47,7 +47,7 @@ impl World {
     }
 
     pub(crate) fn is_connected(&self, a: &Host, b: &Host) -> bool {
-        a == b || self.connections.contains(&pair(a, b))
+        a == b || self.connections.get(a).is_some_and(|peers| peers.contains(b))
     }
 
     /// A message sent now arrives and is answered.
@@ -61,12 +61,24 @@ impl World {
         lost(a, b) || lost(b, a) || stopped(a) || stopped(b)
     }
 
-    fn peers<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a Host> {
-        self.connections.iter().filter_map(move |(a, b)| match (a == host, b == host) {
-            (true, _) => Some(b),
-            (_, true) => Some(a),
-            (false, false) => None,
-        })
+    fn peers<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Host> {
+        self.connections.get(host).into_iter().flatten()
+    }
+
+    pub(crate) fn disconnect(&mut self, a: &Host, b: &Host) {
+        for (end, other) in [(a, b), (b, a)] {
+            if let Some(peers) = self.connections.get_mut(end) {
+                peers.remove(other);
+            }
+        }
+        self.blocked.remove(&pair(a, b));
+    }
+
+    /// Each pair that is connected, once.
+    fn pairs(&self) -> impl Iterator<Item = (&Host, &Host)> {
+        self.connections
+            .iter()
+            .flat_map(|(a, peers)| peers.iter().filter(move |b| a < *b).map(move |b| (a, b)))
     }
 
     /// `net_kernel:connect_node`, and what any message to an unconnected node does first. True when a message
@@ -98,7 +110,9 @@ impl World {
     }
 
     fn connect(&mut self, a: &Host, b: &Host, now: Time) {
-        self.connections.insert(pair(a, b));
+        for (end, other) in [(a, b), (b, a)] {
+            self.connections.entry(end.clone()).or_default().insert(other.clone());
+        }
         self.replicate_soon(now);
         self.fill_all_of(a, now);
         self.fill_all_of(b, now);
@@ -132,14 +146,16 @@ impl World {
     }
 
     pub(crate) fn tick_blocked(&mut self, now: Time) {
+        if self.cuts.is_empty() && self.blocked.is_empty() && !self.nodes.values().any(|n| n.paused) {
+            return;
+        }
         let blocked: Vec<Pair> =
-            self.connections.iter().filter(|(a, b)| self.is_blocked(a, b)).cloned().collect();
+            self.pairs().filter(|(a, b)| self.is_blocked(a, b)).map(|(a, b)| pair(a, b)).collect();
         self.blocked.retain(|pair, _| blocked.contains(pair));
         for pair in blocked {
             let since = *self.blocked.entry(pair.clone()).or_insert(now);
             if now >= since + self.timings.net_tick {
-                self.connections.remove(&pair);
-                self.blocked.remove(&pair);
+                self.disconnect(&pair.0, &pair.1);
             }
         }
     }
@@ -185,11 +201,8 @@ impl World {
     /// Every node pushes to the members it knows; the real ring has the same end. True when something was new.
     fn replicate_once(&mut self, now: Time) -> bool {
         let mut changed = false;
-        let pairs: Vec<Pair> = self
-            .connections
-            .iter()
-            .flat_map(|(a, b)| [(a.clone(), b.clone()), (b.clone(), a.clone())])
-            .collect();
+        let pairs: Vec<Pair> =
+            self.pairs().flat_map(|(a, b)| [(a.clone(), b.clone()), (b.clone(), a.clone())]).collect();
         for (from, to) in pairs {
             let name = self.nodes[&to].name().unwrap_or_default();
             let known = self.nodes[&from].volume.nodes.get(name).is_some_and(|doc| doc.live().is_some());
@@ -253,15 +266,20 @@ impl World {
 
     /// A node makes the files that the maps want from it; what no map wants any more stays on disk.
     pub(crate) fn make_shard_files(&mut self, host: &Host) {
+        let Some(node) = self.nodes.get(host) else { return };
+        let dbs: Vec<String> = node.volume.dbs.live().map(|(db, _, _)| db.clone()).collect();
+        for db in dbs {
+            self.make_shard_files_of(host, &db);
+        }
+    }
+
+    pub(crate) fn make_shard_files_of(&mut self, host: &Host, db: &str) {
+        let Some(map) = self.nodes.contains_key(host).then(|| self.map_of(host, db)).flatten() else {
+            return;
+        };
         let Some(node) = self.nodes.get_mut(host) else { return };
-        let Some(name) = node.name().map(str::to_owned) else { return };
-        let wanted: Vec<Shard> = node
-            .volume
-            .dbs
-            .live()
-            .flat_map(|(db, _, doc)| ShardMap::parse(db, doc).shards_of(&name).collect::<Vec<_>>())
-            .collect();
-        for shard in wanted {
+        let Some(name) = node.process.as_ref().and_then(|p| p.name.as_deref()) else { return };
+        for shard in map.shards_of(name) {
             node.volume.shards.entry(shard).or_default();
         }
     }

@@ -211,7 +211,7 @@ impl World {
                 // A member that has another map of this name keeps it as a conflict at the next replication.
                 told += usize::from(node.volume.dbs.edit(db, None, false, doc.clone()).is_ok());
             }
-            self.make_shard_files(&target);
+            self.make_shard_files_of(&target, db);
         }
         self.replicate_soon(now);
         told

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
 struct State {
     world: World,
     ports: BTreeMap<(Host, Source), Port>,
+    /// The world's count of starts and stops when the ports were last looked at.
+    seen: u64,
 }
 
 /// Whom a port is for.
@@ -92,7 +94,7 @@ impl Network {
 
     /// The same, with other uuids and salts.
     pub fn with_seed(clock: Clock, seed: u64) -> Self {
-        let state = State { world: World::new(seed), ports: BTreeMap::new() };
+        let state = State { world: World::new(seed), ports: BTreeMap::new(), seen: 0 };
         let shared = Arc::new(Shared { clock, state: Mutex::new(state), calls: Mutex::default() });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep_time(Arc::clone(&shared))));
@@ -305,7 +307,9 @@ impl Shared {
         let mut state = lock(&self.state);
         let now = self.clock.now();
         let result = change(&mut state.world, now);
-        state.reconcile(self);
+        if state.seen != state.world.lifecycle {
+            state.reconcile(self);
+        }
         result
     }
 }
@@ -323,6 +327,7 @@ impl State {
 
     /// Ports of running nodes listen; those of others refuse, and their connections are gone.
     fn reconcile(&mut self, shared: &Arc<Shared>) {
+        self.seen = self.world.lifecycle;
         for ((host, source), port) in &mut self.ports {
             let boots = self.world.node(host.as_str()).filter(|n| n.is_running()).map(|n| n.boots);
             if port.listening.as_ref().map(|l| l.boots) == boots {

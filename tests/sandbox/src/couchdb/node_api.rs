@@ -117,7 +117,9 @@ impl World {
         match which {
             Local::Nodes => self.members_changed(host, now),
             Local::Dbs => {
-                self.make_shard_files(host);
+                if let [db, ..] = rest {
+                    self.make_shard_files_of(host, db);
+                }
                 self.replicate_soon(now);
             }
             Local::Shard(shard) => {

@@ -63,7 +63,10 @@ pub struct World {
     pub(crate) http_cuts: BTreeMap<(String, Host), Cut>,
     /// Names that DNS doesn't publish: `publishNotReadyAddresses` is false and the pod isn't ready.
     pub(crate) unpublished: BTreeSet<Host>,
-    pub(crate) connections: BTreeSet<Pair>,
+    /// Who is connected to whom, from both sides.
+    pub(crate) connections: BTreeMap<Host, BTreeSet<Host>>,
+    /// Counts starts and stops, so that the shell knows when to look at its ports.
+    pub(crate) lifecycle: u64,
     /// Connections over which nothing passes, and since when.
     pub(crate) blocked: BTreeMap<Pair, Time>,
     pub(crate) replicate_at: Option<Time>,
@@ -82,7 +85,8 @@ impl World {
             cuts: BTreeMap::new(),
             http_cuts: BTreeMap::new(),
             unpublished: BTreeSet::new(),
-            connections: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            lifecycle: 0,
             blocked: BTreeMap::new(),
             replicate_at: None,
             fill_at: None,
@@ -166,6 +170,7 @@ impl World {
             return Ok(());
         }
         node.boot(&mut self.random, now)?;
+        self.lifecycle += 1;
         self.make_single_node_dbs(host, now);
         self.make_shard_files(host);
         self.dial_members(host, now);
@@ -179,7 +184,10 @@ impl World {
             node.paused = false;
             node.restart = None;
         }
-        self.connections.retain(|(a, b)| a != host && b != host);
+        self.lifecycle += 1;
+        for peer in self.connections.remove(host).unwrap_or_default() {
+            self.disconnect(host, &peer);
+        }
     }
 
     /// The volume is lost; the process with it.
