@@ -78,6 +78,8 @@ impl Forbidden {
 pub(crate) struct Access {
     pub(crate) tokens: BTreeMap<String, User>,
     pub(crate) forbidden: Vec<Forbidden>,
+    /// What Roles in the store don't allow is forbidden.
+    pub(crate) rbac: bool,
 }
 
 impl Access {
@@ -87,24 +89,37 @@ impl Access {
     }
 
     pub(crate) fn check(&self, user: &User, verb: &str, target: &Target) -> Result<(), ApiError> {
-        let resource = match &target.subresource {
-            Some(sub) => format!("{}/{sub}", target.resource.plural),
-            None => target.resource.plural.clone(),
-        };
-        if !self.forbidden.iter().any(|f| f.covers(user, verb, &resource)) {
-            return Ok(());
+        let resource = resource_of(target);
+        if self.forbidden.iter().any(|f| f.covers(user, verb, &resource)) {
+            return Err(Self::refusal(user, verb, target));
         }
+        Ok(())
+    }
+
+    /// In the real one's words.
+    pub(crate) fn refusal(user: &User, verb: &str, target: &Target) -> ApiError {
         let object = target.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
         let place = match &target.namespace {
             Some(namespace) => format!("in the namespace {namespace:?}"),
             None => "at the cluster scope".to_owned(),
         };
-        Err(ApiError::Forbidden {
+        ApiError::Forbidden {
             message: format!(
-                "{}{object} is forbidden: User {:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
-                target.resource, user.name, target.resource.group
+                "{}{object} is forbidden: User {:?} cannot {verb} resource {:?} in API group {:?} {place}",
+                target.resource,
+                user.name,
+                resource_of(target),
+                target.resource.group
             ),
-        })
+        }
+    }
+}
+
+/// `statefulsets`, `statefulsets/scale`
+pub(crate) fn resource_of(target: &Target) -> String {
+    match &target.subresource {
+        Some(sub) => format!("{}/{sub}", target.resource.plural),
+        None => target.resource.plural.clone(),
     }
 }
 

@@ -2,17 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Bytes, Frame};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use super::access::{self, User};
+use super::access::{self, Access, User};
 use super::admission::{FailurePolicy, Hook, Refusal};
 use super::hooks::{Address, Admission, CallError, Endpoint, Outcome, warning_header};
 use super::merge::PatchKind;
@@ -21,6 +18,7 @@ use super::select::Selector;
 use super::server::{Call, Shared, lock};
 use super::status::ApiError;
 use super::verbs::{self, Draft, Write};
+use super::{rbac, watch};
 use crate::date::wall_clock;
 use crate::query::param;
 
@@ -39,15 +37,15 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn param(&self, name: &str) -> Option<String> {
+    pub(crate) fn param(&self, name: &str) -> Option<String> {
         param(&self.query, name)
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         matches!(self.param(name).as_deref(), Some("true" | "1"))
     }
 
-    fn selector(&self) -> Selector {
+    pub(crate) fn selector(&self) -> Selector {
         Selector::parse(self.param("labelSelector").as_deref(), self.param("fieldSelector").as_deref())
     }
 
@@ -146,11 +144,18 @@ async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Reply, ApiErro
         if target.resource.plural == "selfsubjectaccessreviews" {
             return Ok(Reply::Object(201, state.review_access(&user, request.object()?), Vec::new()));
         }
-        state.access.check(&user, verb, &target)?;
+        // A list or watch of one name counts as access to that object.
+        let one =
+            request.param("fieldSelector").and_then(|f| f.strip_prefix("metadata.name=").map(str::to_owned));
+        let asked = Target { name: target.name.clone().or(one), ..target.clone() };
+        state.may(&user, verb, &asked)?;
+        if matches!(verb, "create" | "update" | "patch") {
+            state.may_grant(&user, &target, request)?;
+        }
         user
     };
     match request.method.as_str() {
-        "GET" if watching => start_watch(shared, request, target),
+        "GET" if watching => watch::start(shared, request, target),
         "GET" => read(shared, request, &target),
         "DELETE" if target.name.is_none() => delete_all(shared, request, &target, &user).await,
         _ => {
@@ -318,108 +323,6 @@ async fn ask(shared: &Arc<Shared>, hook: &Hook, review: &Value) -> Result<Value,
     endpoint.call(review).await
 }
 
-/// What a watch still has to tell, and what it has told.
-struct Watch {
-    shared: Arc<Shared>,
-    target: Target,
-    selector: Selector,
-    since: u64,
-    changed: watch::Receiver<u64>,
-    /// Lines for the start: the objects that exist, and a bookmark.
-    first: Option<Vec<Value>>,
-    deadline: Option<tokio::time::Instant>,
-    over: bool,
-}
-
-fn start_watch(shared: &Arc<Shared>, request: &Request, target: Target) -> Result<Reply, ApiError> {
-    let selector = request.selector();
-    let state = lock(&shared.state);
-    let given = request.param("resourceVersion").filter(|v| !v.is_empty());
-    let since = match given.as_deref().map(str::parse::<u64>) {
-        None | Some(Ok(0)) => None,
-        Some(Ok(version)) => Some(version),
-        Some(Err(_)) => {
-            return Err(ApiError::BadRequest { message: format!("invalid resource version {given:?}") });
-        }
-    };
-    let now = state.store.version();
-    let wants_list = request.flag("sendInitialEvents");
-    let first = (wants_list || since.is_none()).then(|| {
-        let listed = state.store.list(&target, &selector);
-        let mut lines: Vec<Value> = listed.map(|object| json!({"type": "ADDED", "object": object})).collect();
-        if wants_list {
-            lines.push(bookmark(&target, now));
-        }
-        lines
-    });
-    let seconds = request.param("timeoutSeconds").and_then(|s| s.parse().ok()).map(Duration::from_secs);
-    let watch = Watch {
-        changed: shared.changed.subscribe(),
-        shared: Arc::clone(shared),
-        since: if first.is_some() { now } else { since.unwrap_or(now) },
-        first,
-        target,
-        selector,
-        deadline: seconds.map(|s| tokio::time::Instant::now() + s),
-        over: false,
-    };
-    let lines = stream::unfold(watch, |mut watch| async move {
-        let lines = watch.next().await?;
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), watch))
-    });
-    Ok(Reply::Stream(BodyExt::boxed_unsync(StreamBody::new(lines))))
-}
-
-impl Watch {
-    async fn next(&mut self) -> Option<Vec<Value>> {
-        if let Some(first) = self.first.take()
-            && !first.is_empty()
-        {
-            return Some(first);
-        }
-        while !self.over {
-            let version = *self.changed.borrow_and_update();
-            let told = lock(&self.shared.state).store.changes(&self.target, &self.selector, self.since);
-            match told {
-                Ok(lines) => {
-                    self.since = self.since.max(version);
-                    // Something may have been stored after `version` was read; then its own version says so.
-                    for line in &lines {
-                        let own = line["object"]["metadata"]["resourceVersion"].as_str();
-                        self.since = self.since.max(own.and_then(|v| v.parse().ok()).unwrap_or(0));
-                    }
-                    if !lines.is_empty() {
-                        return Some(lines);
-                    }
-                }
-                Err(error) => {
-                    self.over = true;
-                    return Some(vec![json!({"type": "ERROR", "object": error.status()})]);
-                }
-            }
-            let changed = self.changed.changed();
-            let waited = match self.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline, changed).await.ok()?,
-                None => changed.await,
-            };
-            waited.ok()?;
-        }
-        None
-    }
-}
-
-fn bookmark(target: &Target, version: u64) -> Value {
-    json!({"type": "BOOKMARK", "object": {
-        "kind": target.resource.kind(),
-        "apiVersion": target.resource.api_version(),
-        "metadata": {
-            "resourceVersion": version.to_string(),
-            "annotations": {"k8s.io/initial-events-end": "true"},
-        },
-    }})
-}
-
 impl super::server::State {
     fn hooks(&self) -> Vec<Hook> {
         let configurations = self
@@ -444,6 +347,36 @@ impl super::server::State {
         }
     }
 
+    fn may(&self, user: &User, verb: &str, target: &Target) -> Result<(), ApiError> {
+        self.access.check(user, verb, target)?;
+        if self.access.rbac && !rbac::allows(&self.store, user, verb, target) {
+            return Err(Access::refusal(user, verb, target));
+        }
+        Ok(())
+    }
+
+    /// Who makes a binding must have the role's permissions, or the verb `bind` on it. Only the latter is looked at.
+    fn may_grant(&self, user: &User, target: &Target, request: &Request) -> Result<(), ApiError> {
+        if !self.access.rbac
+            || !matches!(target.resource.plural.as_str(), "rolebindings" | "clusterrolebindings")
+        {
+            return Ok(());
+        }
+        let binding = request.object()?;
+        let Some(role) = rbac::role_of(&binding, target) else { return Ok(()) };
+        if rbac::allows(&self.store, user, "bind", &role) {
+            return Ok(());
+        }
+        let name = binding["metadata"]["name"].as_str().unwrap_or_default();
+        Err(ApiError::Forbidden {
+            message: format!(
+                "{} {name:?} is forbidden: user {:?} (groups={:?}) is attempting to grant RBAC permissions not \
+                 currently held",
+                target.resource, user.name, user.groups
+            ),
+        })
+    }
+
     fn review_access(&self, user: &User, mut review: Value) -> Value {
         let wanted = review["spec"]["resourceAttributes"].clone();
         let text = |key: &str| wanted[key].as_str().map(str::to_owned);
@@ -457,7 +390,7 @@ impl super::server::State {
             name: text("name"),
             subresource: text("subresource"),
         };
-        let allowed = self.access.check(user, &text("verb").unwrap_or_default(), &target).is_ok();
+        let allowed = self.may(user, &text("verb").unwrap_or_default(), &target).is_ok();
         review["status"] = json!({"allowed": allowed});
         review
     }

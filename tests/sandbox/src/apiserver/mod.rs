@@ -22,6 +22,7 @@ mod handle;
 mod hooks;
 mod merge;
 mod path;
+mod rbac;
 mod select;
 mod server;
 mod status;
@@ -30,6 +31,7 @@ mod store;
 mod tests;
 mod tls;
 mod verbs;
+mod watch;
 
 pub use access::{Forbidden, User};
 pub use hooks::{Admission, Outcome};

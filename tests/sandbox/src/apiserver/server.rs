@@ -285,6 +285,11 @@ impl ApiServer {
         lock(&self.shared.state).access.forbidden.push(what);
     }
 
+    /// From now on, tokens other than [`ADMIN_TOKEN`]'s may only what Roles and bindings in the store allow.
+    pub fn enforce_rbac(&self) {
+        lock(&self.shared.state).access.rbac = true;
+    }
+
     /// Nothing is forbidden any more.
     pub fn forbid_nothing(&self) {
         lock(&self.shared.state).access.forbidden.clear();

@@ -203,6 +203,57 @@ async fn who_may_what() {
 }
 
 #[tokio::test]
+async fn roles_are_obeyed_when_asked_for() {
+    let server = ApiServer::start().unwrap();
+    server.add_token("agent", User::service_account("t1", "couchdb"));
+    let rbac = |kind: &str, namespace: Value, name: &str, rest: Value| {
+        let mut object =
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}});
+        if namespace.is_string() {
+            object["metadata"]["namespace"] = namespace;
+        }
+        for (key, value) in rest.as_object().unwrap() {
+            object[key] = value.clone();
+        }
+        server.seed(object);
+    };
+    let rule = |verbs: Value, group: &str, resource: &str, names: Value| json!({"verbs": verbs, "apiGroups": [group], "resources": [resource], "resourceNames": names});
+    rbac(
+        "ClusterRole",
+        Value::Null,
+        "agent",
+        json!({"rules": [
+            rule(json!(["get", "watch"]), "apps", "statefulsets", json!(["web"])),
+            rule(json!(["create"]), "rbac.authorization.k8s.io", "rolebindings", json!([])),
+            rule(json!(["bind"]), "rbac.authorization.k8s.io", "clusterroles", json!(["agent"])),
+        ]}),
+    );
+    rbac(
+        "RoleBinding",
+        json!("t1"),
+        "agent",
+        json!({
+            "roleRef": {"kind": "ClusterRole", "name": "agent"},
+            "subjects": [{"kind": "ServiceAccount", "namespace": "t1", "name": "couchdb"}],
+        }),
+    );
+    server.enforce_rbac();
+    let mut client = Client::of(&server);
+    assert_eq!(client.call("POST", SETS, web(1)).await.0, 201, "the admin may all");
+    client.token = "agent";
+    assert_eq!(client.call("GET", &format!("{SETS}/web"), Value::Null).await.0, 200);
+    assert_eq!(client.call("GET", SETS, Value::Null).await.0, 403);
+    assert_eq!(client.call("GET", "/apis/apps/v1/namespaces/t2/statefulsets/web", Value::Null).await.0, 403);
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/t1/rolebindings";
+    let binding = |role: &str| json!({"metadata": {"name": format!("give-{role}")}, "roleRef": {"kind": "ClusterRole", "name": role}});
+    assert_eq!(client.call("POST", bindings, binding("agent")).await.0, 201);
+    assert_eq!(client.call("POST", bindings, binding("cluster-admin")).await.0, 403);
+    let one = format!("{SETS}?watch=true&fieldSelector=metadata.name%3Dweb&timeoutSeconds=0");
+    let watch = client.http.get(format!("{}{one}", server.url())).bearer_auth("agent").send().await.unwrap();
+    assert_eq!(watch.status(), 200);
+}
+
+#[tokio::test]
 async fn a_watch_tells_and_ends() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
