@@ -2,7 +2,7 @@
 //!
 //! A patch is a handful of small objects around texts that are JSON already, so it is written rather than built.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -14,8 +14,23 @@ pub(crate) fn string(json: &mut String, text: &str) {
         json.push_str(text);
         json.push('"');
     } else {
-        json.push_str(&serde_json::Value::from(text).to_string());
+        escape(json, text);
     }
+}
+
+fn escape(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if c < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
 }
 
 /// Appends `"key":"text"`.
@@ -125,9 +140,9 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Hash, A::Error> {
-        let mut hash = 5;
+        let mut hash = 5u64;
         while let Some(Hash(item)) = items.next_element()? {
-            hash = fnv(5, &[u64::to_le_bytes(hash), item.to_le_bytes()].concat());
+            hash = fnv(5, &u128::to_le_bytes(u128::from(hash) << 64 | u128::from(item)));
         }
         Ok(Hash(hash))
     }

@@ -87,27 +87,35 @@ impl Patch {
             let end = format!("{path}/-");
             items.for_each(|item| self.add(&end, item));
         } else if items.peek().is_some() {
-            let mut list = String::from("[");
+            self.begin("add", path);
+            self.0.push_str(",\"value\":[");
             for item in items {
-                comma(&mut list);
-                list.push_str(item);
+                comma(&mut self.0);
+                self.0.push_str(item);
             }
-            list.push(']');
-            self.add(path, &list);
+            self.0.push_str("]}");
         }
     }
 
     fn annotate(&mut self, view: &View<'_>, record: &str) {
-        let mut map = String::from("{");
-        json::field(&mut map, keys::INJECTED, record);
-        map.push('}');
+        let mut value = String::with_capacity(record.len() * 2);
+        let map = |value: &mut String| {
+            value.push('{');
+            json::field(value, keys::INJECTED, record);
+            value.push('}');
+        };
         match &view.spec.template.metadata {
-            None => self.add("/spec/template/metadata", &format!("{{\"annotations\":{map}}}")),
+            None => {
+                value.push_str("{\"annotations\":");
+                map(&mut value);
+                value.push('}');
+                self.add("/spec/template/metadata", &value);
+            }
             Some(metadata) if metadata.annotations.is_none() => {
-                self.add("/spec/template/metadata/annotations", &map);
+                map(&mut value);
+                self.add("/spec/template/metadata/annotations", &value);
             }
             Some(_) => {
-                let mut value = String::with_capacity(record.len() + 64);
                 json::string(&mut value, record);
                 self.add(&format!("{TEMPLATE}{}", record_pointer()), &value);
             }

@@ -1,5 +1,7 @@
 //! What is to be added to one StatefulSet, or everything that stands in the way.
 
+use std::sync::Arc;
+
 use contract::name::Domain;
 use contract::{Label, NameError, PodFqdn, PodName, env, objects};
 
@@ -95,12 +97,14 @@ fn render(
     size: &Size<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Plan {
+    let companion = objects::companion(text(view.metadata.name.as_ref()));
+    let size_text = size.founding.to_string();
     let facts = Facts {
-        set: text(view.metadata.name.as_ref()),
+        companion: &companion,
         service: text(view.spec.service_name.as_ref()),
         namespace,
         domain: &settings.cluster_domain,
-        size: size.founding,
+        size_text: &size_text,
     };
     let mut credentials = Credentials::of(couchdb.container);
     if let Some(variable) = size.unseen {
@@ -145,8 +149,8 @@ fn record(
     sidecar: Option<&str>,
     volume: Option<&str>,
 ) -> Record {
-    let container = couchdb.container.name.as_str();
-    let agent = objects::AGENT_CONTAINER.to_owned();
+    let container: Arc<str> = couchdb.container.name.as_str().into();
+    let agent = objects::AGENT_CONTAINER.into();
     let sidecar_place = match kind {
         Sidecar::Container => Place::Container(agent),
         Sidecar::Native => Place::InitContainer(agent),
@@ -155,10 +159,10 @@ fn record(
     let mut items = Vec::with_capacity(2 + env.len());
     items.extend(sidecar.map(|json| item(sidecar_place, json, Fields::Only(sidecar::FIELDS))));
     items.extend(env.iter().map(|Addition { name, json }| {
-        let place = Place::Env { container: container.to_owned(), name: (*name).to_owned() };
+        let place = Place::Env { container: container.clone(), name: (*name).into() };
         item(place, json, Fields::All)
     }));
-    items.extend(volume.map(|json| item(Place::Volume(TOKEN_VOLUME.to_owned()), json, Fields::All)));
+    items.extend(volume.map(|json| item(Place::Volume(TOKEN_VOLUME.into()), json, Fields::All)));
     let template = &view.spec.template;
     let mut made = Vec::new();
     match &template.metadata {
@@ -167,7 +171,7 @@ fn record(
         Some(_) => {}
     }
     if !env.is_empty() && couchdb.container.env.is_none() {
-        made.push(Parent::Env { container: container.to_owned() });
+        made.push(Parent::Env { container });
     }
     if sidecar.is_some() && kind == Sidecar::Native && template.spec.init_containers.is_none() {
         made.push(Parent::InitContainers);

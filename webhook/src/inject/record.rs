@@ -8,7 +8,9 @@
 //! Beside each name stands a digest of what was rendered. A variable that differs from it was changed since, and
 //! what a user has changed is the user's.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -35,19 +37,22 @@ pub(crate) struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Among the containers.
-    Container(String),
+    Container(Name),
     /// Among the init containers.
-    InitContainer(String),
+    InitContainer(Name),
     /// Among the variables of a container.
     Env {
         /// The container's name.
-        container: String,
+        container: Arc<str>,
         /// The variable's name.
-        name: String,
+        name: Name,
     },
     /// Among the volumes.
-    Volume(String),
+    Volume(Name),
 }
+
+/// One of our own names, or one that was read.
+pub(crate) type Name = Cow<'static, str>;
 
 /// A map or list that had to be made before something could be added to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub(crate) enum Parent {
     /// The variables of a container.
     Env {
         /// The container's name.
-        container: String,
+        container: Arc<str>,
     },
     /// The init containers.
     InitContainers,
@@ -84,6 +89,7 @@ impl Record {
         read(&mut items, &wire.containers, Place::Container)?;
         read(&mut items, &wire.init_containers, Place::InitContainer)?;
         for (container, variables) in &wire.env {
+            let container: Arc<str> = container.as_str().into();
             let place = |name| Place::Env { container: container.clone(), name };
             read(&mut items, variables.as_object().ok_or(Broken)?, place)?;
         }
@@ -122,7 +128,7 @@ impl Record {
         out
     }
 
-    fn group<'r>(&'r self, out: &mut String, key: &str, name: impl Fn(&'r Place) -> Option<&'r String>) {
+    fn group<'r>(&'r self, out: &mut String, key: &str, name: impl Fn(&'r Place) -> Option<&'r Name>) {
         let mut begun = false;
         for item in &self.items {
             let Some(name) = name(&item.place) else { continue };
@@ -143,7 +149,7 @@ impl Record {
         let mut current: Option<&str> = None;
         for Item { place, digest } in &self.items {
             let Place::Env { container, name } = place else { continue };
-            if current != Some(container) {
+            if current != Some(&**container) {
                 out.push_str(if current.is_none() { ",\"env\":{" } else { "}," });
                 json::string(out, container);
                 out.push_str(":{");
@@ -176,17 +182,17 @@ impl Parent {
             "annotations" => Self::Annotations,
             "initContainers" => Self::InitContainers,
             "volumes" => Self::Volumes,
-            _ => Self::Env { container: text.strip_prefix("env:").ok_or(Broken)?.to_owned() },
+            _ => Self::Env { container: text.strip_prefix("env:").ok_or(Broken)?.into() },
         })
     }
 
-    fn name(&self) -> String {
+    fn name(&self) -> Name {
         match self {
-            Self::Metadata => "metadata".to_owned(),
-            Self::Annotations => "annotations".to_owned(),
-            Self::Env { container } => format!("env:{container}"),
-            Self::InitContainers => "initContainers".to_owned(),
-            Self::Volumes => "volumes".to_owned(),
+            Self::Metadata => "metadata".into(),
+            Self::Annotations => "annotations".into(),
+            Self::Env { container } => format!("env:{container}").into(),
+            Self::InitContainers => "initContainers".into(),
+            Self::Volumes => "volumes".into(),
         }
     }
 }
@@ -211,11 +217,11 @@ struct Wire {
 fn read(
     items: &mut Vec<Item>,
     digests: &Map<String, Value>,
-    place: impl Fn(String) -> Place,
+    place: impl Fn(Name) -> Place,
 ) -> Result<(), Broken> {
     for (name, digest) in digests {
         let digest = digest.as_str().and_then(Digest::parse).ok_or(Broken)?;
-        items.push(Item { place: place(name.clone()), digest });
+        items.push(Item { place: place(Cow::Owned(name.clone())), digest });
     }
     Ok(())
 }
@@ -226,12 +232,11 @@ mod tests {
 
     #[test]
     fn a_record_survives_being_written_and_read() {
-        let env = |name: &str| Place::Env { container: "couchdb".to_owned(), name: name.to_owned() };
-        let places =
-            [Place::Container("agent".to_owned()), env("A"), env("B"), Place::Volume("token".to_owned())];
+        let env = |name: &str| Place::Env { container: "couchdb".into(), name: name.to_owned().into() };
+        let places = [Place::Container("agent".into()), env("A"), env("B"), Place::Volume("token".into())];
         let digest = Digest::parse("0000beef").unwrap();
         let items = places.map(|place| Item { place, digest }).to_vec();
-        let made = vec![Parent::Annotations, Parent::Env { container: "couchdb".to_owned() }];
+        let made = vec![Parent::Annotations, Parent::Env { container: "couchdb".into() }];
         let record = Record { version: "1.2.3".to_owned(), items, made };
         insta::assert_snapshot!(record.to_json(), @r#"{"schema":1,"version":"1.2.3","containers":{"agent":"0000beef"},"env":{"couchdb":{"A":"0000beef","B":"0000beef"}},"volumes":{"token":"0000beef"},"made":["annotations","env:couchdb"]}"#);
         assert_eq!(Record::parse(&record.to_json()), Ok(record));

@@ -169,31 +169,37 @@ const RESERVED: [&str; 12] = [
 
 fn variables(out: &mut String, agent: &Agent<'_>, facts: &Facts<'_>) {
     out.push_str(",\"env\":[");
-    let mut add = |entry: &str| {
-        comma(out);
-        out.push_str(entry);
-    };
     for (name, path) in [
         (env::POD_NAME, "metadata.name"),
         (env::POD_NAMESPACE, "metadata.namespace"),
         (env::POD_IP, "status.podIP"),
         (env::POD_UID, "metadata.uid"),
     ] {
-        add(&field_ref(name, path));
+        comma(out);
+        field_ref(out, name, path);
     }
-    add(&literal(env::COUCHDISCOVER_SERVICE, facts.service));
-    add(&literal(env::COUCHDISCOVER_CONTAINER, agent.couchdb.container.name.as_str()));
     let url = format!("http://127.0.0.1:{}", agent.couchdb.port());
-    add(&literal(env::COUCHDISCOVER_COUCHDB_URL, &url));
-    add(&literal(env::COUCHDISCOVER_POD_MANAGEMENT_POLICY, agent.pod_management_policy));
-    add(&literal(env::COUCHDISCOVER_SIZE_PINNED, if agent.size_pinned { "true" } else { "false" }));
-    add(&literal(env::LOG_LEVEL, &agent.wishes.log_level));
-    add(&literal(env::LOG_FORMAT, agent.wishes.log_format));
+    for (name, value) in [
+        (env::COUCHDISCOVER_SERVICE, facts.service),
+        (env::COUCHDISCOVER_CONTAINER, agent.couchdb.container.name.as_str()),
+        (env::COUCHDISCOVER_COUCHDB_URL, &url),
+        (env::COUCHDISCOVER_POD_MANAGEMENT_POLICY, agent.pod_management_policy),
+        (env::COUCHDISCOVER_SIZE_PINNED, if agent.size_pinned { "true" } else { "false" }),
+        (env::LOG_LEVEL, &agent.wishes.log_level),
+        (env::LOG_FORMAT, agent.wishes.log_format),
+    ] {
+        comma(out);
+        literal(out, name, value);
+    }
     let copied = |variable: &&&Env<'_>| !RESERVED.contains(&variable.name.as_str());
-    agent.credentials.env.iter().filter(copied).for_each(|variable| add(variable.raw));
-    match agent.unseen_size {
-        Some(variable) => add(variable.raw),
-        None => add(&literal(env::COUCHDB_CLUSTER_SIZE, &facts.size.to_string())),
+    let users = agent.credentials.env.iter().filter(copied).map(|variable| variable.raw);
+    for raw in users.chain(agent.unseen_size.map(|variable| variable.raw)) {
+        comma(out);
+        out.push_str(raw);
+    }
+    if agent.unseen_size.is_none() {
+        comma(out);
+        literal(out, env::COUCHDB_CLUSTER_SIZE, facts.size_text);
     }
     out.push(']');
 }

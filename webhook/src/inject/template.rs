@@ -256,7 +256,7 @@ fn parent_path(template: &Value, parent: &Parent) -> Option<String> {
 }
 
 fn env_path(template: &Value, container: &str) -> Option<String> {
-    let (path, _) = find(template, &Place::Container(container.to_owned()))?;
+    let (path, _) = find(template, &Place::Container(container.to_owned().into()))?;
     Some(format!("{path}/env"))
 }
 

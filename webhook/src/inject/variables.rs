@@ -17,23 +17,23 @@ pub(crate) struct Addition {
 /// What the values of the variables are made from.
 #[derive(Debug)]
 pub(crate) struct Facts<'v> {
-    pub(crate) set: &'v str,
+    /// Name of the StatefulSet's own Secret.
+    pub(crate) companion: &'v str,
     pub(crate) service: &'v str,
     /// Not known when a file doesn't say where it will be applied.
     pub(crate) namespace: Option<&'v str>,
     pub(crate) domain: &'v str,
-    pub(crate) size: u32,
+    /// The founding size.
+    pub(crate) size_text: &'v str,
 }
 
 /// The variables to add, in an order in which each refers only to earlier ones: Kubernetes expands no others.
 pub(crate) fn additions(couchdb: CouchDb<'_>, wishes: &Wishes<'_>, facts: &Facts<'_>) -> Vec<Addition> {
     let mut adding = Adding { couchdb, wishes, added: Vec::with_capacity(6) };
     adding.cookies(facts);
-    let companion = objects::companion(facts.set);
-    let secret = SecretKey { name: &companion, key: objects::AUTH_SECRET_KEY };
-    adding.unless_set(env::COUCHDB_SECRET, || secret_ref(env::COUCHDB_SECRET, secret));
-    let size = || literal(env::COUCHDB_CLUSTER_SIZE, &facts.size.to_string());
-    adding.unless_set(env::COUCHDB_CLUSTER_SIZE, size);
+    let secret = SecretKey { name: facts.companion, key: objects::AUTH_SECRET_KEY };
+    adding.unless_set(env::COUCHDB_SECRET, |out, name| secret_ref(out, name, secret));
+    adding.unless_set(env::COUCHDB_CLUSTER_SIZE, |out, name| literal(out, name, facts.size_text));
     adding.node_name(facts);
     adding.added
 }
@@ -50,27 +50,20 @@ pub(crate) fn cookie_in(flags: &str) -> Option<&str> {
     flags.next()
 }
 
-/// An entry whose value is a field of the pod.
-pub(crate) fn field_ref(name: &str, path: &str) -> String {
-    let mut json = String::with_capacity(96);
-    json.push('{');
-    json::field(&mut json, "name", name);
+/// Appends an entry whose value is a field of the pod.
+pub(crate) fn field_ref(out: &mut String, name: &str, path: &str) {
+    open(out, name);
     // The API server fills in `v1` here; written out, what is stored is what was injected.
-    json.push_str(r#","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"#);
-    json::string(&mut json, path);
-    json.push_str("}}}");
-    json
+    out.push_str(r#""valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"#);
+    json::string(out, path);
+    out.push_str("}}}");
 }
 
-/// An entry whose value stands in clear.
-pub(crate) fn literal(name: &str, value: &str) -> String {
-    let mut json = String::with_capacity(24 + name.len() + value.len());
-    json.push('{');
-    json::field(&mut json, "name", name);
-    json.push(',');
-    json::field(&mut json, "value", value);
-    json.push('}');
-    json
+/// Appends an entry whose value stands in clear.
+pub(crate) fn literal(out: &mut String, name: &str, value: &str) {
+    open(out, name);
+    json::field(out, "value", value);
+    out.push('}');
 }
 
 struct Adding<'v, 'w> {
@@ -92,10 +85,16 @@ impl<'v> Adding<'v, '_> {
         self.kept(name) || self.variable(name).is_some()
     }
 
-    fn unless_set(&mut self, name: &'static str, entry: impl FnOnce() -> String) {
+    fn unless_set(&mut self, name: &'static str, entry: impl FnOnce(&mut String, &str)) {
         if !self.is_set(name) {
-            self.added.push(Addition { name, json: entry() });
+            self.add(name, entry);
         }
+    }
+
+    fn add(&mut self, name: &'static str, entry: impl FnOnce(&mut String, &str)) {
+        let mut json = String::with_capacity(160);
+        entry(&mut json, name);
+        self.added.push(Addition { name, json });
     }
 
     /// Both families' names; a user's one fills the other, since all nodes need the same cookie.
@@ -106,13 +105,12 @@ impl<'v> Adding<'v, '_> {
             return;
         }
         let users = families.iter().find_map(|name| self.variable(name));
-        let companion = objects::companion(facts.set);
-        let made = SecretKey { name: &companion, key: objects::ERLANG_COOKIE_KEY };
+        let made = SecretKey { name: facts.companion, key: objects::ERLANG_COOKIE_KEY };
         let secret = self.wishes.cookie.unwrap_or(made);
         for name in families {
-            self.unless_set(name, || match users {
-                Some(variable) => same_as(name, variable),
-                None => secret_ref(name, secret),
+            self.unless_set(name, |out, name| match users {
+                Some(variable) => same_as(out, name, variable),
+                None => secret_ref(out, name, secret),
             });
         }
     }
@@ -124,8 +122,7 @@ impl<'v> Adding<'v, '_> {
             return;
         }
         let Some(flags) = self.variable(env::ERL_FLAGS) else {
-            let json = literal(env::ERL_FLAGS, &format!("-name {}", contract::name::COUCHDB));
-            return self.added.push(Addition { name: env::ERL_FLAGS, json });
+            return self.add(env::ERL_FLAGS, |out, name| literal(out, name, NAME_FLAG));
         };
         // Flags that can't be seen may carry a name, and two names keep Erlang from starting.
         if flags.seen().is_none() || flags.literal().is_some_and(names_the_node) {
@@ -134,41 +131,44 @@ impl<'v> Adding<'v, '_> {
         let namespace = match facts.namespace {
             Some(namespace) => namespace.to_owned(),
             None => {
-                self.unless_set(env::POD_NAMESPACE, || field_ref(env::POD_NAMESPACE, "metadata.namespace"));
+                self.unless_set(env::POD_NAMESPACE, |out, name| field_ref(out, name, "metadata.namespace"));
                 format!("$({})", env::POD_NAMESPACE)
             }
         };
-        self.unless_set(env::POD_NAME, || field_ref(env::POD_NAME, "metadata.name"));
+        self.unless_set(env::POD_NAME, |out, name| field_ref(out, name, "metadata.name"));
         let Facts { service, domain, .. } = facts;
         let host = format!("$({}).{service}.{namespace}.svc.{domain}", env::POD_NAME);
-        self.added.push(Addition { name: env::NODENAME, json: literal(env::NODENAME, &host) });
+        self.add(env::NODENAME, |out, name| literal(out, name, &host));
     }
 }
 
-/// An entry whose value is a key of a Secret.
-fn secret_ref(name: &str, secret: SecretKey<'_>) -> String {
-    let mut json = String::with_capacity(128);
-    json.push('{');
-    json::field(&mut json, "name", name);
-    json.push_str(r#","valueFrom":{"secretKeyRef":{"#);
-    json::field(&mut json, "name", secret.name);
-    json.push(',');
-    json::field(&mut json, "key", secret.key);
-    json.push_str("}}}");
-    json
+/// The name part is the one that the official image gives every node.
+const NAME_FLAG: &str = "-name couchdb";
+
+/// Appends an entry whose value is a key of a Secret.
+fn secret_ref(out: &mut String, name: &str, secret: SecretKey<'_>) {
+    open(out, name);
+    out.push_str(r#""valueFrom":{"secretKeyRef":{"#);
+    json::field(out, "name", secret.name);
+    out.push(',');
+    json::field(out, "key", secret.key);
+    out.push_str("}}}");
 }
 
-/// An entry with another one's value: its reference again, or a reference to it where it is a literal, so that a
-/// secret in clear isn't written out a second time.
-fn same_as(name: &str, variable: &Env<'_>) -> String {
+/// Appends an entry with another one's value: its reference again, or a reference to it where it is a literal, so
+/// that a secret in clear isn't written out a second time.
+fn same_as(out: &mut String, name: &str, variable: &Env<'_>) {
     let Some(value_from) = variable.value_from else {
-        return literal(name, &format!("$({})", variable.name.as_str()));
+        return literal(out, name, &format!("$({})", variable.name.as_str()));
     };
-    let mut json = String::with_capacity(32 + value_from.get().len());
-    json.push('{');
-    json::field(&mut json, "name", name);
-    json.push_str(",\"valueFrom\":");
-    json.push_str(value_from.get());
-    json.push('}');
-    json
+    open(out, name);
+    out.push_str("\"valueFrom\":");
+    out.push_str(value_from.get());
+    out.push('}');
+}
+
+fn open(out: &mut String, name: &str) {
+    out.push('{');
+    json::field(out, "name", name);
+    out.push(',');
 }

@@ -13,6 +13,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -189,7 +190,7 @@ pub(crate) fn head(length: usize) -> String {
 
 /// A review of a StatefulSet as the example's, as an API server would ask it.
 pub(crate) fn review(operation: &str) -> Vec<u8> {
-    let recorded: serde_json::Value = serde_json::from_str(match operation {
+    let recorded: Value = serde_json::from_str(match operation {
         "CREATE" => include_str!("../reviews/create-statefulsets-main.json"),
         _ => include_str!("../reviews/update-statefulsets-main.json"),
     })
@@ -201,4 +202,46 @@ pub(crate) fn review(operation: &str) -> Vec<u8> {
         }
     }
     review.to_string().into_bytes()
+}
+
+/// A review of 8 kB: a StatefulSet as people have it, in the shape in which an API server sends it.
+pub(crate) fn create_of_eight_kilobytes() -> Vec<u8> {
+    let mut review: Value = serde_json::from_slice(&review("CREATE")).unwrap();
+    let object = &mut review["request"]["object"];
+    let couchdb = &mut object["spec"]["template"]["spec"]["containers"][0];
+    couchdb["name"] = "couchdb".into();
+    couchdb["image"] = "couchdb:3.5".into();
+    let reference = |name: &str| {
+        let secret = json!({"secretKeyRef": {"name": "couchdb-admin", "key": name.to_lowercase()}});
+        json!({"name": name, "valueFrom": secret})
+    };
+    let mut env = vec![reference("COUCHDB_USER"), reference("COUCHDB_PASSWORD")];
+    env.extend(
+        (0..20).map(|index| json!({"name": format!("SETTING_{index}"), "value": "some value or other"})),
+    );
+    couchdb["env"] = env.into();
+    object["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {}}]);
+    // The rest is what `kubectl apply` leaves behind: the object once more, with its quotes escaped.
+    let applied = &mut object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    let text = applied.as_str().unwrap().repeat(8);
+    *applied = text.into();
+    review.to_string().into_bytes()
+}
+
+/// A review of `object` with this many more variables.
+pub(crate) fn with_variables(object: &str, count: usize) -> Vec<u8> {
+    let mut object: Value = serde_json::from_str(object).unwrap();
+    let env = object["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+    env.extend((0..count).map(|index| json!({"name": format!("VARIABLE_{index}"), "value": "of some forty characters, as many are"})));
+    let mut review: Value = serde_json::from_slice(&review("CREATE")).unwrap();
+    review["request"]["object"] = object;
+    review.to_string().into_bytes()
+}
+
+/// What is stored of `object`.
+pub(crate) fn injected(settings: &webhook::inject::Settings, object: &str) -> String {
+    let question = webhook::inject::Question { object, old: None, namespace: Some("shop") };
+    let mut stored = serde_json::from_str(object).unwrap();
+    assert!(webhook::inject::apply(&mut stored, &webhook::inject::decide(settings, &question).patch));
+    stored.to_string()
 }

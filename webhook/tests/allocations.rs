@@ -1,0 +1,47 @@
+//! The budget of a review, in allocations: parse, decide, patch and answer. The time is measured by
+//! `cargo bench -p couchdiscover-webhook`.
+//!
+//! Alone in its program, since the allocator counts for all threads.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+mod support;
+
+use std::alloc::System;
+use std::hint::black_box;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use webhook::admit::admit;
+use webhook::inject::{Question, Settings, decide};
+use webhook::review::Request;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn count<T>(mut work: impl FnMut() -> T) -> usize {
+    black_box(work());
+    let region = Region::new(ALLOCATOR);
+    black_box(work());
+    let stats = region.change();
+    stats.allocations + stats.reallocations
+}
+
+#[test]
+fn a_create_of_eight_kilobytes_stays_within_its_budget() {
+    let settings = Settings {
+        agent_image: "couchdiscover-agent:test".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        version: "0.0.0-test".to_owned(),
+    };
+    let body = support::create_of_eight_kilobytes();
+    assert!((7_500..8_500).contains(&body.len()), "{}", body.len());
+    let request = Request::parse(&body).unwrap();
+    let object = request.object.unwrap().get();
+    let question = Question { object, old: None, namespace: Some("shop") };
+    let decided = count(|| decide(&settings, &question));
+    println!("decide and patch: {decided} allocations");
+    assert!(decided <= 60, "decide and patch: {decided} allocations");
+    let whole = count(|| admit(&settings, &Request::parse(&body).unwrap()).response.to_json());
+    println!("parse, decide, patch and answer: {whole} allocations");
+    assert!(whole <= 80, "parse, decide, patch and answer: {whole} allocations");
+}
