@@ -58,7 +58,14 @@ fn assert_golden(path: &Path, found: Option<&str>) {
         }
     }
     let golden = fs::read_to_string(path).ok();
-    assert_eq!(golden.as_deref(), found, "{}: BLESS=1 writes it anew", path.display());
+    assert_same(golden.as_deref().unwrap_or(""), found.unwrap_or(""), &path.display().to_string());
+}
+
+/// Shows the first line that differs, not two manifests.
+fn assert_same(one: &str, other: &str, what: &str) {
+    let different = one.lines().zip(other.lines()).enumerate().find(|(_, (one, other))| one != other);
+    assert_eq!(different, None, "{what}: BLESS=1 writes the golden files anew");
+    assert_eq!(one.len(), other.len(), "{what}: BLESS=1 writes the golden files anew");
 }
 
 #[test]
@@ -107,13 +114,13 @@ fn the_server_says_the_same_as_the_file() {
 fn a_second_time_nothing_changes_and_taking_out_gives_the_original() {
     for (case, input) in cases() {
         let Ok(out) = fs::read_to_string(case.join("out.yaml")) else { continue };
-        assert_eq!(inject(&out).unwrap().text, out, "{}", case.display());
+        assert_same(&inject(&out).unwrap().text, &out, &format!("{} a second time", case.display()));
         let back = files::run(Verb::Uninject, &out, None, &settings(), None).unwrap().text;
         let input = fs::read_to_string(input).unwrap();
         assert_eq!(objects(&back), objects(&input), "{}", case.display());
         let canonical = !input.lines().skip(1).any(|line| line.trim_start().starts_with('#'));
         if canonical {
-            assert_eq!(back, input, "{}: not to the byte", case.display());
+            assert_same(&back, &input, &format!("{}: un-injected", case.display()));
         }
     }
 }

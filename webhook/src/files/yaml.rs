@@ -185,6 +185,11 @@ fn is_quantity(string: &str) -> bool {
 }
 
 fn quote(out: &mut String, string: &str) {
+    // JSON within YAML, such as the record, stays readable.
+    if string.contains(['"', '\\']) && !string.chars().any(must_be_escaped) {
+        let _ = write!(out, "'{}'", string.replace('\'', "''"));
+        return;
+    }
     out.push('"');
     for c in string.chars() {
         match c {
