@@ -4,8 +4,12 @@
 
 use std::time::Duration;
 
-use sandbox::couchdb::{Clock, Cut, Host, Moment, Network, NodeHandle, NodeSettings, Timings, Which};
+use sandbox::couchdb::{
+    Clock, Cut, FinishFault, Host, Moment, Network, NodeHandle, NodeSettings, Service, Timings, Which,
+};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 fn host(ordinal: usize) -> Host {
     Host::from(format!("couchdb-{ordinal}.couchdb.default.svc.cluster.local"))
@@ -282,4 +286,94 @@ async fn sixty_four_nodes() {
     let stage = Stage::formed(64, Clock::faster(40.0)).await;
     let (_, map) = stage.call("GET", 63, "/_users/_shards", Value::Null).await.unwrap();
     assert_eq!(map["shards"]["00000000-7fffffff"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn finish_breaks_where_it_is_told_to() {
+    let stage = Stage::new(2, Clock::faster(40.0));
+    assert_eq!(
+        stage.call("PUT", 0, &format!("/_node/_local/_nodes/{}", name(1)), json!({})).await.unwrap().0,
+        201
+    );
+    stage.until(|s| s.members(1) == 2).await;
+    let finish = async || stage.call("POST", 0, "/_cluster_setup", json!({"action": "finish_cluster"})).await;
+    let config = |node: usize, section: &str, key: &str| {
+        stage.net.world(|w| w.node(host(node).as_str()).unwrap().config(section, key).map(str::to_owned))
+    };
+
+    stage.nodes[0].break_finish(FinishFault::MakesNothing);
+    assert_eq!(finish().await.unwrap().0, 201);
+    assert_eq!(stage.call("GET", 0, "/_all_dbs", Value::Null).await.unwrap().1, json!([]));
+
+    stage.nodes[0].lose_ini();
+    stage.nodes[0].start().unwrap();
+    stage.nodes[0].break_finish(FinishFault::DiesAfterAdmins);
+    assert!(finish().await.is_err());
+    stage.nodes[0].start().unwrap();
+    assert_eq!(config(0, "admins", "admin"), config(1, "admins", "admin"));
+    assert_ne!(config(0, "couchdb", "uuid"), config(1, "couchdb", "uuid"));
+
+    stage.nodes[0].break_finish(FinishFault::DiesAfterFirstDb);
+    assert!(finish().await.is_err());
+    stage.nodes[0].start().unwrap();
+    assert_eq!(stage.call("GET", 0, "/_all_dbs", Value::Null).await.unwrap().1, json!(["_users"]));
+    assert_eq!(config(0, "couchdb", "uuid"), config(1, "couchdb", "uuid"));
+    assert_eq!(finish().await.unwrap().0, 201);
+}
+
+#[tokio::test]
+async fn erlang_ports_refuse_whom_they_are_cut_from() {
+    let stage = Stage::new(2, Clock::real());
+    let epmd = stage.nodes[1].port(Service::Epmd, host(0).as_str()).unwrap();
+    let distribution = stage.nodes[1].port(Service::Distribution, host(0).as_str()).unwrap();
+    let mut asked = TcpStream::connect(epmd).await.unwrap();
+    asked.write_all(b"\0\x01n").await.unwrap();
+    let mut answer = Vec::new();
+    asked.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(&answer[4..], b"name couchdb at port 9100\n");
+    assert!(TcpStream::connect(distribution).await.is_ok());
+
+    stage.net.cut(&host(0), &host(1), Cut::Reset);
+    assert!(TcpStream::connect(epmd).await.is_err() && TcpStream::connect(distribution).await.is_err());
+    assert_eq!(stage.call("GET", 1, "/_up", Value::Null).await.unwrap().0, 200, "HTTP goes through");
+    stage.net.heal();
+    assert!(TcpStream::connect(epmd).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_read_only_ini_is_set_in_memory_only() {
+    let stage = Stage::new(1, Clock::real());
+    stage.nodes[0].kill();
+    stage.nodes[0].reconfigure(NodeSettings::read_only_ini);
+    stage.nodes[0].start().unwrap();
+    let key = "/_node/_local/_config/a/b";
+    assert_eq!(stage.call("PUT", 0, key, json!("c")).await.unwrap().0, 500);
+    assert_eq!(stage.call("GET", 0, key, Value::Null).await.unwrap(), (200, json!("c")));
+    stage.nodes[0].kill();
+    stage.nodes[0].start().unwrap();
+    assert_eq!(stage.call("GET", 0, key, Value::Null).await.unwrap().0, 404);
+}
+
+/// Experiment 7: volumes under other node names.
+#[tokio::test]
+async fn a_renamed_node_has_databases_that_nobody_can_open() {
+    let stage = Stage::formed(1, Clock::faster(40.0)).await;
+    let volume = stage.nodes[0].volume();
+    let renamed = stage
+        .net
+        .start_node(NodeSettings::new("new-0.new.default.svc.cluster.local").admin("admin", "s3cret"))
+        .unwrap();
+    renamed.mount(volume);
+    renamed.start().unwrap();
+    let get = async |path: &str| {
+        let sent =
+            stage.http.get(format!("{}{path}", renamed.url())).basic_auth("admin", Some("s3cret")).send();
+        let response = sent.await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    assert_eq!(get("/_up").await.0, 200);
+    assert_eq!(get("/_all_dbs").await.1, json!(["_replicator", "_users"]));
+    assert_eq!(get("/_users").await.0, 500);
+    let new = "couchdb@new-0.new.default.svc.cluster.local";
+    assert_eq!(get("/_membership").await.1, json!({"all_nodes": [new], "cluster_nodes": [name(0), new]}));
 }

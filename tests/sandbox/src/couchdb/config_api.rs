@@ -27,6 +27,9 @@ impl World {
             ("PUT", [section, key]) => match request.json() {
                 Some(Value::String(value)) => {
                     let old = self.configure(host, section, key, &value, persist);
+                    if persist && self.nodes[host].settings.read_only_ini {
+                        return Response::error(500, "error", "eacces");
+                    }
                     Response::json(200, &json!(old.unwrap_or_default()))
                 }
                 Some(_) | None => Response::error(400, "bad_request", "a JSON string expected"),

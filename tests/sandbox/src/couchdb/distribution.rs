@@ -14,6 +14,7 @@ impl World {
     /// prevent one; `None` heals it, and traffic finds the way again within a second.
     pub fn cut(&mut self, from: &Host, to: &Host, cut: Option<Cut>, now: Time) {
         let link = (from.clone(), to.clone());
+        self.lifecycle += 1;
         match cut {
             Some(cut) => {
                 self.cuts.insert(link, cut);
@@ -55,7 +56,7 @@ impl World {
         a == b || self.is_connected(a, b) && !self.is_blocked(a, b)
     }
 
-    fn is_blocked(&self, a: &Host, b: &Host) -> bool {
+    pub(crate) fn is_blocked(&self, a: &Host, b: &Host) -> bool {
         let lost = |from: &Host, to: &Host| self.cuts.contains_key(&(from.clone(), to.clone()));
         let stopped = |host: &Host| self.nodes.get(host).is_none_or(|n| n.paused);
         lost(a, b) || lost(b, a) || stopped(a) || stopped(b)

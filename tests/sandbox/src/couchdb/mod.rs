@@ -22,7 +22,9 @@ mod config_api;
 mod crypto;
 mod databases;
 mod distribution;
+mod erlang_ports;
 mod fabric;
+mod finish;
 mod http;
 mod ini;
 mod local_db;
@@ -41,6 +43,8 @@ mod world;
 
 pub use calls::{Call, Moment, Which};
 pub use clock::Clock;
+pub use erlang_ports::Service;
+pub use finish::FinishFault;
 pub use http::{Answer, Request, Response, Time};
 pub use ini::Ini;
 pub use network::{Network, NetworkError, NodeHandle};

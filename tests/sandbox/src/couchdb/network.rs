@@ -10,7 +10,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::calls::{Call, Calls, Moment, Which};
 use super::clock::Clock;
+use super::erlang_ports::Service;
+use super::finish::FinishFault;
 use super::http::Time;
+use super::node::Volume;
 use super::serve;
 use super::settings::{Host, NodeSettings, SettingsError};
 use super::world::{Cut, World};
@@ -44,7 +47,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct State {
     world: World,
-    ports: BTreeMap<(Host, Source), Port>,
+    ports: BTreeMap<(Host, Service, Source), Port>,
     /// The world's count of starts and stops when the ports were last looked at.
     seen: u64,
 }
@@ -108,7 +111,7 @@ impl Network {
     /// When its container would exit, or no port could be had.
     pub fn start_node(&self, settings: NodeSettings) -> Result<NodeHandle, NetworkError> {
         let host = settings.host().clone();
-        lock(&self.shared.state).open(&host, Source::Anybody)?;
+        lock(&self.shared.state).open(&host, Service::Http, Source::Anybody)?;
         self.shared.change(|world, now| world.start_node(settings, now))?;
         Ok(NodeHandle { net: self.clone(), host })
     }
@@ -213,7 +216,7 @@ impl NodeHandle {
     /// Where everybody reaches it; the same through restarts.
     pub fn addr(&self) -> SocketAddr {
         let state = lock(&self.net.shared.state);
-        let port = state.ports.get(&(self.host.clone(), Source::Anybody));
+        let port = state.ports.get(&(self.host.clone(), Service::Http, Source::Anybody));
         port.map_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |p| p.addr)
     }
 
@@ -229,8 +232,18 @@ impl NodeHandle {
     ///
     /// When no port could be had.
     pub fn door(&self, source: &str) -> Result<SocketAddr, NetworkError> {
+        self.port(Service::Http, source)
+    }
+
+    /// A port of a service for one caller. Those of Erlang refuse callers whose packets are cut with a reset, and
+    /// all while the distribution is off.
+    ///
+    /// # Errors
+    ///
+    /// When no port could be had.
+    pub fn port(&self, service: Service, source: &str) -> Result<SocketAddr, NetworkError> {
         let mut state = lock(&self.net.shared.state);
-        let addr = state.open(&self.host, Source::Named(source.to_owned()))?;
+        let addr = state.open(&self.host, service, Source::Named(source.to_owned()))?;
         state.reconcile(&self.net.shared);
         Ok(addr)
     }
@@ -257,6 +270,27 @@ impl NodeHandle {
     /// Kills it and takes its ini away, as when a container is replaced. Start it when you like.
     pub fn lose_ini(&self) {
         self.change(World::lose_ini);
+    }
+
+    /// Kills it and mounts another volume, for example one of another cluster. Start it when you like.
+    pub fn mount(&self, volume: Volume) {
+        self.change(|world, host| world.mount(host, volume));
+    }
+
+    /// Its data, copied, for [`NodeHandle::mount`].
+    pub fn volume(&self) -> Volume {
+        let look = |world: &World| world.node(self.host.as_str()).map(|node| node.volume.clone());
+        self.net.world(|world| look(world)).unwrap_or_default()
+    }
+
+    /// Changes what its next start reads: another image, environment or ini file.
+    pub fn reconfigure(&self, change: impl FnOnce(NodeSettings) -> NodeSettings) {
+        self.change(|world, host| world.reconfigure(host, change));
+    }
+
+    /// Breaks its next `finish_cluster`.
+    pub fn break_finish(&self, fault: FinishFault) {
+        self.change(|world, host| world.break_finish(host, fault));
     }
 
     /// What Kubernetes does when a container exits: a new one, from the image, on the same volume.
@@ -315,28 +349,30 @@ impl Shared {
 }
 
 impl State {
-    fn open(&mut self, host: &Host, source: Source) -> Result<SocketAddr, std::io::Error> {
-        if let Some(port) = self.ports.get(&(host.clone(), source.clone())) {
+    fn open(&mut self, host: &Host, service: Service, source: Source) -> Result<SocketAddr, std::io::Error> {
+        let key = (host.clone(), service, source);
+        if let Some(port) = self.ports.get(&key) {
             return Ok(port.addr);
         }
         let holder = port::reserve(None)?;
         let addr = holder.local_addr()?;
-        self.ports.insert((host.clone(), source), Port { _holder: holder, addr, listening: None });
+        self.ports.insert(key, Port { _holder: holder, addr, listening: None });
         Ok(addr)
     }
 
     /// Ports of running nodes listen; those of others refuse, and their connections are gone.
     fn reconcile(&mut self, shared: &Arc<Shared>) {
         self.seen = self.world.lifecycle;
-        for ((host, source), port) in &mut self.ports {
-            let boots = self.world.node(host.as_str()).filter(|n| n.is_running()).map(|n| n.boots);
+        for ((host, service, source), port) in &mut self.ports {
+            let node = self.world.node(host.as_str()).filter(|n| n.is_running());
+            let boots = node.filter(|_| service.listens(&self.world, host, source)).map(|n| n.boots);
             if port.listening.as_ref().map(|l| l.boots) == boots {
                 continue;
             }
             port.listening = None;
             if let Some(boots) = boots {
                 // When the port can't be opened again, the node stays unreachable: tests see a refusal.
-                port.listening = listen(shared, port.addr, host, source, boots);
+                port.listening = listen(shared, port.addr, (host, *service, source), boots);
             }
         }
     }
@@ -346,8 +382,7 @@ impl State {
 fn listen(
     shared: &Arc<Shared>,
     addr: SocketAddr,
-    host: &Host,
-    source: &Source,
+    (host, service, source): (&Host, Service, &Source),
     boots: u64,
 ) -> Option<Listening> {
     let listener = port::reserve(Some(addr)).and_then(|socket| socket.listen(1024)).ok()?;
@@ -357,6 +392,7 @@ fn listen(
         shared: Arc::clone(shared),
         listener: Arc::clone(&listener),
         host: host.clone(),
+        service,
         source: source.clone(),
         stop: stop.clone(),
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Map;
 
+use super::finish::FinishFault;
 use super::http::Time;
 use super::ini::Ini;
 use super::password;
@@ -57,6 +58,7 @@ pub struct Node {
     pub(crate) boots: u64,
     pub(crate) paused: bool,
     pub(crate) slow: Duration,
+    pub(crate) finish_fault: Option<FinishFault>,
     /// `_restart` takes the process down at the first moment and back at the second.
     pub(crate) restart: Option<(Time, Time)>,
 }
@@ -72,6 +74,7 @@ impl Node {
             boots: 0,
             paused: false,
             slow: Duration::ZERO,
+            finish_fault: None,
             restart: None,
         }
     }
@@ -169,14 +172,14 @@ impl Node {
         value: &str,
         persist: bool,
     ) -> Option<String> {
-        if persist {
+        if persist && !self.settings.read_only_ini {
             self.etc.set(section, key, value);
         }
         self.process.as_mut().and_then(|p| p.config.set(section, key, value))
     }
 
     pub(crate) fn delete_config(&mut self, section: &str, key: &str, persist: bool) -> Option<String> {
-        if persist {
+        if persist && !self.settings.read_only_ini {
             self.etc.remove(section, key);
         }
         self.process.as_mut().and_then(|p| p.config.remove(section, key))

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -10,13 +11,15 @@ use hyper::body::{Bytes, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Fate, Moment};
+use super::erlang_ports::{self, Service};
 use super::http::{Answer, Request, Response};
 use super::network::{Shared, Source, lock};
 use super::settings::Host;
+use super::world::World;
 
 /// The connection ends here, without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,7 @@ pub(crate) struct Served {
     /// Taken away when the node goes.
     pub(crate) listener: Arc<Mutex<Option<TcpListener>>>,
     pub(crate) host: Host,
+    pub(crate) service: Service,
     pub(crate) source: Source,
     pub(crate) stop: CancellationToken,
 }
@@ -44,23 +48,37 @@ pub(crate) async fn accept(port: Served) {
     while let Some(Some((stream, peer))) = port.stop.run_until_cancelled(next()).await {
         // Small answers, each waited for: Nagle would cost 40 ms a call.
         let _ = stream.set_nodelay(true);
-        let caller = Arc::new(Caller {
-            shared: Arc::clone(&port.shared),
-            host: port.host.clone(),
-            source: port.source.clone(),
-            peer,
-        });
-        let service = service_fn(move |request| {
-            let caller = Arc::clone(&caller);
-            async move { caller.serve(request).await }
-        });
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        tokio::spawn(port.stop.clone().run_until_cancelled_owned(async move {
-            // A cut or a client that went away: nobody is left to be told.
-            let _ = connection.await;
-        }));
+        let connection = port.connection(stream, peer);
+        tokio::spawn(port.stop.clone().run_until_cancelled_owned(connection));
     }
+}
+
+impl Served {
+    fn connection(&self, stream: TcpStream, peer: SocketAddr) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match self.service {
+            Service::Http => {
+                let (shared, host) = (Arc::clone(&self.shared), self.host.clone());
+                Box::pin(serve_http(stream, Caller { shared, host, source: self.source.clone(), peer }))
+            }
+            Service::Epmd => {
+                let name = |world: &mut World| world.node(self.host.as_str())?.name().map(str::to_owned);
+                Box::pin(erlang_ports::serve_epmd(stream, self.shared.change(|world, _| name(world))))
+            }
+            Service::Distribution => Box::pin(erlang_ports::serve_distribution(stream)),
+        }
+    }
+}
+
+async fn serve_http(stream: TcpStream, caller: Caller) {
+    let caller = Arc::new(caller);
+    let service = service_fn(move |request| {
+        let caller = Arc::clone(&caller);
+        async move { caller.serve(request).await }
+    });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // A cut or a client that went away: nobody is left to be told.
+    let _ = connection.await;
 }
 
 struct Caller {

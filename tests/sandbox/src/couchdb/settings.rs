@@ -149,6 +149,7 @@ pub struct NodeSettings {
     pub(crate) port: u16,
     /// The pod's address, where one is asked for: nothing is sent there.
     pub(crate) ip: Option<String>,
+    pub(crate) read_only_ini: bool,
 }
 
 impl NodeSettings {
@@ -171,6 +172,7 @@ impl NodeSettings {
             ini,
             port: 5984,
             ip: None,
+            read_only_ini: false,
         }
     }
 
@@ -246,6 +248,13 @@ impl NodeSettings {
     #[must_use]
     pub fn ip(mut self, ip: &str) -> Self {
         self.ip = Some(ip.to_owned());
+        self
+    }
+
+    /// `local.d` can't be written: what `_config` sets is in memory, and answered with 500 unless it asks for no more.
+    #[must_use]
+    pub fn read_only_ini(mut self) -> Self {
+        self.read_only_ini = true;
         self
     }
 

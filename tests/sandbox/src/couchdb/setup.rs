@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::fabric::Created;
 use super::http::{Answer, Request, Response, Time};
-use super::settings::{Host, Version};
+use super::settings::Host;
 use super::world::{Cut, World};
 
 /// What a call with waiting for a password hash takes.
@@ -14,7 +13,7 @@ const HASHING: Duration = Duration::from_millis(1000);
 /// No route to the host, or its ARP is not answered.
 const NO_ROUTE: Duration = Duration::from_millis(3100);
 /// How often a call that waits looks again.
-const POLL: Duration = Duration::from_millis(100);
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 
 /// What `GET /_cluster_setup` answers: computed from config and databases at each call, stored nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +71,7 @@ impl World {
         }
     }
 
-    fn wanted_dbs(&self, host: &Host, given: Option<&Value>) -> Vec<String> {
+    pub(crate) fn wanted_dbs(&self, host: &Host, given: Option<&Value>) -> Vec<String> {
         let listed = given
             .and_then(Value::as_array)
             .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<String>>());
@@ -232,75 +231,6 @@ impl World {
             return Call::Refused;
         }
         if node.paused { Call::Unanswered } else { Call::Reached(target.clone()) }
-    }
-
-    /// Everybody must be connected, then this node's identity is pushed to all, then what databases lack are made.
-    fn finish_cluster(&mut self, host: &Host, body: &Map<String, Value>, since: Time, now: Time) -> Answer {
-        let setup_error = |reason| Answer::from(Response::error(500, "setup_error", reason));
-        if self.nodes[host].config("couchdb", "uuid").is_none() {
-            if self.nodes[host].settings.version < Version::new(3, 2, 0)
-                && self.nodes[host].members().len() > 1
-            {
-                // #2797: nobody asked for `GET /` yet, so there is none to sync.
-                return setup_error("Cluster setup unable to sync admin passwords");
-            }
-            let uuid = self.random.hex32();
-            self.configure(host, "couchdb", "uuid", &uuid, true);
-        }
-        let others = match self.others(host, now) {
-            Some(others) => others,
-            None if now < since + self.timings.finish_wait => return Answer::Later(now + POLL),
-            None => return setup_error("Cluster setup timed out waiting for nodes to connect"),
-        };
-        if !self.push_identity(host, &others) {
-            return setup_error("Cluster setup unable to sync admin passwords");
-        }
-        let dbs = self.wanted_dbs(host, body.get("ensure_dbs_exist"));
-        if dbs.iter().all(|db| self.is_openable(host, db, now)) {
-            return Response::error(400, "bad_request", "Cluster is already finished").into();
-        }
-        for db in dbs {
-            // The results are dropped in the real thing, too: 201 doesn't prove that a database was made.
-            match self.create_db(host, &db, None, None, now) {
-                Created::Quorum | Created::Some | Created::Exists => {}
-            }
-        }
-        Response::ok(201).into()
-    }
-
-    /// The other members, if each of them answers a ping.
-    fn others(&mut self, host: &Host, now: Time) -> Option<Vec<Host>> {
-        let own = self.nodes[host].name().map(str::to_owned);
-        let members: Vec<String> = self.nodes[host].members().into_iter().map(str::to_owned).collect();
-        let mut others = Vec::new();
-        for member in members.into_iter().filter(|m| Some(m) != own.as_ref()) {
-            if !self.dial(host, &member, now) {
-                return None;
-            }
-            others.extend(self.host_of(&member));
-        }
-        Some(others)
-    }
-
-    /// Admins and uuid go first; only then a secret that lacks is noticed.
-    fn push_identity(&mut self, host: &Host, others: &[Host]) -> bool {
-        let node = &self.nodes[host];
-        let Some(process) = node.process.as_ref() else { return false };
-        let admins: Vec<(String, String)> =
-            process.config.section("admins").map(|(user, hash)| (user.clone(), hash.clone())).collect();
-        let uuid = node.config("couchdb", "uuid").unwrap_or_default().to_owned();
-        let secret = node.secret().map(str::to_owned);
-        let section = node.settings.version.secret_section();
-        for other in others {
-            for (user, hash) in &admins {
-                self.configure(other, "admins", user, hash, true);
-            }
-            self.configure(other, "couchdb", "uuid", &uuid, true);
-            if let Some(secret) = &secret {
-                self.configure(other, section, "secret", secret, true);
-            }
-        }
-        others.is_empty() || secret.is_some()
     }
 }
 
