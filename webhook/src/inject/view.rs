@@ -7,6 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -16,9 +17,9 @@ use crate::review::Text;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct View<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "object")]
     pub(crate) metadata: Metadata<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "object")]
     pub(crate) spec: Spec<'a>,
 }
 
@@ -80,7 +81,7 @@ pub(crate) struct TemplateMetadata<'a> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PodSpec<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "objects")]
     pub(crate) containers: Vec<Container<'a>>,
     #[serde(borrow)]
     pub(crate) init_containers: Option<Vec<Named<'a>>>,
@@ -160,7 +161,8 @@ pub(crate) struct Ours<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
 impl<'a> View<'a> {
     /// Reads a StatefulSet, or says which field is not what it should be.
     pub(crate) fn parse(object: &'a str) -> Result<Self, String> {
-        serde_json::from_str(object).map_err(|_| crate::review::place::<View<'_>>(object.as_bytes()))
+        let view: Result<Object<Self>, _> = serde_json::from_str(object);
+        view.map(|Object(view)| view).map_err(|_| crate::review::place::<Object<View<'_>>>(object.as_bytes()))
     }
 
     /// A label of ours.
@@ -246,15 +248,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Template<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Fields<'a> {
-            #[serde(borrow)]
+            #[serde(borrow, default, deserialize_with = "optional_object")]
             metadata: Option<TemplateMetadata<'a>>,
-            #[serde(borrow)]
+            #[serde(borrow, deserialize_with = "object")]
             spec: PodSpec<'a>,
         }
         let raw = <&'a RawValue>::deserialize(deserializer)?.get();
-        let fields: Result<Fields<'a>, _> = serde_json::from_str(raw);
-        let Fields { metadata, spec } =
-            fields.map_err(|_| D::Error::custom(crate::review::place::<Fields<'_>>(raw.as_bytes())))?;
+        let fields: Result<Object<Fields<'a>>, _> = serde_json::from_str(raw);
+        let Object(Fields { metadata, spec }) = fields
+            .map_err(|_| D::Error::custom(crate::review::place::<Object<Fields<'_>>>(raw.as_bytes())))?;
         Ok(Self { raw, metadata, spec })
     }
 }
@@ -283,6 +285,46 @@ impl<'de: 'a, 'a> Deserialize<'de> for Ours<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(OursVisitor(PhantomData))
     }
+}
+
+/// What is read from a JSON object only. Serde takes a list for a struct as well, in the order of its fields, and a
+/// patch that was made for an object doesn't apply to a list.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+fn optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<Object<T>>::deserialize(deserializer).map(|value| value.map(|Object(value)| value))
+}
+
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Vec::<Object<T>>::deserialize(deserializer).map(|all| all.into_iter().map(|Object(one)| one).collect())
 }
 
 struct OursVisitor<'a>(PhantomData<&'a ()>);
