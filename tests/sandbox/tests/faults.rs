@@ -377,3 +377,23 @@ async fn a_renamed_node_has_databases_that_nobody_can_open() {
     let new = "couchdb@new-0.new.default.svc.cluster.local";
     assert_eq!(get("/_membership").await.1, json!({"all_nodes": [new], "cluster_nodes": [name(0), new]}));
 }
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_persisted() {
+    let stage = Stage::new(1, Clock::manual());
+    let key = |name: &str| format!("/_node/_local/_config/a/{name}");
+    assert_eq!(stage.call("PUT", 0, &key("kept"), json!("x")).await.unwrap().0, 200);
+    let url = format!("{}{}", stage.nodes[0].url(), key("lost"));
+    let memory_only =
+        stage.http.put(url).basic_auth("admin", Some("s3cret")).header("x-couch-persist", "false");
+    assert_eq!(memory_only.body("\"y\"").send().await.unwrap().status(), 200);
+    assert_eq!(stage.call("GET", 0, &key("lost"), Value::Null).await.unwrap().1, json!("y"));
+
+    assert_eq!(stage.call("POST", 0, "/_node/_local/_restart", json!({})).await.unwrap().0, 200);
+    stage.net.advance(Duration::from_secs(1));
+    assert!(stage.call("GET", 0, "/_up", Value::Null).await.unwrap_err().is_connect());
+    stage.net.advance(Duration::from_secs(2));
+    assert_eq!(stage.call("GET", 0, "/_up", Value::Null).await.unwrap().0, 200);
+    assert_eq!(stage.call("GET", 0, &key("kept"), Value::Null).await.unwrap().1, json!("x"));
+    assert_eq!(stage.call("GET", 0, &key("lost"), Value::Null).await.unwrap().0, 404);
+}
