@@ -16,7 +16,7 @@
 //!   10 rounds instead of 600000, so the slow first login after a start is missing; SHA-1 hashes log nobody in.
 //! - **One world, one lock**: calls are served one after another. So three finishes at the same time give 201, 400,
 //!   400, not 201, 201, 400, and two nodes that make one database in different seconds conflict only when they
-//!   aren't connected.
+//!   aren't connected, or with `FinishFault::SpreadsLate`.
 //! - **Replication** of `_nodes` and `_dbs` is all at once after a delay, not around a ring; shard copies are filled
 //!   all at once after another delay, when a node comes up, after a write, and on `_sync_shards`. A shard map that is
 //!   changed by hand fills nothing (the references disagree here).
@@ -33,7 +33,10 @@
 //!   of 2.x, `/_node/{node}/_nodes` since 3.0. Not port 5986, nor what else differs.
 //! - `add_node` and `remote_node` call within the world: no socket, hence no door or rule sees those calls.
 //!   `enable_cluster` with a `remote_node` answers 201 and does nothing at all.
-//! - A shard map whose sides disagree is refused in words of our own: the real ones weren't recorded.
+//! - A shard map whose sides disagree is refused in words of our own, and so is what a read-only ini
+//!   answers: the real ones weren't recorded.
+//! - **Erlang's ports** (4369, 9100) are there for probes: EPMD answers names and ports, the distribution accepts and
+//!   hangs up at the first word.
 //!
 //! # API server
 //!
@@ -53,7 +56,8 @@
 //! # Kubelet
 //!
 //! - Service variables (`KUBERNETES_SERVICE_HOST`, ..), the image's own environment, `fileKeyRef`, and
-//!   `resourceFieldRef` with a divisor are missing. Volumes are not made, probes not run.
+//!   `resourceFieldRef` with a divisor are missing. Volumes are made by hand
+//!   ([`kubelet::Volume`]), probes not run.
 
 pub mod apiserver;
 pub mod conformance;

@@ -397,3 +397,25 @@ async fn a_restart_keeps_what_was_persisted() {
     assert_eq!(stage.call("GET", 0, &key("kept"), Value::Null).await.unwrap().1, json!("x"));
     assert_eq!(stage.call("GET", 0, &key("lost"), Value::Null).await.unwrap().0, 404);
 }
+
+#[tokio::test]
+async fn two_finishes_in_different_seconds_make_a_conflict() {
+    let stage = Stage::new(2, Clock::manual());
+    stage.call("PUT", 0, &format!("/_node/_local/_nodes/{}", name(1)), json!({})).await.unwrap();
+    stage.until(|s| s.members(1) == 2).await;
+    let finish = async |node| {
+        stage.call("POST", node, "/_cluster_setup", json!({"action": "finish_cluster"})).await.unwrap().0
+    };
+    stage.nodes[0].break_finish(FinishFault::SpreadsLate);
+    stage.net.world(|w| w.set_timings(Timings { replicate: Duration::from_secs(5), ..Timings::default() }));
+    assert_eq!(finish(0).await, 201);
+    stage.net.clock().advance(Duration::from_secs(1));
+    assert_eq!(finish(1).await, 201);
+    stage.net.advance(Duration::from_secs(10));
+    let path = "/_node/_local/_dbs/_users?conflicts=true";
+    let (first, second) =
+        (stage.call("GET", 0, path, Value::Null).await, stage.call("GET", 1, path, Value::Null).await);
+    let (first, second) = (first.unwrap().1, second.unwrap().1);
+    assert_eq!(first, second);
+    assert_eq!(first["_conflicts"].as_array().unwrap().len(), 1);
+}

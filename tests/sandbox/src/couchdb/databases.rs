@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
-use super::fabric::{Created, Written};
+use super::fabric::{Created, Reach, Size, Written};
 use super::http::{Answer, Request, Response, Time};
 use super::local_db;
 use super::settings::Host;
@@ -104,7 +104,10 @@ impl World {
         let number = |name: &str| request.param(name).and_then(|n| n.parse().ok());
         let created = match db {
             "_dbs" => Created::Exists,
-            _ => self.create_db(host, db, number("q"), number("n"), now),
+            _ => {
+                let size = Size { q: number("q"), n: number("n") };
+                self.create_db(host, db, size, Reach::Members, now)
+            }
         };
         match created {
             Created::Quorum => Response::ok(201),

@@ -36,6 +36,22 @@ pub(crate) enum Written {
     None,
 }
 
+/// How many shards and copies a new database is to have; else as the node is configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) q: Option<usize>,
+    pub(crate) n: Option<usize>,
+}
+
+/// Who is told of a new database at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Every member that can be reached.
+    Members,
+    /// Nobody: replication will tell.
+    Own,
+}
+
 /// What became of a new database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Created {
@@ -170,8 +186,8 @@ impl World {
         &mut self,
         host: &Host,
         db: &str,
-        q: Option<usize>,
-        n: Option<usize>,
+        size: Size,
+        reach: Reach,
         now: Time,
     ) -> Created {
         if self.map_of(host, db).is_some() {
@@ -180,8 +196,8 @@ impl World {
         let node = &self.nodes[host];
         let number = |key: &str| node.config("cluster", key).and_then(|v| v.parse().ok());
         let default_q = if node.settings.version.major < 3 { 8 } else { 2 };
-        let q = q.or_else(|| number("q")).unwrap_or(default_q);
-        let n = n.or_else(|| number("n")).unwrap_or(3);
+        let q = size.q.or_else(|| number("q")).unwrap_or(default_q);
+        let n = size.n.or_else(|| number("n")).unwrap_or(3);
         let leaving = |body: &Map<String, Value>| body.get("decom") == Some(&Value::Bool(true));
         let nodes: Vec<String> = node
             .volume
@@ -192,7 +208,7 @@ impl World {
             .collect();
         let first = self.random.below(nodes.len() as u64) as usize;
         let doc = shards::place(&nodes, q, n, first, &format!(".{}", now.as_secs()));
-        let told = self.write_map(host, db, &doc, now);
+        let told = self.write_map(host, db, &doc, reach, now);
         if db == "_users" {
             self.add_auth_design_doc(host, db);
         }
@@ -201,8 +217,19 @@ impl World {
     }
 
     /// Writes a shard map on every member that can be reached. How many that were.
-    fn write_map(&mut self, host: &Host, db: &str, doc: &Map<String, Value>, now: Time) -> usize {
-        let members: Vec<String> = self.nodes[host].members().into_iter().map(str::to_owned).collect();
+    fn write_map(
+        &mut self,
+        host: &Host,
+        db: &str,
+        doc: &Map<String, Value>,
+        reach: Reach,
+        now: Time,
+    ) -> usize {
+        let told = match reach {
+            Reach::Members => self.nodes[host].members(),
+            Reach::Own => self.nodes[host].name().into_iter().collect(),
+        };
+        let members: Vec<String> = told.into_iter().map(str::to_owned).collect();
         let mut told = 0;
         for member in members {
             self.dial(host, &member, now);
@@ -237,7 +264,7 @@ impl World {
     pub(crate) fn make_single_node_dbs(&mut self, host: &Host, now: Time) {
         if self.nodes[host].config("couchdb", "single_node") == Some("true") {
             for db in self.nodes[host].settings.version.system_dbs() {
-                self.create_db(host, db, None, None, now);
+                self.create_db(host, db, Size::default(), Reach::Members, now);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::fabric::{Reach, Size};
 use super::http::{Answer, Response, Time};
 use super::settings::{Host, Version};
 use super::setup::POLL;
@@ -16,6 +17,9 @@ pub enum FinishFault {
     DiesAfterFirstDb,
     /// No database is made; the answer is 201 all the same, because the results of making them are dropped.
     MakesNothing,
+    /// The databases are made on this node alone, and the others hear of them by replication. Whoever finishes on
+    /// another node before that makes a second set, and a conflict.
+    SpreadsLate,
 }
 
 impl World {
@@ -61,7 +65,8 @@ impl World {
         }
         for db in dbs {
             // Whether it was made isn't looked at in the real thing, too.
-            self.create_db(host, &db, None, None, now);
+            let reach = if fault == Some(FinishFault::SpreadsLate) { Reach::Own } else { Reach::Members };
+            self.create_db(host, &db, Size::default(), reach, now);
             if fault == Some(FinishFault::DiesAfterFirstDb) {
                 self.kill(host);
                 return Answer::Dropped;

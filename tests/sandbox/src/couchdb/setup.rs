@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::fabric::{Reach, Size};
 use super::http::{Answer, Request, Response, Time};
 use super::settings::Host;
 use super::world::{Cut, World};
@@ -160,7 +161,7 @@ impl World {
             self.configure(host, "chttpd", "port", &port, true);
         }
         for db in self.wanted_dbs(host, body.get("ensure_dbs_exist")) {
-            self.create_db(host, &db, None, None, now);
+            self.create_db(host, &db, Size::default(), Reach::Members, now);
         }
         Response::ok(201).after(HASHING)
     }

@@ -1,5 +1,5 @@
 //! What Kubernetes makes of a StatefulSet's pod before a process starts: names, environment, DNS. Pure functions over
-//! JSON, as it stands in the API server.
+//! JSON, as it stands in the API server; and volumes that change under a process.
 //!
 //! ```
 //! use sandbox::kubelet::{Cluster, PodSeen};
@@ -21,8 +21,10 @@ mod dns;
 mod env;
 mod expand;
 mod pod;
+mod volume;
 
 pub use dns::{PodState, names};
 pub use env::EnvError;
 pub use expand::expand;
 pub use pod::{Cluster, Container, Pod, PodSeen, Role, ordinals};
+pub use volume::Volume;
