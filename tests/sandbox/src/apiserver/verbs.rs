@@ -71,37 +71,7 @@ impl Draft {
         let name = write.target.name.clone().unwrap_or(in_body);
         let key = write.target.key(&name);
         let old = store.get(&key).cloned();
-        let not_found = || ApiError::NotFound { resource: write.target.resource.clone(), name: name.clone() };
-        let (operation, new) = match (write.method.as_str(), &old) {
-            ("POST", Some(_)) => {
-                return Err(ApiError::AlreadyExists { resource: write.target.resource.clone(), name });
-            }
-            ("POST", None) => (Operation::Create, body),
-            ("PUT", None) => return Err(not_found()),
-            ("PUT", Some(old)) => (Operation::Update, replaced(write, old, body, &name)?),
-            ("PATCH", old) => match (old, write.patch) {
-                (_, None) => return Err(ApiError::BadRequest { message: "unknown patch type".to_owned() }),
-                (None, Some(PatchKind::Apply)) => (Operation::Create, body),
-                (None, Some(PatchKind::Json | PatchKind::Merge | PatchKind::Strategic)) => {
-                    return Err(not_found());
-                }
-                (Some(old), Some(kind)) => {
-                    let invalid = |what| ApiError::Invalid {
-                        kind: write.target.resource.kind(),
-                        name: name.clone(),
-                        what,
-                    };
-                    let patched = merge::apply(kind, part(write, old), &body).map_err(invalid)?;
-                    (Operation::Update, replaced(write, old, patched, &name)?)
-                }
-            },
-            ("DELETE", None) => return Err(not_found()),
-            ("DELETE", Some(old)) => {
-                preconditions(&write.target, &name, old, &body["preconditions"])?;
-                (Operation::Delete, old.clone())
-            }
-            _ => return Err(ApiError::NotAllowed),
-        };
+        let (operation, new) = wanted(write, &name, old.as_ref(), body)?;
         let mut draft = Self {
             operation,
             target: write.target.clone(),
@@ -171,6 +141,41 @@ impl Draft {
             (Operation::Delete, None) => (200, Value::Null),
         })
     }
+}
+
+/// What the method does, and to what object that leads.
+fn wanted(
+    write: &Write,
+    name: &str,
+    old: Option<&Value>,
+    body: Value,
+) -> Result<(Operation, Value), ApiError> {
+    let (resource, name_owned) = (write.target.resource.clone(), name.to_owned());
+    match (write.method.as_str(), old) {
+        ("POST", Some(_)) => Err(ApiError::AlreadyExists { resource, name: name_owned }),
+        ("POST", None) => Ok((Operation::Create, body)),
+        // Server-side apply makes what isn't there.
+        ("PATCH", None) if write.patch == Some(PatchKind::Apply) => Ok((Operation::Create, body)),
+        ("PUT" | "PATCH" | "DELETE", None) => Err(ApiError::NotFound { resource, name: name_owned }),
+        ("PUT", Some(old)) => Ok((Operation::Update, replaced(write, old, body, name)?)),
+        ("PATCH", Some(old)) => Ok((Operation::Update, patched(write, old, &body, name)?)),
+        ("DELETE", Some(old)) => {
+            preconditions(&write.target, name, old, &body["preconditions"])?;
+            Ok((Operation::Delete, old.clone()))
+        }
+        _ => Err(ApiError::NotAllowed),
+    }
+}
+
+fn patched(write: &Write, old: &Value, patch: &Value, name: &str) -> Result<Value, ApiError> {
+    let kind =
+        write.patch.ok_or_else(|| ApiError::BadRequest { message: "unknown patch type".to_owned() })?;
+    let changed = merge::apply(kind, part(write, old), patch).map_err(|what| ApiError::Invalid {
+        kind: write.target.resource.kind(),
+        name: name.to_owned(),
+        what,
+    })?;
+    replaced(write, old, changed, name)
 }
 
 fn deleted(target: &Target, last: &Value) -> Value {
