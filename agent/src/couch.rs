@@ -147,6 +147,15 @@ impl Couch {
         self.get(base, "/_node/_local").await.map(|Name { name }| name)
     }
 
+    /// The uuid that the node calls its cluster by.
+    pub async fn uuid(&self, base: &str) -> Result<String, CouchError> {
+        #[derive(Deserialize)]
+        struct Welcome {
+            uuid: String,
+        }
+        self.get(base, "/").await.map(|Welcome { uuid }| uuid)
+    }
+
     /// Whom the node expects and whom it is connected to.
     pub async fn membership(&self, base: &str) -> Result<Membership, CouchError> {
         self.get(base, "/_membership").await

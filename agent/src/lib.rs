@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::act::Hand;
 use crate::couch::Couch;
 use crate::identity::{Clues, IdentityError, who_am_i};
 use crate::observe::Directory;
@@ -99,12 +100,16 @@ pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Sta
     let address = settings.listen;
     let listener = http::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
-    let agent = Agent {
-        couch: Couch::new(http, settings.credentials.clone()),
+    let hand = Hand {
+        couch: Arc::new(Couch::new(http, settings.credentials.clone())),
         directory: Directory { me, endpoint: settings.couchdb.clone(), known: addresses },
+        bind_address: any_address(settings.pod.ip).to_owned(),
+        kubernetes: None,
+    };
+    let agent = Agent {
+        hand,
         size: settings.size,
         pod_management: settings.pod_management,
-        bind_address: any_address(settings.pod.ip).to_owned(),
         clock: now,
         jitter: rand::random,
     };

@@ -29,10 +29,10 @@ pub async fn observe(
     couch: &Couch,
     directory: &Directory,
     size: Option<Size>,
-    knowledge: Knowledge,
+    knowledge: &Knowledge,
 ) -> Observed {
     let me = directory.me.pod().ordinal();
-    let expectation = expectation(size, knowledge.set);
+    let expectation = expectation(size, knowledge.set.as_ref());
     let peers: BTreeSet<u32> =
         expectation.expected.union(&expectation.founders).copied().filter(|ordinal| *ordinal != me).collect();
     let (local, peers) = tokio::join!(see_local(couch, directory), see_peers(couch, directory, peers));
@@ -45,6 +45,8 @@ pub async fn observe(
         expected: expectation.expected,
         founders: expectation.founders,
         api: knowledge.api,
+        record: knowledge.record.clone(),
+        form_anew: knowledge.set.as_ref().and_then(|set| set.form_anew.clone()),
         local,
         finished: more.finished,
         enabled: more.enabled,

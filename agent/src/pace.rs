@@ -14,7 +14,8 @@ pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
         | Step::EnableCluster { .. }
         | Step::Found
         | Step::Join(_)
-        | Step::MakeSessionSecret => grown(AGAIN, rounds, LONGEST),
+        | Step::MakeSessionSecret
+        | Step::RecordFounding { .. } => grown(AGAIN, rounds, LONGEST),
         Step::Dial { .. } | Step::Wait(_) => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
         Step::Refuse(_) => grown(crowd(WAIT, nodes), rounds, LONGEST),
         Step::Settled => SETTLED,
@@ -33,6 +34,7 @@ pub fn is_due(step: &Step, repeats: u32) -> bool {
         | Step::Found
         | Step::Join(_)
         | Step::MakeSessionSecret
+        | Step::RecordFounding { .. }
         | Step::Refuse(_)
         | Step::Settled
         | Step::Wait(_) => true,

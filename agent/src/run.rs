@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::act::act;
-use crate::couch::{Couch, Membership};
-use crate::kubernetes::{self, Knowledge};
-use crate::observe::{Directory, observe};
+use crate::act::{Hand, act};
+use crate::couch::Membership;
+use crate::kubernetes::{self, Knowledge, Record};
+use crate::observe::observe;
 use crate::pace::{GLANCE, is_due, pause};
 use crate::ready::readiness;
 use crate::settings::{Kubernetes, PodManagement, Size};
@@ -21,16 +21,12 @@ use crate::words::Speaker;
 /// One agent, ready to go round.
 #[derive(Debug)]
 pub struct Agent {
-    /// The client for every CouchDB.
-    pub couch: Couch,
-    /// Where everybody is.
-    pub directory: Directory,
+    /// What it looks and acts with.
+    pub hand: Hand,
     /// The injected size.
     pub size: Option<Size>,
     /// The injected `podManagementPolicy`; the live one wins.
     pub pod_management: PodManagement,
-    /// What enable_cluster makes CouchDB listen on.
-    pub bind_address: String,
     /// Tells the time for people.
     pub clock: fn() -> String,
     /// From 0 to 1, anew at each call.
@@ -55,23 +51,21 @@ impl Agent {
     }
 
     /// Goes round for ever.
-    pub async fn run(self, kubernetes: Kubernetes, config: Option<Config>, page: watch::Sender<Page>) {
-        let mut knowledge = match kubernetes {
-            Kubernetes::Auto => kubernetes::follow(config, &self.directory.me),
-            Kubernetes::Off => kubernetes::off(),
-        };
+    pub async fn run(mut self, kubernetes: Kubernetes, config: Option<Config>, page: watch::Sender<Page>) {
+        self.hand.kubernetes = kubernetes::connect(kubernetes, config).await;
+        let mut knowledge = kubernetes::follow(self.hand.kubernetes.clone(), &self.hand.directory.me);
         first_word(&mut knowledge).await;
         let mut memory =
             Memory { step: None, since: (self.clock)(), repeats: 0, rounds: 0, last_error: None };
         loop {
-            let known = *knowledge.borrow_and_update();
-            let observed = observe(&self.couch, &self.directory, self.size, known).await;
+            let known = knowledge.borrow_and_update().clone();
+            let observed = observe(&self.hand.couch, &self.hand.directory, self.size, &known).await;
             let step = next_step(&observed);
             self.note(&mut memory, &step);
-            self.publish(&page, &memory, &observed, &step, known);
+            self.publish(&page, &memory, &observed, &step, &known);
             if is_due(&step, memory.repeats) {
                 self.carry_out(&mut memory, &step).await;
-                self.publish(&page, &memory, &observed, &step, known);
+                self.publish(&page, &memory, &observed, &step, &known);
             }
             let pause = pause(&step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             self.rest(&step, pause, &mut knowledge).await;
@@ -96,6 +90,7 @@ impl Agent {
             | Step::Found
             | Step::Join(_)
             | Step::MakeSessionSecret
+            | Step::RecordFounding { .. }
             | Step::Settled
             | Step::Wait(_) => info!(reason = words.reason, "{}", words.message),
         }
@@ -103,7 +98,7 @@ impl Agent {
     }
 
     async fn carry_out(&self, memory: &mut Memory, step: &Step) {
-        match act(&self.couch, &self.directory, &self.bind_address, step).await {
+        match act(&self.hand, step, (self.clock)()).await {
             Ok(()) => memory.last_error = None,
             Err(error) => {
                 let chain = chain(&error);
@@ -121,9 +116,9 @@ impl Agent {
         memory: &Memory,
         observed: &Observed,
         step: &Step,
-        known: Knowledge,
+        known: &Knowledge,
     ) {
-        let policy = known.set.map_or(self.pod_management, |set| set.pod_management);
+        let policy = known.set.as_ref().map_or(self.pod_management, |set| set.pod_management);
         let readiness = readiness(observed, step, policy);
         let Memory { since, rounds, last_error, .. } = memory;
         let history = History { since: since.clone(), rounds: *rounds, last_error: last_error.clone() };
@@ -146,6 +141,7 @@ impl Agent {
                 | Step::Found
                 | Step::Join(_)
                 | Step::MakeSessionSecret
+                | Step::RecordFounding { .. }
                 | Step::Refuse(_)
                 | Step::Wait(_) => sleep(pause).await,
             }
@@ -158,11 +154,11 @@ impl Agent {
 
     /// One cheap call every [`GLANCE`] to the local CouchDB: that it answers, and whom it lists and reaches.
     async fn until_the_local_node_changes(&self, deadline: Instant) {
-        let local = self.directory.local();
+        let local = self.hand.directory.local();
         let mut before: Option<Membership> = None;
         let changed = async {
             loop {
-                let Ok(now) = self.couch.membership(&local).await else { return };
+                let Ok(now) = self.hand.couch.membership(&local).await else { return };
                 if before.as_ref().is_some_and(|before| *before != now) {
                     return;
                 }
@@ -175,13 +171,14 @@ impl Agent {
     }
 
     fn speaker(&self) -> Speaker<'_> {
-        Speaker { me: &self.directory.me, credentials: self.couch.credentials() }
+        Speaker { me: &self.hand.directory.me, credentials: self.hand.couch.credentials() }
     }
 }
 
 /// Gives the API a moment to speak, so that the first round doesn't say that it is silent.
 async fn first_word(knowledge: &mut watch::Receiver<Knowledge>) {
-    let spoke = knowledge.wait_for(|knowledge| knowledge.api != Api::Silent);
+    let spoke =
+        knowledge.wait_for(|knowledge| knowledge.api != Api::Silent && knowledge.record != Record::Unread);
     // Silent or not, the rounds begin: the agent must show what it sees of CouchDB meanwhile.
     let _ = timeout_at(Instant::now() + FIRST_WORD, spoke).await;
 }

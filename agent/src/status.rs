@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::kubernetes::Record;
 use crate::ready::{NotReady, Readiness};
 use crate::step::{Api, Node, Observed, Step, Unseen};
 use crate::words::{Speaker, Words};
@@ -34,6 +35,8 @@ pub struct Page {
     pub founders: Vec<String>,
     /// What the Kubernetes API last was: `current`, `forbidden`, `missing`, `off` or `silent`.
     pub kubernetes: &'static str,
+    /// The founding record: `absent`, `forbidden`, `formed`, `newer` or `unread`.
+    pub record: &'static str,
     /// What was seen of each node in the last round.
     pub nodes: BTreeMap<String, Sight>,
     /// The last error of a call that was to change something, if the last such call failed.
@@ -104,6 +107,7 @@ impl Page {
             expected: vec![],
             founders: vec![],
             kubernetes: word(Api::Silent),
+            record: record(&Record::Unread),
             nodes: BTreeMap::new(),
             last_error: None,
         }
@@ -132,6 +136,7 @@ impl Page {
             expected: names(&observed.expected),
             founders: names(&observed.founders),
             kubernetes: word(observed.api),
+            record: record(&observed.record),
             nodes: nodes.collect(),
             rounds,
             last_error,
@@ -171,6 +176,16 @@ fn sight(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<Stri
                 Unseen::Unreachable => "unreachable",
             },
         },
+    }
+}
+
+fn record(record: &Record) -> &'static str {
+    match record {
+        Record::Absent => "absent",
+        Record::Forbidden => "forbidden",
+        Record::Formed { .. } => "formed",
+        Record::Newer => "newer",
+        Record::Unread => "unread",
     }
 }
 

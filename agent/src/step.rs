@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::kubernetes::Record;
+
 /// What one agent saw in one round. Every field is a fact, none is a wish.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observed {
@@ -23,6 +25,10 @@ pub struct Observed {
     pub founders: BTreeSet<u32>,
     /// How `expected` came to be known.
     pub api: Api,
+    /// Whether a cluster was founded here before.
+    pub record: Record,
+    /// The uuid of a lost cluster that a person gave up, so that a new one may be founded.
+    pub form_anew: Option<String>,
     /// The CouchDB beside me.
     pub local: Result<Node, Unseen>,
     /// Whether it has left `cluster_disabled`: it listens to others and has an admin.
@@ -121,6 +127,13 @@ pub enum Step {
     Join(u32),
     /// Give the local CouchDB a secret to sign sessions with.
     MakeSessionSecret,
+    /// Write down in Kubernetes that a cluster was founded here.
+    RecordFounding {
+        /// By so many nodes.
+        size: u32,
+        /// In place of this lost cluster, which a person gave up.
+        instead_of: Option<String>,
+    },
     /// Do nothing until a person has looked: every step from here could lose data.
     Refuse(Refusal),
     /// All is as it should be: formed, and proven on every node.
@@ -194,6 +207,11 @@ pub enum Refusal {
         /// The nodes of the cluster.
         cluster: BTreeSet<u32>,
     },
+    /// A cluster was founded here before, and every node is empty: its data is gone, or not here.
+    FormedBefore {
+        /// The lost cluster's uuid; none when a newer agent wrote it down.
+        uuid: Option<String>,
+    },
     /// CouchDB calls itself by another name than its pod's, so that no peer would find it.
     NodeNameMismatch {
         /// What it calls itself.
@@ -213,18 +231,7 @@ pub enum Refusal {
 
 /// The one next step.
 pub fn next_step(observed: &Observed) -> Step {
-    let Observed {
-        me,
-        expected,
-        founders,
-        api,
-        local,
-        enabled,
-        finished,
-        session_secret,
-        wanted_copies,
-        peers,
-    } = observed;
+    let Observed { me, expected, founders, local, peers, .. } = observed;
     let node = match local {
         Err(Unseen::Misnamed(actual)) => {
             return Step::Refuse(Refusal::NodeNameMismatch { actual: actual.clone() });
@@ -233,10 +240,10 @@ pub fn next_step(observed: &Observed) -> Step {
         Ok(node) => node,
     };
     if founders.is_empty() {
-        let scaled_to_nothing = *api == Api::Current;
+        let scaled_to_nothing = observed.api == Api::Current;
         return Step::Wait(if scaled_to_nothing { WaitFor::NotExpected } else { WaitFor::Size });
     }
-    if !enabled {
+    if !observed.enabled {
         return Step::EnableCluster { node_count: count(founders) };
     }
     if !node.strangers.is_empty() {
@@ -246,12 +253,12 @@ pub fn next_step(observed: &Observed) -> Step {
     let groups = view.groups();
     let established: BTreeSet<u32> = groups.iter().flatten().copied().collect();
     let step = match (node.databases, groups.len()) {
-        (0, 0) => found(&view, founders, *api, *session_secret),
+        (0, 0) => found(&view, observed),
         (0, 1) => take_part(&view, &established),
         (0, _) => Step::Refuse(Refusal::SplitCluster { groups }),
         (_, _) => match keep(&view, expected, groups) {
             Some(step) => step,
-            None => prove(&view, expected, *wanted_copies, *finished),
+            None => prove(&view, observed),
         },
     };
     match (step, view.undialled()) {
@@ -263,7 +270,8 @@ pub fn next_step(observed: &Observed) -> Step {
 }
 
 /// Nobody is established: come together, then the lowest founds.
-fn found(view: &View<'_>, founders: &BTreeSet<u32>, api: Api, session_secret: bool) -> Step {
+fn found(view: &View<'_>, observed: &Observed) -> Step {
+    let Observed { founders, api, session_secret, .. } = observed;
     let Some(lowest) = founders.first().copied().filter(|_| founders.contains(&view.me)) else {
         return Step::Wait(match founders.first() {
             Some(lowest) => WaitFor::Founding(*lowest),
@@ -277,12 +285,17 @@ fn found(view: &View<'_>, founders: &BTreeSet<u32>, api: Api, session_secret: bo
     if !unseen.is_empty() {
         return Step::Wait(WaitFor::Peers(unseen));
     }
+    if let Some(uuid) = formed_before(observed) {
+        return Step::Refuse(Refusal::FormedBefore { uuid });
+    }
     if view.me != lowest {
         return Step::Wait(WaitFor::Founding(lowest));
     }
-    match api {
-        Api::Silent | Api::Missing => return Step::Wait(WaitFor::KubernetesApi),
-        Api::Current | Api::Forbidden | Api::Off => {}
+    match (api, &observed.record) {
+        (Api::Silent | Api::Missing, _) | (Api::Current, Record::Unread) => {
+            return Step::Wait(WaitFor::KubernetesApi);
+        }
+        (Api::Current | Api::Forbidden | Api::Off, _) => {}
     }
     if let Some(wait) = view.incomplete(founders) {
         return Step::Wait(wait);
@@ -292,9 +305,19 @@ fn found(view: &View<'_>, founders: &BTreeSet<u32>, api: Api, session_secret: bo
     if !outsized.is_empty() {
         return Step::Wait(WaitFor::Outsized(outsized));
     }
-    match session_secret {
+    match *session_secret {
         true => Step::Found,
         false => Step::MakeSessionSecret,
+    }
+}
+
+/// The cluster that was founded here and that nobody gave up.
+fn formed_before(observed: &Observed) -> Option<Option<String>> {
+    match &observed.record {
+        record if record.is_given_up(observed.form_anew.as_ref()) => None,
+        Record::Formed { uuid, .. } => Some(Some(uuid.clone())),
+        Record::Newer => Some(None),
+        Record::Absent | Record::Forbidden | Record::Unread => None,
     }
 }
 
@@ -341,7 +364,8 @@ fn keep(view: &View<'_>, expected: &BTreeSet<u32>, groups: Vec<BTreeSet<u32>>) -
 }
 
 /// Everyone is in: the system databases must be there, everywhere, and readable.
-fn prove(view: &View<'_>, expected: &BTreeSet<u32>, wanted_copies: u32, finished: bool) -> Step {
+fn prove(view: &View<'_>, observed: &Observed) -> Step {
+    let Observed { expected, wanted_copies, finished, .. } = observed;
     for database in SystemDatabase::ALL {
         let lacking: BTreeSet<u32> =
             view.nodes().filter(|(_, node)| !node.system.contains_key(&database)).map(|(o, _)| o).collect();
@@ -357,7 +381,7 @@ fn prove(view: &View<'_>, expected: &BTreeSet<u32>, wanted_copies: u32, finished
             Some(_) | None => {}
         }
     }
-    let want = wanted_copies.min(count(expected));
+    let want = (*wanted_copies).min(count(expected));
     for database in SystemDatabase::ALL {
         let have = view.nodes().filter_map(|(_, node)| node.system.get(&database)).min().copied();
         if let Some(have) = have.filter(|have| *have < want) {
@@ -368,10 +392,22 @@ fn prove(view: &View<'_>, expected: &BTreeSet<u32>, wanted_copies: u32, finished
     if !outsized.is_empty() {
         return Step::Wait(WaitFor::Outsized(outsized));
     }
-    match finished {
-        true => Step::Settled,
-        false => Step::Wait(WaitFor::SystemDatabasesOpen),
+    if !finished {
+        return Step::Wait(WaitFor::SystemDatabasesOpen);
     }
+    match expected.first() == Some(&view.me) && lacks_a_record(observed) {
+        true => {
+            let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
+            Step::RecordFounding { size: count(expected), instead_of }
+        }
+        false => Step::Settled,
+    }
+}
+
+/// Whether the founding is still to be written down: it never was, or what was is of a cluster that was given up.
+fn lacks_a_record(observed: &Observed) -> bool {
+    let given_up = observed.record.is_given_up(observed.form_anew.as_ref());
+    observed.api == Api::Current && (observed.record == Record::Absent || given_up)
 }
 
 /// The local node and the peers of one round.

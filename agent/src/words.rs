@@ -46,6 +46,9 @@ impl Speaker<'_> {
                 "MakingSessionSecret",
                 "CouchDB has no session secret, which a cluster needs: making one".to_owned(),
             ),
+            Step::RecordFounding { size, .. } => {
+                ("RecordingFounding", format!("writing down that {size} nodes founded a cluster here"))
+            }
             Step::Refuse(refusal) => return self.refusal(refusal),
             Step::Settled => ("Settled", "the cluster is formed, and every member confirms it".to_owned()),
             Step::Dial { wait, .. } | Step::Wait(wait) => return self.wait(wait),
@@ -185,6 +188,21 @@ impl Speaker<'_> {
                      Save what is here, then empty its volume to let it join",
                     self.pods(cluster)
                 ),
+            ),
+            Refusal::FormedBefore { uuid: Some(uuid) } => (
+                "FormedBefore",
+                format!(
+                    "cluster '{uuid}' was founded here before, and every node is empty: its data is gone, or on volumes \
+                     that are not mounted. Bring the volumes back, or give it up by annotating the StatefulSet with \
+                     {}={uuid}",
+                    contract::keys::FORM_ANEW
+                ),
+            ),
+            Refusal::FormedBefore { uuid: None } => (
+                "FormedBefore",
+                "a newer agent wrote down that a cluster was founded here, and every node is empty: run that version of \
+                 the agent"
+                    .to_owned(),
             ),
             Refusal::NodeNameMismatch { actual } => (
                 "NodeNameMismatch",

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
+use agent::kubernetes::Record;
 use agent::step::{Api, Node, Observed, Refusal, Step, SystemDatabase, Unseen, next_step};
 
 /// A cluster small enough to enumerate.
@@ -18,6 +19,9 @@ struct World {
     /// Pairs that no packet crosses, the lower ordinal first.
     cut: BTreeSet<(u8, u8)>,
     left: Faults,
+    /// Whether the agents may read and write the founding record, and whether it is written.
+    asks_kubernetes: bool,
+    record: bool,
 }
 
 /// The faults that may still happen.
@@ -52,7 +56,7 @@ impl World {
     fn new(nodes: Vec<Couch>, left: Faults) -> Self {
         let nodes: Vec<_> = nodes.into_iter().map(|node| Couch { up: false, ..node }).collect();
         let decided = vec![None; nodes.len()];
-        Self { nodes, decided, cut: BTreeSet::new(), left }
+        Self { nodes, decided, cut: BTreeSet::new(), left, asks_kubernetes: false, record: false }
     }
 
     /// `n` nodes as the official image starts them.
@@ -105,7 +109,13 @@ impl World {
             me: me.into(),
             founders: expected.clone(),
             expected,
-            api: Api::Off,
+            api: if self.asks_kubernetes { Api::Current } else { Api::Off },
+            record: match (self.asks_kubernetes, self.record) {
+                (false, _) => Record::Forbidden,
+                (true, false) => Record::Absent,
+                (true, true) => Record::Formed { uuid: "u".to_owned(), instead_of: None },
+            },
+            form_anew: None,
             local: if local.up { Ok(self.see(me)) } else { Err(Unseen::Unreachable) },
             enabled: local.enabled,
             finished: local.databases.len() >= 2,
@@ -136,6 +146,7 @@ impl World {
             Step::Join(peer) => drop(node.members.insert(u8::try_from(peer).unwrap())),
             Step::MakeSessionSecret => node.secret = true,
             Step::CreateDatabase(database) => node.make(me, database),
+            Step::RecordFounding { .. } => self.record = true,
             Step::Found => {
                 assert!(node.secret, "finish_cluster fails for ever without a secret");
                 if all_answer {
@@ -345,6 +356,27 @@ fn every_state_ends_refused(world: World, refused: &dyn Fn(&[Step]) -> bool) {
         assert!(refused(&end.steps()), "{:?}\nfrom {state:?}\nto {end:?}", end.steps());
     }
     assert!(states.len() > 40, "a model with {} states has lost its events", states.len());
+}
+
+/// Where the record can be written, a cluster that lost every volume is not founded again: it stands refused. One that
+/// lost them before it was written down is founded, and no state is in between.
+#[test]
+fn a_cluster_that_was_written_down_is_never_founded_over() {
+    for n in 1..=2 {
+        let mut world = World::fresh(n, Faults { crashes: 1, wipes: n + 1, cuts: 0 });
+        world.asks_kubernetes = true;
+        for state in world.reachable() {
+            let empty = state.nodes.iter().all(|node| node.databases.is_empty());
+            let (lost, end) = (empty && state.record, state.settle());
+            end.check_invariants();
+            let refused =
+                end.steps().iter().all(|step| matches!(step, Step::Refuse(Refusal::FormedBefore { .. })));
+            let settled = end.steps().iter().all(|step| *step == Step::Settled);
+            // A stale decision to found, from before the record, is none that a node without data can still hold:
+            // its agent went with the volume.
+            assert!(if lost { refused } else { settled }, "{:?}\n{end:?}", end.steps());
+        }
+    }
 }
 
 #[test]

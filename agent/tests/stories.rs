@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use agent::kubernetes::Record;
 use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
@@ -76,6 +77,44 @@ fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
 fn nothing_is_founded_while_the_kubernetes_api_is_silent() {
     let observed = Observed { api: Api::Silent, ..seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]) };
     assert_snapshot!(tell(&observed), @"[not ready] WaitingForKubernetes: the Kubernetes API doesn't say how many nodes to expect, and nothing is founded on a guess; where there is none, set COUCHDISCOVER_KUBERNETES=off");
+}
+
+#[test]
+fn an_empty_cluster_that_was_founded_before_waits_for_a_person() {
+    let all = fresh([0, 1]);
+    let lost = Observed {
+        api: Api::Current,
+        record: Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
+        ..seen(1, 2, all.clone(), [(0, Ok(all.clone()))])
+    };
+    assert_snapshot!(tell(&lost), @"[not ready] FormedBefore: cluster '0409c57d' was founded here before, and every node is empty: its data is gone, or on volumes that are not mounted. Bring the volumes back, or give it up by annotating the StatefulSet with couchdiscover.io/form-anew=0409c57d");
+    let other = Observed { form_anew: Some("another".to_owned()), ..lost.clone() };
+    assert_eq!(next_step(&other), next_step(&lost), "only the lost cluster's own uuid gives it up");
+    let given_up =
+        Observed { me: 0, form_anew: Some("0409c57d".to_owned()), peers: [(1, Ok(all))].into(), ..lost };
+    assert_eq!(next_step(&given_up), Step::Found);
+    assert_snapshot!(tell(&Observed { record: Record::Newer, ..given_up }), @"[not ready] FormedBefore: a newer agent wrote down that a cluster was founded here, and every node is empty: run that version of the agent");
+}
+
+#[test]
+fn an_empty_node_whose_peers_are_silent_does_not_say_that_the_data_is_gone() {
+    let record = Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let observed = seen(0, 2, fresh([0]), [(1, Err(Unseen::Unreachable))]);
+    assert_snapshot!(tell(&Observed { api: Api::Current, record, ..observed }), @"[not ready] WaitingForPeers: couchdb-1 can't be reached");
+}
+
+#[test]
+fn a_founding_that_is_not_written_down_is_by_the_lowest() {
+    let all = member([0, 1]);
+    let unwritten = |me, other| Observed {
+        api: Api::Current,
+        record: Record::Absent,
+        ..seen(me, 2, all.clone(), [(other, Ok(all.clone()))])
+    };
+    assert_snapshot!(tell(&unwritten(0, 1)), @"[ready] RecordingFounding: writing down that 2 nodes founded a cluster here");
+    assert_eq!(next_step(&unwritten(1, 0)), Step::Settled);
+    let lost_api = Observed { api: Api::Silent, ..unwritten(0, 1) };
+    assert_eq!(next_step(&lost_api), Step::Settled);
 }
 
 #[test]
@@ -254,6 +293,8 @@ fn seen<const N: usize>(
         expected: (0..size).collect(),
         founders: (0..size).collect(),
         api: Api::Off,
+        record: Record::Forbidden,
+        form_anew: None,
         local: Ok(local),
         enabled: true,
         finished,

@@ -70,6 +70,15 @@ pub const STATEFULSET_ANNOTATIONS: [&str; 16] = [
 /// Confirms, with the lost cluster's uuid as its value, that empty nodes may found a new cluster.
 pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
 
+/// On the Lease: when the cluster was founded, RFC 3339.
+pub const FORMED_AT: &str = "couchdiscover.io/formed-at";
+/// On the Lease: the founded cluster's uuid.
+pub const FORMED_UUID: &str = "couchdiscover.io/uuid";
+/// On the Lease: how many nodes founded it.
+pub const FORMED_SIZE: &str = "couchdiscover.io/size";
+/// On the Lease: which agents understand the record, a number.
+pub const RECORD_SCHEMA: &str = "couchdiscover.io/schema";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +86,7 @@ mod tests {
     #[test]
     fn every_key_is_under_the_domain_and_listed_once() {
         let mut seen = STATEFULSET_ANNOTATIONS.to_vec();
-        seen.extend([INJECT, INJECTED]);
+        seen.extend([INJECT, INJECTED, FORMED_AT, FORMED_UUID, FORMED_SIZE, RECORD_SCHEMA]);
         assert!(seen.iter().all(|key| key.strip_prefix(DOMAIN).is_some_and(|rest| rest.starts_with('/'))));
         let before = seen.len();
         seen.sort_unstable();

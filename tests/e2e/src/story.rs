@@ -58,7 +58,9 @@ pub enum StoryError {
     #[error("the cluster was not formed within {} s", .0.as_secs())]
     TooLong(Duration),
     /// There is no such node to wipe, or no other to take it back.
-    #[error("can't wipe node {wipe} of {nodes}: it takes one that is there, and another one that holds a copy")]
+    #[error(
+        "can't wipe node {wipe} of {nodes}: it takes one that is there, and another one that holds a copy"
+    )]
     Wipe {
         /// Which was to be wiped.
         wipe: usize,
@@ -195,7 +197,8 @@ async fn lose_a_volume<W: io::Write>(
     if stage.ask_node(wipe, "/orders/1").await["item"] != "sofa" {
         return Err(StoryError::DataLost);
     }
-    Ok(narrator.line(&format!("          {} serves what was stored before: nothing is lost", stage.name(wipe)))?)
+    Ok(narrator
+        .line(&format!("          {} serves what was stored before: nothing is lost", stage.name(wipe)))?)
 }
 
 fn settled(status: &Value) -> bool {

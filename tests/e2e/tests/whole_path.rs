@@ -117,11 +117,86 @@ async fn while_the_api_server_is_away_nothing_is_founded_and_what_is_formed_stay
 }
 
 #[tokio::test]
+async fn a_cluster_that_lost_every_volume_waits_for_a_person() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let mut stage = played(&control_plane, 3).await;
+    stage.start_agents(0..3).await;
+    stage.formed().await;
+    recorded(&stage, 0).await;
+    let lease = control_plane
+        .api
+        .get("coordination.k8s.io/v1", "leases", Some("default"), "couchdb-couchdiscover")
+        .unwrap();
+    let record = &lease["metadata"]["annotations"];
+    let uuid = record["couchdiscover.io/uuid"].as_str().unwrap().to_owned();
+    assert_eq!(uuid, stage.ask_node(2, "/").await["uuid"].as_str().unwrap(), "finish made it equal");
+    assert_eq!(
+        (&record["couchdiscover.io/size"], &record["couchdiscover.io/schema"]),
+        (&json!("3"), &json!("1"))
+    );
+    for i in 0..3 {
+        stage.node(i).wipe();
+        stage.kill_agent(i).await;
+    }
+    for i in 0..3 {
+        stage.node(i).start().unwrap();
+        stage.start_agent(i).await;
+    }
+    for i in 0..3 {
+        let message = stage.says(i, "FormedBefore").await;
+        assert!(message.contains(&format!("couchdiscover.io/form-anew={uuid}")), "{message}");
+        assert_eq!(stage.readyz(i).await.0, 503);
+    }
+    let mut statefulset = stored(&control_plane);
+    statefulset["metadata"]["annotations"]["couchdiscover.io/form-anew"] = json!(uuid);
+    control_plane.api.seed(statefulset);
+    stage.formed().await;
+    recorded(&stage, 0).await;
+    // The stand-ins kept their ini, and with it the uuid: what was given up once must not be given up for ever.
+    for i in 0..3 {
+        stage.node(i).wipe();
+        stage.kill_agent(i).await;
+    }
+    for i in 0..3 {
+        stage.node(i).start().unwrap();
+        stage.start_agent(i).await;
+    }
+    stage.says(0, "FormedBefore").await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_lost_is_written_anew_by_the_members() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let mut stage = played(&control_plane, 1).await;
+    stage.start_agent(0).await;
+    recorded(&stage, 0).await;
+    assert!(control_plane.api.delete(
+        "coordination.k8s.io/v1",
+        "leases",
+        Some("default"),
+        "couchdb-couchdiscover"
+    ));
+    e2e::until::until("a new Lease", Duration::from_secs(20), async || {
+        let lease = control_plane.api.get(
+            "coordination.k8s.io/v1",
+            "leases",
+            Some("default"),
+            "couchdb-couchdiscover",
+        );
+        lease.map(drop).ok_or("none")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_settled_cluster_is_left_in_peace() {
     let control_plane = ControlPlane::start().await.unwrap();
     let mut stage = played(&control_plane, 3).await;
     stage.start_agents(0..3).await;
     stage.formed().await;
+    for i in 0..3 {
+        recorded(&stage, i).await;
+    }
     let before = stage.net.calls().len();
     let asked = control_plane.api.calls().len();
     // Two glances of each agent at its own node, no more: that is once in 10 s.
@@ -135,6 +210,19 @@ async fn a_settled_cluster_is_left_in_peace() {
     assert!(since.iter().all(|call| call.line() == "GET /_membership"), "{since:#?}");
     assert!(since.iter().all(|call| call.source == call.node.as_str()), "{since:#?}");
     assert_eq!(control_plane.api.calls().len(), asked, "a watch, no polls");
+}
+
+/// Waits until the agent of pod `i` has settled and seen the founding written down.
+async fn recorded(stage: &Stage, i: usize) {
+    e2e::until::until("a founding record", Duration::from_secs(20), async || {
+        let status = stage.status(i).await;
+        if status["record"] == "formed" && status["step"]["reason"] == "Settled" {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
 }
 
 /// The example with so many nodes, through the webhook; no agent runs yet.

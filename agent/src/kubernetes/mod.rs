@@ -1,0 +1,285 @@
+//! What Kubernetes says of this StatefulSet: two objects, watched. The agent never polls.
+
+mod record;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use contract::{PodFqdn, keys, objects};
+use futures::{StreamExt, pin_mut};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watch_object};
+use kube::{Api as Objects, Client, Config, Resource};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+pub(crate) use record::{Founding, write as write_record};
+pub use record::{Record, RecordError};
+
+use crate::settings::{Kubernetes, PodManagement, Size};
+use crate::step::Api;
+
+/// The last word of Kubernetes. The facts outlive the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knowledge {
+    /// Whether it is current.
+    pub api: Api,
+    /// What the StatefulSet's spec says, or said last.
+    pub set: Option<SetFacts>,
+    /// What the founding record says, or said last.
+    pub record: Record,
+}
+
+/// The parts of a StatefulSet that decide what the agent does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetFacts {
+    /// `spec.replicas`; absent means 1.
+    pub replicas: u16,
+    /// `spec.ordinals.start`; absent means 0.
+    pub start: u32,
+    /// `spec.podManagementPolicy`; absent means `OrderedReady`.
+    pub pod_management: PodManagement,
+    /// The uuid of a lost cluster that a person gave up.
+    pub form_anew: Option<String>,
+}
+
+/// Whom to expect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expectation {
+    /// The ordinals that are to be members.
+    pub expected: BTreeSet<u32>,
+    /// The ordinals that must all be there to found.
+    pub founders: BTreeSet<u32>,
+}
+
+/// A client, if there is anybody to ask.
+pub async fn connect(mode: Kubernetes, config: Option<Config>) -> Option<Client> {
+    if mode == Kubernetes::Off {
+        return None;
+    }
+    match make_client(config).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            info!("no Kubernetes API to ask: hostname, injected size and DNS have to do ({error})");
+            None
+        }
+    }
+}
+
+/// Follows the StatefulSet of `me`, and its founding record, for as long as somebody holds the receiver.
+pub fn follow(client: Option<Client>, me: &PodFqdn) -> watch::Receiver<Knowledge> {
+    let (api, record) = match client {
+        Some(_) => (Api::Silent, Record::Unread),
+        None => (Api::Off, Record::Forbidden),
+    };
+    let (sender, receiver) = watch::channel(Knowledge { api, set: None, record });
+    let (namespace, set) = (me.namespace().to_string(), me.pod().set().to_string());
+    tokio::spawn(async move {
+        let watching = async {
+            let Some(client) = client else { return };
+            let lease = objects::companion(&set);
+            let follow_set = watch_one(client.clone(), &namespace, &set, |event| heard_set(&sender, &event));
+            let follow_lease = watch_one(client, &namespace, &lease, |event| heard_lease(&sender, &event));
+            tokio::join!(follow_set, follow_lease);
+        };
+        tokio::select! {
+            () = watching => sender.closed().await,
+            () = sender.closed() => {}
+        }
+    });
+    receiver
+}
+
+/// Whom to expect, by the spec where it is known, else by the injected size; the user's pinned size wins for founding.
+pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
+    let injected = size.map(|size| size.nodes.get());
+    let start = set.map_or(0, |set| set.start);
+    let live = set.map(|set| set.replicas);
+    let pinned = size.filter(|size| size.pinned).map(|size| size.nodes.get());
+    let ordinals = |count: Option<u16>| match count {
+        Some(count) => (start..start.saturating_add(count.into())).collect(),
+        None => BTreeSet::new(),
+    };
+    Expectation { expected: ordinals(live.or(injected)), founders: ordinals(pinned.or(live).or(injected)) }
+}
+
+impl From<&StatefulSet> for SetFacts {
+    fn from(set: &StatefulSet) -> Self {
+        let spec = &set.spec;
+        let replicas = spec.replicas.unwrap_or(1).clamp(0, u16::MAX.into());
+        let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
+        let policy = spec.pod_management_policy.as_deref().and_then(|policy| policy.parse().ok());
+        Self {
+            replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+            start: u32::try_from(start).unwrap_or(0),
+            pod_management: policy.unwrap_or(PodManagement::OrderedReady),
+            form_anew: set.metadata.annotations.as_ref().and_then(|all| all.get(keys::FORM_ANEW)).cloned(),
+        }
+    }
+}
+
+async fn make_client(config: Option<Config>) -> Result<Client, ConnectError> {
+    let config = match config {
+        Some(config) => config,
+        None => Config::infer().await?,
+    };
+    Ok(Client::try_from(config)?)
+}
+
+/// Why there is no API to ask.
+#[derive(Debug, Error)]
+enum ConnectError {
+    /// A configuration was found and can't be used.
+    #[error("the client can't be made: {0}")]
+    Client(#[from] kube::Error),
+    /// Neither a service account nor a kubeconfig was found.
+    #[error("{0}")]
+    Nowhere(#[from] kube::config::InferConfigError),
+}
+
+/// An object, `None` where there is none, or why it can't be known just now.
+type Event<K> = Result<Option<K>, watcher::Error>;
+
+async fn watch_one<K>(client: Client, namespace: &str, name: &str, heard: impl Fn(Event<K>))
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+    K::DynamicType: Default,
+{
+    let objects: Objects<K> = Objects::namespaced(client, namespace);
+    let stream = watch_object(objects, name).default_backoff();
+    pin_mut!(stream);
+    while let Some(event) = stream.next().await {
+        heard(event);
+    }
+}
+
+fn heard_set(sender: &watch::Sender<Knowledge>, event: &Event<StatefulSet>) {
+    let before = sender.borrow().clone();
+    let now = after_set(before.clone(), event.as_ref().map(Option::as_ref));
+    if now.api != before.api {
+        tell(now.api, event.as_ref().err());
+    }
+    sender.send_if_modified(|knowledge| std::mem::replace(knowledge, now.clone()) != now);
+}
+
+/// What is known after this event. A failure takes nothing away.
+fn after_set(before: Knowledge, event: Result<Option<&StatefulSet>, &watcher::Error>) -> Knowledge {
+    match event {
+        Ok(Some(set)) => Knowledge { api: Api::Current, set: Some(set.into()), ..before },
+        Ok(None) => Knowledge { api: Api::Missing, ..before },
+        Err(error) if is_forbidden(error) => Knowledge { api: Api::Forbidden, ..before },
+        Err(_) => Knowledge { api: Api::Silent, ..before },
+    }
+}
+
+fn heard_lease(sender: &watch::Sender<Knowledge>, event: &Event<Lease>) {
+    let record = match event {
+        Ok(lease) => Some(Record::from_lease(lease.as_ref())),
+        Err(error) if is_forbidden(error) => Some(Record::Forbidden),
+        Err(_) => None,
+    };
+    let forbidden = record == Some(Record::Forbidden);
+    let changed = sender.send_if_modified(|knowledge| match record {
+        Some(record) => std::mem::replace(&mut knowledge.record, record.clone()) != record,
+        None => false,
+    });
+    if changed && forbidden {
+        warn!(
+            "may not read Leases, so a lost cluster can't be told from one that never was: bind ClusterRole '{}' to the \
+             pod's service account",
+            objects::AGENT_CLUSTER_ROLE
+        );
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+fn tell(api: Api, error: Option<&watcher::Error>) {
+    let error = error.map(|error| error as &dyn std::error::Error);
+    match api {
+        Api::Current => info!("following the StatefulSet"),
+        Api::Forbidden => warn!(
+            error,
+            "may not read the StatefulSet: bind ClusterRole '{}' to the pod's service account; until then the injected \
+             size counts",
+            objects::AGENT_CLUSTER_ROLE
+        ),
+        Api::Missing => warn!("there is no such StatefulSet: what was last known counts"),
+        Api::Silent => {
+            warn!(error, "the Kubernetes API doesn't answer: what was last known counts, nothing is founded")
+        }
+        Api::Off => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+
+    fn size(nodes: u16, pinned: bool) -> Option<Size> {
+        Some(Size { nodes: NonZeroU16::new(nodes).unwrap(), pinned })
+    }
+
+    fn set(replicas: u16, start: u32) -> Option<SetFacts> {
+        Some(SetFacts { replicas, start, pod_management: PodManagement::Parallel, form_anew: None })
+    }
+
+    #[test]
+    fn the_live_size_wins_and_the_pinned_one_founds() {
+        let ordinals = |size, set: Option<SetFacts>| {
+            let Expectation { expected, founders } = expectation(size, set.as_ref());
+            (Vec::from_iter(expected), Vec::from_iter(founders))
+        };
+        assert_eq!(ordinals(None, None), (vec![], vec![]));
+        assert_eq!(ordinals(size(2, false), None), (vec![0, 1], vec![0, 1]));
+        assert_eq!(ordinals(size(2, false), set(3, 0)), (vec![0, 1, 2], vec![0, 1, 2]), "scaled since");
+        assert_eq!(ordinals(size(2, true), set(3, 0)), (vec![0, 1, 2], vec![0, 1]), "founds smaller");
+        assert_eq!(ordinals(size(3, true), set(2, 0)), (vec![0, 1], vec![0, 1, 2]), "waits for more");
+        assert_eq!(ordinals(None, set(2, 5)), (vec![5, 6], vec![5, 6]));
+        assert_eq!(ordinals(size(2, false), set(0, 0)), (vec![], vec![]), "scaled to nothing");
+    }
+
+    #[test]
+    fn an_absent_field_means_what_kubernetes_means_by_it() {
+        let parse = |text: &str| SetFacts::from(&serde_json::from_str::<StatefulSet>(text).unwrap());
+        let pod_management = PodManagement::OrderedReady;
+        let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None };
+        let required = r#""selector":{},"serviceName":"x","template":{}"#;
+        assert_eq!(parse(&format!(r#"{{"spec":{{{required}}}}}"#)), absent);
+        let text = format!(
+            r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
+        );
+        let pod_management = PodManagement::Parallel;
+        let form_anew = Some("u".to_owned());
+        assert_eq!(parse(&text), SetFacts { replicas: 0, start: 5, pod_management, form_anew });
+    }
+
+    #[test]
+    fn a_failure_takes_nothing_away() {
+        let known = Knowledge { api: Api::Current, set: set(3, 0), record: Record::Absent };
+        let after = after_set(known.clone(), Err(&watcher::Error::NoResourceVersion));
+        assert_eq!(after, Knowledge { api: Api::Silent, ..known.clone() });
+        assert_eq!(after_set(known.clone(), Ok(None)), Knowledge { api: Api::Missing, ..known });
+    }
+}
