@@ -1,0 +1,108 @@
+//! What an agent sees: facts, none of them a wish.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::kubernetes::Record;
+
+/// What one agent saw in one round. Every field is a fact, none is a wish.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Observed {
+    /// My ordinal.
+    pub me: u32,
+    /// The ordinals that are to be members now. Empty: nobody could tell yet.
+    pub expected: BTreeSet<u32>,
+    /// The ordinals that must all be there to found the first cluster; differs from `expected` when the user
+    /// pinned the size.
+    pub founders: BTreeSet<u32>,
+    /// How `expected` came to be known.
+    pub api: Api,
+    /// Whether a cluster was founded here before.
+    pub record: Record,
+    /// The uuid of a lost cluster that a person gave up, so that a new one may be founded.
+    pub form_anew: Option<String>,
+    /// The CouchDB beside me.
+    pub local: Result<Node, Unseen>,
+    /// Whether it has left `cluster_disabled`: it listens to others and has an admin.
+    pub enabled: bool,
+    /// Whether it says `cluster_finished`: it can open the system databases just now.
+    pub finished: bool,
+    /// Whether it has a secret to sign sessions with, without which it can't finish a cluster. Asked of a virgin only.
+    pub session_secret: bool,
+    /// The copies that it makes of a new database, `[cluster] n`. Asked of an established node only.
+    pub wanted_copies: u32,
+    /// Every other ordinal of `expected` and `founders`.
+    pub peers: BTreeMap<u32, Result<Node, Unseen>>,
+}
+
+/// What the Kubernetes API last was to this agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// It told the StatefulSet's spec, and a watch keeps it current.
+    Current,
+    /// It refuses: the role is missing. As [`Api::Off`], with a warning.
+    Forbidden,
+    /// It answers and knows no such StatefulSet. What was last known counts, and nothing is founded.
+    Missing,
+    /// It is not asked. The injected size counts.
+    Off,
+    /// It doesn't answer, now or yet. What was last known counts, and nothing is founded.
+    Silent,
+}
+
+/// A CouchDB that answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// Our ordinals in its `_nodes`, itself included: whom it expects.
+    pub members: BTreeSet<u32>,
+    /// Our ordinals that it is connected to just now, itself included.
+    pub connected: BTreeSet<u32>,
+    /// Names in its `_nodes` that are none of our StatefulSet's pods.
+    pub strangers: BTreeSet<String>,
+    /// The databases that its `_dbs` has, system databases included. None: it is virgin.
+    pub databases: u64,
+    /// Of each system database that its `_dbs` has: the copies of the range that has the fewest.
+    pub system: BTreeMap<SystemDatabase, u32>,
+}
+
+/// The databases that make a set of nodes a finished cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SystemDatabase {
+    /// `_replicator`
+    Replicator,
+    /// `_users`
+    Users,
+}
+
+/// Why a CouchDB could not be seen, as far as it can be told from here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Unseen {
+    /// It answers that it can't answer just now. A fresh CouchDB does for some 100 ms, while it makes `_dbs`.
+    Busy,
+    /// It answers something that CouchDB does not answer.
+    Garbled,
+    /// Its name is not in DNS.
+    NameUnknown,
+    /// It takes the call and does not answer in time.
+    NoAnswer,
+    /// It has locked the admin out after too many wrong passwords.
+    LockedOut,
+    /// It calls itself by another name than its pod's.
+    Misnamed(String),
+    /// It refuses user or password.
+    Rejects,
+    /// Nothing listens there, or no way leads there.
+    Unreachable,
+}
+
+impl SystemDatabase {
+    /// All of them. `_global_changes` is made on request only since CouchDB 3.0.
+    pub const ALL: [Self; 2] = [Self::Replicator, Self::Users];
+
+    /// The database's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replicator => "_replicator",
+            Self::Users => "_users",
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Decides what one agent does next. Pure: no clock, no network, no log, no memory.
+//!
+//! Every round starts from facts alone, so an agent that was killed between any two calls decides the same as one
+//! that was not. The rules, in the order in which they bind:
+//!
+//! * a node joins by writing one peer into its **own** `_nodes`; membership then replicates by itself
+//! * only the lowest founder founds, and only when every founder answers, lists and is connected to every other,
+//!   and none holds a database: a node that lost its volume looks like one that never began
+//! * anyone established: nobody founds, the fresh ones join
+//! * two groups that hold data are never brought together, and nothing is ever removed
+
+mod facts;
+mod verdict;
+mod view;
+
+use std::collections::BTreeSet;
+
+pub use facts::{Api, Node, Observed, SystemDatabase, Unseen};
+pub use verdict::{Refusal, Step, WaitFor};
+pub(crate) use view::View;
+
+use crate::kubernetes::Record;
+
+/// The one next step.
+pub fn next_step(observed: &Observed) -> Step {
+    let Observed { me, expected, founders, local, peers, .. } = observed;
+    let node = match local {
+        Err(Unseen::Misnamed(actual)) => {
+            return Step::Refuse(Refusal::NodeNameMismatch { actual: actual.clone() });
+        }
+        Err(unseen) => return Step::Wait(WaitFor::LocalCouchDb(unseen.clone())),
+        Ok(node) => node,
+    };
+    if founders.is_empty() {
+        let scaled_to_nothing = observed.api == Api::Current;
+        return Step::Wait(if scaled_to_nothing { WaitFor::NotExpected } else { WaitFor::Size });
+    }
+    if !observed.enabled {
+        return Step::EnableCluster { node_count: count(founders) };
+    }
+    if !node.strangers.is_empty() {
+        return Step::Refuse(Refusal::NodeRenamed { strangers: node.strangers.clone() });
+    }
+    let view = View { me: *me, local: node, peers };
+    let groups = view.groups();
+    let established: BTreeSet<u32> = groups.iter().flatten().copied().collect();
+    let step = match (node.databases, groups.len()) {
+        (0, 0) => found(&view, observed),
+        (0, 1) => take_part(&view, &established),
+        (0, _) => Step::Refuse(Refusal::SplitCluster { groups }),
+        (_, _) => match keep(&view, expected, groups) {
+            Some(step) => step,
+            None => prove(&view, observed),
+        },
+    };
+    match (step, view.undialled()) {
+        (Step::Wait(wait), peers) if wait.ends_by_connecting() && !peers.is_empty() => {
+            Step::Dial { peers, wait }
+        }
+        (step, _) => step,
+    }
+}
+
+/// Nobody is established: come together, then the lowest founds.
+fn found(view: &View<'_>, observed: &Observed) -> Step {
+    let Observed { founders, api, session_secret, .. } = observed;
+    let Some(lowest) = founders.first().copied().filter(|_| founders.contains(&view.me)) else {
+        return Step::Wait(match founders.first() {
+            Some(lowest) => WaitFor::Founding(*lowest),
+            None => WaitFor::Size,
+        });
+    };
+    if !view.local.members.contains(&lowest) && view.may_join(lowest) {
+        return Step::Join(lowest);
+    }
+    let unseen = view.unseen(founders);
+    if !unseen.is_empty() {
+        return Step::Wait(WaitFor::Peers(unseen));
+    }
+    if let Some(uuid) = formed_before(observed) {
+        return Step::Refuse(Refusal::FormedBefore { uuid });
+    }
+    if view.me != lowest {
+        return Step::Wait(WaitFor::Founding(lowest));
+    }
+    match (api, &observed.record) {
+        (Api::Silent | Api::Missing, _) | (Api::Current, Record::Unread) => {
+            return Step::Wait(WaitFor::KubernetesApi);
+        }
+        (Api::Current | Api::Forbidden | Api::Off, _) => {}
+    }
+    if let Some(wait) = view.incomplete(founders) {
+        return Step::Wait(wait);
+    }
+    // finish_cluster pings whoever is listed and gives up when one of them doesn't answer.
+    let outsized = view.outsized(founders);
+    if !outsized.is_empty() {
+        return Step::Wait(WaitFor::Outsized(outsized));
+    }
+    match *session_secret {
+        true => Step::Found,
+        false => Step::MakeSessionSecret,
+    }
+}
+
+/// The cluster that was founded here and that nobody gave up.
+fn formed_before(observed: &Observed) -> Option<Option<String>> {
+    match &observed.record {
+        record if record.is_given_up(observed.form_anew.as_ref()) => None,
+        Record::Formed { uuid, .. } => Some(Some(uuid.clone())),
+        Record::Newer => Some(None),
+        Record::Absent | Record::Forbidden | Record::Unread => None,
+    }
+}
+
+/// I hold nothing and one established group answers: join it, then wait to be adopted.
+fn take_part(view: &View<'_>, established: &BTreeSet<u32>) -> Step {
+    if !view.local.members.is_disjoint(established) {
+        return Step::Wait(WaitFor::Adoption(established.clone()));
+    }
+    match established.iter().find(|peer| view.may_join(**peer)) {
+        Some(peer) => Step::Join(*peer),
+        None => Step::Wait(WaitFor::JoinedBefore { joined: view.others(), others: established.clone() }),
+    }
+}
+
+/// I hold data: what hinders the cluster from being whole, if anything does.
+fn keep(view: &View<'_>, expected: &BTreeSet<u32>, groups: Vec<BTreeSet<u32>>) -> Option<Step> {
+    let (mine, others): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(|group| group.contains(&view.me));
+    let mine: BTreeSet<u32> = mine.into_iter().flatten().collect();
+    let larger = others.iter().find(|group| group.len() > 1);
+    match (mine.len(), larger, others.is_empty()) {
+        (_, _, true) => {}
+        (1, Some(cluster), false) => {
+            return Some(Step::Refuse(Refusal::ForeignData { cluster: cluster.clone() }));
+        }
+        (1, None, false) | (_, Some(_), false) => {
+            return Some(Step::Refuse(Refusal::SplitCluster { groups }));
+        }
+        // Many of us against single nodes: it is they who must not come in, and they say so themselves.
+        (_, None, false) => {
+            return Some(Step::Wait(WaitFor::ForeignPeers(others.into_iter().flatten().collect())));
+        }
+    }
+    if !expected.contains(&view.me) {
+        return Some(Step::Wait(WaitFor::NotExpected));
+    }
+    if let Some(deaf) = view.not_listed_by() {
+        return Some(Step::Wait(WaitFor::NotListed(deaf)));
+    }
+    let unseen = view.unseen(expected);
+    if !unseen.is_empty() {
+        return Some(Step::Wait(WaitFor::Peers(unseen)));
+    }
+    view.incomplete(expected).map(Step::Wait)
+}
+
+/// Everyone is in: the system databases must be there, everywhere, and readable.
+fn prove(view: &View<'_>, observed: &Observed) -> Step {
+    let Observed { expected, wanted_copies, finished, .. } = observed;
+    for database in SystemDatabase::ALL {
+        let lacking: BTreeSet<u32> =
+            view.nodes().filter(|(_, node)| !node.system.contains_key(&database)).map(|(o, _)| o).collect();
+        let nobody_has_it = lacking.len() == view.nodes().count();
+        match expected.first() {
+            Some(lowest) if nobody_has_it && *lowest == view.me => return Step::CreateDatabase(database),
+            Some(lowest) if nobody_has_it => {
+                return Step::Wait(WaitFor::SystemDatabase { by: *lowest, database });
+            }
+            Some(_) | None if !lacking.is_empty() => {
+                return Step::Wait(WaitFor::SystemDatabasesSpread(lacking));
+            }
+            Some(_) | None => {}
+        }
+    }
+    let want = (*wanted_copies).min(count(expected));
+    for database in SystemDatabase::ALL {
+        let have = view.nodes().filter_map(|(_, node)| node.system.get(&database)).min().copied();
+        if let Some(have) = have.filter(|have| *have < want) {
+            return Step::Wait(WaitFor::Copies { database, have, want });
+        }
+    }
+    let outsized = view.outsized(expected);
+    if !outsized.is_empty() {
+        return Step::Wait(WaitFor::Outsized(outsized));
+    }
+    if !finished {
+        return Step::Wait(WaitFor::SystemDatabasesOpen);
+    }
+    match expected.first() == Some(&view.me) && lacks_a_record(observed) {
+        true => {
+            let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
+            Step::RecordFounding { size: count(expected), instead_of }
+        }
+        false => Step::Settled,
+    }
+}
+
+/// Whether the founding is still to be written down: it never was, or what was is of a cluster that was given up.
+fn lacks_a_record(observed: &Observed) -> bool {
+    let given_up = observed.record.is_given_up(observed.form_anew.as_ref());
+    observed.api == Api::Current && (observed.record == Record::Absent || given_up)
+}
+
+fn count(ordinals: &BTreeSet<u32>) -> u32 {
+    u32::try_from(ordinals.len()).unwrap_or(u32::MAX)
+}

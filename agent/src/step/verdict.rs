@@ -1,0 +1,156 @@
+//! What an agent does next, waits for or refuses: values, with everything in them that carrying them out takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::facts::{SystemDatabase, Unseen};
+
+/// The one thing to do now. Doing it twice is harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Make a system database that no member has, on an established cluster.
+    CreateDatabase(SystemDatabase),
+    /// Wait, and make the local CouchDB dial members that answer and that it isn't connected to. By itself it would
+    /// dial them every 37 s only.
+    Dial {
+        /// Whom.
+        peers: BTreeSet<u32>,
+        /// What is waited for.
+        wait: WaitFor,
+    },
+    /// Let the local CouchDB listen to others.
+    EnableCluster {
+        /// The size to tell it.
+        node_count: u32,
+    },
+    /// Finish the cluster: equal admins, uuid and secret everywhere, then the system databases.
+    Found,
+    /// Write this peer into the local `_nodes`.
+    Join(u32),
+    /// Give the local CouchDB a secret to sign sessions with.
+    MakeSessionSecret,
+    /// Write down in Kubernetes that a cluster was founded here.
+    RecordFounding {
+        /// By so many nodes.
+        size: u32,
+        /// In place of this lost cluster, which a person gave up.
+        instead_of: Option<String>,
+    },
+    /// Do nothing until a person has looked: every step from here could lose data.
+    Refuse(Refusal),
+    /// All is as it should be: formed, and proven on every node.
+    Settled,
+    /// Do nothing until something changes by itself.
+    Wait(WaitFor),
+}
+
+/// What is waited for. None of these needs a person unless it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WaitFor {
+    /// Established members that I joined, to send me their databases' maps.
+    Adoption(BTreeSet<u32>),
+    /// More copies of a system database than it was founded with.
+    Copies {
+        /// Which.
+        database: SystemDatabase,
+        /// The copies of its thinnest range.
+        have: u32,
+        /// The least that would survive what CouchDB promises.
+        want: u32,
+    },
+    /// Members to connect to each other: (who, to whom it isn't connected).
+    Connections(BTreeMap<u32, BTreeSet<u32>>),
+    /// Peers with data of their own that are no members; the cluster goes on without them.
+    ForeignPeers(BTreeSet<u32>),
+    /// The lowest founder, to found the cluster.
+    Founding(u32),
+    /// The Kubernetes API, to say how many nodes to expect before anything is founded.
+    KubernetesApi,
+    /// The nodes that I joined before and that are silent now: until one of them speaks, nobody knows whether the
+    /// established nodes that do answer are the same cluster.
+    JoinedBefore {
+        /// Whom I joined.
+        joined: BTreeSet<u32>,
+        /// Who answers and is established.
+        others: BTreeSet<u32>,
+    },
+    /// The CouchDB beside me.
+    LocalCouchDb(Unseen),
+    /// Nodes to list every member: (who, whom it doesn't list).
+    Membership(BTreeMap<u32, BTreeSet<u32>>),
+    /// This pod to be taken away, or the size to grow: its ordinal is not among those expected.
+    NotExpected,
+    /// The members to list me again: somebody took me out of their `_nodes`.
+    NotListed(BTreeSet<u32>),
+    /// Pods beyond the StatefulSet's size that are still members.
+    Outsized(BTreeSet<u32>),
+    /// Peers that can't be seen.
+    Peers(BTreeMap<u32, Unseen>),
+    /// Anything that tells how many nodes to expect.
+    Size,
+    /// The lowest member, to make a system database.
+    SystemDatabase {
+        /// Who will.
+        by: u32,
+        /// Which.
+        database: SystemDatabase,
+    },
+    /// A system database that all have in their maps, to be readable.
+    SystemDatabasesOpen,
+    /// The maps of the system databases, to reach these nodes.
+    SystemDatabasesSpread(BTreeSet<u32>),
+}
+
+/// What a person has to decide.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// This node holds databases that the cluster doesn't know; joining would make one side's vanish.
+    ForeignData {
+        /// The nodes of the cluster.
+        cluster: BTreeSet<u32>,
+    },
+    /// A cluster was founded here before, and every node is empty: its data is gone, or not here.
+    FormedBefore {
+        /// The lost cluster's uuid; none when a newer agent wrote it down.
+        uuid: Option<String>,
+    },
+    /// CouchDB calls itself by another name than its pod's, so that no peer would find it.
+    NodeNameMismatch {
+        /// What it calls itself.
+        actual: String,
+    },
+    /// `_nodes` holds names that are none of ours: a renamed volume, or ghosts.
+    NodeRenamed {
+        /// Those names.
+        strangers: BTreeSet<String>,
+    },
+    /// Two groups hold data and don't know each other.
+    SplitCluster {
+        /// The groups.
+        groups: Vec<BTreeSet<u32>>,
+    },
+}
+
+impl WaitFor {
+    /// Whether a connection between members could be what is missing. Where data of two groups might meet, it is not.
+    pub(super) fn ends_by_connecting(&self) -> bool {
+        match self {
+            Self::Adoption(_)
+            | Self::Connections(_)
+            | Self::Founding(_)
+            | Self::Membership(_)
+            | Self::Peers(_)
+            | Self::SystemDatabase { .. }
+            | Self::SystemDatabasesOpen
+            | Self::SystemDatabasesSpread(_) => true,
+            Self::Copies { .. }
+            | Self::ForeignPeers(_)
+            | Self::JoinedBefore { .. }
+            | Self::KubernetesApi
+            | Self::LocalCouchDb(_)
+            | Self::NotExpected
+            | Self::NotListed(_)
+            | Self::Outsized(_)
+            | Self::Size => false,
+        }
+    }
+}
