@@ -82,13 +82,15 @@ impl World {
 
     fn system(&self, target: &Host, now: Time) -> Response {
         let started = self.nodes[target].process.as_ref().map_or(now, |p| p.started);
+        let sockets: serde_json::Map<String, Value> =
+            self.connected(target).into_iter().map(|node| (node, json!({"send_pend": 0}))).collect();
         Response::json(
             200,
             &json!({
                 "uptime": (now - started).as_secs(),
                 "memory": {},
                 "internal_replication_jobs": self.unfilled.len(),
-                "distribution": {},
+                "distribution": sockets,
             }),
         )
     }
