@@ -93,6 +93,11 @@ fn the_server_says_the_same_as_the_file() {
             match &out {
                 Some(out) => {
                     assert_eq!(response["allowed"], true, "{}", case.display());
+                    for warning in response["warnings"].as_array().into_iter().flatten() {
+                        // Longer ones may be cut by an API server, and a line break splits them in two.
+                        let text = warning.as_str().unwrap();
+                        assert!(text.len() <= 256 && !text.contains('\n'), "{} {text}", text.len());
+                    }
                     let patched = patched(&object, response);
                     assert_eq!(patched, out[index], "{}", case.display());
                     let again = review(&patched);
@@ -122,6 +127,24 @@ fn a_second_time_nothing_changes_and_taking_out_gives_the_original() {
         if canonical {
             assert_same(&back, &input, &format!("{}: un-injected", case.display()));
         }
+    }
+}
+
+#[test]
+fn objects_as_large_as_an_api_server_takes_go_the_same_way() {
+    let input = fs::read_to_string(example()).unwrap();
+    let object = objects(&input).pop().unwrap();
+    let variable =
+        |index: usize, length: usize| json!({"name": format!("V{index}"), "value": "x".repeat(length)});
+    for (count, length) in [(2_000, 10), (3, 1 << 20)] {
+        let mut large = object.clone();
+        let env = large["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+        env.extend((0..count).map(|index| variable(index, length)));
+        let injected = patched(&large, &review(&large)["response"]);
+        assert_ne!(injected, large);
+        assert_eq!(review(&injected)["response"]["patch"], Value::Null);
+        let out = files::run(Verb::Uninject, &injected.to_string(), None, &settings(), None).unwrap().text;
+        assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), large);
     }
 }
 

@@ -205,7 +205,7 @@ proptest! {
     fn what_was_there_survives_and_taking_out_gives_it_back(object in sprinkled()) {
         let injected = injected(&object);
         let back = applied(&injected, &uninject(&injected.to_string()).patch);
-        prop_assert_eq!((back), (object));
+        prop_assert_eq!(back, object);
     }
 
     #[test]
@@ -237,7 +237,7 @@ proptest! {
         let first = applied(&fresh, &decided("2", &fresh, None).patch);
         let record = |object: &Value| object["spec"]["template"]["metadata"]["annotations"]["couchdiscover.io/injected"].clone();
         prop_assert_eq!(record(&anew), record(&first));
-        let back = |object: &Value| (applied(object, &uninject(&object.to_string()).patch));
+        let back = |object: &Value| applied(object, &uninject(&object.to_string()).patch);
         prop_assert_eq!(back(&anew), back(&first));
     }
 

@@ -243,3 +243,138 @@ async fn a_certificate_from_files_is_served_and_a_bad_one_stops_the_start() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("belong together"), "{cause}");
 }
+
+/// A Secret's volume: kubelet writes a new directory and swaps a symlink, so the files themselves never change.
+struct Volume {
+    directory: tempfile::TempDir,
+    generation: usize,
+}
+
+impl Volume {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), generation: 0 }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&mut self, certificate: &str, key: &str) {
+        let old = self.path(&format!("..{}", self.generation));
+        self.generation += 1;
+        let new = self.path(&format!("..{}", self.generation));
+        std::fs::create_dir(&new).unwrap();
+        std::fs::write(format!("{new}/tls.crt"), certificate).unwrap();
+        std::fs::write(format!("{new}/tls.key"), key).unwrap();
+        std::os::unix::fs::symlink(&new, self.path("..data_tmp")).unwrap();
+        std::fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
+        for name in ["tls.crt", "tls.key"] {
+            drop(std::os::unix::fs::symlink(format!("..data/{name}"), self.path(name)));
+        }
+        drop(std::fs::remove_dir_all(old));
+    }
+}
+
+/// Time is made to pass as soon as everyone waits, so that a minute takes none.
+#[tokio::test(start_paused = true)]
+async fn certificates_are_read_again_when_their_volume_is_swapped() {
+    let now = time::OffsetDateTime::now_utc();
+    let authorities = [0, 1, 2].map(|_| certs::Authority::new("test", now).unwrap());
+    let leaves = authorities.each_ref().map(|authority| authority.leaf(&[NAME.to_owned()], now).unwrap());
+    let mut volume = Volume::new();
+    volume.write(leaves[0].certificate_pem(), &leaves[0].key_pem());
+    let (certificate, key) = (volume.path("tls.crt"), volume.path("tls.key"));
+    let server =
+        Server::start(&["--cert-mode", "files", "--tls-cert", &certificate, "--tls-key", &key]).await;
+    let accepted = async |by: usize| connect(server.https, authorities[by].certificate_pem()).await.is_ok();
+    assert!(accepted(0).await);
+    for swapped in [1, 2] {
+        // The key of another: read, found not to match, and not served.
+        volume.write(leaves[swapped].certificate_pem(), &leaves[0].key_pem());
+        tokio::time::advance(PATIENCE * 2).await;
+        assert!(accepted(swapped - 1).await, "a bad pair keeps the old one");
+        volume.write(leaves[swapped].certificate_pem(), &leaves[swapped].key_pem());
+        let mut minutes = 0;
+        while !accepted(swapped).await {
+            minutes += 1;
+            assert!(minutes < 10, "not read again");
+            tokio::time::advance(PATIENCE).await;
+        }
+        assert!(!accepted(swapped - 1).await);
+    }
+    let metrics = server.probe("/metrics").await;
+    assert!(metrics.text().contains("certificate_renewals_total 2"), "{}", metrics.text());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_ca_keeps_strangers_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.crt");
+    let authority = certs::Authority::new("callers", time::OffsetDateTime::now_utc()).unwrap();
+    std::fs::write(&path, authority.certificate_pem()).unwrap();
+    let server = Server::start(&["--client-ca", path.to_str().unwrap()]).await;
+    let answered = async { connect(server.https, &server.ca).await?.review(&review("CREATE")).await };
+    assert!(answered.await.is_err(), "without a certificate");
+    server.until_ready(true).await;
+    server.stop().await;
+}
+
+/// Callers as API servers are, with two replicas behind a Service: they go where an endpoint is ready, keep their
+/// connections, and count a call as lost when it is not answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_under_load_loses_no_call() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    let servers =
+        [Server::start(&["--drain-delay", "500ms"]).await, Server::start(&["--drain-delay", "500ms"]).await];
+    for server in &servers {
+        server.until_ready(true).await;
+    }
+    let endpoints = Arc::new(servers.each_ref().map(|server| (server.https, support::connector(&server.ca))));
+    let ready = Arc::new([AtomicBool::new(true), AtomicBool::new(true)]);
+    let (answered, finished) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let body = Arc::new(review("CREATE"));
+    let caller = |first: usize| {
+        let (endpoints, ready, answered) = (endpoints.clone(), ready.clone(), answered.clone());
+        let (finished, body) = (finished.clone(), body.clone());
+        async move {
+            let mut kept = None;
+            while !finished.load(Ordering::Relaxed) {
+                let mut connection = match kept.take() {
+                    Some(connection) => connection,
+                    None => {
+                        let choice = if ready[first].load(Ordering::Relaxed) { first } else { 1 - first };
+                        let (address, connector) = &endpoints[choice];
+                        support::connect_with(connector, *address).await.expect("a ready endpoint")
+                    }
+                };
+                let reply = connection.review(&body).await.expect("an answer");
+                assert_eq!(reply.status, 200);
+                answered.fetch_add(1, Ordering::Relaxed);
+                kept = (!reply.closes()).then_some(connection);
+            }
+        }
+    };
+    let callers: Vec<_> = (0..16).map(|index| tokio::spawn(caller(index % 2))).collect();
+    let until = async |count: usize| {
+        while answered.load(Ordering::Relaxed) < count {
+            tokio::task::yield_now().await
+        }
+    };
+    timeout(PATIENCE, until(2_000)).await.unwrap();
+    let [leaving, staying] = servers;
+    leaving.shutdown.cancel();
+    // What the kubelet and kube-proxy do in a real cluster: see that it isn't ready, then send nobody there.
+    leaving.until_ready(false).await;
+    ready[0].store(false, Ordering::Relaxed);
+    timeout(PATIENCE, leaving.done).await.unwrap().unwrap().unwrap();
+    let before = answered.load(Ordering::Relaxed);
+    timeout(PATIENCE, until(before + 2_000)).await.unwrap();
+    finished.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.expect("no call lost");
+    }
+    staying.stop().await;
+}
