@@ -171,6 +171,9 @@ impl Run<'_> {
         }
         let applied = apply(object, &decision.patch);
         debug_assert!(applied, "a patch that does not apply");
+        if decision.outcome == Outcome::Inject {
+            self.found.report.extend(added(object));
+        }
         self.found.patches.push(decision.patch);
         applied
     }
@@ -327,6 +330,26 @@ fn misplaced_label(object: &Value) -> Option<String> {
 
 fn label(object: &Value) -> Option<&str> {
     object.pointer("/metadata/labels")?.get(keys::INJECT)?.as_str()
+}
+
+/// What the record of an injected StatefulSet names.
+fn added(object: &Value) -> Option<String> {
+    let record = object.pointer("/spec/template/metadata/annotations")?.get(keys::INJECTED)?.as_str()?;
+    let record: Value = serde_json::from_str(record).ok()?;
+    let names = |names: &Value| {
+        let names = names.as_object().into_iter().flat_map(|names| names.keys());
+        names.map(String::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let mut parts = Vec::new();
+    for (key, what) in
+        [("containers", "container"), ("initContainers", "init container"), ("volumes", "volume")]
+    {
+        parts.extend(record.get(key).map(|added| format!("{what} {}", names(added))));
+    }
+    for (container, variables) in record.get("env").and_then(Value::as_object).into_iter().flatten() {
+        parts.push(format!("variables of {container} {}", names(variables)));
+    }
+    Some(format!("  added: {}", parts.join("; ")))
 }
 
 fn name_of(object: &Value) -> String {

@@ -1,0 +1,191 @@
+//! The program as a person runs it: what comes out where, and with which exit code.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+const EXAMPLE: &str = include_str!("../../manifests/examples/couchdb.yaml");
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(args: &[&str], input: &str) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_couchdiscover-webhook"))
+        .args(args)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its flags doesn't read on.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn labelled() -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db", "labels": {"couchdiscover.io/inject": "enabled"}},
+        "spec": {
+            "serviceName": "db",
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "couchdb"}]}},
+        },
+    })
+}
+
+#[test]
+fn bad_input_is_told_what_to_do() {
+    let unlabelled = EXAMPLE.replace("    couchdiscover.io/inject: enabled\n", "");
+    let annotated = unlabelled.replace(
+        "  name: couchdb\n  labels:\n    app: couchdb\nspec:\n  serviceName",
+        "  name: couchdb\n  annotations:\n    couchdiscover.io/inject: enabled\nspec:\n  serviceName",
+    );
+    let nginx = labelled()
+        .to_string()
+        .replace(r#"{"name":"couchdb"}"#, r#"{"name":"a","image":"nginx:1"},{"name":"b"}"#);
+    let mut said = String::new();
+    for (what, input) in [
+        ("nothing", ""),
+        ("no YAML", "kind: [\n"),
+        ("no YAML in the second document", "kind: A\n---\n\na: b: c\n"),
+        ("no JSON", "{\"kind\": 1"),
+        ("no kind", "a: 1\n"),
+        ("a list", "- kind: A\n"),
+        ("text", "hello\n"),
+        ("no StatefulSet", "apiVersion: v1\nkind: Service\n"),
+        ("a PetSet", "apiVersion: apps/v1alpha1\nkind: PetSet\n"),
+        ("an old StatefulSet", "apiVersion: apps/v1beta1\nkind: StatefulSet\n"),
+        ("not labelled", &unlabelled),
+        ("annotated instead", &annotated),
+        ("not CouchDB", &nginx),
+        (
+            "no StatefulSet but by name",
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: x, labels: {couchdiscover.io/inject: enabled}}\n",
+        ),
+        (
+            "a wrong type",
+            "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: x, labels: {couchdiscover.io/inject: enabled}}\nspec: {template: {spec: {containers: [{name: [1]}]}}}\n",
+        ),
+    ] {
+        let Ran { code, out, err } = run(&["inject", "-f", "-"], input);
+        assert_eq!((code, out.as_str()), (1, ""), "{what}");
+        let _ = writeln!(said, "{what}: {}", err.trim_end());
+    }
+    let Ran { code, err, .. } = run(&["inject", "-f", "/no/such/file.yaml"], "");
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(said + &err, @"
+    nothing: error: no StatefulSet of apps/v1 in the input: nothing to inject
+    no YAML: error: document 1, line 1: not YAML: unclosed bracket '['
+    no YAML in the second document: error: document 2, line 4: not YAML: mapping values are not allowed in this context
+    no JSON: error: object 1: not JSON: EOF while parsing an object at line 1 column 10
+    no kind: error: document 1, line 1: no 'kind': every Kubernetes object says its apiVersion and kind; is this a manifest?
+    a list: error: document 1, line 1: no 'kind': every Kubernetes object says its apiVersion and kind; is this a manifest?
+    text: error: document 1, line 1: no 'kind': every Kubernetes object says its apiVersion and kind; is this a manifest?
+    no StatefulSet: error: no StatefulSet of apps/v1 in the input: nothing to inject
+    a PetSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; 'PetSet' of 'apps/v1alpha1' was renamed: write it as StatefulSet of apps/v1
+    an old StatefulSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; StatefulSet of 'apps/v1beta1' is no longer served: write it as apps/v1
+    not labelled: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
+    annotated instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
+    not CouchDB: error: statefulset/db: spec.template.spec.containers: unable to tell which one is CouchDB: name one of 'a', 'b' in the annotation 'couchdiscover.io/container'
+    no StatefulSet but by name: error: statefulset/x: unable to read the StatefulSet: missing field `spec` at line 1 column 116
+    a wrong type: error: statefulset/x: unable to read the StatefulSet: spec.template: spec.containers[0].name: invalid type: sequence, expected a string at line 1 column 31
+    error: failed to read '/no/such/file.yaml': No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn wrong_usage_is_64_and_help_is_not() {
+    for wrong in [
+        &["inject"][..],
+        &["inject", "-f"],
+        &["inject", "-f", "-", "-o", "toml"],
+        &["paint"],
+        &["serve", "--listen", "nowhere"],
+        &["serve", "--cert-mode", "files"],
+        &[],
+    ] {
+        assert_eq!(run(wrong, "").code, 64, "{wrong:?}");
+    }
+    for asked in [&["--help"][..], &["--version"], &["serve", "--help"], &["inject", "--help"]] {
+        let Ran { code, out, err } = run(asked, "");
+        assert_eq!((code, err.as_str()), (0, ""), "{asked:?}");
+        assert!(!out.is_empty());
+    }
+}
+
+#[test]
+fn the_server_says_why_it_can_not_start() {
+    let Ran { code, err, .. } =
+        run(&["serve", "--cert-mode", "files", "--tls-cert", "/no/crt", "--tls-key", "/no/key"], "");
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(err, @"error: no certificate to serve: failed to read '/no/crt': No such file or directory (os error 2)");
+}
+
+#[test]
+fn other_documents_pass_through_to_the_byte() {
+    let injected = run(&["inject", "-f", "-"], EXAMPLE).out;
+    let set = EXAMPLE.find("apiVersion: apps/v1").unwrap();
+    assert_eq!(injected[..set], EXAMPLE[..set]);
+    let odd = "# a comment\r\nkind:   'Odd'   # kept\n...\n---\nkind: {flow: [1,2]}\n"
+        .replace("kind: {", "kind: x\na: {");
+    let both = format!("{odd}---\n{}\n", labelled());
+    assert!(run(&["inject", "-f", "-"], &both).out.starts_with(&odd));
+}
+
+#[test]
+fn lists_and_json_streams_are_gone_through() {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "Other"}, labelled()]});
+    let stream = format!("{}\n{}\n", json!({"kind": "Other"}), labelled());
+    for input in [list.to_string(), stream] {
+        let Ran { code, out, .. } = run(&["inject", "-f", "-"], &input);
+        assert_eq!(code, 0);
+        assert!(
+            out.trim_start().starts_with('{') && out.contains("couchdiscover-agent"),
+            "JSON stays JSON: {out}"
+        );
+        assert_eq!(run(&["inject", "-f", "-"], &out).out, out, "a second time");
+        let back = run(&["uninject", "-f", "-"], &out).out;
+        let values = |text: &str| -> Vec<Value> {
+            serde_json::Deserializer::from_str(text).into_iter().map(Result::unwrap).collect()
+        };
+        assert_eq!(values(&back), values(&input));
+        let yaml = run(&["inject", "-f", "-", "-o", "yaml"], &input).out;
+        let json = run(&["inject", "-f", "-", "-o", "json"], &yaml).out;
+        assert_eq!(values(&json), values(&out), "by way of YAML");
+    }
+}
+
+#[test]
+fn a_patch_is_what_kubectl_patch_takes() {
+    let Ran { code, out, err } = run(&["inject", "-f", "-", "-o", "patch"], EXAMPLE);
+    assert_eq!((code, out.lines().count()), (0, 1));
+    assert!(serde_json::from_str::<json_patch::Patch>(&out).is_ok());
+    insta::assert_snapshot!(err, @"
+    statefulset/couchdb: injected (created)
+      added: container couchdiscover-agent; variables of couchdb COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS
+    ");
+    assert_eq!(run(&["inject", "-f", "-", "-o", "patch"], &run(&["inject", "-f", "-"], EXAMPLE).out).out, "");
+}
+
+#[test]
+fn kubectls_reading_of_yaml_is_ours() {
+    let text = labelled().to_string();
+    let set = run(&["inject", "-f", "-", "-o", "yaml"], &text).out;
+    let odd = set.replace("serviceName: db", "serviceName: db\n  on: yes\n  mode: 0644\n  version: \"1.10\"");
+    let json = run(&["inject", "-f", "-", "-o", "json"], &odd).out;
+    let spec = &serde_json::from_str::<Value>(&json).unwrap()["spec"];
+    assert_eq!((&spec["mode"], &spec["version"]), (&json!(420), &json!("1.10")));
+    // A key stays text, its value is true.
+    assert!(json.contains("\"on\": true") || json.contains("\"true\": true"), "{json}");
+}
