@@ -122,7 +122,10 @@ impl<'a> Request<'a> {
         }
         let envelope: Envelope<'a> = match serde_json::from_slice(body) {
             Ok(envelope) => envelope,
-            Err(_) => return Err(Error::Malformed { place: place::<Envelope<'_>>(body) }),
+            Err(_) => {
+                let place = place::<Envelope<'_>>(body).trim_start_matches('.').to_owned();
+                return Err(Error::Malformed { place });
+            }
         };
         if envelope.kind.as_str() != KIND || envelope.api_version.as_str() != API_VERSION {
             let (kind, api_version) = (envelope.kind.0.into_owned(), envelope.api_version.0.into_owned());
@@ -139,7 +142,8 @@ pub(crate) fn place<'de, T: Deserialize<'de>>(body: &'de [u8]) -> String {
     match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => "unknown".to_owned(),
         Err(error) if error.path().iter().next().is_none() => error.inner().to_string(),
-        Err(error) => format!("{}: {}", error.path(), error.inner()),
+        // A part that was read on its own has a path of its own, which goes on with a dot.
+        Err(error) => format!(".{}: {}", error.path(), error.inner()).replace(": .", "."),
     }
 }
 

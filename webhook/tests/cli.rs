@@ -96,10 +96,10 @@ fn bad_input_is_told_what_to_do() {
     a PetSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; 'PetSet' of 'apps/v1alpha1' was renamed: write it as StatefulSet of apps/v1
     an old StatefulSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; StatefulSet of 'apps/v1beta1' is no longer served: write it as apps/v1
     not labelled: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
-    annotated instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
+    annotated instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is a label, not an annotation: move it there
     not CouchDB: error: statefulset/db: spec.template.spec.containers: unable to tell which one is CouchDB: name one of 'a', 'b' in the annotation 'couchdiscover.io/container'
-    no StatefulSet but by name: error: statefulset/x: unable to read the StatefulSet: missing field `spec` at line 1 column 116
-    a wrong type: error: statefulset/x: unable to read the StatefulSet: spec.template: spec.containers[0].name: invalid type: sequence, expected a string at line 1 column 31
+    no StatefulSet but by name: error: statefulset/x: unable to read the StatefulSet: missing field `spec`
+    a wrong type: error: statefulset/x: unable to read the StatefulSet: spec.template.spec.containers[0].name: invalid type: sequence, expected a string
     error: failed to read '/no/such/file.yaml': No such file or directory (os error 2)
     ");
 }

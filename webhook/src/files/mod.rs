@@ -73,12 +73,14 @@ pub enum Error {
     },
     /// There is something that could be injected, but nobody asked for it.
     #[error(
-        "no StatefulSet is labelled: nothing to inject; add the label '{key}: {on}' to metadata.labels of {names}",
+        "no StatefulSet is labelled: nothing to inject; add the label '{key}: {on}' to metadata.labels of {names}{hint}",
         key = keys::INJECT, on = keys::INJECT_ENABLED
     )]
     NotLabelled {
         /// The StatefulSets there are.
         names: String,
+        /// Where the label was written instead.
+        hint: String,
     },
 }
 
@@ -185,7 +187,7 @@ impl Run<'_> {
             None => self.found.unlabelled.push(name.clone()),
         }
         let mut lines = vec![format!("{name}: {} ({})", decision.outcome, decision.reason)];
-        lines.extend(misplaced_label(object));
+        self.found.hints.extend(misplaced_label(object));
         lines.extend(decision.warnings.iter().map(|warning| format!("  warning: {warning}")));
         self.found.report.append(&mut lines);
         if decision.outcome == Outcome::Deny {
@@ -206,7 +208,10 @@ impl Found {
             Verb::Inject if self.unlabelled.is_empty() => {
                 Err(Error::NoStatefulSet { hint: self.hints.concat() })
             }
-            Verb::Inject => Err(Error::NotLabelled { names: self.unlabelled.join(", ") }),
+            Verb::Inject => {
+                let (names, hint) = (self.unlabelled.join(", "), self.hints.concat());
+                Err(Error::NotLabelled { names, hint })
+            }
         }
     }
 }
@@ -325,7 +330,7 @@ fn hint(object: &Value) -> Option<String> {
 fn misplaced_label(object: &Value) -> Option<String> {
     let annotations = object.pointer("/metadata/annotations")?;
     let labelled = label(object).is_some() || annotations.get(keys::INJECT).is_none();
-    (!labelled).then(|| format!("  warning: '{}' is a label: move it to metadata.labels", keys::INJECT))
+    (!labelled).then(|| format!("; '{}' is a label, not an annotation: move it there", keys::INJECT))
 }
 
 fn label(object: &Value) -> Option<&str> {

@@ -162,7 +162,12 @@ impl<'a> View<'a> {
     /// Reads a StatefulSet, or says which field is not what it should be.
     pub(crate) fn parse(object: &'a str) -> Result<Self, String> {
         let view: Result<Object<Self>, _> = serde_json::from_str(object);
-        view.map(|Object(view)| view).map_err(|_| crate::review::place::<Object<View<'_>>>(object.as_bytes()))
+        view.map(|Object(view)| view).map_err(|_| {
+            let place = crate::review::place::<Object<View<'_>>>(object.as_bytes());
+            // The line and column would be those of JSON that its author has never seen.
+            let place = place.split_once(" at line ").map_or(place.as_str(), |(place, _)| place);
+            place.trim_start_matches('.').to_owned()
+        })
     }
 
     /// A label of ours.
