@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::couch::{Couch, CouchError};
 use crate::kubernetes::{Founding, RecordError, write_record};
 use crate::observe::Directory;
-use crate::step::Step;
+use crate::step::{Difference, Step};
 
 /// What steps are carried out with.
 #[derive(Clone)]
@@ -40,6 +40,11 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
     let Hand { couch, directory, bind_address, kubernetes } = hand;
     let local = directory.local();
     match step {
+        Step::Adopt(Difference { what, from }) => {
+            if let Ok(peer) = directory.me.sibling(*from) {
+                couch.adopt(&directory.peer(&peer), &local, *what).await?;
+            }
+        }
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,
         Step::Dial { peers, .. } => {
             for peer in peers.iter().filter_map(|peer| directory.me.sibling(*peer).ok()) {

@@ -8,10 +8,10 @@ use futures::StreamExt;
 use reqwest::StatusCode;
 use tracing::debug;
 
-use crate::couch::{Couch, CouchError, Membership, SetupState};
+use crate::couch::{Couch, CouchError, Databases, Membership, SetupState};
 use crate::kubernetes::{Knowledge, expectation};
 use crate::settings::{Endpoint, Size};
-use crate::step::{Node, Observed, Unseen};
+use crate::step::{Identity, Node, Observed, Unseen};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -114,7 +114,8 @@ async fn see_peers(
     futures::stream::iter(ordinals).map(see_one).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// Asks one node the three questions that tell what it is to the cluster.
+/// Asks one node what tells what it is to the cluster: its name, its members, its databases, and its identity once it
+/// has one.
 async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<Node, Unseen> {
     let answers = async {
         let name = couch.name(base).await?;
@@ -126,10 +127,15 @@ async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<
     if name != whom.node().to_string() {
         return Err(Unseen::Misnamed(name));
     }
+    let identity = match databases.count {
+        0 => Identity::default(),
+        _ => couch.identity(base).await.map_err(|error| unseen(&error))?,
+    };
     let Membership { all_nodes, cluster_nodes } = membership;
     let (members, strangers) = sort_out(me, &cluster_nodes);
     let (connected, _) = sort_out(me, &all_nodes);
-    Ok(Node { members, connected, strangers, databases: databases.count, system: databases.system })
+    let Databases { count, system } = databases;
+    Ok(Node { members, connected, strangers, databases: count, identity, system })
 }
 
 /// Ours by ordinal, and the names that are none of ours.

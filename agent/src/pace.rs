@@ -10,7 +10,8 @@ use crate::step::Step;
 /// in step.
 pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
     let base = match step {
-        Step::CreateDatabase(_)
+        Step::Adopt(_)
+        | Step::CreateDatabase(_)
         | Step::EnableCluster { .. }
         | Step::Found
         | Step::Join(_)
@@ -29,7 +30,8 @@ pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
 pub fn is_due(step: &Step, repeats: u32) -> bool {
     match step {
         Step::Dial { .. } => repeats == 0 || repeats.is_power_of_two(),
-        Step::CreateDatabase(_)
+        Step::Adopt(_)
+        | Step::CreateDatabase(_)
         | Step::EnableCluster { .. }
         | Step::Found
         | Step::Join(_)

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::act::{Hand, act};
-use crate::couch::Membership;
+use crate::couch::Pulse;
 use crate::kubernetes::{self, Knowledge, Record};
 use crate::observe::observe;
 use crate::pace::{GLANCE, is_due, pause};
@@ -84,7 +84,8 @@ impl Agent {
         let words = self.speaker().step(step);
         match step {
             Step::Refuse(_) => error!(reason = words.reason, "{}", words.message),
-            Step::CreateDatabase(_)
+            Step::Adopt(_)
+            | Step::CreateDatabase(_)
             | Step::Dial { .. }
             | Step::EnableCluster { .. }
             | Step::Found
@@ -135,7 +136,8 @@ impl Agent {
         let enough = async {
             match step {
                 Step::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
-                Step::CreateDatabase(_)
+                Step::Adopt(_)
+                | Step::CreateDatabase(_)
                 | Step::Dial { .. }
                 | Step::EnableCluster { .. }
                 | Step::Found
@@ -152,17 +154,18 @@ impl Agent {
         }
     }
 
-    /// One cheap call every [`GLANCE`] to the local CouchDB: that it answers, and whom it lists and reaches.
+    /// One cheap call every [`GLANCE`] to the local CouchDB: that it answers, is the same process, and whom it reaches.
     async fn until_the_local_node_changes(&self, deadline: Instant) {
         let local = self.hand.directory.local();
-        let mut before: Option<Membership> = None;
+        let mut before: Option<(Pulse, Instant)> = None;
         let changed = async {
             loop {
-                let Ok(now) = self.hand.couch.membership(&local).await else { return };
-                if before.as_ref().is_some_and(|before| *before != now) {
+                let Ok(now) = self.hand.couch.pulse(&local).await else { return };
+                let at = Instant::now();
+                if before.as_ref().is_some_and(|(before, then)| before.is_another_than(&now, at - *then)) {
                     return;
                 }
-                before = Some(now);
+                before = Some((now, at));
                 sleep(GLANCE).await;
             }
         };

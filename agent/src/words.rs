@@ -7,7 +7,7 @@ use contract::PodFqdn;
 
 use crate::ready::NotReady;
 use crate::settings::Credentials;
-use crate::step::{Refusal, Step, Unseen, WaitFor};
+use crate::step::{Difference, Refusal, Step, Trait, Unseen, WaitFor};
 
 /// A word for machines and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ impl Speaker<'_> {
     /// What this step is.
     pub fn step(&self, step: &Step) -> Words {
         let (reason, message) = match step {
+            Step::Adopt(Difference { what, from }) => {
+                let what = match what {
+                    Trait::Admins => "admin hashes differ",
+                    Trait::SessionSecret => "session secret differs",
+                    Trait::Uuid => "uuid differs",
+                };
+                (
+                    "AdoptingIdentity",
+                    format!("the {what} from the cluster's: taking it over from {}", self.pod(*from)),
+                )
+            }
             Step::CreateDatabase(database) => {
                 ("CreatingDatabase", format!("no member has {}: making it", database.name()))
             }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use agent::kubernetes::Record;
-use agent::step::{Api, Node, Observed, Refusal, Step, SystemDatabase, Unseen, next_step};
+use agent::step::{Api, Identity, Node, Observed, Refusal, Step, SystemDatabase, Unseen, next_step};
 
 /// A cluster small enough to enumerate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,7 @@ impl World {
             connected: self.ordinals().filter(|j| self.connected(i, *j)).map(u32::from).collect(),
             strangers: BTreeSet::new(),
             databases: u64::try_from(node.databases.len()).unwrap(),
+            identity: Identity::default(),
             system: SystemDatabase::ALL.into_iter().filter_map(copies).collect(),
         }
     }
@@ -156,7 +157,9 @@ impl World {
                     }
                 }
             }
-            Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
+            Step::Adopt(_) | Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => {
+                unreachable!("not an act")
+            }
         }
     }
 

@@ -8,7 +8,9 @@ use agent::kubernetes::Record;
 use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
-use agent::step::{Api, Node, Observed, Step, SystemDatabase, Unseen, WaitFor, next_step};
+use agent::step::{
+    Api, Digest, Identity, Node, Observed, Step, SystemDatabase, Trait, Unseen, WaitFor, next_step,
+};
 use agent::words::Speaker;
 use contract::PodFqdn;
 use insta::assert_snapshot;
@@ -184,6 +186,19 @@ fn a_foreign_node_is_refused_and_the_cluster_goes_on() {
 }
 
 #[test]
+fn a_restarted_container_takes_the_clusters_identity_over_before_anything_else() {
+    let with = |uuid: &str, uptime| {
+        let traits = [(Trait::Uuid, Digest::of([uuid]))].into();
+        Node { identity: Identity { traits, uptime }, ..member([0, 1, 2]) }
+    };
+    let silent = Err(Unseen::Unreachable);
+    let restarted = seen(0, 3, with("new", 3), [(1, Ok(with("old", 900))), (2, silent.clone())]);
+    assert_snapshot!(tell(&restarted), @"[ready] AdoptingIdentity: the uuid differs from the cluster's: taking it over from couchdb-1");
+    let stayed = seen(1, 3, with("old", 900), [(0, Ok(with("new", 3))), (2, silent)]);
+    assert_snapshot!(tell(&stayed), @"[ready] WaitingForPeers: couchdb-2 can't be reached");
+}
+
+#[test]
 fn two_groups_of_two_are_split() {
     let peers = [(1, Ok(member([0, 1]))), (2, Ok(member([2, 3]))), (3, Ok(member([2, 3])))];
     assert_snapshot!(tell(&seen(0, 4, member([0, 1]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-0, couchdb-1 | couchdb-2, couchdb-3. Brought together, one side's databases would vanish; a person has to choose");
@@ -306,13 +321,7 @@ fn seen<const N: usize>(
 
 /// Holds nothing, and is connected to whom it lists.
 fn fresh<const N: usize>(members: [u32; N]) -> Node {
-    Node {
-        members: members.into(),
-        connected: members.into(),
-        strangers: BTreeSet::new(),
-        databases: 0,
-        system: BTreeMap::new(),
-    }
+    Node { members: members.into(), connected: members.into(), ..Node::default() }
 }
 
 /// Holds the system databases in as many copies as there are members, up to three.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::identity::Identity;
 use crate::kubernetes::Record;
 
 /// What one agent saw in one round. Every field is a fact, none is a wish.
@@ -50,7 +51,7 @@ pub enum Api {
 }
 
 /// A CouchDB that answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Our ordinals in its `_nodes`, itself included: whom it expects.
     pub members: BTreeSet<u32>,
@@ -60,6 +61,8 @@ pub struct Node {
     pub strangers: BTreeSet<String>,
     /// The databases that its `_dbs` has, system databases included. None: it is virgin.
     pub databases: u64,
+    /// Whom it takes itself for. Asked of an established node only.
+    pub identity: Identity,
     /// Of each system database that its `_dbs` has: the copies of the range that has the fewest.
     pub system: BTreeMap<SystemDatabase, u32>,
 }

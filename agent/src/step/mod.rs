@@ -10,14 +10,18 @@
 //! * two groups that hold data are never brought together, and nothing is ever removed
 
 mod facts;
+mod identity;
 mod verdict;
 mod view;
 
 use std::collections::BTreeSet;
 
 pub use facts::{Api, Node, Observed, SystemDatabase, Unseen};
+pub use identity::{Difference, Digest, Identity, Trait};
 pub use verdict::{Refusal, Step, WaitFor};
 pub(crate) use view::View;
+
+use identity::difference;
 
 use crate::kubernetes::Record;
 
@@ -147,6 +151,10 @@ fn keep(view: &View<'_>, expected: &BTreeSet<u32>, groups: Vec<BTreeSet<u32>>) -
     }
     if let Some(deaf) = view.not_listed_by() {
         return Some(Step::Wait(WaitFor::NotListed(deaf)));
+    }
+    // Before anything is waited for: a client may hold a cookie from another node just now.
+    if let Some(difference) = difference(view.me, &view.group(&mine)) {
+        return Some(Step::Adopt(difference));
     }
     let unseen = view.unseen(expected);
     if !unseen.is_empty() {

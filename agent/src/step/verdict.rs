@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{SystemDatabase, Unseen};
+use super::identity::Difference;
 
 /// The one thing to do now. Doing it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
+    /// Take a part of the cluster's identity over into the local CouchDB.
+    Adopt(Difference),
     /// Make a system database that no member has, on an established cluster.
     CreateDatabase(SystemDatabase),
     /// Wait, and make the local CouchDB dial members that answer and that it isn't connected to. By itself it would

@@ -89,6 +89,11 @@ impl View<'_> {
         self.nodes().flat_map(|(_, node)| node.members.difference(wanted).copied()).collect()
     }
 
+    /// The nodes of a group.
+    pub(super) fn group(&self, group: &BTreeSet<u32>) -> BTreeMap<u32, &Node> {
+        self.nodes().filter(|(ordinal, _)| group.contains(ordinal)).collect()
+    }
+
     /// The established members that answer, if there are any and none of them lists me.
     pub(crate) fn not_listed_by(&self) -> Option<BTreeSet<u32>> {
         let members = || {

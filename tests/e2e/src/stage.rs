@@ -46,12 +46,18 @@ impl Stage {
         Self::with(count, |settings| settings)
     }
 
-    /// The same, with other settings of the nodes.
-    ///
-    /// # Panics
-    ///
-    /// When the example can't be played: then everything else would be in vain.
+    /// The same, and the stand-ins' time runs as ours: where uptimes are compared with it.
+    pub fn in_real_time(count: usize) -> Self {
+        Self::at(Clock::real(), count, |settings| settings)
+    }
+
+    /// With other settings of the nodes.
     pub fn with(count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
+        Self::at(Clock::faster(SPEED), count, change)
+    }
+
+    /// Panics when the example can't be played: then everything else would be in vain.
+    fn at(clock: Clock, count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
         let mut objects = manifest::objects(EXAMPLE).expect("the example's YAML");
         for object in &mut objects {
             match object["kind"].as_str() {
@@ -65,7 +71,7 @@ impl Stage {
             manifest::injected(manifest::statefulset(&objects).expect("the example's StatefulSet"));
         objects.push(companion_secret("couchdb", "ck", "sec"));
         let pods = manifest::pods(&injected, objects).expect("the example's environment");
-        Self::of(pods, Clock::faster(SPEED), None, change)
+        Self::of(pods, clock, None, change)
     }
 
     /// These pods, their nodes started from the environment of each one's CouchDB container. Without `kubernetes` the

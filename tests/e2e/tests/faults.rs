@@ -241,6 +241,77 @@ async fn containers_that_restart_one_after_the_other_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_container_that_restarts_gets_the_clusters_identity_back() {
+    for nodes in [3, 2] {
+        let stage = aged(nodes).await;
+        let uuid = stage.ask_node(0, "/").await["uuid"].clone();
+        let cookie = log_in(&stage, 0).await;
+        for restarted in 0..nodes {
+            stage.node(restarted).restart_container().unwrap();
+            until("the same identity", DEADLINE, async || {
+                let (who, known) =
+                    (who_am_i(&stage, restarted, &cookie).await, stage.ask_node(restarted, "/").await);
+                if who == USER && known["uuid"] == uuid { Ok(()) } else { Err((who, known)) }
+            })
+            .await;
+        }
+        for i in 0..nodes {
+            assert_eq!(stage.ask_node(i, "/").await["uuid"], uuid, "couchdb-{i}");
+            assert_eq!(who_am_i(&stage, i, &cookie).await, USER, "couchdb-{i}");
+        }
+        assert_eq!(foundings(&stage), 1);
+    }
+}
+
+#[tokio::test]
+async fn containers_that_all_restart_agree_on_one_identity() {
+    let stage = aged(3).await;
+    stage.ordinals().for_each(|i| stage.node(i).restart_container().unwrap());
+    until("one identity", DEADLINE, async || {
+        let cookie = log_in(&stage, 2).await;
+        let mut seen = vec![];
+        for i in 0..3 {
+            seen.push((who_am_i(&stage, i, &cookie).await, stage.ask_node(i, "/").await["uuid"].to_string()));
+        }
+        let one = seen.iter().all(|(who, uuid)| who == USER && *uuid == seen[0].1);
+        if one { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+/// A formed cluster whose nodes have been up long enough to tell them from one that restarts.
+async fn aged(count: usize) -> Stage {
+    let mut stage = Stage::in_real_time(count);
+    stage.start_agents(0..count).await;
+    stage.formed().await;
+    until("nodes that have been up for a while", DEADLINE, async || {
+        let system = stage.ask_node(0, "/_node/_local/_system").await;
+        if system["uptime"].as_u64() >= Some(4) { Ok(()) } else { Err(system) }
+    })
+    .await;
+    stage
+}
+
+/// A session cookie.
+async fn log_in(stage: &Stage, i: usize) -> String {
+    let url = format!("{}/_session", stage.node(i).url());
+    let body = serde_json::json!({ "name": USER, "password": PASSWORD });
+    let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+/// Whom a node takes the holder of a cookie for; nobody is "null".
+async fn who_am_i(stage: &Stage, i: usize, cookie: &str) -> String {
+    let url = format!("{}/_session", stage.node(i).url());
+    let answer = reqwest::Client::new().get(url).header("cookie", cookie).send().await;
+    let Ok(answer) = answer else { return "unreachable".to_owned() };
+    let session: serde_json::Value = answer.json().await.unwrap_or_default();
+    session["userCtx"]["name"].as_str().unwrap_or("null").to_owned()
+}
+
+#[tokio::test]
 async fn older_versions_of_couchdb_3_form_too() {
     for version in [Version::new(3, 2, 1), Version::new(3, 3, 3)] {
         let mut stage = Stage::with(3, |settings| settings.version(version));

@@ -207,7 +207,7 @@ async fn a_settled_cluster_is_left_in_peace() {
     })
     .await;
     let since = stage.net.calls().split_off(before);
-    assert!(since.iter().all(|call| call.line() == "GET /_membership"), "{since:#?}");
+    assert!(since.iter().all(|call| call.line() == "GET /_node/_local/_system"), "{since:#?}");
     assert!(since.iter().all(|call| call.source == call.node.as_str()), "{since:#?}");
     assert_eq!(control_plane.api.calls().len(), asked, "a watch, no polls");
 }

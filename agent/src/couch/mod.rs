@@ -2,20 +2,27 @@
 //!
 //! `add_node` is not among them: it answers 201 to refused joins, and the receiver logs the Erlang cookie in clear.
 
+mod error;
+mod wire;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::time::Instant;
 use tracing::debug;
 
+pub use error::CouchError;
+use wire::Maps;
+pub use wire::{Databases, Membership, Pulse, SetupState};
+
 use crate::settings::Credentials;
-use crate::step::SystemDatabase;
+use crate::step::{Digest, Identity, SystemDatabase, Trait};
 
 /// Speaks to any CouchDB of the cluster as the admin that the settings name.
 #[derive(Debug)]
@@ -24,107 +31,6 @@ pub struct Couch {
     credentials: Credentials,
     /// Base URLs that refused the credentials, and until when they are left alone.
     refused: Mutex<HashMap<String, Instant>>,
-}
-
-/// Why a call brought nothing.
-#[derive(Debug, Error)]
-pub enum CouchError {
-    /// The answer is not what CouchDB says to this call.
-    #[error("'{call}' answered something that CouchDB doesn't say")]
-    Garbled {
-        /// Method and URL.
-        call: String,
-        /// What is wrong with it.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// CouchDB has locked the user out for this address, for 5 minutes from the first wrong password.
-    #[error("'{call}' is locked: too many wrong passwords of '{user}' came from this address")]
-    LockedOut {
-        /// Method and URL.
-        call: String,
-        /// The admin's name.
-        user: String,
-    },
-    /// The host's name does not resolve.
-    #[error("the name in '{call}' is not in DNS")]
-    NameUnknown {
-        /// Method and URL.
-        call: String,
-        /// What the resolver says.
-        source: reqwest::Error,
-    },
-    /// No answer in time.
-    #[error("'{call}' got no answer in time")]
-    NoAnswer {
-        /// Method and URL.
-        call: String,
-        /// What the client says.
-        source: reqwest::Error,
-    },
-    /// CouchDB answered with an error.
-    #[error("'{call}' was refused with {status} {error}: {reason}")]
-    Refused {
-        /// Method and URL.
-        call: String,
-        /// The HTTP status.
-        status: StatusCode,
-        /// CouchDB's word for it.
-        error: String,
-        /// CouchDB's sentence.
-        reason: String,
-    },
-    /// User or password are wrong; or they were within the last [`QUARANTINE`], and nothing was sent.
-    #[error("'{call}' rejects user '{user}' or the password from {origin}")]
-    Rejects {
-        /// Method and URL.
-        call: String,
-        /// The admin's name.
-        user: String,
-        /// The variables that the credentials come from.
-        origin: String,
-    },
-    /// Nothing listens, or there is no way.
-    #[error("'{call}' can't be reached")]
-    Unreachable {
-        /// Method and URL.
-        call: String,
-        /// What the client says.
-        source: reqwest::Error,
-    },
-}
-
-/// What `GET /_cluster_setup` says. It is computed anew at each call and stored nowhere.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum SetupState {
-    /// It listens on loopback only, or has no admin.
-    ClusterDisabled,
-    /// It listens to others; a system database can't be opened, or isn't there.
-    ClusterEnabled,
-    /// All system databases can be opened.
-    ClusterFinished,
-    /// `[cluster] n` is 1, and a system database can't be opened.
-    SingleNodeDisabled,
-    /// `[cluster] n` is 1 or `[couchdb] single_node` is set, and all system databases can be opened.
-    SingleNodeEnabled,
-}
-
-/// What `GET /_membership` says.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Membership {
-    /// Connected just now, itself included.
-    pub all_nodes: Vec<String>,
-    /// In the node's `_nodes`: whom it expects.
-    pub cluster_nodes: Vec<String>,
-}
-
-/// What a node's `_dbs` says: how many databases, and how the system databases are spread.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Databases {
-    /// How many there are.
-    pub count: u64,
-    /// Of each system database: the copies of the range that has the fewest.
-    pub system: BTreeMap<SystemDatabase, u32>,
 }
 
 impl Couch {
@@ -177,12 +83,60 @@ impl Couch {
         self.get::<Maps>(base, path).await.map(Databases::from)
     }
 
+    /// Whether the node is still the same, in one cheap call.
+    pub async fn pulse(&self, base: &str) -> Result<Pulse, CouchError> {
+        self.get(base, "/_node/_local/_system").await
+    }
+
+    /// Whom the node takes itself for.
+    pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
+        let Pulse { uptime, .. } = self.pulse(base).await?;
+        let mut traits = BTreeMap::new();
+        for what in Trait::ALL {
+            let values = self.values(base, what).await?;
+            if !values.is_empty() {
+                traits.insert(what, Digest::of(values.iter().flat_map(|(key, value)| [key, value])));
+            }
+        }
+        Ok(Identity { traits, uptime })
+    }
+
+    /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
+    /// on no volume it would be lost anyway, and where it can't be written a lasting change would fail.
+    pub async fn adopt(&self, from: &str, to: &str, what: Trait) -> Result<(), CouchError> {
+        for (key, value) in self.values(from, what).await? {
+            let path = format!(
+                "/_node/_local/_config/{}/{}",
+                section(what),
+                utf8_percent_encode(&key, NON_ALPHANUMERIC)
+            );
+            let change = |request: RequestBuilder| request.header("X-Couch-Persist", "false").json(&value);
+            self.send(to, Method::PUT, &path, WRITE, change).await?;
+        }
+        Ok(())
+    }
+
+    /// The options that make up a part of the identity.
+    async fn values(&self, base: &str, what: Trait) -> Result<BTreeMap<String, String>, CouchError> {
+        let options = self.section(base, section(what)).await?;
+        let belongs = |key: &str| match what {
+            Trait::Admins => true,
+            Trait::SessionSecret => key == "secret",
+            Trait::Uuid => key == "uuid",
+        };
+        let text = |(key, value): (String, Value)| Some((key, value.as_str()?.to_owned()));
+        Ok(options.into_iter().filter(|(key, _)| belongs(key)).filter_map(text).collect())
+    }
+
+    /// Values are taken as they come: an error about one would show it.
+    async fn section(&self, base: &str, section: &str) -> Result<HashMap<String, Value>, CouchError> {
+        self.get(base, &format!("/_node/_local/_config/{section}")).await
+    }
+
     /// Whether the node has a secret to sign sessions with. Before 3.2.1 it stood in another section.
     pub async fn has_session_secret(&self, base: &str) -> Result<bool, CouchError> {
         for section in ["chttpd_auth", "couch_httpd_auth"] {
-            let path = format!("/_node/_local/_config/{section}");
-            let options: HashMap<String, IgnoredAny> = self.get(base, &path).await?;
-            if options.contains_key("secret") {
+            if self.section(base, section).await?.contains_key("secret") {
                 return Ok(true);
             }
         }
@@ -191,7 +145,7 @@ impl Couch {
 
     /// The copies that the node makes of a new database: `[cluster] n`, which is 3 where it isn't set.
     pub async fn copies(&self, base: &str) -> Result<u32, CouchError> {
-        let options: HashMap<String, Value> = self.get(base, "/_node/_local/_config/cluster").await?;
+        let options = self.section(base, "cluster").await?;
         let n = options.get("n").and_then(Value::as_str).and_then(|n| n.parse().ok());
         Ok(n.unwrap_or(DEFAULT_COPIES))
     }
@@ -250,7 +204,7 @@ impl Couch {
     async fn get<T: DeserializeOwned>(&self, base: &str, path: &str) -> Result<T, CouchError> {
         let response = self.send(base, Method::GET, path, READ, |request| request).await?;
         let call = format!("GET {base}{path}");
-        let body = response.bytes().await.map_err(|source| unanswered(call.clone(), source))?;
+        let body = response.bytes().await.map_err(|source| CouchError::unanswered(call.clone(), source))?;
         serde_json::from_slice(&body).map_err(|source| CouchError::Garbled { call, source: source.into() })
     }
 
@@ -274,7 +228,7 @@ impl Couch {
         let request =
             self.http.request(method, format!("{base}{path}")).basic_auth(user, Some(password.reveal()));
         let response = with(request.timeout(within)).send().await;
-        let response = response.map_err(|source| unanswered(call.clone(), source))?;
+        let response = response.map_err(|source| CouchError::unanswered(call.clone(), source))?;
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => {
@@ -318,61 +272,12 @@ impl Couch {
     }
 }
 
-impl SetupState {
-    /// Whether the node listens to others and has an admin.
-    pub fn is_enabled(self) -> bool {
-        match self {
-            Self::ClusterDisabled => false,
-            Self::ClusterEnabled
-            | Self::ClusterFinished
-            | Self::SingleNodeDisabled
-            | Self::SingleNodeEnabled => true,
-        }
-    }
-
-    /// Whether the node can open its system databases.
-    pub fn is_finished(self) -> bool {
-        match self {
-            Self::ClusterFinished | Self::SingleNodeEnabled => true,
-            Self::ClusterDisabled | Self::ClusterEnabled | Self::SingleNodeDisabled => false,
-        }
-    }
-}
-
-/// `_dbs/_all_docs` as CouchDB writes it.
-#[derive(Deserialize)]
-struct Maps {
-    total_rows: u64,
-    rows: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    id: String,
-    doc: Option<Map>,
-}
-
-/// A shard map: which nodes hold which range.
-#[derive(Deserialize)]
-struct Map {
-    #[serde(default)]
-    by_range: BTreeMap<String, Vec<IgnoredAny>>,
-}
-
-impl From<Maps> for Databases {
-    fn from(Maps { total_rows, rows }: Maps) -> Self {
-        // A design document in `_dbs` is no database.
-        let designs = rows.iter().filter(|row| row.id.starts_with("_design/")).count();
-        let copies = |row: &Row| {
-            let ranges = &row.doc.as_ref()?.by_range;
-            ranges.values().map(|nodes| u32::try_from(nodes.len()).unwrap_or(u32::MAX)).min()
-        };
-        let system = SystemDatabase::ALL.into_iter().filter_map(|database| {
-            let row = rows.iter().find(|row| row.id == database.name())?;
-            Some((database, copies(row).unwrap_or_default()))
-        });
-        let designs = u64::try_from(designs).unwrap_or_default();
-        Self { count: total_rows.saturating_sub(designs), system: system.collect() }
+/// Where CouchDB keeps a part of the identity. Before 3.2.1 the secret stood elsewhere; there it is not healed.
+fn section(what: Trait) -> &'static str {
+    match what {
+        Trait::Admins => "admins",
+        Trait::SessionSecret => "chttpd_auth",
+        Trait::Uuid => "couchdb",
     }
 }
 
@@ -381,17 +286,6 @@ fn accept(done: Result<(), CouchError>, status: StatusCode, reason: &str) -> Res
     match done {
         Err(CouchError::Refused { status: s, reason: r, .. }) if s == status && r.contains(reason) => Ok(()),
         Ok(()) | Err(_) => done,
-    }
-}
-
-fn unanswered(call: String, source: reqwest::Error) -> CouchError {
-    // The URL stands in `call` already.
-    let source = source.without_url();
-    match &source {
-        error if error.is_dns() => CouchError::NameUnknown { call, source },
-        error if error.is_timeout() => CouchError::NoAnswer { call, source },
-        error if error.is_decode() => CouchError::Garbled { call, source: source.into() },
-        _ => CouchError::Unreachable { call, source },
     }
 }
 
@@ -405,29 +299,3 @@ const WRITE: Duration = Duration::from_secs(20);
 pub const QUARANTINE: Duration = Duration::from_secs(75);
 /// `[cluster] n` where nobody set it.
 const DEFAULT_COPIES: u32 = 3;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn databases(text: &str) -> Databases {
-        serde_json::from_str::<Maps>(text).unwrap().into()
-    }
-
-    #[test]
-    fn a_node_is_virgin_when_its_dbs_holds_design_documents_at_most() {
-        assert_eq!(databases(r#"{"total_rows":0,"offset":0,"rows":[]}"#), Databases::default());
-        let design = r#"{"total_rows":1,"offset":0,"rows":[{"id":"_design/x","key":"_design/x","value":{},"doc":{}}]}"#;
-        assert_eq!(databases(design).count, 0);
-        assert_eq!(databases(r#"{"total_rows":7,"offset":2,"rows":[]}"#).count, 7);
-    }
-
-    #[test]
-    fn the_thinnest_range_counts() {
-        let text = r#"{"total_rows":2,"offset":0,"rows":[
-            {"id":"_replicator","key":"_replicator","value":{},"doc":{"by_range":{"00000000-7fffffff":["a","b"],"80000000-ffffffff":["a"]}}},
-            {"id":"_users","key":"_users","value":{},"doc":{"by_range":{}}}]}"#;
-        let system = databases(text).system;
-        assert_eq!(system, BTreeMap::from([(SystemDatabase::Replicator, 1), (SystemDatabase::Users, 0)]));
-    }
-}

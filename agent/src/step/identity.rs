@@ -1,0 +1,153 @@
+//! What makes the members one to a client: uuid, session secret and admin hashes. All of it is lost when a container
+//! restarts, because the image keeps it in a file that is on no volume.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::facts::Node;
+
+/// What a node believes of the cluster's identity. Values are compared by digest, and none is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Each trait that the node has.
+    pub traits: BTreeMap<Trait, Digest>,
+    /// How long the node has been up, in seconds. Who restarted last has forgotten most.
+    pub uptime: u64,
+}
+
+/// One part of the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trait {
+    /// The salted hashes of the admins' passwords: a session cookie is good only where the hash is the same.
+    Admins,
+    /// What signs session cookies.
+    SessionSecret,
+    /// The name of the cluster; replications start over when it changes.
+    Uuid,
+}
+
+/// Stands for a value that must not be kept or shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(u64);
+
+/// What a node should take over: which trait, and from which node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Difference {
+    /// What differs.
+    pub what: Trait,
+    /// Who has it as most do.
+    pub from: u32,
+}
+
+impl Trait {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Admins, Self::SessionSecret, Self::Uuid];
+}
+
+impl Digest {
+    /// Of a value, or of several in order.
+    pub fn of<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> Self {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        values.into_iter().for_each(|value| value.as_ref().hash(&mut hasher));
+        Self(hasher.finish())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+/// The first trait in which `me` differs from what most of `nodes` have.
+///
+/// Where as many have one value as another, the node decides that has been up longest: a restarted container has
+/// forgotten the cluster's identity and made up its own. Nodes that started within [`TOGETHER`] of each other count as
+/// equally old, and then the lowest ordinal decides, so that two agents that look a moment apart choose the same.
+pub(super) fn difference(me: u32, nodes: &BTreeMap<u32, &Node>) -> Option<Difference> {
+    Trait::ALL.into_iter().find_map(|what| {
+        let votes: BTreeMap<u32, (Digest, u64)> = nodes
+            .iter()
+            .filter_map(|(ordinal, node)| {
+                Some((*ordinal, (*node.identity.traits.get(&what)?, node.identity.uptime)))
+            })
+            .collect();
+        let from = elect(&votes)?;
+        let (right, _) = votes.get(&from)?;
+        let mine = votes.get(&me).map(|(mine, _)| mine);
+        (mine != Some(right)).then_some(Difference { what, from })
+    })
+}
+
+/// Who holds the value that counts.
+fn elect(votes: &BTreeMap<u32, (Digest, u64)>) -> Option<u32> {
+    let supporters = |digest: Digest| votes.values().filter(|(other, _)| *other == digest).count();
+    let most = votes.values().map(|(digest, _)| supporters(*digest)).max()?;
+    let leading: BTreeMap<u32, u64> = votes
+        .iter()
+        .filter(|(_, (digest, _))| supporters(*digest) == most)
+        .map(|(ordinal, (_, uptime))| (*ordinal, *uptime))
+        .collect();
+    let oldest = leading.values().max()?;
+    let old: BTreeSet<u32> = leading
+        .iter()
+        .filter(|(_, uptime)| *uptime + TOGETHER >= *oldest)
+        .map(|(ordinal, _)| *ordinal)
+        .collect();
+    old.first().copied()
+}
+
+/// In seconds: uptimes are whole ones, so of two nodes that are asked at the same time each may be off by one.
+const TOGETHER: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(uuid: &str, uptime: u64) -> Node {
+        let traits = [(Trait::Uuid, Digest::of([uuid]))].into();
+        Node { identity: Identity { traits, uptime }, ..Node::default() }
+    }
+
+    fn choose(me: u32, nodes: &[(u32, Node)]) -> Option<u32> {
+        let nodes = nodes.iter().map(|(ordinal, node)| (*ordinal, node)).collect();
+        difference(me, &nodes).map(|difference| difference.from)
+    }
+
+    #[test]
+    fn a_node_that_differs_from_most_takes_their_value_and_nobody_takes_its() {
+        let nodes = [(0, node("new", 1000)), (1, node("old", 5)), (2, node("old", 5))];
+        assert_eq!(choose(0, &nodes), Some(1), "also when it has been up longest");
+        assert_eq!(choose(1, &nodes), None);
+        assert_eq!(choose(2, &nodes), None);
+    }
+
+    #[test]
+    fn of_two_the_one_that_restarted_gives_way() {
+        for (restarted, stayed) in [(0, 1), (1, 0)] {
+            let nodes = [(restarted, node("new", 3)), (stayed, node("old", 500))];
+            assert_eq!(choose(restarted, &nodes), Some(stayed));
+            assert_eq!(choose(stayed, &nodes), None);
+        }
+    }
+
+    #[test]
+    fn nodes_that_all_restarted_agree_on_one_whoever_asks() {
+        let nodes = [(0, node("a", 12)), (1, node("b", 13)), (2, node("c", 9))];
+        assert_eq!([0, 1, 2].map(|me| choose(me, &nodes)), [None, Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn what_nobody_has_is_taken_from_nobody() {
+        assert_eq!(choose(0, &[(0, Node::default()), (1, Node::default())]), None);
+        assert_eq!(choose(0, &[(0, Node::default()), (1, node("a", 1))]), Some(1), "what I lack I take");
+        assert_eq!(choose(1, &[(0, Node::default()), (1, node("a", 1))]), None);
+    }
+
+    #[test]
+    fn a_digest_does_not_show_its_value() {
+        assert_eq!(format!("{:?}", Digest::of(["s3cret"])), "Digest(..)");
+        assert_ne!(Digest::of(["ab", "c"]), Digest::of(["a", "bc"]), "the border between two values counts");
+    }
+}
