@@ -1,6 +1,8 @@
 //! The stand-in against what real nodes answered; the same scripts against real nodes, when there are any.
 
-use sandbox::conformance::{Script, Target, run};
+use std::error::Error;
+
+use sandbox::conformance::{Report, Script, Target, run};
 use sandbox::couchdb::Clock;
 
 /// How much faster the stand-in's time runs here.
@@ -9,10 +11,14 @@ const SPEED: f64 = 40.0;
 async fn holds(text: &str) {
     let script = Script::parse(text).expect("the script reads");
     let target = Target::stand_ins(&script, Clock::faster(SPEED)).expect("the stand-ins start");
-    match run(&script, &target).await {
-        Ok(report) => assert!(report.asked > 0),
-        Err(mismatch) => panic!("{mismatch}"),
-    }
+    as_expected(&script, &target).await;
+}
+
+async fn as_expected(script: &Script, target: &Target) {
+    let Report { asked, differences } = run(script, target).await.unwrap_or_else(|error| panic!("{error}"));
+    let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert!(asked > 0, "the script asks nothing");
+    assert!(list.is_empty(), "{} of {asked} answers differ:\n{}", list.len(), list.join("\n"));
 }
 
 macro_rules! scripts {
@@ -59,21 +65,38 @@ scripts! {
     u_other_ways,
 }
 
-/// `COUCHDB_SCRIPT` names one of the scripts; without it the first, which changes nothing, is run.
+const USAGE: &str = "\
+    COUCHDB_URLS    the nodes, for example http://10.0.0.10:5984,http://10.0.0.11:5984; admin:s3cret, as new
+    COUCHDB_SCRIPT  a file of conformance/ without .txt
+    COUCHDB_HOOK    optional: a program that makes the nodes new, and does to them what the script says. It is called
+                    with the words after `!` in the scripts: `kill 2`, `wipe 2`, `set 2 secret=x chttpd/port=5984`,
+                    `start 2` (returns when the node answers), `heal`, .. Without it only scripts that do nothing
+                    but ask can be run.
+";
+
+/// One script against real nodes.
 #[tokio::test]
-#[ignore = "needs COUCHDB_URLS: fresh nodes, separated by spaces, admin:s3cret"]
+#[ignore = "needs real nodes: set COUCHDB_URLS and COUCHDB_SCRIPT; run it alone to read how"]
 async fn real_nodes() {
-    #[expect(clippy::disallowed_methods, reason = "the edge of this program: what is to be tested")]
-    let (urls, wanted) = (std::env::var("COUCHDB_URLS"), std::env::var("COUCHDB_SCRIPT"));
-    let urls = urls.expect("COUCHDB_URLS is set");
-    let wanted = wanted.unwrap_or_else(|_| "a_fresh".to_owned());
-    let (_, text) = ALL.iter().find(|(name, _)| *name == wanted).expect("COUCHDB_SCRIPT is a script");
+    let urls = setting("COUCHDB_URLS").unwrap_or_else(|| panic!("COUCHDB_URLS is not set\n{USAGE}"));
+    let wanted = setting("COUCHDB_SCRIPT").unwrap_or_else(|| panic!("COUCHDB_SCRIPT is not set\n{USAGE}"));
+    let (_, text) = ALL
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .unwrap_or_else(|| panic!("there is no script {wanted}\n{USAGE}"));
     let script = Script::parse(text).expect("the script reads");
-    assert!(script.only_asks(), "{wanted} needs nodes that can be killed");
-    let urls: Vec<&str> = urls.split_whitespace().collect();
-    assert_eq!(urls.len(), script.nodes, "{wanted} is for {} nodes", script.nodes);
-    let target = Target::real(&urls).await.expect("the nodes answer");
-    if let Err(mismatch) = run(&script, &target).await {
-        panic!("{mismatch}");
-    }
+    let urls: Vec<&str> = urls.split([',', ' ']).filter(|url| !url.is_empty()).collect();
+    assert!(urls.len() >= script.nodes, "{wanted} is for {} nodes, {} are given", script.nodes, urls.len());
+    let urls = &urls[..script.nodes];
+    let target = match setting("COUCHDB_HOOK") {
+        Some(hook) => Target::hooked(&script, urls, &hook).await,
+        None if script.only_asks() => Target::real(urls).await,
+        None => panic!("{wanted} does things to its nodes, and COUCHDB_HOOK is not set\n{USAGE}"),
+    };
+    as_expected(&script, &target.unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge of this program: what is to be tested")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -11,7 +11,7 @@
 //! -> 401 {"error":"unauthorized","reason":"Name or password is incorrect."}
 //! eventually GET 2 /_membership       asked again until the answer is as expected
 //! -> 200 {"all_nodes":["N0","N1","N2"],"cluster_nodes":["N0","N1","N2"]}
-//! ! kill 2                            something is done to a node, which a script for real nodes can't
+//! ! kill 2                            something is done to a node; with real nodes a hook does it
 //! ```
 //!
 //! In an expected answer `"<any>"` is any value, `"<name>"` any value that is the same wherever the name stands (and
@@ -22,5 +22,5 @@ mod pattern;
 mod run;
 mod script;
 
-pub use run::{Mismatch, Report, Target, run};
+pub use run::{Broken, Difference, Report, Target, run};
 pub use script::{ParseError, Script};

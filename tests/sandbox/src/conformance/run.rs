@@ -1,6 +1,7 @@
 //! Running scripts.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ const EVENTUALLY: Duration = Duration::from_secs(150);
 #[derive(Debug)]
 pub struct Target {
     nodes: Vec<At>,
-    stage: Option<Stage>,
+    control: Control,
     http: reqwest::Client,
 }
 
@@ -27,39 +28,52 @@ struct At {
     name: String,
 }
 
+/// How deeds are done to the nodes.
 #[derive(Debug)]
-struct Stage {
-    net: Network,
-    handles: Vec<NodeHandle>,
+enum Control {
+    /// Not at all.
+    None,
+    /// The nodes are stand-ins.
+    StandIns { net: Network, handles: Vec<NodeHandle> },
+    /// A program is called with the words of the deed.
+    Hook(String),
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Report {
-    /// Requests whose answers were as expected.
+    /// How many requests were answered, as expected or not.
     pub asked: usize,
+    /// The answers that weren't as expected. Later ones may follow from earlier ones.
+    pub differences: Vec<Difference>,
 }
 
-/// What is not as the script says.
+/// An answer that is not as the script says.
 #[derive(Debug, thiserror::Error)]
-pub enum Mismatch {
-    /// Another answer.
-    #[error("line {line}: {request}\n  expected {expected}\n  got      {got}")]
-    Answer {
-        /// Where in the script.
-        line: usize,
-        /// What was asked.
-        request: String,
-        /// What the script says.
-        expected: String,
-        /// What came, with how long it took.
-        got: String,
-    },
+#[error("line {line}: {request}\n  expected {expected}\n  got      {got}")]
+pub struct Difference {
+    line: usize,
+    request: String,
+    expected: String,
+    got: String,
+}
+
+/// Why a script can't be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
     /// Something that can't be done to these nodes.
     #[error("line {line}: these nodes can't be controlled")]
     NoControl {
         /// Where in the script.
         line: usize,
+    },
+    /// The hook couldn't be called, or said no.
+    #[error("the hook failed: {deed}: {why}")]
+    Hook {
+        /// The words it was called with.
+        deed: String,
+        /// Its status, or why it couldn't be called.
+        why: String,
     },
     /// A node that should start would exit.
     #[error("line {line}: a node would not start")]
@@ -83,20 +97,20 @@ impl Target {
     /// # Errors
     ///
     /// When they can't be.
-    pub fn stand_ins(script: &Script, clock: Clock) -> Result<Self, Mismatch> {
+    pub fn stand_ins(script: &Script, clock: Clock) -> Result<Self, Broken> {
         let host = |node: usize| format!("couchdb-{node}.couchdb.default.svc.cluster.local");
         let at = |node| At { url: String::new(), name: format!("couchdb@{}", host(node)) };
-        let mut target = Self { nodes: (0..script.nodes).map(at).collect(), stage: None, http: client()? };
+        let mut target =
+            Self { nodes: (0..script.nodes).map(at).collect(), control: Control::None, http: client()? };
         let net = Network::start(clock);
         let mut handles = Vec::new();
         for node in 0..script.nodes {
-            let mut settings = script.settings.get(&None).cloned().unwrap_or_default();
-            settings.extend(script.settings.get(&Some(node)).cloned().unwrap_or_default());
+            let settings = script.settings_of(node);
             let blank = NodeSettings::new(host(node)).ip(&format!("10.42.0.{}", 10 + node));
             handles.push(net.start_node(target.with(blank, &settings))?);
         }
         target.nodes.iter_mut().zip(&handles).for_each(|(at, handle)| at.url = handle.url());
-        target.stage = Some(Stage { net, handles });
+        target.control = Control::StandIns { net, handles };
         Ok(target)
     }
 
@@ -105,17 +119,66 @@ impl Target {
     /// # Errors
     ///
     /// When one of them doesn't tell its name.
-    pub async fn real(urls: &[&str]) -> Result<Self, Mismatch> {
-        let http = client()?;
-        let mut nodes = Vec::new();
+    pub async fn real(urls: &[&str]) -> Result<Self, Broken> {
+        let mut target = Self { nodes: Vec::new(), control: Control::None, http: client()? };
         for url in urls {
-            let url = url.trim_end_matches('/').to_owned();
-            let asked =
-                http.get(format!("{url}/_node/_local")).basic_auth("admin", Some("s3cret")).send().await?;
-            let answer: serde_json::Value = asked.error_for_status()?.json().await?;
-            nodes.push(At { url, name: answer["name"].as_str().unwrap_or_default().to_owned() });
+            target.nodes.push(At { url: url.trim_end_matches('/').to_owned(), name: String::new() });
         }
-        Ok(Self { nodes, stage: None, http })
+        target.learn_names().await?;
+        Ok(target)
+    }
+
+    /// Real nodes that `hook` makes new and starts as the script says, and to which it does the script's deeds.
+    ///
+    /// # Errors
+    ///
+    /// When the hook fails, or a node doesn't tell its name.
+    pub async fn hooked(script: &Script, urls: &[&str], hook: &str) -> Result<Self, Broken> {
+        let at = |url: &&str| At { url: url.trim_end_matches('/').to_owned(), name: String::new() };
+        let nodes = urls.iter().map(at).collect();
+        let mut target = Self { nodes, control: Control::Hook(hook.to_owned()), http: client()? };
+        target.make_new(&|_| String::new())?;
+        target.learn_names().await?;
+        target.make_new(&|node| {
+            let settings = script.settings_of(node);
+            settings.iter().map(|(key, value)| format!(" {key}={value}")).collect()
+        })?;
+        Ok(target)
+    }
+
+    fn make_new(&self, settings: &dyn Fn(usize) -> String) -> Result<(), Broken> {
+        self.call_hook("heal")?;
+        // All are gone before the first one starts: it must not meet an old one.
+        for words in ["kill", "lose-ini", "wipe", "publish"] {
+            (0..self.nodes.len()).try_for_each(|node| self.call_hook(&format!("{words} {node}")))?;
+        }
+        for node in 0..self.nodes.len() {
+            self.call_hook(&format!("set {node}{}", settings(node)))?;
+            self.call_hook(&format!("start {node}"))?;
+        }
+        Ok(())
+    }
+
+    fn call_hook(&self, deed: &str) -> Result<(), Broken> {
+        let Control::Hook(hook) = &self.control else { return Ok(()) };
+        let deed = self.name(deed);
+        let status = Command::new(hook).args(deed.split_whitespace()).status();
+        let why = match status {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Err(Broken::Hook { deed, why })
+    }
+
+    async fn learn_names(&mut self) -> Result<(), Broken> {
+        for at in &mut self.nodes {
+            let url = format!("{}/_node/_local", at.url);
+            let asked = self.http.get(url).basic_auth("admin", Some("s3cret")).send().await?;
+            let answer: serde_json::Value = asked.error_for_status()?.json().await?;
+            answer["name"].as_str().unwrap_or_default().clone_into(&mut at.name);
+        }
+        Ok(())
     }
 
     fn with(&self, settings: NodeSettings, values: &BTreeMap<String, String>) -> NodeSettings {
@@ -133,9 +196,9 @@ impl Target {
     }
 
     fn now(&self) -> Duration {
-        match &self.stage {
-            Some(stage) => stage.net.clock().now(),
-            None => Clock::real().now(),
+        match &self.control {
+            Control::StandIns { net, .. } => net.clock().now(),
+            Control::None | Control::Hook(_) => Clock::real().now(),
         }
     }
 
@@ -175,21 +238,21 @@ fn client() -> Result<reqwest::Client, reqwest::Error> {
     }
 }
 
-/// Runs a script to its end, or to the first answer that isn't as expected.
+/// Runs a script to its end.
 ///
 /// # Errors
 ///
-/// Says what is different, and where.
-pub async fn run(script: &Script, target: &Target) -> Result<Report, Mismatch> {
+/// When something can't be done to the nodes. An unexpected answer is no error, but in the report.
+pub async fn run(script: &Script, target: &Target) -> Result<Report, Broken> {
     let mut run = Run { target, names: Names::default(), cookies: BTreeMap::new() };
-    let mut report = Report { asked: 0 };
+    let mut report = Report { asked: 0, differences: Vec::new() };
     for Step { line, what } in &script.steps {
         match what {
             What::Ask(ask) => {
-                run.ask(*line, ask).await?;
+                report.differences.extend(run.ask(*line, ask).await.err());
                 report.asked += 1;
             }
-            What::Do(deed) => run.perform(*line, deed)?,
+            What::Do { deed, words } => run.perform(*line, deed, words)?,
         }
     }
     Ok(report)
@@ -209,7 +272,7 @@ struct Answer {
 }
 
 impl Run<'_> {
-    async fn ask(&mut self, line: usize, ask: &Ask) -> Result<(), Mismatch> {
+    async fn ask(&mut self, line: usize, ask: &Ask) -> Result<(), Difference> {
         let expected = self.target.name(&ask.expected);
         let started = self.target.now();
         // A busy machine may need longer than a fast clock allows.
@@ -222,7 +285,7 @@ impl Run<'_> {
             }
             let late = self.target.now() > started + EVENTUALLY && Instant::now() > patience;
             if !ask.eventually || late {
-                return Err(Mismatch::Answer {
+                return Err(Difference {
                     line,
                     request: format!("{} {} {}", ask.method, ask.node, ask.path),
                     expected: format!("{} {expected} ({:?})", ask.status, ask.at_least),
@@ -269,16 +332,18 @@ impl Run<'_> {
         }
     }
 
-    fn perform(&self, line: usize, deed: &Deed) -> Result<(), Mismatch> {
-        let Some(Stage { net, handles }) = &self.target.stage else {
-            return Err(Mismatch::NoControl { line });
+    fn perform(&self, line: usize, deed: &Deed, words: &str) -> Result<(), Broken> {
+        let (net, handles) = match &self.target.control {
+            Control::None => return Err(Broken::NoControl { line }),
+            Control::Hook(_) => return self.target.call_hook(words),
+            Control::StandIns { net, handles } => (net, handles),
         };
         let publish =
             |node: usize, published| net.world(|w| w.set_published(handles[node].host(), published));
         match deed {
             Deed::Kill(node) => handles[*node].kill(),
             Deed::Start(node) => {
-                handles[*node].start().map_err(|source| Mismatch::Start { line, source })?;
+                handles[*node].start().map_err(|source| Broken::Start { line, source })?;
             }
             Deed::Wipe(node) => handles[*node].wipe(),
             Deed::LoseIni(node) => handles[*node].lose_ini(),

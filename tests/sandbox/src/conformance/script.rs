@@ -24,8 +24,8 @@ pub(crate) struct Step {
 pub(crate) enum What {
     /// A request, and what is expected.
     Ask(Box<Ask>),
-    /// A fault, or its end.
-    Do(Deed),
+    /// A fault, or its end; and how the script says it.
+    Do { deed: Deed, words: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +117,8 @@ impl Script {
                 }
                 Some(("!", rest)) => {
                     let deed = Deed::parse(rest).ok_or_else(|| error("unknown deed"))?;
-                    script.steps.push(Step { line, what: What::Do(deed) });
+                    let what = What::Do { deed, words: rest.to_owned() };
+                    script.steps.push(Step { line, what });
                 }
                 _ => {
                     let (_, answer) = lines.next().ok_or_else(|| error("expected an answer"))?;
@@ -128,6 +129,12 @@ impl Script {
             }
         }
         Ok(script)
+    }
+
+    pub(crate) fn settings_of(&self, node: usize) -> BTreeMap<String, String> {
+        let mut settings = self.settings.get(&None).cloned().unwrap_or_default();
+        settings.extend(self.settings.get(&Some(node)).cloned().unwrap_or_default());
+        settings
     }
 
     /// True when it only asks, and its nodes need no special settings: then real nodes can be asked, too.
@@ -235,7 +242,8 @@ mod tests {
         assert_eq!(ask.login, Login::Basic("bob".to_owned(), "p".to_owned()));
         assert_eq!((ask.status, ask.expected.as_str()), (500, "{\"error\":\"x\"}"));
         assert_eq!((ask.eventually, ask.at_least), (true, Duration::from_secs(5)));
-        assert_eq!(script.steps[1].what, What::Do(Deed::Kill(1)));
+        let words = "kill 1".to_owned();
+        assert_eq!(script.steps[1].what, What::Do { deed: Deed::Kill(1), words });
     }
 
     #[test]
