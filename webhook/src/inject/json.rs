@@ -85,13 +85,17 @@ impl fmt::Display for Digest {
 #[derive(Debug)]
 pub(crate) struct Hash(u64);
 
-/// FNV-1a over a tag, which keeps `1` and `"1"` apart, and the bytes; then a round of mixing, since FNV's high bits
-/// know little of the last byte and half of the bits are all that a digest keeps.
-fn fnv(tag: u8, bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let hash = bytes.iter().fold(step(0xcbf2_9ce4_8422_2325, &tag), step);
-    let hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ hash >> 33
+/// Over a tag, which keeps `1` and `"1"` apart, and the bytes, eight at a time: the rendered agent is 2 kB, and byte
+/// by byte it would take a tenth of a review's budget.
+fn hash(tag: u8, bytes: &[u8]) -> u64 {
+    let step = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let word = |chunk: &[u8]| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let chunks = bytes.chunks_exact(8);
+    let rest = word(chunks.remainder());
+    let start = step(u64::from(tag), bytes.len() as u64);
+    let mixed = step(chunks.map(word).fold(start, step), rest);
+    let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ mixed >> 33
 }
 
 impl<'de> DeserializeSeed<'de> for Fields {
@@ -116,35 +120,35 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_unit<E>(self) -> Result<Hash, E> {
-        Ok(Hash(fnv(0, &[])))
+        Ok(Hash(hash(0, &[])))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Hash, E> {
-        Ok(Hash(fnv(1, &[u8::from(value)])))
+        Ok(Hash(hash(1, &[u8::from(value)])))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Hash, E> {
-        Ok(Hash(fnv(2, &i128::from(value).to_le_bytes())))
+        Ok(Hash(hash(2, &i128::from(value).to_le_bytes())))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Hash, E> {
-        Ok(Hash(fnv(2, &i128::from(value).to_le_bytes())))
+        Ok(Hash(hash(2, &i128::from(value).to_le_bytes())))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Hash, E> {
-        Ok(Hash(fnv(3, &value.to_bits().to_le_bytes())))
+        Ok(Hash(hash(3, &value.to_bits().to_le_bytes())))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Hash, E> {
-        Ok(Hash(fnv(4, value.as_bytes())))
+        Ok(Hash(hash(4, value.as_bytes())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Hash, A::Error> {
-        let mut hash = 5u64;
+        let mut all = 5u64;
         while let Some(Hash(item)) = items.next_element()? {
-            hash = fnv(5, &u128::to_le_bytes(u128::from(hash) << 64 | u128::from(item)));
+            all = hash(5, &u128::to_le_bytes(u128::from(all) << 64 | u128::from(item)));
         }
-        Ok(Hash(hash))
+        Ok(Hash(all))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Hash, A::Error> {
@@ -156,8 +160,9 @@ impl<'de> Visitor<'de> for Fields {
                 Self::Only(fields) => fields.contains(&key.as_str()),
             };
             if counts {
-                let key = fnv(6, key.as_str().as_bytes());
-                sum = sum.wrapping_add(fnv(7, &u128::to_le_bytes(u128::from(key) << 64 | u128::from(value))));
+                let key = hash(6, key.as_str().as_bytes());
+                sum =
+                    sum.wrapping_add(hash(7, &u128::to_le_bytes(u128::from(key) << 64 | u128::from(value))));
             }
         }
         Ok(Hash(sum))

@@ -1,0 +1,84 @@
+//! What is fuzzed, for cargo-fuzz and for the smoke test that runs with the others.
+
+use serde_json::{Value, json};
+use webhook::admit::admit;
+use webhook::inject::{Question, Settings, apply, decide, uninject};
+use webhook::review::Request;
+
+fn settings() -> Settings {
+    Settings {
+        agent_image: "agent:1".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        version: "1".to_owned(),
+    }
+}
+
+/// Bytes as a body: no panic, and an answer that is JSON.
+pub fn review(body: &[u8]) {
+    if let Ok(request) = Request::parse(body) {
+        let answer = admit(&settings(), &request).response.to_json();
+        assert!(serde_json::from_slice::<Value>(&answer).is_ok());
+    }
+}
+
+/// Bytes as a StatefulSet, new and old: every patch applies, and a second time there is none.
+pub fn object(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (new, old) = text.split_once('\0').map_or((text, None), |(new, old)| (new, Some(old)));
+    let settings = settings();
+    let decided = |object: &str, old| decide(&settings, &Question { object, old, namespace: None });
+    let decision = decided(new, old);
+    let Ok(mut object) = serde_json::from_str::<Value>(new) else { return };
+    if !decision.patch.is_empty() {
+        assert!(apply(&mut object, &decision.patch), "{}", decision.patch);
+    }
+    let object = object.to_string();
+    // A name that stands twice in an object is one thing to a reader and another to a tree.
+    if decision.problems.is_empty()
+        && serde_json::from_str::<Value>(new).is_ok_and(|tree| tree.to_string() == new)
+    {
+        assert_eq!(decided(&object, old).patch, "", "a second time");
+    }
+    uninject(&object);
+}
+
+/// Bytes as the values of annotations and variables.
+pub fn annotations(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut values = text.split('\n');
+    let mut next = || values.next().unwrap_or_default();
+    let keys = [
+        "container",
+        "cluster-size",
+        "erlang-cookie-secret",
+        "agent-image",
+        "agent-cpu-request",
+        "agent-cpu-limit",
+        "agent-memory-request",
+        "agent-memory-limit",
+        "agent-log-level",
+        "sidecar",
+        "readiness",
+        "keep",
+        "other",
+    ];
+    let annotations: serde_json::Map<_, _> =
+        keys.iter().map(|key| (format!("couchdiscover.io/{key}"), next().into())).collect();
+    let env = json!([
+        {"name": "ERL_FLAGS", "value": next()},
+        {"name": "COUCHDB_USER", "value": next()},
+        {"name": "COUCHDB_CLUSTER_SIZE", "value": next()},
+        {"name": next(), "value": next()},
+    ]);
+    let labels = json!({"couchdiscover.io/inject": "enabled"});
+    let pods = json!({"couchdiscover.io/injected": next()});
+    let containers = json!([{"name": next(), "image": next(), "env": env}, {"name": "couchdb"}]);
+    let mut set = json!({
+        "metadata": {"name": next(), "labels": labels, "annotations": annotations},
+        "spec": {"serviceName": next(), "template": {"metadata": {"annotations": pods}, "spec": {"containers": containers}}},
+    });
+    object(set.to_string().as_bytes());
+    set["metadata"]["name"] = "db".into();
+    set["spec"]["serviceName"] = "db".into();
+    object(set.to_string().as_bytes());
+}
