@@ -118,12 +118,16 @@ async fn peers_that_never_finish_are_dropped() {
     let server = Server::start(&[]).await;
     let mut silent = TcpStream::connect(server.https).await.unwrap();
     assert_eq!(timeout(PATIENCE, silent.read(&mut [0])).await.unwrap().unwrap(), 0, "no handshake");
+    let begun = tokio::time::Instant::now();
+    let mut slow = server.call().await;
+    slow.send(b"POST /mutate HT").await.unwrap();
+    assert!(slow.is_closed().await, "no header");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     let mut idle = server.call().await;
-    idle.send(b"POST /mutate HT").await.unwrap();
-    let mut waiting = true;
-    while waiting {
-        waiting = !idle.is_closed().await;
-    }
+    assert_eq!(idle.review(&review("CREATE")).await.unwrap().status, 200);
+    let begun = tokio::time::Instant::now();
+    while !idle.is_closed().await {}
+    assert!(begun.elapsed() > std::time::Duration::from_secs(90), "Go closes first: {:?}", begun.elapsed());
     server.stop().await;
 }
 

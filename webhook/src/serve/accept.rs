@@ -3,8 +3,11 @@
 //! Each connection is a task from its first byte on: a peer that never finishes its handshake costs a task and a
 //! timeout, where a handshake within `accept` would cost everyone the server.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,9 +17,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 /// A listening port, and what answers on it.
@@ -58,7 +62,9 @@ impl Port {
 const MAX_CONNECTIONS: usize = 1024;
 /// API servers give a webhook at most 30 s, and the manifests ask for 5.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Time for a request's header, and for an idle connection to ask again. Longer than the 90 s after which Go's
+/// From the handshake to the end of the first request's header: a caller connects because it has something to ask.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// For a later request's header, and for an idle connection to ask again. Longer than the 90 s after which Go's
 /// client closes an idle connection, so that it is the caller who closes and no call crosses our closing.
 const IDLE: Duration = Duration::from_secs(100);
 /// For what is in flight when the server stops.
@@ -85,6 +91,12 @@ async fn http<S>(stream: S, peer: SocketAddr, app: Router, stop: CancellationTok
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let asked = Arc::new(AtomicBool::new(false));
+    let asking = asked.clone();
+    let app = app.map_request(move |request| {
+        asking.store(true, Ordering::Relaxed);
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -92,6 +104,7 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = asks_nothing(&asked) => return debug!(%peer, "no request in time"),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -102,9 +115,17 @@ where
     }
 }
 
+/// Comes to an end only on a connection that hasn't asked anything for as long as a first request may take.
+async fn asks_nothing(asked: &AtomicBool) {
+    sleep(FIRST_REQUEST).await;
+    if asked.load(Ordering::Relaxed) {
+        pending::<()>().await;
+    }
+}
+
 /// What `accept` can fail with passes by itself, but not at once: without a pause, running out of file descriptors
 /// would be a busy loop.
 async fn refused(error: &io::Error) {
     warn!(%error, "failed to accept a connection");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(100)).await;
 }
