@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use contract::env;
@@ -14,8 +15,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::identity::Clues;
 use crate::run::chain;
-use crate::settings::{Log, LogFormat, Settings};
-use crate::{StartError, Surroundings, start};
+use crate::settings::{Log, LogFormat, Scheme, Settings};
+use crate::{StartError, Surroundings, ask, client, start};
 
 /// What a person or a manifest asks of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,11 @@ enum Verb {
     Help,
     /// Be the sidecar; also without a verb.
     Run,
+    /// Ask the one that runs here, and print what it shows: for a person, or as JSON.
+    Status {
+        /// As JSON.
+        json: bool,
+    },
     /// Print the version.
     Version,
 }
@@ -33,6 +39,7 @@ pub fn main(args: impl Iterator<Item = OsString>, vars: &dyn Fn(&str) -> Option<
     let args: Vec<String> = args.skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match parse(&args) {
         Ok(Verb::Run) => run(vars),
+        Ok(Verb::Status { json }) => status(vars, json),
         Ok(Verb::Help) => say(USAGE),
         Ok(Verb::Version) => say(concat!("couchdiscover-agent ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(unknown) => fail(&format!("'{unknown}' is not understood\n\n{USAGE}"), USAGE_ERROR),
@@ -78,15 +85,41 @@ fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
     run_in(vars, Surroundings { clues, ..Surroundings::default() })
 }
 
+/// Ready is 0 and not ready is 1, so that a script can ask, too.
+fn status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
+    let default = SocketAddr::from((Ipv6Addr::UNSPECIFIED, contract::ports::AGENT));
+    let listen = vars(env::COUCHDISCOVER_LISTEN).and_then(|value| value.parse().ok()).unwrap_or(default);
+    let client = match client(Scheme::Http, None) {
+        Ok(client) => client,
+        Err(error) => return fail(&format!("{}\n", chain(&error)), FAILURE),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("failed to start: {error}\n"), FAILURE),
+    };
+    match runtime.block_on(ask::page(&client, listen)) {
+        Ok(page) => {
+            let text = if json { format!("{page:#}\n") } else { ask::table(&page) };
+            let printed = say(&text);
+            if page["ready"] == true { printed } else { ExitCode::from(FAILURE) }
+        }
+        Err(error) => {
+            fail(&format!("no agent answers on port {}: {}\n", listen.port(), chain(&error)), FAILURE)
+        }
+    }
+}
+
 fn parse(args: &[String]) -> Result<Verb, String> {
     match args {
         [] => Ok(Verb::Run),
         [verb] => match verb.as_str() {
             "run" => Ok(Verb::Run),
+            "status" => Ok(Verb::Status { json: false }),
             "help" | "-h" | "--help" => Ok(Verb::Help),
             "version" | "-V" | "--version" => Ok(Verb::Version),
             unknown => Err(unknown.to_owned()),
         },
+        [status, json] if status == "status" && json == "--json" => Ok(Verb::Status { json: true }),
         [_, unknown, ..] => Err(unknown.clone()),
     }
 }
@@ -153,7 +186,8 @@ const FAILURE: u8 = 1;
 const USAGE: &str = "\
 couchdiscover-agent: makes the CouchDB pods of one StatefulSet one cluster, and keeps them one
 
-usage: couchdiscover-agent [run]      be the sidecar
+usage: couchdiscover-agent [run]             be the sidecar
+       couchdiscover-agent status [--json]   what the one that runs here sees, does and waits for
        couchdiscover-agent version
        couchdiscover-agent help
 
@@ -172,6 +206,8 @@ mod tests {
         let parse = |args: &[&str]| parse(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
         assert_eq!(parse(&[]), Ok(Verb::Run));
         assert_eq!(parse(&["run"]), Ok(Verb::Run));
+        assert_eq!(parse(&["status"]), Ok(Verb::Status { json: false }));
+        assert_eq!(parse(&["status", "--json"]), Ok(Verb::Status { json: true }));
         assert_eq!(parse(&["--version"]), Ok(Verb::Version));
         assert_eq!(parse(&["walk"]), Err("walk".to_owned()));
         assert_eq!(parse(&["run", "fast"]), Err("fast".to_owned()));

@@ -4,6 +4,7 @@
 //! [`step::next_step`], which is pure; [`observe`] and [`act`] are its eyes and its hand.
 
 pub mod act;
+pub mod ask;
 pub mod cli;
 pub mod couch;
 pub mod http;
@@ -134,7 +135,7 @@ impl Started {
 }
 
 /// A client that goes straight to the pods: a proxy from the environment is for the world outside the cluster.
-fn client(scheme: Scheme, ca_file: Option<&Path>) -> Result<reqwest::Client, StartError> {
+pub(crate) fn client(scheme: Scheme, ca_file: Option<&Path>) -> Result<reqwest::Client, StartError> {
     let roots = match (scheme, ca_file) {
         (Scheme::Http, _) => RootCertStore::empty(),
         (Scheme::Https, Some(path)) => read_ca(path)?,

@@ -78,13 +78,27 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = free.local_addr().unwrap().to_string();
+    drop(free);
     let vars =
-        [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), ("COUCHDISCOVER_LISTEN", "127.0.0.1:0")]]
-            .concat();
+        [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), ("COUCHDISCOVER_LISTEN", &listen)]].concat();
     let mut child = program(&vars).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let waiting = lines.find(|line| line.contains("WaitingForCouchDb")).unwrap();
     assert!(waiting.contains("the local CouchDB can't be reached"), "{waiting}");
+    let status = Command::new(env!("CARGO_BIN_EXE_couchdiscover-agent"))
+        .env_clear()
+        .env("COUCHDISCOVER_LISTEN", &listen)
+        .arg("status")
+        .output()
+        .unwrap();
+    assert_eq!(status.status.code(), Some(1), "not ready");
+    let shown = String::from_utf8(status.stdout).unwrap();
+    assert!(
+        shown.starts_with("db-0.db.shop.svc.cluster.local: not ready\nWaitingForCouchDb since "),
+        "{shown}"
+    );
     let asked = Instant::now();
     assert_eq!(terminate(&mut child), Some(0));
     // The kubelet kills after 30 s; anything near a second would be felt in a rolling restart.
