@@ -2,24 +2,18 @@
 
 use std::time::Duration;
 
-use crate::step::Step;
+use crate::step::{Sort, Step};
 
 /// How long to pause after `step`, which has been the same for `rounds` rounds, with `nodes` nodes to ask.
 ///
 /// `jitter` is from 0 to 1 and moves the pause by a fifth either way, so that the agents of one cluster don't march
 /// in step.
 pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
-    let base = match step {
-        Step::Adopt(_)
-        | Step::CreateDatabase(_)
-        | Step::EnableCluster { .. }
-        | Step::Found
-        | Step::Join(_)
-        | Step::MakeSessionSecret
-        | Step::RecordFounding { .. } => grown(AGAIN, rounds, LONGEST),
-        Step::Dial { .. } | Step::Wait(_) => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
-        Step::Refuse(_) => grown(crowd(WAIT, nodes), rounds, LONGEST),
-        Step::Settled => SETTLED,
+    let base = match step.sort() {
+        Sort::Act => grown(AGAIN, rounds, LONGEST),
+        Sort::Dial | Sort::Wait => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
+        Sort::Refuse => grown(crowd(WAIT, nodes), rounds, LONGEST),
+        Sort::Settled => SETTLED,
     };
     base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
 }
@@ -28,19 +22,7 @@ pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
 ///
 /// A member that can't be dialled because its cookie differs logs every attempt, so attempts grow rare.
 pub fn is_due(step: &Step, repeats: u32) -> bool {
-    match step {
-        Step::Dial { .. } => repeats == 0 || repeats.is_power_of_two(),
-        Step::Adopt(_)
-        | Step::CreateDatabase(_)
-        | Step::EnableCluster { .. }
-        | Step::Found
-        | Step::Join(_)
-        | Step::MakeSessionSecret
-        | Step::RecordFounding { .. }
-        | Step::Refuse(_)
-        | Step::Settled
-        | Step::Wait(_) => true,
-    }
+    step.sort() != Sort::Dial || repeats == 0 || repeats.is_power_of_two()
 }
 
 /// Each round asks every node, so the more there are the longer is the pause.

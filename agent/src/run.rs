@@ -15,7 +15,7 @@ use crate::pace::{GLANCE, is_due, pause};
 use crate::ready::readiness;
 use crate::settings::{Kubernetes, PodManagement, Size};
 use crate::status::{History, Page};
-use crate::step::{Api, Observed, Step, next_step};
+use crate::step::{Api, Observed, Sort, Step, next_step};
 use crate::words::Speaker;
 
 /// One agent, ready to go round.
@@ -82,18 +82,11 @@ impl Agent {
         memory.since = (self.clock)();
         memory.repeats = 0;
         let words = self.speaker().step(step);
-        match step {
-            Step::Refuse(_) => error!(reason = words.reason, "{}", words.message),
-            Step::Adopt(_)
-            | Step::CreateDatabase(_)
-            | Step::Dial { .. }
-            | Step::EnableCluster { .. }
-            | Step::Found
-            | Step::Join(_)
-            | Step::MakeSessionSecret
-            | Step::RecordFounding { .. }
-            | Step::Settled
-            | Step::Wait(_) => info!(reason = words.reason, "{}", words.message),
+        match step.sort() {
+            Sort::Refuse => error!(reason = words.reason, "{}", words.message),
+            Sort::Act | Sort::Dial | Sort::Settled | Sort::Wait => {
+                info!(reason = words.reason, "{}", words.message)
+            }
         }
         memory.step = Some(step.clone());
     }
@@ -134,18 +127,9 @@ impl Agent {
             }
         };
         let enough = async {
-            match step {
-                Step::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
-                Step::Adopt(_)
-                | Step::CreateDatabase(_)
-                | Step::Dial { .. }
-                | Step::EnableCluster { .. }
-                | Step::Found
-                | Step::Join(_)
-                | Step::MakeSessionSecret
-                | Step::RecordFounding { .. }
-                | Step::Refuse(_)
-                | Step::Wait(_) => sleep(pause).await,
+            match step.sort() {
+                Sort::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
+                Sort::Act | Sort::Dial | Sort::Refuse | Sort::Wait => sleep(pause).await,
             }
         };
         tokio::select! {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use agent::kubernetes::Record;
-use agent::step::{Api, Identity, Node, Observed, Refusal, Step, SystemDatabase, Unseen, next_step};
+use agent::step::{Api, Identity, Node, Observed, Refusal, Sort, Step, SystemDatabase, Unseen, next_step};
 
 /// A cluster small enough to enumerate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,8 +128,7 @@ impl World {
 
     fn decide(&mut self, me: u8) {
         let step = next_step(&self.observe(me));
-        let acts = !matches!(step, Step::Dial { .. } | Step::Settled | Step::Wait(_) | Step::Refuse(_));
-        self.decided[usize::from(me)] = acts.then_some(step);
+        self.decided[usize::from(me)] = (step.sort() == Sort::Act).then_some(step);
     }
 
     /// Does what was decided; against a node that is down this fails and is forgotten. `whole` is false for a

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 pub use facts::{Api, Node, Observed, SystemDatabase, Unseen};
 pub use identity::{Difference, Digest, Identity, Trait};
-pub use verdict::{Refusal, Step, WaitFor};
+pub use verdict::{Refusal, Sort, Step, WaitFor};
 pub(crate) use view::View;
 
 use identity::difference;

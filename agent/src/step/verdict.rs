@@ -46,6 +46,21 @@ pub enum Step {
     Wait(WaitFor),
 }
 
+/// What sort of step it is, for whoever paces, logs and shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// It changes something.
+    Act,
+    /// It waits, and dials.
+    Dial,
+    /// It does nothing until a person has looked.
+    Refuse,
+    /// There is nothing to do.
+    Settled,
+    /// It does nothing until something changes by itself.
+    Wait,
+}
+
 /// What is waited for. None of these needs a person unless it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WaitFor {
@@ -131,6 +146,25 @@ pub enum Refusal {
         /// The groups.
         groups: Vec<BTreeSet<u32>>,
     },
+}
+
+impl Step {
+    /// What sort of step it is.
+    pub fn sort(&self) -> Sort {
+        match self {
+            Self::Adopt(_)
+            | Self::CreateDatabase(_)
+            | Self::EnableCluster { .. }
+            | Self::Found
+            | Self::Join(_)
+            | Self::MakeSessionSecret
+            | Self::RecordFounding { .. } => Sort::Act,
+            Self::Dial { .. } => Sort::Dial,
+            Self::Refuse(_) => Sort::Refuse,
+            Self::Settled => Sort::Settled,
+            Self::Wait(_) => Sort::Wait,
+        }
+    }
 }
 
 impl WaitFor {

@@ -134,14 +134,7 @@ async fn a_cluster_that_lost_every_volume_waits_for_a_person() {
         (&record["couchdiscover.io/size"], &record["couchdiscover.io/schema"]),
         (&json!("3"), &json!("1"))
     );
-    for i in 0..3 {
-        stage.node(i).wipe();
-        stage.kill_agent(i).await;
-    }
-    for i in 0..3 {
-        stage.node(i).start().unwrap();
-        stage.start_agent(i).await;
-    }
+    lose_every_volume(&mut stage).await;
     for i in 0..3 {
         let message = stage.says(i, "FormedBefore").await;
         assert!(message.contains(&format!("couchdiscover.io/form-anew={uuid}")), "{message}");
@@ -153,14 +146,7 @@ async fn a_cluster_that_lost_every_volume_waits_for_a_person() {
     stage.formed().await;
     recorded(&stage, 0).await;
     // The stand-ins kept their ini, and with it the uuid: what was given up once must not be given up for ever.
-    for i in 0..3 {
-        stage.node(i).wipe();
-        stage.kill_agent(i).await;
-    }
-    for i in 0..3 {
-        stage.node(i).start().unwrap();
-        stage.start_agent(i).await;
-    }
+    lose_every_volume(&mut stage).await;
     stage.says(0, "FormedBefore").await;
 }
 
@@ -210,6 +196,18 @@ async fn a_settled_cluster_is_left_in_peace() {
     assert!(since.iter().all(|call| call.line() == "GET /_node/_local/_system"), "{since:#?}");
     assert!(since.iter().all(|call| call.source == call.node.as_str()), "{since:#?}");
     assert_eq!(control_plane.api.calls().len(), asked, "a watch, no polls");
+}
+
+/// Every pod comes back empty, when all of them are gone.
+async fn lose_every_volume(stage: &mut Stage) {
+    for i in stage.ordinals() {
+        stage.node(i).wipe();
+        stage.kill_agent(i).await;
+    }
+    for i in stage.ordinals() {
+        stage.node(i).start().unwrap();
+        stage.start_agent(i).await;
+    }
 }
 
 /// Waits until the agent of pod `i` has settled and seen the founding written down.
