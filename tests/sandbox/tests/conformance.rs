@@ -87,10 +87,9 @@ async fn real_nodes() {
     let script = Script::parse(text).expect("the script reads");
     let urls: Vec<&str> = urls.split([',', ' ']).filter(|url| !url.is_empty()).collect();
     assert!(urls.len() >= script.nodes, "{wanted} is for {} nodes, {} are given", script.nodes, urls.len());
-    let urls = &urls[..script.nodes];
     let target = match setting("COUCHDB_HOOK") {
-        Some(hook) => Target::hooked(&script, urls, &hook).await,
-        None if script.only_asks() => Target::real(urls).await,
+        Some(hook) => Target::hooked(&script, &urls, &hook).await,
+        None if script.only_asks() => Target::real(&urls[..script.nodes]).await,
         None => panic!("{wanted} does things to its nodes, and COUCHDB_HOOK is not set\n{USAGE}"),
     };
     as_expected(&script, &target.unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))).await;

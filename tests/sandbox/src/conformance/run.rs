@@ -128,7 +128,8 @@ impl Target {
         Ok(target)
     }
 
-    /// Real nodes that `hook` makes new and starts as the script says, and to which it does the script's deeds.
+    /// Real nodes that `hook` makes new and starts as the script says, and to which it does the script's deeds. It
+    /// keeps those down that the script doesn't need.
     ///
     /// # Errors
     ///
@@ -137,21 +138,28 @@ impl Target {
         let at = |url: &&str| At { url: url.trim_end_matches('/').to_owned(), name: String::new() };
         let nodes = urls.iter().map(at).collect();
         let mut target = Self { nodes, control: Control::Hook(hook.to_owned()), http: client()? };
-        target.make_new(&|_| String::new())?;
+        target.forget_all()?;
+        target.nodes.truncate(script.nodes);
+        target.start_all(&|_| String::new())?;
         target.learn_names().await?;
-        target.make_new(&|node| {
+        target.forget_all()?;
+        target.start_all(&|node| {
             let settings = script.settings_of(node);
             settings.iter().map(|(key, value)| format!(" {key}={value}")).collect()
         })?;
         Ok(target)
     }
 
-    fn make_new(&self, settings: &dyn Fn(usize) -> String) -> Result<(), Broken> {
+    /// All are gone before the first one starts: it must not meet an old one.
+    fn forget_all(&self) -> Result<(), Broken> {
         self.call_hook("heal")?;
-        // All are gone before the first one starts: it must not meet an old one.
-        for words in ["kill", "lose-ini", "wipe", "publish"] {
-            (0..self.nodes.len()).try_for_each(|node| self.call_hook(&format!("{words} {node}")))?;
+        for deed in ["kill", "lose-ini", "wipe", "publish"] {
+            (0..self.nodes.len()).try_for_each(|node| self.call_hook(&format!("{deed} {node}")))?;
         }
+        Ok(())
+    }
+
+    fn start_all(&self, settings: &dyn Fn(usize) -> String) -> Result<(), Broken> {
         for node in 0..self.nodes.len() {
             self.call_hook(&format!("set {node}{}", settings(node)))?;
             self.call_hook(&format!("start {node}"))?;
