@@ -218,3 +218,34 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let in_flight = shared.max_inflight - shared.slots.available_permits();
     ([(CONTENT_TYPE, CONTENT)], shared.metrics.encode(in_flight)).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted() {
+        let shared = Arc::new(Shared {
+            settings: Settings {
+                agent_image: String::new(),
+                cluster_domain: String::new(),
+                version: String::new(),
+            },
+            metrics: Metrics::new(),
+            slots: Semaphore::new(1),
+            max_inflight: 1,
+            verified: CancellationToken::new(),
+            draining: CancellationToken::new(),
+        });
+        let panics = Router::new()
+            .route("/", get(async || -> &'static str { panic!("on purpose") }))
+            .layer(CatchPanicLayer::custom(Panicked(shared.clone())));
+        for _ in 0..2 {
+            let answer = panics.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        assert!(shared.metrics.encode(0).contains("couchdiscover_webhook_panics_total 2"));
+    }
+}

@@ -1,0 +1,152 @@
+//! Whole answers: what an API server gets to read, for recorded reviews and for some that were made up.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use webhook::admit::admit;
+use webhook::inject::Settings;
+use webhook::review::Request;
+
+fn answer(review: &Value) -> Value {
+    let settings = Settings {
+        agent_image: "couchdiscover-agent:test".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        version: "0.0.0-test".to_owned(),
+    };
+    let body = review.to_string();
+    let answer = admit(&settings, &Request::parse(body.as_bytes()).unwrap());
+    serde_json::from_slice(&answer.response.to_json()).unwrap()
+}
+
+fn recorded(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reviews").join(name);
+    serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap()["review"].clone()
+}
+
+fn label(review: &mut Value) {
+    for object in ["object", "oldObject"] {
+        if let Some(metadata) = review["request"][object].get_mut("metadata") {
+            metadata["labels"]["couchdiscover.io/inject"] = "enabled".into();
+        }
+    }
+}
+
+#[test]
+fn recorded_reviews_are_answered_for_what_they_are() {
+    let mut said = String::new();
+    for name in [
+        "create-statefulsets-main.json",
+        "create-statefulsets-main-dryrun.json",
+        "update-statefulsets-main.json",
+        "update-statefulsets-scale.json",
+        "update-statefulsets-status.json",
+        "delete-statefulsets-main.json",
+    ] {
+        for labelled in [false, true] {
+            let mut review = recorded(name);
+            if labelled {
+                label(&mut review);
+            }
+            let response = &answer(&review)["response"];
+            assert_eq!(response["uid"], review["request"]["uid"]);
+            let audit = &response["auditAnnotations"];
+            let (outcome, reason) = (audit["outcome"].as_str().unwrap(), audit["reason"].as_str().unwrap());
+            let patched = if response.get("patch").is_some() { ", patched" } else { "" };
+            let labelled = if labelled { ", labelled" } else { "" };
+            let _ = writeln!(said, "{name}{labelled}: {outcome} ({reason}){patched}");
+        }
+    }
+    insta::assert_snapshot!(said, @"
+    create-statefulsets-main.json: skipped (not-labelled)
+    create-statefulsets-main.json, labelled: injected (created), patched
+    create-statefulsets-main-dryrun.json: skipped (not-labelled)
+    create-statefulsets-main-dryrun.json, labelled: injected (created), patched
+    update-statefulsets-main.json: skipped (not-labelled)
+    update-statefulsets-main.json, labelled: skipped (not-injected-yet)
+    update-statefulsets-scale.json: skipped (other-resource)
+    update-statefulsets-scale.json, labelled: skipped (other-resource)
+    update-statefulsets-status.json: skipped (other-resource)
+    update-statefulsets-status.json, labelled: skipped (other-resource)
+    delete-statefulsets-main.json: skipped (other-operation)
+    delete-statefulsets-main.json, labelled: skipped (other-operation)
+    ");
+}
+
+#[test]
+fn an_allowed_review_reads_so() {
+    let mut review = recorded("create-statefulsets-main.json");
+    label(&mut review);
+    let mut answer = answer(&review);
+    answer["response"]["patch"] = "(in base64)".into();
+    insta::assert_snapshot!(format!("{answer:#}"), @r#"
+    {
+      "apiVersion": "admission.k8s.io/v1",
+      "kind": "AdmissionReview",
+      "response": {
+        "uid": "b2bf5899-926a-4313-93ac-7e07956682cc",
+        "allowed": true,
+        "patchType": "JSONPatch",
+        "patch": "(in base64)",
+        "warnings": [
+          "container 'c' has no admin credentials: set COUCHDB_USER and COUCHDB_PASSWORD, or COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, else the agent can only wait",
+          "spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless another volume holds them"
+        ],
+        "auditAnnotations": {
+          "outcome": "injected",
+          "reason": "created",
+          "version": "0.0.0-test"
+        }
+      }
+    }
+    "#);
+}
+
+#[test]
+fn a_denied_review_reads_so() {
+    let mut review = recorded("create-statefulsets-main.json");
+    label(&mut review);
+    review["request"]["object"]["metadata"]["annotations"]["couchdiscover.io/cluster-size"] = "many".into();
+    review["request"]["object"]["spec"].as_object_mut().unwrap().remove("serviceName");
+    insta::assert_snapshot!(format!("{:#}", answer(&review)), @r#"
+    {
+      "apiVersion": "admission.k8s.io/v1",
+      "kind": "AdmissionReview",
+      "response": {
+        "uid": "b2bf5899-926a-4313-93ac-7e07956682cc",
+        "allowed": false,
+        "status": {
+          "code": 422,
+          "reason": "Invalid",
+          "message": "2 problems:\n- metadata.annotations[couchdiscover.io/cluster-size]: 'many' is not a cluster size: use a whole number from 1\n- spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true"
+        },
+        "auditAnnotations": {
+          "outcome": "denied",
+          "reason": "invalid",
+          "version": "0.0.0-test"
+        }
+      }
+    }
+    "#);
+}
+
+#[test]
+fn a_review_of_another_kind_is_let_through() {
+    for (group, kind) in [("apps", "Deployment"), ("", "Pod"), ("other", "StatefulSet")] {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "with \"quotes\"",
+                "kind": {"group": group, "version": "v1", "kind": kind},
+                "operation": "CREATE",
+                "object": {"anything": ["at", "all"]},
+            },
+        });
+        let response = &answer(&review)["response"];
+        assert_eq!((&response["uid"], &response["allowed"]), (&json!("with \"quotes\""), &json!(true)));
+        assert_eq!(response["auditAnnotations"]["reason"], "other-resource");
+    }
+}

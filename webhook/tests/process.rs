@@ -1,0 +1,68 @@
+//! The program as Kubernetes runs it: its settings from the environment, its log, and how it takes a SIGTERM.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+mod support;
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::{NAME, PATIENCE, connect, review};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{ChildStderr, Command};
+use tokio::time::timeout;
+
+/// The next line of the log with this message.
+async fn logged(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
+    let find = async {
+        loop {
+            let line = log.next_line().await.unwrap().expect("a line of the log");
+            let line: Value = serde_json::from_str(&line).expect("one JSON object a line");
+            if line["message"] == message {
+                return line;
+            }
+        }
+    };
+    timeout(PATIENCE, find).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    let authority = certs::Authority::new("test", now).unwrap();
+    let leaf = authority.leaf(&[NAME.to_owned()], now).unwrap();
+    std::fs::write(directory.path().join("tls.crt"), leaf.certificate_pem()).unwrap();
+    std::fs::write(directory.path().join("tls.key"), leaf.key_pem()).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_couchdiscover-webhook"))
+        .arg("serve")
+        .current_dir(&directory)
+        .env_clear()
+        .env("COUCHDISCOVER_LISTEN", "127.0.0.1:0")
+        .env("COUCHDISCOVER_PROBE_LISTEN", "127.0.0.1:0")
+        .env("COUCHDISCOVER_CERT_MODE", "files")
+        .env("COUCHDISCOVER_TLS_CERT", "tls.crt")
+        .env("COUCHDISCOVER_TLS_KEY", "tls.key")
+        .env("COUCHDISCOVER_DRAIN_DELAY", "100ms")
+        .env("LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let serving = logged(&mut log, "serving").await;
+    let https = serving["https"].as_str().unwrap().parse().unwrap();
+    let mut connection = connect(https, authority.certificate_pem()).await.unwrap();
+    assert_eq!(connection.review(&review("CREATE")).await.unwrap().status, 200);
+    let mut line = logged(&mut log, "review").await;
+    let fields = line.as_object_mut().unwrap();
+    assert!(
+        fields.remove("timestamp").is_some() && fields.remove("duration_us").is_some_and(|it| it.is_u64())
+    );
+    insta::assert_snapshot!(line, @r#"{"warnings":2,"level":"INFO","message":"review","uid":"b2bf5899-926a-4313-93ac-7e07956682cc","namespace":"t1","name":"web","operation":"create","dry_run":false,"outcome":"injected","reason":"created"}"#);
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    logged(&mut log, "stopping").await;
+    let ended = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
