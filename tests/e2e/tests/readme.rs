@@ -1,0 +1,62 @@
+//! The README names what there is, all of it, and nothing else.
+
+use contract::{env, keys, ports};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The first cells of the table below `heading`, their code spans only.
+fn spans_below(heading: &str) -> Vec<&'static str> {
+    let (_, section) = README.split_once(heading).expect("the heading");
+    let section = section.split("\n#").next().expect("a section");
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.trim_start_matches('|').split('|').next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_annotation_is_explained_and_every_explained_one_exists() {
+    let mut explained = spans_below("### Annotations on the StatefulSet");
+    explained.sort_unstable();
+    let mut exist: Vec<&str> = keys::STATEFULSET_ANNOTATIONS
+        .iter()
+        .filter_map(|key| key.strip_prefix(keys::DOMAIN)?.strip_prefix('/'))
+        .collect();
+    exist.sort_unstable();
+    assert_eq!(explained, exist);
+}
+
+#[test]
+fn every_variable_of_the_agent_is_explained() {
+    let explained = spans_below("### The agent's environment");
+    for variable in [
+        env::COUCHDB_ADMIN_USER,
+        env::COUCHDB_ADMIN_PASS,
+        env::COUCHDB_USER,
+        env::COUCHDB_PASSWORD,
+        env::COUCHDB_CLUSTER_SIZE,
+        env::COUCHDISCOVER_CA_FILE,
+        env::COUCHDISCOVER_CONTAINER,
+        env::COUCHDISCOVER_COUCHDB_URL,
+        env::COUCHDISCOVER_KUBERNETES,
+        env::COUCHDISCOVER_LISTEN,
+        env::COUCHDISCOVER_POD_MANAGEMENT_POLICY,
+        env::COUCHDISCOVER_SERVICE,
+        env::COUCHDISCOVER_SIZE_PINNED,
+        env::LOG_FORMAT,
+        env::LOG_LEVEL,
+        env::POD_IP,
+        env::POD_NAME,
+        env::POD_NAMESPACE,
+    ] {
+        assert!(explained.contains(&variable), "{variable}");
+    }
+}
+
+#[test]
+fn label_ports_and_paths_are_those_of_the_contract() {
+    assert!(README.contains(&format!("{}: {}", keys::INJECT, keys::INJECT_ENABLED)));
+    for path in [ports::READYZ, ports::STATUS, ports::LIVEZ] {
+        assert!(README.contains(&format!("`{path}`")), "{path}");
+    }
+    assert!(README.contains(&format!("on port {}", ports::AGENT)));
+}
