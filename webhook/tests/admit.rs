@@ -91,7 +91,7 @@ fn an_allowed_review_reads_so() {
         "patchType": "JSONPatch",
         "patch": "(in base64)",
         "warnings": [
-          "container 'c' has no admin credentials: set COUCHDB_USER and COUCHDB_PASSWORD, or COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, else the agent can only wait",
+          "container 'c' has no complete admin credentials: set COUCHDB_USER and COUCHDB_PASSWORD, or COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, else the agent can only wait",
           "spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless another volume holds them"
         ],
         "auditAnnotations": {

@@ -24,7 +24,7 @@ pub(crate) fn warn(
 ) {
     wishes::unknown(view, warnings);
     let container = couchdb.container.name.as_str().to_owned();
-    if credentials.is_empty() {
+    if !credentials.complete {
         warnings.push(Warning::NoCredentials { container: container.clone() });
     }
     if !couchdb.container.env_from().is_empty() && !env.is_empty() {

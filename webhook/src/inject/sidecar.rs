@@ -52,6 +52,8 @@ pub(crate) struct Agent<'v> {
 pub(crate) struct Credentials<'v> {
     pub(crate) env: Vec<&'v Env<'v>>,
     pub(crate) env_from: &'v [&'v RawValue],
+    /// A name and its password are set, or may come from where nothing can be seen.
+    pub(crate) complete: bool,
 }
 
 impl<'v> Credentials<'v> {
@@ -64,20 +66,15 @@ impl<'v> Credentials<'v> {
         let pairs = env::CREDENTIALS.map(|(user, password)| [user, password]);
         let whole = pairs.iter().map(|pair| set(pair)).find(|pair| pair.len() == 2);
         let parts = || pairs.iter().flat_map(|pair| set(pair)).collect();
-        let (found, env_from) = match whole {
-            Some(pair) => (pair, &[][..]),
-            None => (parts(), container.env_from()),
+        let (found, env_from, complete) = match whole {
+            Some(pair) => (pair, &[][..], true),
+            None => (parts(), container.env_from(), !container.env_from().is_empty()),
         };
-        let mut credentials = Self { env: Vec::with_capacity(found.len()), env_from };
+        let mut credentials = Self { env: Vec::with_capacity(found.len()), env_from, complete };
         for variable in found {
             credentials.copy(container, variable);
         }
         credentials
-    }
-
-    /// Whether there is nothing to log in with.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.env.is_empty() && self.env_from.is_empty()
     }
 
     /// Copies a variable, before it those that its value refers to, and the sources of those that aren't there.

@@ -12,7 +12,7 @@ use super::problem::annotation;
 pub enum Warning {
     /// The agent would have no way in.
     #[error(
-        "container '{container}' has no admin credentials: set {user} and {password}, or {admin_user} and {admin_pass}, else the agent can only wait",
+        "container '{container}' has no complete admin credentials: set {user} and {password}, or {admin_user} and {admin_pass}, else the agent can only wait",
         user = env::COUCHDB_USER, password = env::COUCHDB_PASSWORD,
         admin_user = env::COUCHDB_ADMIN_USER, admin_pass = env::COUCHDB_ADMIN_PASS
     )]
