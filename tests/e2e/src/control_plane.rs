@@ -10,7 +10,7 @@ use sandbox::apiserver::{ADMIN_TOKEN, ApiServer, StartError};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use webhook::serve::{self, Args, Bound};
+use webhook::serve::{self, Args};
 
 use crate::manifest::NAMESPACE;
 
@@ -65,8 +65,9 @@ impl ControlPlane {
         ];
         let bound = serve::bind(Args::parse_from(flags)).await?;
         let api = ApiServer::start()?;
-        api.seed(configuration(&bound));
         let webhook = format!("https://{}", bound.https());
+        let url = format!("{webhook}{}", contract::ports::MUTATE);
+        api.seed(configuration(&url, &bound.ca_bundle().unwrap_or_default()));
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
         tokio::spawn(async move { bound.serve(shutdown).await });
@@ -104,36 +105,21 @@ impl ControlPlane {
     }
 }
 
-/// Sends labelled StatefulSets, and only those, to the webhook.
-fn configuration(bound: &Bound) -> Value {
-    let ca_bundle = bound.ca_bundle().unwrap_or_default();
-    json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "couchdiscover" },
-        "webhooks": [{
-            "name": "inject.couchdiscover.io",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "timeoutSeconds": 5,
-            "failurePolicy": "Fail",
-            "matchPolicy": "Equivalent",
-            "reinvocationPolicy": "IfNeeded",
-            "clientConfig": {
-                "url": format!("https://{}{}", bound.https(), contract::ports::MUTATE),
-                "caBundle": STANDARD.encode(ca_bundle),
-            },
-            "objectSelector": { "matchExpressions": [{ "key": contract::keys::INJECT, "operator": "Exists" }] },
-            "rules": [{
-                "apiGroups": ["apps"],
-                "apiVersions": ["v1"],
-                "resources": ["statefulsets"],
-                "operations": ["CREATE", "UPDATE"],
-                "scope": "Namespaced",
-            }],
-        }],
-    })
+/// The configuration that ships, with a server that is reached by `url` and verified with `ca_bundle` in PEM form.
+///
+/// # Panics
+///
+/// When what ships is not YAML.
+pub fn configuration(url: &str, ca_bundle: &str) -> Value {
+    let mut configuration: Value = serde_saphyr::from_str(CONFIGURATION).expect("the configuration's YAML");
+    for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
+        webhook["clientConfig"] = json!({ "url": url, "caBundle": STANDARD.encode(ca_bundle) });
+    }
+    configuration
 }
+
+/// What a cluster admin applies.
+pub const CONFIGURATION: &str = include_str!("../../../manifests/base/mutating-webhook.yaml");
 
 fn collection(object: &Value) -> String {
     let api = object["apiVersion"].as_str().unwrap_or("v1");

@@ -1,6 +1,7 @@
 //! couchdiscover on a stage: the real webhook and real agents between stand-ins for Kubernetes and CouchDB.
 //!
 //! * [`control_plane`]: an API server stand-in that asks the real webhook over TLS
+//! * [`envtest`]: a real API server, for the tests that are given one
 //! * [`manifest`]: what a user applies, and what injection makes of it
 //! * [`stage`]: for each pod of an injected StatefulSet a stand-in node and a real agent, from the environments that
 //!   its template describes
@@ -8,6 +9,7 @@
 //! * [`until`]: waiting with a deadline
 
 pub mod control_plane;
+pub mod envtest;
 pub mod manifest;
 pub mod stage;
 pub mod story;

@@ -1,0 +1,73 @@
+//! Every manifest that the webhook's own tests know, through the validation of a real API server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use e2e::manifest;
+use serde_json::Value;
+
+use crate::scene::{Scene, agent};
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn what_the_webhook_makes_of_a_manifest_is_valid() {
+    let scene = Scene::open("manifests").await;
+    let mut wrong = vec![];
+    for case in cases() {
+        if let Err(what) = judge(&scene, &case).await {
+            wrong.push(format!("{}: {what}", case.file_name().unwrap().display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Whether the API server takes it, or hands on the denial that was recorded, and the same warnings.
+async fn judge(scene: &Scene, case: &Path) -> Result<(), String> {
+    let objects = manifest::objects(&fs::read_to_string(case.join("in.yaml")).unwrap());
+    let objects = objects.map_err(|error| format!("{error:?}"))?;
+    let set = scene.here(manifest::statefulset(&objects).unwrap().clone());
+    let answer = scene.admin.try_create(&set).await;
+    let said = answer.message().to_owned();
+    if let Ok(denial) = fs::read_to_string(case.join("error.txt")) {
+        let expected = denial.split_once(": ").unwrap().1.trim_end().to_owned();
+        return same(&said, &format!("{DENIED}{expected}"));
+    }
+    if answer.code != 201 {
+        return Err(said);
+    }
+    if agent(&answer.body).is_null() {
+        return Err("not injected".to_owned());
+    }
+    let report = fs::read_to_string(case.join("report.txt")).unwrap();
+    let warnings: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("  warning: ")).collect();
+    same(&answer.warnings.join("\n"), &warnings.join("\n"))?;
+    goes_in_again(scene, &answer.body).await
+}
+
+/// Its own output in, nothing added.
+async fn goes_in_again(scene: &Scene, injected: &Value) -> Result<(), String> {
+    let mut again = injected.clone();
+    for own in ["uid", "creationTimestamp", "generation", "managedFields"] {
+        again["metadata"].as_object_mut().unwrap().shift_remove(own);
+    }
+    let answer = scene.admin.try_create(&again).await;
+    same(&answer.body["spec"].to_string(), &injected["spec"].to_string())
+}
+
+fn same(found: &str, expected: &str) -> Result<(), String> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("said:\n{found}\ninstead of:\n{expected}")),
+    }
+}
+
+/// Each is a folder with the manifest, and what is made of it or why it is denied.
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../webhook/tests/golden");
+    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|case| case.join("in.yaml").exists());
+    cases.sort();
+    cases
+}
+
+const DENIED: &str = "admission webhook \"inject.couchdiscover.io\" denied the request: ";

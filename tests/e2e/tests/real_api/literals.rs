@@ -1,0 +1,47 @@
+//! The manifests and the programs use the same words.
+
+use clap::Parser;
+use contract::{keys, objects, ports};
+use e2e::control_plane::CONFIGURATION;
+use serde_json::{Value, json};
+use webhook::serve::Args;
+
+/// What a cluster admin applies.
+pub(crate) const AGENT_ROLE: &str = include_str!("../../../../manifests/base/agent-role.yaml");
+
+#[test]
+fn the_configuration_names_what_the_webhook_serves() {
+    let configuration = yaml(CONFIGURATION);
+    let args = Args::try_parse_from(["serve"]).unwrap();
+    assert_eq!(configuration["metadata"]["name"], args.config_name);
+    let [webhook] = &**configuration["webhooks"].as_array().unwrap() else { panic!("{configuration}") };
+    assert_eq!(webhook["name"], format!("inject.{}", keys::DOMAIN));
+    let service =
+        json!({ "namespace": args.namespace, "name": args.service, "path": ports::MUTATE, "port": 443 });
+    assert_eq!(webhook["clientConfig"], json!({ "service": service }), "and the webhook writes the caBundle");
+    assert_eq!(
+        webhook["objectSelector"],
+        json!({ "matchExpressions": [{ "key": keys::INJECT, "operator": "Exists" }] })
+    );
+    let excluded = ["kube-system", "kube-public", "kube-node-lease", &args.namespace];
+    let key = "kubernetes.io/metadata.name";
+    assert_eq!(
+        webhook["namespaceSelector"],
+        json!({ "matchExpressions": [{ "key": key, "operator": "NotIn", "values": excluded }] })
+    );
+}
+
+#[test]
+fn the_agents_role_is_the_one_that_is_bound() {
+    let role = yaml(AGENT_ROLE);
+    assert_eq!(
+        (&role["kind"], &role["metadata"]["name"]),
+        (&json!("ClusterRole"), &json!(objects::AGENT_CLUSTER_ROLE))
+    );
+}
+
+/// A manifest of one object.
+pub(crate) fn yaml(text: &str) -> Value {
+    let [object] = &*e2e::manifest::objects(text).unwrap() else { panic!("{text}") };
+    object.clone()
+}
