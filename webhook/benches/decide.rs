@@ -11,7 +11,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use webhook::admit::admit;
+use webhook::admit::admit_body;
 use webhook::inject::{Question, Settings, decide};
 use webhook::review::Request;
 
@@ -52,7 +52,7 @@ fn reviews(criterion: &mut Criterion) {
     ] {
         whole.throughput(Throughput::Bytes(body.len() as u64));
         whole.bench_function(what, |bench| {
-            bench.iter(|| admit(&settings, &Request::parse(black_box(&body)).unwrap()).response.to_json());
+            bench.iter(|| admit_body(&settings, black_box(&body)).unwrap().1.response.to_json());
         });
     }
     whole.finish();

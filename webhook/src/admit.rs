@@ -1,6 +1,6 @@
 //! A review in, a review out: which requests concern us, and how a decision is answered.
 
-use crate::inject::{Decision, Outcome, Problem, Question, Reason, Settings, decide};
+use crate::inject::{Decision, Outcome, Problem, Question, Reason, Seen, Settings, decide, decide_seen};
 use crate::review::{Operation, Request, Response};
 
 /// An answer, and what is worth logging and counting about it.
@@ -22,6 +22,25 @@ pub fn admit(settings: &Settings, request: &Request<'_>) -> Answer {
     }
 }
 
+/// Reads a body and answers it, with the object read along with its envelope: skipping it first, to find its end,
+/// would take as long as all the rest.
+pub fn admit_body<'a>(
+    settings: &Settings,
+    body: &'a [u8],
+) -> Result<(Request<'a>, Answer), crate::review::Error> {
+    if let Ok((request, Some(object))) = Request::with_object::<Seen<'a>>(body)
+        && irrelevant(&request).is_none()
+    {
+        let decision = decide_seen(settings, &object, old(&request), namespace(&request));
+        let answer = answer(settings, &request, decision);
+        return Ok((request, answer));
+    }
+    // Not a StatefulSet, or not a good one: slower, and with a message.
+    let request = Request::parse(body)?;
+    let answer = admit(settings, &request);
+    Ok((request, answer))
+}
+
 /// Why a request is none of ours. The webhook's configuration asks for none of these; one that is written otherwise
 /// must still not break what it can't improve: an API server refuses a patch to a DELETE, and with it the deletion.
 fn irrelevant(request: &Request<'_>) -> Option<Reason> {
@@ -36,12 +55,16 @@ fn irrelevant(request: &Request<'_>) -> Option<Reason> {
 
 fn decision(settings: &Settings, request: &Request<'_>) -> Decision {
     let Some(object) = request.object else { return Decision::skipped(Reason::OtherOperation) };
-    let question = Question {
-        object: object.get(),
-        old: request.old_object.map(|old| old.get()),
-        namespace: request.namespace.as_ref().map(|namespace| namespace.as_str()),
-    };
+    let question = Question { object: object.get(), old: old(request), namespace: namespace(request) };
     decide(settings, &question)
+}
+
+fn old<'r>(request: &Request<'r>) -> Option<&'r str> {
+    request.old_object.map(|old| old.get())
+}
+
+fn namespace<'r>(request: &'r Request<'_>) -> Option<&'r str> {
+    request.namespace.as_ref().map(|namespace| namespace.as_str())
 }
 
 fn answer(settings: &Settings, request: &Request<'_>, decision: Decision) -> Answer {

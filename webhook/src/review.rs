@@ -116,14 +116,23 @@ const KIND: &str = "AdmissionReview";
 impl<'a> Request<'a> {
     /// Reads a review.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
+        let (mut request, object) = Self::with_object::<&'a RawValue>(body)?;
+        request.object = object.filter(|object| object.get() != "null");
+        Ok(request)
+    }
+
+    /// Reads a review, and its object as an `O` in the same pass.
+    pub(crate) fn with_object<O: Deserialize<'a>>(body: &'a [u8]) -> Result<(Self, Option<O>), Error> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| Error::Malformed { place: format!("not UTF-8: {error}") })?;
         // Serde takes a list for a struct whose fields it holds in order.
         if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
             return Err(Error::Malformed { place: "expected a JSON object".to_owned() });
         }
-        let envelope: Envelope<'a> = match serde_json::from_slice(body) {
+        let envelope: Envelope<'a, O> = match serde_json::from_str(text) {
             Ok(envelope) => envelope,
             Err(_) => {
-                let place = place::<Envelope<'_>>(body).trim_start_matches('.').to_owned();
+                let place = place::<Envelope<'_, O>>(body).trim_start_matches('.').to_owned();
                 return Err(Error::Malformed { place });
             }
         };
@@ -131,7 +140,7 @@ impl<'a> Request<'a> {
             let (kind, api_version) = (envelope.kind.0.into_owned(), envelope.api_version.0.into_owned());
             return Err(Error::Version { kind, api_version });
         }
-        envelope.request.map(Self::from).ok_or(Error::NoRequest)
+        envelope.request.map(RequestIn::split).ok_or(Error::NoRequest)
     }
 }
 
@@ -221,19 +230,19 @@ impl<'de> Visitor<'de> for TextVisitor {
 }
 
 #[derive(DeserializeDerive)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+struct Envelope<'a, O> {
     #[serde(borrow, default)]
     api_version: Text<'a>,
     #[serde(borrow, default)]
     kind: Text<'a>,
     #[serde(borrow)]
-    request: Option<RequestIn<'a>>,
+    request: Option<RequestIn<'a, O>>,
 }
 
 #[derive(DeserializeDerive)]
-#[serde(rename_all = "camelCase")]
-struct RequestIn<'a> {
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+struct RequestIn<'a, O> {
     #[serde(borrow)]
     uid: Text<'a>,
     operation: OperationIn,
@@ -245,8 +254,7 @@ struct RequestIn<'a> {
     namespace: Option<Text<'a>>,
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
+    object: Option<O>,
     #[serde(borrow)]
     old_object: Option<&'a RawValue>,
     dry_run: Option<bool>,
@@ -261,10 +269,9 @@ enum OperationIn {
     Connect,
 }
 
-impl<'a> From<RequestIn<'a>> for Request<'a> {
-    fn from(request: RequestIn<'a>) -> Self {
-        let RequestIn { uid, operation, kind, sub_resource, namespace, name, object, old_object, dry_run } =
-            request;
+impl<'a, O> RequestIn<'a, O> {
+    fn split(self) -> (Request<'a>, Option<O>) {
+        let Self { uid, operation, kind, sub_resource, namespace, name, object, old_object, dry_run } = self;
         let operation = match operation {
             OperationIn::Create => Operation::Create,
             OperationIn::Update => Operation::Update,
@@ -272,18 +279,18 @@ impl<'a> From<RequestIn<'a>> for Request<'a> {
             OperationIn::Connect => Operation::Connect,
         };
         let present = |text: Option<Text<'a>>| text.filter(|text| !text.as_str().is_empty());
-        let given = |object: Option<&'a RawValue>| object.filter(|object| object.get() != "null");
-        Self {
+        let request = Request {
             uid,
             operation,
             kind,
             sub_resource: present(sub_resource),
             namespace: present(namespace),
             name: present(name),
-            object: given(object),
-            old_object: given(old_object),
+            object: None,
+            old_object: old_object.filter(|object| object.get() != "null"),
             dry_run: dry_run.unwrap_or(false),
-        }
+        };
+        (request, object)
     }
 }
 

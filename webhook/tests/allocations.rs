@@ -11,7 +11,7 @@ use std::alloc::System;
 use std::hint::black_box;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use webhook::admit::admit;
+use webhook::admit::admit_body;
 use webhook::inject::{Question, Settings, decide};
 use webhook::review::Request;
 
@@ -41,7 +41,7 @@ fn a_create_of_eight_kilobytes_stays_within_its_budget() {
     let decided = count(|| decide(&settings, &question));
     println!("decide and patch: {decided} allocations");
     assert!(decided <= 60, "decide and patch: {decided} allocations");
-    let whole = count(|| admit(&settings, &Request::parse(&body).unwrap()).response.to_json());
+    let whole = count(|| admit_body(&settings, &body).unwrap().1.response.to_json());
     println!("parse, decide, patch and answer: {whole} allocations");
     assert!(whole <= 80, "parse, decide, patch and answer: {whole} allocations");
 }

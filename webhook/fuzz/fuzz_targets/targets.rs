@@ -1,7 +1,7 @@
 //! What is fuzzed, for cargo-fuzz and for the smoke test that runs with the others.
 
 use serde_json::{Value, json};
-use webhook::admit::admit;
+use webhook::admit::{admit, admit_body};
 use webhook::inject::{Question, Settings, apply, decide, uninject};
 use webhook::review::Request;
 
@@ -15,9 +15,15 @@ fn settings() -> Settings {
 
 /// Bytes as a body: no panic, and an answer that is JSON.
 pub(crate) fn review(body: &[u8]) {
-    if let Ok(request) = Request::parse(body) {
-        let answer = admit(&settings(), &request).response.to_json();
-        assert!(serde_json::from_slice::<Value>(&answer).is_ok());
+    let together = admit_body(&settings(), body).map(|(_, answer)| answer.response.to_json());
+    let apart = Request::parse(body).map(|request| admit(&settings(), &request).response.to_json());
+    match (together, apart) {
+        (Ok(together), Ok(apart)) => {
+            assert!(serde_json::from_slice::<Value>(&together).is_ok());
+            assert_eq!(together, apart, "read in one pass or in two");
+        }
+        (Err(together), Err(apart)) => assert_eq!(together.to_string(), apart.to_string()),
+        (together, apart) => panic!("{together:?} {apart:?}"),
     }
 }
 

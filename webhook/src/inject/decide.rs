@@ -11,7 +11,7 @@ use super::plan::{Plan, plan};
 use super::problem::Problem;
 use super::record::{Item, Place, Record};
 use super::template::{Editor, find, is_rendered};
-use super::view::{Template, View};
+use super::view::{Object, Template, View};
 use super::warning::Warning;
 use super::wishes::Settings;
 use super::words::{Outcome, Reason};
@@ -44,14 +44,25 @@ pub struct Decision {
 
 /// Decides what is to be done.
 pub fn decide(settings: &Settings, question: &Question<'_>) -> Decision {
-    let view = match View::parse(question.object) {
-        Ok(view) => view,
-        Err(place) => return Decision::deny(vec![Problem::Shape(place)], Vec::new()),
-    };
+    match View::parse(question.object) {
+        Ok(view) => decide_seen(settings, &Object(view), question.old, question.namespace),
+        Err(place) => Decision::deny(vec![Problem::Shape(place)], Vec::new()),
+    }
+}
+
+/// A StatefulSet that has been read.
+pub(crate) type Seen<'a> = Object<View<'a>>;
+
+/// As [`decide`], of an object that has been read.
+pub(crate) fn decide_seen(
+    settings: &Settings,
+    Object(view): &Seen<'_>,
+    old: Option<&str>,
+    namespace: Option<&str>,
+) -> Decision {
     // An old object that can't be read was never injected; the new one stands for itself.
-    let old = question.old.and_then(|old| View::parse(old).ok());
-    let case = Case { settings, view: &view, old: old.as_ref(), namespace: question.namespace };
-    case.decide()
+    let old = old.and_then(|old| View::parse(old).ok());
+    Case { settings, view, old: old.as_ref(), namespace }.decide()
 }
 
 /// Takes out what the record of a StatefulSet names, whatever its label says.

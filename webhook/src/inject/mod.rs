@@ -29,6 +29,7 @@ mod wishes;
 mod words;
 
 pub use decide::{Decision, Question, decide, uninject};
+pub(crate) use decide::{Seen, decide_seen};
 pub use problem::Problem;
 pub use template::apply;
 pub use warning::Warning;

@@ -21,7 +21,7 @@ use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tracing::{error, info, warn};
 
 use super::metrics::{CONTENT, Metrics};
-use crate::admit::{Answer, admit};
+use crate::admit::{Answer, admit_body};
 use crate::inject::Settings;
 use crate::review;
 
@@ -85,9 +85,8 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response
         }
     };
     shared.metrics.body(body.len());
-    match review::Request::parse(&body) {
-        Ok(request) => {
-            let answer = admit(&shared.settings, &request);
+    match admit_body(&shared.settings, &body) {
+        Ok((request, answer)) => {
             let duration = begun.elapsed();
             shared.metrics.answered(request.operation, &answer, duration);
             log(&request, &answer, duration);
