@@ -58,6 +58,8 @@ scripts! {
     h_moving_shards,
     i_maintenance,
     j_cut,
+    k_asking_a_peer,
+    l_node_local,
     m_require_valid_user,
     r1_removed_itself,
     r2_removed_while_down,

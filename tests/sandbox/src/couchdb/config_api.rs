@@ -25,14 +25,18 @@ impl World {
                 None => unknown(),
             },
             ("PUT", [section, key]) => match request.json() {
+                Some(Value::String(value)) if value.trim().contains(['\n', '\r']) => {
+                    Response::error(400, "bad_request", "Invalid configuration value")
+                }
                 Some(Value::String(value)) => {
-                    let old = self.configure(host, section, key, &value, persist);
+                    let old = self.configure(host, section, key, value.trim(), persist);
                     if persist && self.nodes[host].settings.read_only_ini {
                         return Response::error(500, "error", "eacces");
                     }
                     Response::json(200, &json!(old.unwrap_or_default()))
                 }
-                Some(_) | None => Response::error(400, "bad_request", "a JSON string expected"),
+                Some(_) => Response::error(400, "bad_request", "a JSON string expected"),
+                None => Response::error(400, "bad_request", "invalid UTF-8 JSON"),
             },
             ("DELETE", [section, key]) => {
                 match self.nodes.get_mut(host).and_then(|n| n.delete_config(section, key, persist)) {
@@ -42,7 +46,8 @@ impl World {
             }
             ("POST", ["_reload"]) => Response::ok(200),
             (_, []) | (_, [_]) => Response::not_allowed("GET"),
-            (_, _) => Response::not_allowed("GET,PUT,DELETE"),
+            (_, [_, _]) => Response::not_allowed("GET,PUT,DELETE"),
+            (_, _) => Response::missing(),
         }
     }
 

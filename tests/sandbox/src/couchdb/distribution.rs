@@ -62,6 +62,13 @@ impl World {
         lost(a, b) || lost(b, a) || stopped(a) || stopped(b)
     }
 
+    /// Nobody says that nothing passes between the two.
+    pub(crate) fn is_silent(&self, a: &Host, b: &Host) -> bool {
+        let refused =
+            |from: &Host, to: &Host| self.cuts.get(&(from.clone(), to.clone())) == Some(&Cut::Reset);
+        self.is_blocked(a, b) && !refused(a, b) && !refused(b, a)
+    }
+
     fn peers<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Host> {
         self.connections.get(host).into_iter().flatten()
     }
@@ -85,11 +92,27 @@ impl World {
     /// `net_kernel:connect_node`, and what any message to an unconnected node does first. True when a message
     /// would arrive.
     pub(crate) fn dial(&mut self, from: &Host, name: &str, now: Time) -> bool {
+        self.hear(from, name);
         let Some(to) = self.host_of(name) else { return false };
         if !self.is_connected(from, &to) && self.may_connect(from, &to) {
             self.connect(from, &to, now);
         }
         self.reaches(from, &to)
+    }
+
+    /// Erlang keeps a name for good. The other end of a call learns it, too, even from one that it refuses.
+    fn hear(&mut self, from: &Host, name: &str) {
+        let peer = self.host_of(name).filter(|to| !self.is_blocked(from, to));
+        let own = self.nodes.get(from).and_then(|n| n.name()).map(str::to_owned);
+        let mut tell = |host: &Host, name: String| {
+            if let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) {
+                process.heard.insert(name);
+            }
+        };
+        tell(from, name.to_owned());
+        if let Some((peer, own)) = peer.zip(own) {
+            tell(&peer, own);
+        }
     }
 
     pub(crate) fn dial_members(&mut self, host: &Host, now: Time) {
@@ -157,6 +180,7 @@ impl World {
             let since = *self.blocked.entry(pair.clone()).or_insert(now);
             if now >= since + self.timings.net_tick {
                 self.disconnect(&pair.0, &pair.1);
+                self.broken.insert(pair, now);
             }
         }
     }

@@ -63,6 +63,16 @@ pub(crate) enum Created {
     Exists,
 }
 
+const AUTH: &str = "_design/_auth";
+
+/// CouchDB writes it by itself; its revision is that of a real node, and so can't be computed from our body.
+pub(crate) fn put_auth_design_doc(file: &mut Docs) {
+    let rev = Rev { pos: 1, hash: "625dc565328e800ce8dfe08fff750098".to_owned() };
+    let mut body = Map::new();
+    body.insert("language".to_owned(), json!("javascript"));
+    file.put_with_rev(AUTH, rev, body);
+}
+
 impl World {
     pub(crate) fn map_of(&self, host: &Host, db: &str) -> Option<ShardMap> {
         let doc = self.nodes[host].volume.dbs.get(db)?.live()?.1;
@@ -244,18 +254,13 @@ impl World {
         told
     }
 
-    /// CouchDB writes it by itself; its revision is that of a real node, and so can't be computed from our body.
     fn add_auth_design_doc(&mut self, host: &Host, db: &str) {
         let Some(map) = self.map_of(host, db) else { return };
-        let id = "_design/_auth";
-        let Some(range) = map.range_of(id).map(str::to_owned) else { return };
+        let Some(range) = map.range_of(AUTH).map(str::to_owned) else { return };
         let shard = map.shard(&range);
         for holder in self.copies(host, &map, &range).live {
             if let Some(file) = self.nodes.get_mut(&holder).and_then(|n| n.volume.shards.get_mut(&shard)) {
-                let rev = Rev { pos: 1, hash: "625dc565328e800ce8dfe08fff750098".to_owned() };
-                let mut body = Map::new();
-                body.insert("language".to_owned(), json!("javascript"));
-                file.put_with_rev(id, rev, body);
+                put_auth_design_doc(file);
             }
         }
     }

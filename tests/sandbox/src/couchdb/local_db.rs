@@ -16,6 +16,8 @@ pub(crate) enum Local {
     Nodes,
     /// The shard maps.
     Dbs,
+    /// The users of the older HTTP stack.
+    Users,
     /// One shard file.
     Shard(Shard),
 }
@@ -25,6 +27,7 @@ impl Local {
         match name {
             "_nodes" => Some(Self::Nodes),
             "_dbs" => Some(Self::Dbs),
+            "_users" => Some(Self::Users),
             other => Shard::parse(other).map(Self::Shard),
         }
     }
@@ -34,6 +37,7 @@ pub(crate) fn open<'a>(volume: &'a mut Volume, which: &Local) -> Option<&'a mut 
     match which {
         Local::Nodes => Some(&mut volume.nodes),
         Local::Dbs => Some(&mut volume.dbs),
+        Local::Users => volume.users.as_mut(),
         Local::Shard(shard) => volume.shards.get_mut(shard),
     }
 }

@@ -1,6 +1,6 @@
 //! One node: what outlives its process (the data volume, the container's own files) and what doesn't.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Map;
@@ -22,6 +22,8 @@ pub struct Volume {
     pub nodes: Docs,
     /// The node-local database `_dbs`.
     pub dbs: Docs,
+    /// The node's own `_users` file, once somebody asked for a node-local database. Not the clustered `_users`.
+    pub users: Option<Docs>,
     /// Shard files, those included that no map names any more.
     pub shards: BTreeMap<Shard, Docs>,
 }
@@ -41,6 +43,10 @@ pub(crate) struct Process {
     pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
     pub(crate) seeds: Seeds,
     pub(crate) reshard_stopped: bool,
+    /// Names of nodes that it met.
+    pub(crate) heard: BTreeSet<String>,
+    /// Since when [`Volume::users`] is as it should be.
+    pub(crate) auth_file_made: Time,
 }
 
 /// A pod's CouchDB.
@@ -115,6 +121,8 @@ impl Node {
             failures: BTreeMap::new(),
             seeds,
             reshard_stopped: false,
+            heard: BTreeSet::new(),
+            auth_file_made: now,
         });
         self.boots += 1;
         self.restart = None;

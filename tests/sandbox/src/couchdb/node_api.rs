@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::distribution::pair;
+use super::fabric::put_auth_design_doc;
 use super::http::{Answer, Request, Response, Time};
 use super::local_db::{self, Local};
+use super::revs::Docs;
 use super::settings::{Host, Version};
+use super::setup::POLL;
 use super::shards::{self, Shard};
 use super::world::World;
 
-/// Calling a node that was cut off takes as long as a lost packet is waited for.
-const LOST: Duration = Duration::from_millis(3100);
+/// `net_setuptime`: how long a new connection may take. A node that can't be reached is called down after it.
+const SETUP: Duration = Duration::from_secs(7);
 
 impl World {
     pub(crate) fn node_api(
@@ -22,13 +26,13 @@ impl World {
         request: &Request,
         now: Time,
     ) -> Answer {
-        let target = match self.called_node(host, node, now) {
+        let target = match self.called_node(host, node, request, now) {
             Ok(target) => target,
             Err(answer) => return answer,
         };
         let modern = self.nodes[host].settings.version >= Version::new(3, 0, 0);
         match rest {
-            [] if modern => {
+            [] if modern && node == "_local" => {
                 let name = self.nodes[&target].name().unwrap_or("nonode@nohost");
                 Response::json(200, &json!({"name": name})).into()
             }
@@ -41,31 +45,43 @@ impl World {
             )
             .into(),
             ["_stats", ..] => Response::json(200, &json!({})).into(),
-            [db, rest @ ..] if modern => self.local_db(&target, db, rest, request, now).into(),
+            path if modern => self.backend(&target, path, request, now),
             _ => Response::missing().into(),
         }
     }
 
-    /// The node that is meant, if a call to it arrives.
-    fn called_node(&mut self, host: &Host, node: &str, now: Time) -> Result<Host, Answer> {
+    /// The node that is meant, if a call to it arrives. Asking is enough to connect the two.
+    fn called_node(&mut self, host: &Host, node: &str, request: &Request, now: Time) -> Result<Host, Answer> {
         if node == "_local" || self.nodes[host].name() == Some(node) {
             return Ok(host.clone());
         }
-        let known =
-            self.nodes[host].members().contains(&node) || self.connected(host).iter().any(|n| n == node);
-        if !known {
+        if !self.has_heard_of(host, node) {
             return Err(Response::error(404, "not_found", &format!("no such node: {node}")).into());
         }
         let arrives = self.dial(host, node, now);
-        let target = self.host_of(node);
-        match target {
+        let down = Response::error(412, "nodedown", &format!("{node} is down"));
+        match self.host_of(node) {
             Some(target) if arrives => Ok(target),
-            target => {
-                let down = Response::error(412, "nodedown", &format!("{node} is down"));
-                let lost = target.is_some_and(|t| self.is_connected(host, &t));
-                Err(down.after(if lost { LOST } else { Duration::ZERO }))
+            // The call is lost, and nobody knows before the connection counts as broken.
+            Some(target) if self.is_connected(host, &target) => Err(Answer::Later(now + POLL)),
+            Some(target) if self.is_silent(host, &target) => {
+                let broken = self.broken.get(&pair(host, &target));
+                let has_waited = broken.is_some_and(|broken| *broken >= request.received);
+                Err(down.after(if has_waited { Duration::ZERO } else { SETUP }))
             }
+            Some(_) | None => Err(down.into()),
         }
+    }
+
+    /// CouchDB takes only names that its Erlang knows: of nodes that it met since its start, and in documents.
+    fn has_heard_of(&self, host: &Host, name: &str) -> bool {
+        let node = &self.nodes[host];
+        let holds_shards =
+            |map: &Map<String, Value>| map.get("by_node").is_some_and(|n| n.get(name).is_some());
+        node.process.as_ref().is_some_and(|p| p.heard.contains(name))
+            || node.members().contains(&name)
+            || self.connected(host).iter().any(|n| n == name)
+            || node.volume.dbs.live().any(|(_, _, map)| holds_shards(map))
     }
 
     fn restart_soon(&mut self, target: &Host, request: &Request, now: Time) -> Response {
@@ -82,7 +98,7 @@ impl World {
 
     fn system(&self, target: &Host, now: Time) -> Response {
         let started = self.nodes[target].process.as_ref().map_or(now, |p| p.started);
-        let sockets: serde_json::Map<String, Value> =
+        let sockets: Map<String, Value> =
             self.connected(target).into_iter().map(|node| (node, json!({"send_pend": 0}))).collect();
         Response::json(
             200,
@@ -95,9 +111,54 @@ impl World {
         )
     }
 
+    /// What isn't answered at once goes to the older HTTP stack, which serves the files of one node.
+    fn backend(&mut self, target: &Host, path: &[&str], request: &Request, now: Time) -> Answer {
+        let busy = match self.make_auth_file(target, now) {
+            Ok(busy) => busy,
+            Err(response) => return response.into(),
+        };
+        match path {
+            [] => self.backend_welcome(target).after(busy),
+            [db, rest @ ..] => self.local_db(target, db, rest, request, now).after(busy),
+        }
+    }
+
+    /// The older stack has a `_users` file of its own, which it makes at the first password it sees. That takes a
+    /// moment, and whoever asks in it finds the file or its design document half made.
+    fn make_auth_file(&mut self, target: &Host, now: Time) -> Result<Duration, Response> {
+        let (busy, found_file) = (self.timings.auth_file, self.random.below(2) == 0);
+        let Some(node) = self.nodes.get_mut(target) else { return Ok(Duration::ZERO) };
+        let Some(process) = node.process.as_mut() else { return Ok(Duration::ZERO) };
+        if node.volume.users.is_none() {
+            let mut file = Docs::default();
+            put_auth_design_doc(&mut file);
+            node.volume.users = Some(file);
+            process.auth_file_made = now + busy;
+            return Ok(busy);
+        }
+        match process.auth_file_made <= now {
+            true => Ok(Duration::ZERO),
+            false if found_file => Err(Response::error(500, "badmatch", "file_exists")),
+            false => Err(Response::conflict()),
+        }
+    }
+
+    fn backend_welcome(&self, target: &Host) -> Response {
+        let node = &self.nodes[target];
+        Response::json(
+            200,
+            &json!({
+                "couchdb": "Welcome",
+                "uuid": node.config("couchdb", "uuid"),
+                "version": node.settings.version.to_string(),
+                "vendor": {"name": "The Apache Software Foundation"},
+            }),
+        )
+    }
+
     /// `_nodes`, `_dbs` and shard files, as files of one node.
     fn local_db(&mut self, host: &Host, db: &str, rest: &[&str], request: &Request, now: Time) -> Response {
-        let Some(which) = Local::parse(db) else { return Response::no_db() };
+        let Some(which) = Local::parse(db) else { return no_file() };
         if let Some(refused) = refused_write(&which, rest, request) {
             return refused;
         }
@@ -105,7 +166,7 @@ impl World {
             return self.delete_shard_file(host, shard);
         }
         let Some(docs) = self.nodes.get_mut(host).and_then(|n| local_db::open(&mut n.volume, &which)) else {
-            return Response::no_db();
+            return no_file();
         };
         let before = docs.seq;
         let response = local_db::answer(docs, db, rest, request);
@@ -118,6 +179,7 @@ impl World {
     fn local_db_changed(&mut self, host: &Host, which: &Local, rest: &[&str], now: Time) {
         match which {
             Local::Nodes => self.members_changed(host, now),
+            Local::Users => {}
             Local::Dbs => {
                 if let [db, ..] = rest {
                     self.make_shard_files_of(host, db);
@@ -135,9 +197,13 @@ impl World {
     fn delete_shard_file(&mut self, host: &Host, shard: &Shard) -> Response {
         match self.nodes.get_mut(host).and_then(|n| n.volume.shards.remove(shard)) {
             Some(_) => Response::ok(200),
-            None => Response::no_db(),
+            None => no_file(),
         }
     }
+}
+
+fn no_file() -> Response {
+    Response::error(404, "not_found", "no_db_file")
 }
 
 /// Since 3.2.1 a shard map must be consistent in itself. Whether its nodes exist, and whether it still has all

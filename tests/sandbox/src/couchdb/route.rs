@@ -32,6 +32,7 @@ pub(crate) fn answer(world: &mut World, host: &Host, request: &Request, now: Tim
         ["_all_dbs"] => world.all_dbs(host, request).into(),
         ["_cluster_setup"] => world.cluster_setup(host, request, now),
         ["_node", node, rest @ ..] => world.node_api(host, node, rest, request, now),
+        ["_node"] => Response::error(400, "bad_request", "Incomplete path to _node request").into(),
         ["_reshard", rest @ ..] => world.reshard(host, rest, request).into(),
         ["_active_tasks"] => Response::text(200, "[]\n").into(),
         ["_scheduler", "jobs"] => {
