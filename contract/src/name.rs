@@ -13,6 +13,10 @@ use thiserror::Error;
 
 /// The longest DNS label, in bytes (RFC 1035, section 2.3.4).
 pub const LABEL_MAX: usize = 63;
+/// The longest name of a StatefulSet whose pods can always be made: each carries the label `controller-revision-hash` with
+/// the name, a dash and a hash of up to 10 characters, and a label's value has 63 at most. (On Kubernetes 1.36, pods of
+/// names of 55 were refused.)
+pub const SET_MAX: usize = 52;
 /// The longest DNS name, in bytes, without the final dot.
 pub const FQDN_MAX: usize = 253;
 /// The name part that the official image gives every CouchDB node.

@@ -1,7 +1,7 @@
 //! The command line: what a person or a manifest says, and what they are told.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -183,6 +183,7 @@ fn start_logging(level: LogLevel, format: LogFormat) {
         LogLevel::Trace => tracing::Level::TRACE,
     };
     let logging = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_target(false);
+    let logging = logging.with_ansi(io::stderr().is_terminal());
     // Fails only where logging is set up already, and then there is logging.
     let _ = match format {
         LogFormat::Text => logging.try_init(),

@@ -34,6 +34,10 @@ pub(crate) fn warn(
     if view.spec.volume_claim_templates.as_ref().is_none_or(Vec::is_empty) {
         warnings.push(Warning::NoVolumeClaims);
     }
+    let name = view.metadata.name.as_ref().map_or("", |name| name.as_str());
+    if name.len() > contract::name::SET_MAX {
+        warnings.push(Warning::LongName { name: name.to_owned() });
+    }
     sizes(view, size, pinned, warnings);
     image(couchdb, warnings);
     liveness(couchdb, warnings);

@@ -46,6 +46,15 @@ pub enum Warning {
     /// Two nodes are worse than one.
     #[error("spec.replicas: of 2 nodes, the loss of either leaves no majority: use 1, or 3 and more")]
     TwoReplicas,
+    /// A name that leaves no room for the revision's hash in a pod's label.
+    #[error(
+        "metadata.name: '{name}' has {} characters: beyond {max} Kubernetes may be unable to make its pods, whose label controller-revision-hash holds it; choose a shorter one",
+        name.len(), max = contract::name::SET_MAX
+    )]
+    LongName {
+        /// The name.
+        name: String,
+    },
     /// A CouchDB that its makers no longer mend.
     #[error("{path}: '{image}' is CouchDB {version}, which is no longer maintained: use 3.x")]
     OldImage {
