@@ -21,7 +21,14 @@
 //!   all at once after another delay, when a node comes up, after a write, and on `_sync_shards`. A shard map that is
 //!   changed by hand fills nothing (the references disagree here).
 //! - **Connections** come from the dial at start, from new members, from the reconnect timer, and from requests that
-//!   need another node. Background jobs that connect nodes in reality don't exist.
+//!   need another node: those for a database or about the node, and all with a name, which read `_users` once there is
+//!   one. Background jobs that connect nodes in reality don't exist.
+//! - **Silence** holds a call about a node, a call with a name and a database call up. Whether a real user is found
+//!   in a cache isn't imitated: an admin never is.
+//! - **The first call for a node's own file** (`/_node/{node}/_dbs`, `_nodes`, ..) makes a file for users. On real
+//!   nodes other such calls are answered 500 or 409 for 20 to 80 ms; here only with [`couchdb::Timings`]'s
+//!   `auth_file`, and which of the two is chance. Of the older HTTP stack that serves these files no more than
+//!   documents is imitated: no `_all_dbs`, `_session`, `_uuids`, no creation and deletion of files but of shards.
 //! - **Databases** have documents with revisions, conflicts, quorum and `_all_docs`. No views, Mango, attachments,
 //!   `_changes`, `_bulk_docs`, replication, purge, compaction, or `_security` other than admins only. Sizes, sequences
 //!   and uptimes are made up. `_design/_auth` has the recorded revision, and not the recorded body.

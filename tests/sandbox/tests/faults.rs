@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use sandbox::couchdb::{
     Clock, Cut, FinishFault, Host, Moment, Network, NodeHandle, NodeSettings, Service, Timings, Which,
 };
@@ -103,6 +105,37 @@ async fn a_killed_node_refuses_and_comes_back_on_its_port() {
     assert_eq!(stage.nodes[2].addr(), before);
     assert_eq!(stage.call("GET", 2, "/_up", Value::Null).await.unwrap().0, 200);
     stage.until(|s| s.connected(0) == 3 && s.members(2) == 3).await;
+}
+
+#[tokio::test]
+async fn the_first_calls_for_a_file_of_one_node_trip_over_each_other() {
+    let stage = Stage::new(1, Clock::manual());
+    let slow = Timings { auth_file: Duration::from_millis(50), ..Timings::default() };
+    stage.net.world(|world| world.set_timings(slow));
+    let ask = || stage.call("GET", 0, "/_node/_local/_dbs/_all_docs", Value::Null);
+    let mut calls: FuturesUnordered<_> = [ask(), ask(), ask()].into_iter().collect();
+    for _ in 0..2 {
+        let (status, body) = calls.next().await.unwrap().unwrap();
+        let known = [(500, json!("file_exists")), (409, json!("Document update conflict."))];
+        assert!(known.contains(&(status, body["reason"].clone())), "{status} {body}");
+    }
+    stage.net.advance(Duration::from_millis(50));
+    assert_eq!(calls.next().await.unwrap().unwrap().0, 200, "who made the file");
+    assert_eq!(ask().await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_call_with_a_name_connects_to_the_holders_of_users() {
+    let stage = Stage::formed(2, Clock::manual()).await;
+    stage.nodes[1].wipe();
+    stage.nodes[1].start().unwrap();
+    assert_eq!(stage.connected(0), 1);
+    let up = format!("{}/_up", stage.nodes[0].url());
+    assert_eq!(stage.http.get(&up).send().await.unwrap().status(), 200);
+    assert_eq!(stage.connected(0), 1, "nobody's call reads no user");
+    let membership = stage.call("GET", 0, "/_membership", Value::Null).await.unwrap().1;
+    assert_eq!(membership["all_nodes"], json!([name(0)]), "the answer is older than the connection");
+    assert_eq!(stage.connected(0), 2);
 }
 
 #[tokio::test]

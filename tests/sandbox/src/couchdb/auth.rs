@@ -65,7 +65,33 @@ fn wrong_password() -> Response {
     Response::error(401, "unauthorized", "Name or password is incorrect.")
 }
 
+/// Who a request says it is from, true or not.
+pub(crate) fn claimed_user(request: &Request) -> Option<String> {
+    let by_cookie = request.cookie.as_deref().and_then(Session::parse).map(|session| session.user);
+    let by_password = || request.authorization.as_deref().and_then(password::basic).map(|(user, _)| user);
+    let by_login =
+        || (request.method == "POST" && request.path == "/_session").then(|| credentials(request).0);
+    by_cookie.or_else(by_password).or_else(by_login)
+}
+
 impl World {
+    /// The user's document can't be read with quorum, and nobody says so: a copy is silent.
+    pub(crate) fn is_user_out_of_reach(&self, host: &Host, user: &str) -> bool {
+        let Some(map) = self.map_of(host, "_users") else { return false };
+        let Some(range) = map.range_of(&format!("org.couchdb.user:{user}")) else { return false };
+        let copies = self.copies(host, &map, range);
+        copies.silent && copies.live.len() < copies.n / 2 + 1
+    }
+
+    /// Erlang connects on its own to whom a message goes: the holders of `_users`.
+    pub(crate) fn rouse_users(&mut self, host: &Host, now: Time) {
+        if self.nodes[host].is_running()
+            && let Some(map) = self.map_of(host, "_users")
+        {
+            self.rouse(host, &map, now);
+        }
+    }
+
     /// The caller of a request, or the answer that ends it.
     pub(crate) fn caller(&mut self, host: &Host, request: &Request, now: Time) -> Result<Caller, Response> {
         if let Some(session) = request.cookie.as_deref().and_then(Session::parse)

@@ -14,7 +14,7 @@ use super::world::World;
 
 /// How long a write waits for a copy that doesn't answer, and a read.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(5100);
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl World {
     pub(crate) fn database(

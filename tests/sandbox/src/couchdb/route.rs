@@ -2,13 +2,26 @@
 
 use serde_json::json;
 
-use super::auth::Caller;
+use super::auth::{self, Caller};
+use super::databases::READ_TIMEOUT;
 use super::http::{Answer, Request, Response, Time};
 use super::settings::{Host, Version};
+use super::setup::POLL;
 use super::world::World;
 
-/// The answer of a running node.
+/// The answer of a running node. Each call with a name reads `_users`, an admin's too: it waits for copies that are
+/// silent, and connects to the others, though not before it is answered.
 pub(crate) fn answer(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer {
+    let Some(user) = auth::claimed_user(request) else { return serve(world, host, request, now) };
+    if now < request.received + READ_TIMEOUT && world.is_user_out_of_reach(host, &user) {
+        return Answer::Later(now + POLL);
+    }
+    let answer = serve(world, host, request, now);
+    world.rouse_users(host, now);
+    answer
+}
+
+fn serve(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer {
     let segments = request.segments();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     let caller = match world.caller(host, request, now) {
