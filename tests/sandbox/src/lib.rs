@@ -23,7 +23,8 @@
 //! - **Connections** come from the dial at start, from new members, from the reconnect timer, and from requests that
 //!   need another node: those for a database or about the node, and all with a name, which read `_users` once there is
 //!   one. Background jobs that connect nodes in reality don't exist.
-//! - **Silence** holds a call about a node, a call with a name and a database call up. Whether a real user is found
+//! - **Silence** holds a call about a node, a call with a name and a database call up. A neighbour's kernel may find
+//!   out earlier that nobody answers ARP (3 s): here nobody does. Whether a real user is found
 //!   in a cache isn't imitated: an admin never is.
 //! - **The first call for a node's own file** (`/_node/{node}/_dbs`, `_nodes`, ..) makes a file for users. On real
 //!   nodes other such calls are answered 500 or 409 for 20 to 80 ms; here only with [`couchdb::Timings`]'s

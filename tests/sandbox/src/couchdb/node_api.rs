@@ -126,7 +126,7 @@ impl World {
     /// The older stack has a `_users` file of its own, which it makes at the first password it sees. That takes a
     /// moment, and whoever asks in it finds the file or its design document half made.
     fn make_auth_file(&mut self, target: &Host, now: Time) -> Result<Duration, Response> {
-        let (busy, found_file) = (self.timings.auth_file, self.random.below(2) == 0);
+        let busy = self.timings.auth_file;
         let Some(node) = self.nodes.get_mut(target) else { return Ok(Duration::ZERO) };
         let Some(process) = node.process.as_mut() else { return Ok(Duration::ZERO) };
         if node.volume.users.is_none() {
@@ -136,11 +136,13 @@ impl World {
             process.auth_file_made = now + busy;
             return Ok(busy);
         }
-        match process.auth_file_made <= now {
-            true => Ok(Duration::ZERO),
-            false if found_file => Err(Response::error(500, "badmatch", "file_exists")),
-            false => Err(Response::conflict()),
+        if process.auth_file_made <= now {
+            return Ok(Duration::ZERO);
         }
+        Err(match self.random.below(2) {
+            0 => Response::error(500, "badmatch", "file_exists"),
+            _ => Response::conflict(),
+        })
     }
 
     fn backend_welcome(&self, target: &Host) -> Response {
