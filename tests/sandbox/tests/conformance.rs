@@ -68,7 +68,7 @@ scripts! {
     u_other_ways,
 }
 
-const USAGE: &str = "\
+const USAGE: &str = "It needs
     COUCHDB_URLS    the nodes, for example http://10.0.0.10:5984,http://10.0.0.11:5984; admin:s3cret, as new
     COUCHDB_SCRIPT  a file of conformance/ without .txt
     COUCHDB_HOOK    optional: a program that makes the nodes new, and does to them what the script says. It is called
