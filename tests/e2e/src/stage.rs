@@ -9,7 +9,7 @@ use agent::identity::Clues;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};
-use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Which};
+use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Timings, Which};
 use sandbox::kubelet::Pod;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -89,6 +89,10 @@ impl Stage {
         // The second stage of a process finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let net = Network::start(clock);
+        // Real nodes answer the first questions with 500 or 409 for so long.
+        net.world(|world| {
+            world.set_timings(Timings { auth_file: Duration::from_millis(80), ..world.timings() })
+        });
         let start_node = |pod: &Pod| {
             let host = pod.fqdn.as_deref().expect("a governing Service");
             let settings =
