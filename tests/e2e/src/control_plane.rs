@@ -10,7 +10,7 @@ use sandbox::apiserver::{ADMIN_TOKEN, ApiServer, StartError};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use webhook::serve::{self, Args};
+use webhook::serve::{self, Args, Bound};
 
 use crate::manifest::NAMESPACE;
 
@@ -51,19 +51,24 @@ pub enum ControlPlaneError {
     Webhook(#[from] serve::Error),
 }
 
+/// The product's server on free loopback ports, with these flags besides; it ends as soon as it is told to.
+pub async fn bind_webhook(flags: &[&str]) -> Result<Bound, serve::Error> {
+    let own = [
+        "serve",
+        "--listen=127.0.0.1:0",
+        "--probe-listen=127.0.0.1:0",
+        "--extra-san=127.0.0.1",
+        "--drain-delay=0s",
+    ];
+    serve::bind(Args::parse_from(own.iter().chain(flags))).await
+}
+
 impl ControlPlane {
     /// Starts both, and tells the one about the other.
     pub async fn start() -> Result<Self, ControlPlaneError> {
         // The second one in a process finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let flags = [
-            "serve",
-            "--listen=127.0.0.1:0",
-            "--probe-listen=127.0.0.1:0",
-            "--extra-san=127.0.0.1",
-            "--drain-delay=0s",
-        ];
-        let bound = serve::bind(Args::parse_from(flags)).await?;
+        let bound = bind_webhook(&[]).await?;
         let api = ApiServer::start()?;
         let webhook = format!("https://{}", bound.https());
         let url = format!("{webhook}{}", contract::ports::MUTATE);

@@ -60,12 +60,15 @@ pub fn injected(statefulset: &Value) -> Value {
     injected
 }
 
-/// The Secret that the webhook's controller makes for a labelled StatefulSet.
-pub fn companion_secret(set: &str, cookie: &str, auth_secret: &str) -> Value {
+/// The Secret that the webhook's controller makes for a labelled StatefulSet, in its namespace.
+pub fn companion_secret(statefulset: &Value, cookie: &str, auth_secret: &str) -> Value {
+    let metadata = &statefulset["metadata"];
+    let name = contract::objects::companion(metadata["name"].as_str().unwrap_or_default());
+    let namespace = metadata["namespace"].as_str().unwrap_or(NAMESPACE);
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": { "name": contract::objects::companion(set), "namespace": NAMESPACE },
+        "metadata": { "name": name, "namespace": namespace },
         "stringData": {
             contract::objects::ERLANG_COOKIE_KEY: cookie,
             contract::objects::AUTH_SECRET_KEY: auth_secret,

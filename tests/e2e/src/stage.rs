@@ -69,7 +69,7 @@ impl Stage {
         }
         let injected =
             manifest::injected(manifest::statefulset(&objects).expect("the example's StatefulSet"));
-        objects.push(companion_secret("couchdb", "ck", "sec"));
+        objects.push(companion_secret(&injected, "ck", "sec"));
         let pods = manifest::pods(&injected, objects).expect("the example's environment");
         Self::of(pods, clock, None, change)
     }

@@ -123,8 +123,7 @@ async fn apply<W: io::Write>(
         return Err(StoryError::NotInjected);
     }
     let [cookie, auth_secret] = &play.secrets;
-    let set = statefulset["metadata"]["name"].as_str().unwrap_or_default();
-    let companion = control_plane.api.seed(companion_secret(set, cookie, auth_secret));
+    let companion = control_plane.api.seed(companion_secret(&statefulset, cookie, auth_secret));
     narrator.line(&format!("   {} created: a random Erlang cookie and session secret", title(&companion)))?;
     Ok((statefulset, control_plane.api.list("v1", "secrets")))
 }

@@ -49,6 +49,14 @@ async fn pods_that_come_one_after_the_other_form_a_cluster_too() {
 }
 
 #[tokio::test]
+async fn a_manifest_may_name_a_namespace_of_its_own() {
+    let manifest = EXAMPLE.replace("metadata:\n  name:", "metadata:\n  namespace: shop\n  name:");
+    let (end, told) = story(Play { manifest, ..example() }).await;
+    end.unwrap();
+    assert!(told.contains("one cluster, founded once"), "{told}");
+}
+
+#[tokio::test]
 async fn an_unlabelled_statefulset_is_left_alone() {
     let manifest = EXAMPLE.replace("couchdiscover.io/inject: enabled", "other: label");
     let (end, told) = story(Play { manifest, ..example() }).await;
@@ -231,7 +239,7 @@ async fn played(control_plane: &ControlPlane, nodes: usize) -> Stage {
         }
         control_plane.create(&object).await.unwrap();
     }
-    control_plane.api.seed(companion_secret("couchdb", "ck", "sec"));
+    control_plane.api.seed(companion_secret(&stored(control_plane), "ck", "sec"));
     let pods = manifest::pods(&stored(control_plane), control_plane.api.list("v1", "secrets")).unwrap();
     Stage::of(pods, Clock::faster(20.0), Some(control_plane.client_config()), |settings| settings)
 }

@@ -125,7 +125,7 @@ fn event(scene: &Scene) -> Value {
 
 /// The example with so many pods and all that it needs, and a stand-in node for each; no agent runs yet.
 async fn play(scene: &Scene, nodes: usize) -> Stage {
-    let mut secrets = vec![scene.here(companion_secret("couchdb", "ck", "sec"))];
+    let mut secrets = vec![companion_secret(&scene.example(), "ck", "sec")];
     for object in manifest::objects(EXAMPLE).unwrap() {
         let mut object = scene.here(object);
         if object["kind"] == "StatefulSet" {

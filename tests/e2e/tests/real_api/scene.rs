@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
-use e2e::control_plane::configuration;
+use e2e::control_plane::{bind_webhook, configuration};
 use e2e::envtest::{Answer, Envtest, User, path};
 use e2e::manifest::{self, EXAMPLE};
 use e2e::until::until;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use webhook::serve::{Args, bind};
 
 /// Longer than anything takes, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,16 +36,7 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// One that injects this image of the agent.
     pub(crate) async fn start(image: &str) -> Self {
-        let flags = [
-            "serve",
-            "--listen=127.0.0.1:0",
-            "--probe-listen=127.0.0.1:0",
-            "--extra-san=127.0.0.1",
-            "--drain-delay=0s",
-            "--agent-image",
-            image,
-        ];
-        let bound = bind(Args::try_parse_from(flags).unwrap()).await.unwrap();
+        let bound = bind_webhook(&["--agent-image", image]).await.unwrap();
         let url = format!("https://{}{}", bound.https(), contract::ports::MUTATE);
         let ca_bundle = bound.ca_bundle().unwrap();
         let stop = CancellationToken::new();
