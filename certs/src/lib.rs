@@ -1,7 +1,8 @@
 //! couchdiscover's certificates: an authority that signs, and the leaves it signs.
 //!
 //! [`Authority`] and [`Leaf`] are different types, so a leaf can't sign. Time is an argument everywhere; nothing
-//! here asks the clock, reads a file or logs. Keys never appear in `Debug` or in an error.
+//! here asks the clock, reads a file or logs. Keys never appear in `Debug` or in an error. [`rotation`] replaces an
+//! authority while its leaves are being served.
 //!
 //! ```
 //! use time::OffsetDateTime;
@@ -14,8 +15,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fmt;
+mod fields;
+pub mod rotation;
 
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
@@ -26,10 +33,13 @@ use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use fields::{Fields, FieldsError};
+pub use rotation::{Bundle, Terms};
+
 /// A certificate authority: an ECDSA P-256 key and the certificate that vouches for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     validity: Validity,
@@ -101,15 +111,20 @@ impl Authority {
 
     /// Makes a new key and certificate; `name` becomes the common name, with ` CA` after it.
     pub fn new(name: &str, now: OffsetDateTime) -> Result<Self, Error> {
+        Self::lasting(name, now, Self::LIFETIME)
+    }
+
+    /// The same, good for `life`.
+    pub fn lasting(name: &str, now: OffsetDateTime, life: Duration) -> Result<Self, Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(Error::Crypto)?;
-        let mut params = params(&format!("{name} CA"), Validity::from(now, Self::LIFETIME));
+        let mut params = params(&format!("{name} CA"), Validity::from(now, life));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(Error::Crypto)?;
         let validity = Validity { not_before: params.not_before, not_after: params.not_after };
         let certificate_pem = certificate.pem();
         let certificate = certificate.der().clone();
-        Ok(Self { issuer: Issuer::new(params, key), certificate, certificate_pem, validity })
+        Ok(Self { issuer: Arc::new(Issuer::new(params, key)), certificate, certificate_pem, validity })
     }
 
     /// Reads an authority that was made before. Refuses a leaf, and a key that isn't the certificate's.
@@ -126,12 +141,17 @@ impl Authority {
             }
             Validity::of(&parsed)
         };
-        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(Error::Crypto)?;
+        let issuer = Arc::new(Issuer::from_ca_cert_der(&der, key).map_err(Error::Crypto)?);
         Ok(Self { issuer, certificate: der, certificate_pem: certificate.to_owned(), validity })
     }
 
     /// Signs a server certificate for these DNS names and IP addresses. It never outlives the authority.
     pub fn leaf(&self, names: &[String], now: OffsetDateTime) -> Result<Leaf, Error> {
+        self.leaf_lasting(names, now, Leaf::LIFETIME)
+    }
+
+    /// The same, good for `life`.
+    pub fn leaf_lasting(&self, names: &[String], now: OffsetDateTime, life: Duration) -> Result<Leaf, Error> {
         if names.is_empty() {
             return Err(Error::NoNames);
         }
@@ -139,7 +159,7 @@ impl Authority {
             return Err(Error::Expired { not_after: self.validity.not_after });
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(Error::Crypto)?;
-        let wanted = Validity::from(now, Leaf::LIFETIME);
+        let wanted = Validity::from(now, life);
         let validity = Validity { not_after: wanted.not_after.min(self.validity.not_after), ..wanted };
         let mut params = params("couchdiscover", validity);
         for name in names {
@@ -212,7 +232,8 @@ impl fmt::Debug for Leaf {
 }
 
 impl Validity {
-    /// How far the start lies in the past, so that a peer whose clock is behind accepts the certificate at once.
+    /// How far the start lies in the past, so that a peer whose clock is behind accepts the certificate at once; less
+    /// where the whole life is less than ten hours.
     ///
     /// cert-controller takes the same hour, Vault a minute.
     pub const BACKDATE: Duration = Duration::hours(1);
@@ -238,7 +259,9 @@ impl Validity {
     }
 
     fn from(now: OffsetDateTime, lifetime: Duration) -> Self {
-        Self { not_before: now - Self::BACKDATE, not_after: now + lifetime }
+        // A certificate knows whole seconds only.
+        let now = now.replace_nanosecond(0).unwrap_or(now);
+        Self { not_before: now - Self::BACKDATE.min(lifetime / 10), not_after: now + lifetime }
     }
 
     fn of(certificate: &X509Certificate<'_>) -> Self {
@@ -266,6 +289,21 @@ fn alternative(name: &str) -> Result<Vec<rcgen::SanType>, Error> {
 
 fn first_certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(Error::Certificate)
+}
+
+/// One certificate in PEM form: the same text for the same certificate, whoever wrote it before.
+pub(crate) fn encode_pem(certificate: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {

@@ -76,7 +76,7 @@ pub const FORMED_AT: &str = "couchdiscover.io/formed-at";
 pub const FORMED_UUID: &str = "couchdiscover.io/uuid";
 /// On the Lease: how many nodes founded it.
 pub const FORMED_SIZE: &str = "couchdiscover.io/size";
-/// On the Lease: which agents understand the record, a number.
+/// On the Lease and on the authority's Secret: who understands what is in it, a number.
 pub const RECORD_SCHEMA: &str = "couchdiscover.io/schema";
 
 #[cfg(test)]

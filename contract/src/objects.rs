@@ -4,6 +4,10 @@
 pub const AGENT_CONTAINER: &str = "couchdiscover-agent";
 /// ClusterRole that an injected pod's service account is bound to.
 pub const AGENT_CLUSTER_ROLE: &str = "couchdiscover-agent";
+/// Secret in the webhook's namespace that holds its certificate authority; all replicas share it.
+pub const CA_SECRET: &str = "couchdiscover-ca";
+/// Whom the API server names as the author of what the webhook writes.
+pub const WEBHOOK_MANAGER: &str = "couchdiscover-webhook";
 /// Key of the Erlang cookie in the generated Secret, and the default key of a user's one.
 pub const ERLANG_COOKIE_KEY: &str = "erlang-cookie";
 /// Key of CouchDB's session secret in the generated Secret.
