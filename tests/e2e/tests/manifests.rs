@@ -1,0 +1,347 @@
+//! What a cluster admin applies: all of it is YAML that refers to what exists, in the words of the programs.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser};
+use contract::{keys, objects, ports};
+use e2e::control_plane::CONFIGURATION;
+use e2e::manifest;
+use serde_json::{Value, json};
+use webhook::serve::{Args, CertMode};
+
+#[test]
+fn every_file_is_yaml_of_kubernetes_objects() {
+    for file in files(&root()) {
+        if file.extension().is_some_and(|extension| extension == "yaml") && !is_values(&file) {
+            let objects = manifest::objects(&fs::read_to_string(&file).unwrap()).unwrap();
+            assert!(!objects.is_empty(), "{}", file.display());
+            for object in objects {
+                assert!(object["apiVersion"].is_string() && object["kind"].is_string(), "{}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kustomization_refers_to_what_exists_and_every_object_of_the_base_is_applied() {
+    let mut seen = 0;
+    for file in files(&root()) {
+        if file.file_name().is_some_and(|name| name == "kustomization.yaml") {
+            seen += 1;
+            let folder = file.parent().unwrap();
+            let kustomization = one(&file);
+            let named = ["resources", "components"].map(|list| kustomization[list].as_array().cloned());
+            for path in named.into_iter().flatten().flatten() {
+                let target = folder.join(path.as_str().unwrap());
+                let target = if target.is_dir() { target.join("kustomization.yaml") } else { target };
+                assert!(target.is_file(), "{} names {path}", file.display());
+            }
+            for patch in kustomization["patches"].as_array().into_iter().flatten() {
+                assert_eq!(manifest::objects(patch["patch"].as_str().unwrap()).unwrap().len(), 1);
+            }
+        }
+    }
+    assert!(seen > 10, "the base, and each component with its overlay: {seen}");
+
+    let base = root().join("base");
+    let mut applied: Vec<String> = strings(&one(&base.join("kustomization.yaml"))["resources"]);
+    let mut there: Vec<String> =
+        files(&base).iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    there.retain(|name| name != "kustomization.yaml" && name.ends_with(".yaml"));
+    applied.sort();
+    there.sort();
+    assert_eq!(applied, there);
+}
+
+#[test]
+fn each_component_has_its_overlay() {
+    for folder in fs::read_dir(root().join("components")).unwrap() {
+        let name = folder.unwrap().file_name().into_string().unwrap();
+        let overlay = one(&root().join("overlays").join(&name).join("kustomization.yaml"));
+        assert_eq!(overlay["resources"], json!(["../../base"]), "{name}");
+        assert_eq!(overlay["components"], json!([format!("../../components/{name}")]));
+    }
+}
+
+#[test]
+fn the_deployment_starts_the_server_as_it_can_be_started() {
+    let deployment = base("deployment.yaml");
+    let container = webhook_of(&deployment);
+    let args = parsed(&container["args"], &[]);
+    assert_eq!(args.server_name(), "couchdiscover-webhook.couchdiscover.svc");
+    let known: Vec<_> =
+        Args::command().get_arguments().filter_map(|argument| Some(argument.get_env()?.to_owned())).collect();
+    for variable in container["env"].as_array().unwrap() {
+        let name = variable["name"].as_str().unwrap();
+        assert!(known.iter().any(|env| env == name), "{name} is no setting of serve");
+    }
+    let settings = args.injection.settings();
+    assert_eq!(variable(&container, "COUCHDISCOVER_AGENT_IMAGE")["value"], settings.agent_image);
+    assert_eq!(container["image"], format!("couchdiscover-webhook:{}", settings.version));
+    assert_eq!(
+        ports_of(&container),
+        [("https".to_owned(), args.listen.port()), ("probes".to_owned(), args.probe_listen.port())]
+    );
+    assert_eq!(ports_of(&container)[0].1, ports::WEBHOOK);
+    assert_eq!(container["readinessProbe"]["httpGet"], json!({ "path": ports::READYZ, "port": "probes" }));
+    assert_eq!(container["livenessProbe"]["httpGet"], json!({ "path": ports::LIVEZ, "port": "probes" }));
+    let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
+    // It finishes what is in flight for 10 s after the delay.
+    assert!(grace >= args.drain_delay.as_secs() + 10 + 5, "{grace} s to stop in");
+}
+
+#[test]
+fn what_selects_the_webhooks_pods_does() {
+    let deployment = base("deployment.yaml");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
+    for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap()
+    {
+        assert_eq!(&constraint["labelSelector"]["matchLabels"], labels);
+    }
+    let service = base("service.yaml");
+    assert_eq!(&service["spec"]["selector"], labels);
+    assert_eq!(&base("disruption-budget.yaml")["spec"]["selector"]["matchLabels"], labels);
+    assert_eq!(&base("network-policy.yaml")["spec"]["podSelector"]["matchLabels"], labels);
+    let egress = one(&root().join("examples/egress/network-policy.yaml"));
+    assert_eq!(&egress["spec"]["podSelector"]["matchLabels"], labels);
+
+    let args = Args::try_parse_from(["serve"]).unwrap();
+    assert_eq!(service["metadata"]["name"], args.service);
+    let called = &one_of(CONFIGURATION)["webhooks"][0]["clientConfig"]["service"];
+    assert_eq!(called["port"], service["spec"]["ports"][0]["port"]);
+    let names: Vec<String> = ports_of(&webhook_of(&deployment)).into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&service["spec"]["ports"][0]["targetPort"].as_str().unwrap().to_owned()));
+    for rule in base("network-policy.yaml")["spec"]["ingress"][0]["ports"].as_array().unwrap() {
+        assert!(names.contains(&rule["port"].as_str().unwrap().to_owned()), "{rule}");
+    }
+}
+
+#[test]
+fn everything_of_the_base_is_in_the_webhooks_namespace() {
+    let namespace = Args::try_parse_from(["serve"]).unwrap().namespace;
+    let mut named = 0;
+    for file in files(&root().join("base")) {
+        for object in manifest::objects(&fs::read_to_string(&file).unwrap()).unwrap() {
+            let kind = object["kind"].as_str().unwrap();
+            match CLUSTER_WIDE.contains(&kind) {
+                true => assert!(object["metadata"]["namespace"].is_null(), "{kind}"),
+                false => assert_eq!(object["metadata"]["namespace"], namespace, "{kind}"),
+            }
+            for subject in object["subjects"].as_array().into_iter().flatten() {
+                named += 1;
+                assert_eq!(subject["namespace"], namespace);
+                assert_eq!(subject["name"], base("service-account.yaml")["metadata"]["name"]);
+            }
+        }
+    }
+    assert!(named > 0);
+    assert_eq!(base("namespace.yaml")["metadata"]["name"], namespace);
+    let account = &base("deployment.yaml")["spec"]["template"]["spec"]["serviceAccountName"];
+    assert_eq!(account, &base("service-account.yaml")["metadata"]["name"]);
+    let class = &base("deployment.yaml")["spec"]["template"]["spec"]["priorityClassName"];
+    assert_eq!(class, &base("priority-class.yaml")["metadata"]["name"]);
+}
+
+#[test]
+fn the_policy_speaks_of_what_the_webhook_is_asked_about() {
+    let objects = manifest::objects(&read("base/policy.yaml")).unwrap();
+    let [policy, binding] = &*objects else { panic!("{objects:?}") };
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    let constraints = &policy["spec"]["matchConstraints"];
+    let webhook = &one_of(CONFIGURATION)["webhooks"][0];
+    assert_eq!(constraints["resourceRules"], webhook["rules"]);
+    assert_eq!(constraints["namespaceSelector"], webhook["namespaceSelector"]);
+    assert_eq!(constraints["matchPolicy"], webhook["matchPolicy"]);
+    assert_eq!(constraints["objectSelector"]["matchLabels"], json!({ keys::INJECT: keys::INJECT_ENABLED }));
+    assert!(policy["spec"]["matchConditions"].to_string().contains(&webhook_condition(webhook)));
+    let validation = policy["spec"]["validations"][0].to_string();
+    assert!(validation.contains(&format!("'{}'", objects::AGENT_CONTAINER)), "{validation}");
+    let keys = policy["spec"].to_string();
+    assert!(keys.matches(keys::DOMAIN).count() == keys.matches(keys::INJECT).count(), "no other key: {keys}");
+}
+
+#[test]
+fn the_webhook_may_bind_the_agents_role_and_no_other() {
+    let objects = manifest::objects(&read("base/webhook-role.yaml")).unwrap();
+    let rules: Vec<Value> =
+        objects.iter().flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default()).collect();
+    let binds: Vec<&Value> =
+        rules.iter().filter(|rule| strings(&rule["verbs"]).contains(&"bind".to_owned())).collect();
+    let [bind] = &*binds else { panic!("{rules:?}") };
+    assert_eq!(bind["resourceNames"], json!([objects::AGENT_CLUSTER_ROLE]));
+    for rule in &rules {
+        for list in ["verbs", "resources", "apiGroups"] {
+            assert!(!strings(&rule[list]).contains(&"*".to_owned()), "{rule}");
+        }
+        let reads = |verb: &str| strings(&rule["verbs"]).contains(&verb.to_owned());
+        if strings(&rule["resources"]).contains(&"secrets".to_owned()) && (reads("get") || reads("list")) {
+            assert!(rule["resourceNames"].is_array(), "reads Secrets that aren't its own: {rule}");
+        }
+    }
+}
+
+#[test]
+fn components_set_what_the_server_knows_and_the_ports_it_then_has() {
+    for (component, ports) in [
+        ("cert-manager", None),
+        ("other-port", Some((10250, None))),
+        ("host-network", Some((10260, Some(10261)))),
+    ] {
+        let operations = operations(component);
+        let value = |path: &str| {
+            let place = format!("/spec/template/spec/containers/0/{path}");
+            operations.iter().filter(move |one| one["path"] == place).map(|one| one["value"].clone())
+        };
+        let added: Vec<String> = value("args/-").map(|value| value.as_str().unwrap().to_owned()).collect();
+        let args = parsed(&json!(["serve"]), &added);
+        if let Some((https, probes)) = ports {
+            assert_eq!(args.listen.port(), https);
+            assert_eq!(value("ports/0/containerPort").collect::<Vec<_>>(), [json!(https)]);
+            let probes: Vec<u16> = probes.into_iter().collect();
+            assert!(probes.iter().all(|port| args.probe_listen.port() == *port));
+            assert_eq!(value("ports/1/containerPort").collect::<Vec<_>>(), probes);
+        } else {
+            assert_eq!(args.cert_mode, CertMode::Files);
+            let folder = value("volumeMounts").next().unwrap()[0]["mountPath"].as_str().unwrap().to_owned();
+            assert!(args.tls_cert.unwrap().starts_with(&folder) && args.tls_key.unwrap().starts_with(folder));
+        }
+    }
+}
+
+#[test]
+fn the_certificate_is_for_the_name_that_is_called_and_injected_where_it_is_expected() {
+    let objects = manifest::objects(&read("components/cert-manager/certificate.yaml")).unwrap();
+    let named = |name: &str| {
+        objects.iter().find(|one| one["kind"] == "Certificate" && one["metadata"]["name"] == name).unwrap()
+    };
+    let certificate = named("couchdiscover-webhook");
+    let args = Args::try_parse_from(["serve"]).unwrap();
+    assert_eq!(certificate["spec"]["dnsNames"], json!([args.server_name()]));
+    let text = read("components/cert-manager/kustomization.yaml");
+    assert!(
+        text.contains(&format!("cert-manager.io/inject-ca-from: {}/couchdiscover-webhook", args.namespace))
+    );
+    assert!(text.contains(&format!("secretName: {}", certificate["spec"]["secretName"].as_str().unwrap())));
+    for issuer in objects.iter().filter(|one| one["kind"] == "Certificate") {
+        let name = &issuer["spec"]["issuerRef"]["name"];
+        assert!(
+            objects.iter().any(|one| one["kind"] == "Issuer" && one["metadata"]["name"] == *name),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn examples_ask_in_words_that_exist() {
+    for example in ["couchdb.yaml", "own-cookie.yaml", "one-that-grows.yaml"] {
+        let objects = manifest::objects(&read(&format!("examples/{example}"))).unwrap();
+        let set = manifest::statefulset(&objects).unwrap();
+        assert_eq!(set["metadata"]["labels"][keys::INJECT], keys::INJECT_ENABLED, "{example}");
+        for key in set["metadata"]["annotations"].as_object().into_iter().flat_map(|all| all.keys()) {
+            assert!(keys::STATEFULSET_ANNOTATIONS.contains(&&**key), "{example}: {key}");
+        }
+        let injected = manifest::injected(set);
+        let service = objects.iter().find(|one| one["kind"] == "Service").unwrap();
+        assert_eq!(service["metadata"]["name"], set["spec"]["serviceName"], "{example}");
+        let names = injected["spec"]["template"]["spec"]["containers"].to_string();
+        assert!(names.contains(objects::AGENT_CONTAINER), "{example}");
+    }
+    let own = manifest::objects(&read("examples/own-cookie.yaml")).unwrap();
+    let injected = manifest::injected(manifest::statefulset(&own).unwrap());
+    let secret = &own[0];
+    let key = secret["stringData"].as_object().unwrap().keys().next().unwrap();
+    assert_eq!(key, objects::ERLANG_COOKIE_KEY);
+    let reference = json!({ "name": secret["metadata"]["name"], "key": key });
+    let variable = variable(&injected["spec"]["template"]["spec"]["containers"][0], "COUCHDB_ERLANG_COOKIE");
+    assert_eq!(variable["valueFrom"]["secretKeyRef"], reference);
+}
+
+/// Kinds without a namespace that the base has.
+const CLUSTER_WIDE: [&str; 8] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Kustomization",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "PriorityClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests")
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Helm's values are no objects, nor are rules and dashboards that other programs read.
+fn is_values(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "values.yaml")
+        || file.starts_with(root().join("observability"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+fn base(name: &str) -> Value {
+    one(&root().join("base").join(name))
+}
+
+fn one(file: &Path) -> Value {
+    one_of(&fs::read_to_string(file).unwrap())
+}
+
+fn one_of(text: &str) -> Value {
+    let [object] = &*manifest::objects(text).unwrap() else { panic!("{text}") };
+    object.clone()
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+fn webhook_of(deployment: &Value) -> Value {
+    let [container] = &**deployment["spec"]["template"]["spec"]["containers"].as_array().unwrap() else {
+        panic!("{deployment}")
+    };
+    container.clone()
+}
+
+fn variable(container: &Value, name: &str) -> Value {
+    container["env"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
+}
+
+fn ports_of(container: &Value) -> Vec<(String, u16)> {
+    let port = |port: &Value| {
+        (
+            port["name"].as_str().unwrap().to_owned(),
+            port["containerPort"].as_u64().unwrap().try_into().unwrap(),
+        )
+    };
+    container["ports"].as_array().unwrap().iter().map(port).collect()
+}
+
+/// The settings that these arguments of the program come to.
+fn parsed(args: &Value, more: &[String]) -> Args {
+    Args::try_parse_from(strings(args).iter().chain(more)).unwrap()
+}
+
+/// The steps of all JSON patches of a component.
+fn operations(component: &str) -> Vec<Value> {
+    let kustomization = one(&root().join("components").join(component).join("kustomization.yaml"));
+    let patches = kustomization["patches"].as_array().unwrap().iter();
+    patches.flat_map(|patch| one_of(patch["patch"].as_str().unwrap()).as_array().unwrap().clone()).collect()
+}
+
+fn webhook_condition(webhook: &Value) -> String {
+    webhook["matchConditions"][0]["expression"].as_str().unwrap().to_owned()
+}
