@@ -8,9 +8,11 @@
 mod agent;
 mod all_manifests;
 mod injection;
+mod install;
 mod literals;
 mod outage;
 mod pods;
+mod policy;
 mod said;
 mod scene;
 mod updates;

@@ -1,0 +1,155 @@
+//! What a cluster admin does: one `kubectl apply -k`. On a control plane of its own, since the webhook that it tells of
+//! is asked about every namespace, and there is none.
+
+use std::path::Path;
+
+use contract::objects;
+use e2e::envtest::{Envtest, User};
+use e2e::manifest;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::literals::yaml;
+
+/// Without certificates for cert-manager: there is nobody who knows these kinds.
+const ALL: [&str; 7] = [
+    "base",
+    "overlays/single-replica",
+    "overlays/other-port",
+    "overlays/host-network",
+    "overlays/fail-open",
+    "examples/own-registry",
+    "examples/egress",
+];
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn what_ships_is_applied_without_a_warning_and_again_without_a_change() {
+    let plane = Envtest::start().await.unwrap();
+    for folder in ALL {
+        assert_ne!(apply(&plane, &["apply", "-k", &path(folder)], "").await, Vec::<String>::new());
+        let again = apply(&plane, &["apply", "-k", &path(folder)], "").await;
+        let changed = again.iter().filter(|line| !line.ends_with(" unchanged")).collect::<Vec<_>>();
+        // That is what it says of every budget: it puts the selector in the place of the same one.
+        assert_eq!(changed, ["poddisruptionbudget.policy/couchdiscover-webhook configured"], "{folder}");
+    }
+    // Of cert-manager's overlay, what API servers know by themselves.
+    let rendered = apply(&plane, &["kustomize", &path("overlays/cert-manager")], "").await.join("\n");
+    let (theirs, ours): (Vec<Value>, Vec<Value>) = manifest::objects(&rendered)
+        .unwrap()
+        .into_iter()
+        .partition(|object| object["apiVersion"].as_str().unwrap().starts_with("cert-manager.io/"));
+    assert_eq!(theirs.len(), 4);
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": ours }).to_string();
+    apply(&plane, &["apply", "-f", "-"], &list).await;
+
+    apply(&plane, &["apply", "-k", &path("base")], "").await;
+    let admin = plane.admin();
+    let deployment = "/apis/apps/v1/namespaces/couchdiscover/deployments/couchdiscover-webhook";
+    let by_client = admin.get(deployment).await.taken();
+    apply(&plane, &["apply", "--server-side", "-k", &path("base")], "").await;
+    let by_server = admin.get(deployment).await.taken();
+    assert_eq!(by_server["spec"], by_client["spec"]);
+    apply(&plane, &["apply", "--server-side", "-k", &path("base")], "").await;
+    let again = admin.get(deployment).await.taken();
+    assert_eq!(again["metadata"]["generation"], by_server["metadata"]["generation"]);
+
+    a_ca_bundle_stays(&plane, &admin).await;
+    the_webhook_may_do_its_work_and_nothing_else(&plane, &admin).await;
+}
+
+/// Applying the manifests again doesn't take away what the webhook has written.
+async fn a_ca_bundle_stays(plane: &Envtest, admin: &User) {
+    let configuration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover";
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
+    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate);
+    let written = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": "couchdiscover" },
+        "webhooks": [{ "name": "inject.couchdiscover.io", "clientConfig": { "caBundle": bundle } }],
+    });
+    admin.apply(&written).await.taken();
+    for arguments in [["apply", "-k"].as_slice(), &["apply", "--server-side", "-k"]] {
+        apply(plane, &[arguments, &[&*path("base")]].concat(), "").await;
+        let stored = admin.get(configuration).await.taken();
+        let stored = &stored["webhooks"][0]["clientConfig"];
+        assert_eq!(stored["caBundle"], bundle, "after {arguments:?}");
+        assert_eq!(stored["service"]["name"], "couchdiscover-webhook");
+    }
+}
+
+async fn the_webhook_may_do_its_work_and_nothing_else(plane: &Envtest, admin: &User) {
+    let account = "/api/v1/namespaces/couchdiscover/serviceaccounts/couchdiscover-webhook/token";
+    let token = admin.send(Method::POST, account, &json!({ "spec": {} })).await.taken();
+    let webhook = plane.user(token["status"]["token"].as_str().unwrap());
+    webhook.get("/apis/apps/v1/statefulsets").await.taken();
+    webhook
+        .get("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover")
+        .await
+        .taken();
+    webhook.try_create(&secret("default", "couchdb-couchdiscover")).await.taken();
+    webhook.try_create(&binding(objects::AGENT_CLUSTER_ROLE)).await.taken();
+
+    let answer = webhook.try_create(&binding("cluster-admin")).await;
+    assert_eq!(answer.code, 403, "binds whatever it likes");
+    admin.create(&secret("couchdiscover", "other")).await.taken();
+    admin.create(&secret("default", "other")).await.taken();
+    for (method, path) in [
+        (Method::GET, "/api/v1/secrets"),
+        (Method::GET, "/api/v1/namespaces/default/secrets"),
+        (Method::GET, "/api/v1/namespaces/default/secrets/other"),
+        (Method::DELETE, "/api/v1/namespaces/default/secrets/other"),
+        (Method::PATCH, "/api/v1/namespaces/default/secrets/other"),
+        (Method::GET, "/api/v1/namespaces/couchdiscover/secrets/other"),
+        (Method::DELETE, "/api/v1/namespaces/couchdiscover/secrets/other"),
+        (Method::GET, "/api/v1/configmaps"),
+        (Method::GET, "/api/v1/pods"),
+        (Method::POST, "/api/v1/namespaces/default/pods"),
+        (Method::POST, "/api/v1/namespaces/default/serviceaccounts/default/token"),
+        (Method::POST, "/apis/apps/v1/namespaces/default/statefulsets"),
+        (Method::PATCH, "/apis/apps/v1/namespaces/default/statefulsets/couchdb"),
+        (Method::DELETE, "/apis/apps/v1/namespaces/default/statefulsets/couchdb"),
+        (Method::PATCH, "/apis/apps/v1/namespaces/default/statefulsets/couchdb/scale"),
+        (Method::PATCH, "/apis/rbac.authorization.k8s.io/v1/clusterroles/couchdiscover-agent"),
+        (Method::POST, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+        (Method::POST, "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"),
+        (Method::PATCH, "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/other"),
+        (Method::DELETE, "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover"),
+        (Method::PATCH, "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/couchdiscover"),
+        (Method::GET, "/api/v1/nodes"),
+    ] {
+        let answer = webhook.send(method.clone(), path, &Value::Null).await;
+        assert_eq!(answer.code, 403, "{method} {path}: {}", answer.message());
+    }
+}
+
+fn secret(namespace: &str, name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "namespace": namespace, "name": name } })
+}
+
+fn binding(role: &str) -> Value {
+    let mut binding = yaml(
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: couchdb-couchdiscover, namespace: default}}",
+    );
+    binding["roleRef"] =
+        json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role });
+    binding["subjects"] = json!([{ "kind": "ServiceAccount", "name": "default", "namespace": "default" }]);
+    binding
+}
+
+/// What `kubectl` prints, when it has no warning.
+pub(crate) async fn apply(plane: &Envtest, arguments: &[&str], input: &str) -> Vec<String> {
+    let output = plane.kubectl(arguments, input).await;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", text(output.stderr));
+    assert_eq!(text(output.stderr), "", "{arguments:?}");
+    text(output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// A folder of the manifests.
+pub(crate) fn path(folder: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests").join(folder);
+    path.to_str().unwrap().to_owned()
+}
