@@ -13,6 +13,7 @@ pub mod kubernetes;
 pub mod observe;
 pub mod pace;
 pub mod ready;
+pub mod resolve;
 pub mod run;
 pub mod secret;
 pub mod settings;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::PodFqdn;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -39,6 +41,7 @@ use crate::act::Hand;
 use crate::couch::Couch;
 use crate::identity::{Clues, IdentityError, who_am_i};
 use crate::observe::Directory;
+use crate::resolve::Resolver;
 use crate::run::Agent;
 use crate::settings::{Scheme, Settings};
 use crate::status::Page;
@@ -87,9 +90,11 @@ pub enum StartError {
 /// An agent that has a name and a port, and hasn't looked around yet.
 #[derive(Debug)]
 pub struct Started {
-    agent: Agent,
+    me: PodFqdn,
+    http: reqwest::Client,
     listener: TcpListener,
     settings: Settings,
+    addresses: HashMap<String, SocketAddr>,
     kubernetes: Option<kube::Config>,
 }
 
@@ -101,20 +106,7 @@ pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Sta
     let address = settings.listen;
     let listener = http::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
-    let hand = Hand {
-        couch: Arc::new(Couch::new(http, settings.credentials.clone())),
-        directory: Directory { me, endpoint: settings.couchdb.clone(), known: addresses },
-        bind_address: any_address(settings.pod.ip).to_owned(),
-        kubernetes: None,
-    };
-    let agent = Agent {
-        hand,
-        size: settings.size,
-        pod_management: settings.pod_management,
-        clock: now,
-        jitter: rand::random,
-    };
-    Ok(Started { agent, listener, settings, kubernetes })
+    Ok(Started { me, http, listener, settings, addresses, kubernetes })
 }
 
 impl Started {
@@ -125,11 +117,38 @@ impl Started {
 
     /// Serves and goes round until `shutdown`. Every call that is under way then is dropped: each is harmless to repeat.
     pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
-        let (sender, page): (_, watch::Receiver<Page>) = watch::channel(self.agent.first_page());
+        let Self { me, http, listener, settings, addresses, kubernetes } = self;
+        let (sender, page): (_, watch::Receiver<Page>) = watch::channel(Page::at_start(&me, now()));
+        let rounds = async {
+            let client = kubernetes::connect(settings.kubernetes, kubernetes).await;
+            let ip = settings.pod.ip.map(|ip| ip.to_string());
+            let resolver = Resolver::new(client.clone(), me.clone(), settings.container, ip);
+            let (credentials, resolver) = match settings.credentials {
+                Some(injected) => (injected, None),
+                None => {
+                    (run::find_credentials(&resolver, &me, &sender, now, rand::random).await, Some(resolver))
+                }
+            };
+            let hand = Hand {
+                couch: Arc::new(Couch::new(http, credentials)),
+                directory: Directory { me, endpoint: settings.couchdb, known: addresses },
+                bind_address: any_address(settings.pod.ip).to_owned(),
+                kubernetes: client,
+            };
+            let agent = Agent {
+                hand,
+                resolver,
+                size: settings.size,
+                pod_management: settings.pod_management,
+                clock: now,
+                jitter: rand::random,
+            };
+            agent.run(sender).await;
+        };
         tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            served = http::serve(self.listener, page) => served,
-            () = self.agent.run(self.settings.kubernetes, self.kubernetes, sender) => Ok(()),
+            served = http::serve(listener, page) => served,
+            () = rounds => Ok(()),
         }
     }
 }

@@ -18,11 +18,20 @@ pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
     base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
 }
 
-/// Whether a step that was decided `repeats` times before is to be carried out once more.
+/// How long to pause before Kubernetes is asked for credentials once more, after so many times without.
+pub fn until_asked_again(rounds: u32, jitter: f64) -> Duration {
+    grown(WAIT, rounds, LONGEST).mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+}
+
+/// Whether a step that was decided `repeats` times before is to be carried out once more, if there is anything to do.
 ///
 /// A member that can't be dialled because its cookie differs logs every attempt, so attempts grow rare.
 pub fn is_due(step: &Step, repeats: u32) -> bool {
-    step.sort() != Sort::Dial || repeats == 0 || repeats.is_power_of_two()
+    match step.sort() {
+        Sort::Act => true,
+        Sort::Dial => repeats == 0 || repeats.is_power_of_two(),
+        Sort::Refuse | Sort::Settled | Sort::Wait => false,
+    }
 }
 
 /// Each round asks every node, so the more there are the longer is the pause.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::Config;
+use contract::PodFqdn;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, info, warn};
@@ -11,18 +11,21 @@ use crate::act::{Hand, act};
 use crate::couch::Pulse;
 use crate::kubernetes::{self, Knowledge, Record};
 use crate::observe::observe;
-use crate::pace::{GLANCE, is_due, pause};
+use crate::pace::{GLANCE, is_due, pause, until_asked_again};
 use crate::ready::readiness;
-use crate::settings::{Kubernetes, PodManagement, Size};
+use crate::resolve::Resolver;
+use crate::settings::{Credentials, PodManagement, Size};
 use crate::status::{History, Page};
-use crate::step::{Api, Observed, Sort, Step, next_step};
-use crate::words::Speaker;
+use crate::step::{Api, Observed, Sort, Step, Unseen, next_step};
+use crate::words::{Speaker, Words, unresolved};
 
 /// One agent, ready to go round.
 #[derive(Debug)]
 pub struct Agent {
     /// What it looks and acts with.
     pub hand: Hand,
+    /// Where the credentials came from, if they weren't injected: what CouchDB rejects may have changed there.
+    pub resolver: Option<Resolver>,
     /// The injected size.
     pub size: Option<Size>,
     /// The injected `podManagementPolicy`; the live one wins.
@@ -42,24 +45,29 @@ struct Memory {
     /// Since the agent started.
     rounds: u64,
     last_error: Option<String>,
+    /// When rejected credentials may be looked up again.
+    ask_again: Instant,
 }
 
 impl Agent {
-    /// The page before the first round.
-    pub fn first_page(&self) -> Page {
-        Page::at_start(&self.speaker(), (self.clock)())
-    }
-
     /// Goes round for ever.
-    pub async fn run(mut self, kubernetes: Kubernetes, config: Option<Config>, page: watch::Sender<Page>) {
-        self.hand.kubernetes = kubernetes::connect(kubernetes, config).await;
+    pub async fn run(self, page: watch::Sender<Page>) {
         let mut knowledge = kubernetes::follow(self.hand.kubernetes.clone(), &self.hand.directory.me);
         first_word(&mut knowledge).await;
-        let mut memory =
-            Memory { step: None, since: (self.clock)(), repeats: 0, rounds: 0, last_error: None };
+        let mut memory = Memory {
+            step: None,
+            since: (self.clock)(),
+            repeats: 0,
+            rounds: 0,
+            last_error: None,
+            ask_again: Instant::now(),
+        };
         loop {
             let known = knowledge.borrow_and_update().clone();
             let observed = observe(&self.hand.couch, &self.hand.directory, self.size, &known).await;
+            if self.has_other_credentials(&mut memory, &observed).await {
+                continue;
+            }
             let step = next_step(&observed);
             self.note(&mut memory, &step);
             self.publish(&page, &memory, &observed, &step, &known);
@@ -81,7 +89,8 @@ impl Agent {
         }
         memory.since = (self.clock)();
         memory.repeats = 0;
-        let words = self.speaker().step(step);
+        let credentials = self.hand.couch.credentials();
+        let words = self.speaker(&credentials).step(step);
         match step.sort() {
             Sort::Refuse => error!(reason = words.reason, "{}", words.message),
             Sort::Act | Sort::Dial | Sort::Settled | Sort::Wait => {
@@ -104,6 +113,29 @@ impl Agent {
         }
     }
 
+    /// Whether rejected credentials have been replaced where they came from; the ones there are taken.
+    async fn has_other_credentials(&self, memory: &mut Memory, observed: &Observed) -> bool {
+        let rejected = matches!(observed.local, Err(Unseen::Rejects | Unseen::LockedOut));
+        let Some(resolver) =
+            self.resolver.as_ref().filter(|_| rejected && Instant::now() >= memory.ask_again)
+        else {
+            return false;
+        };
+        memory.ask_again = Instant::now() + ASK_AGAIN;
+        match timeout_at(memory.ask_again, resolver.credentials()).await {
+            Ok(Ok(found)) if found != *self.hand.couch.credentials() => {
+                info!("other credentials from {}", found.source);
+                self.hand.couch.become_admin(found);
+                true
+            }
+            Ok(Err(error)) => {
+                memory.last_error = Some(chain(&error));
+                false
+            }
+            Ok(Ok(_)) | Err(_) => false,
+        }
+    }
+
     fn publish(
         &self,
         page: &watch::Sender<Page>,
@@ -116,7 +148,9 @@ impl Agent {
         let readiness = readiness(observed, step, policy);
         let Memory { since, rounds, last_error, .. } = memory;
         let history = History { since: since.clone(), rounds: *rounds, last_error: last_error.clone() };
-        page.send_replace(Page::after(&self.speaker(), observed, step, &readiness, history));
+        let credentials = self.hand.couch.credentials();
+        let speaker = self.speaker(&credentials);
+        page.send_replace(Page::after(&speaker, observed, step, &readiness, history));
     }
 
     /// Pauses, but not past a change of the StatefulSet; a settled cluster is glanced at meanwhile.
@@ -157,9 +191,40 @@ impl Agent {
         let _ = timeout_at(deadline, changed).await;
     }
 
-    fn speaker(&self) -> Speaker<'_> {
-        Speaker { me: &self.hand.directory.me, credentials: self.hand.couch.credentials() }
+    fn speaker<'a>(&'a self, credentials: &'a Credentials) -> Speaker<'a> {
+        Speaker { me: &self.hand.directory.me, credentials }
     }
+}
+
+/// Asks where CouchDB has its credentials from, until there are some; shows and logs meanwhile what lacks.
+pub async fn find_credentials(
+    resolver: &Resolver,
+    me: &PodFqdn,
+    page: &watch::Sender<Page>,
+    clock: fn() -> String,
+    jitter: fn() -> f64,
+) -> Credentials {
+    let mut said: Option<(Words, String)> = None;
+    for rounds in 0.. {
+        let words = match resolver.credentials().await {
+            Ok(found) => {
+                info!("credentials from {}", found.source);
+                return found;
+            }
+            Err(error) => unresolved(&error),
+        };
+        let since = match &said {
+            Some((before, since)) if *before == words => since.clone(),
+            Some(_) | None => {
+                warn!(reason = words.reason, "{}", words.message);
+                clock()
+            }
+        };
+        page.send_replace(Page::waiting(me, words.clone(), since.clone()));
+        said = Some((words, since));
+        sleep(until_asked_again(rounds, jitter())).await;
+    }
+    std::future::pending().await
 }
 
 /// Gives the API a moment to speak, so that the first round doesn't say that it is silent.
@@ -176,5 +241,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
+/// Between two looks at where rejected credentials came from.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// An API server on the same network answers a first list in some 10 ms.
 const FIRST_WORD: Duration = Duration::from_secs(3);

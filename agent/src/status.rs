@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::PodFqdn;
 use serde::Serialize;
 
 use crate::kubernetes::Record;
-use crate::ready::{NotReady, Readiness};
+use crate::ready::Readiness;
 use crate::step::{Api, Node, Observed, Step, Unseen};
-use crate::words::{Speaker, Words};
+use crate::words::{Speaker, Words, first_look};
 
 /// Everything that the agent shows. Never a secret.
 #[derive(Clone, Debug, Serialize)]
@@ -93,15 +94,19 @@ pub enum Sight {
 
 impl Page {
     /// The page before the first round.
-    pub fn at_start(speaker: &Speaker<'_>, since: String) -> Self {
-        let waiting = speaker.not_ready(&NotReady::FirstLook, None);
+    pub fn at_start(me: &PodFqdn, since: String) -> Self {
+        Self::waiting(me, first_look(), since)
+    }
+
+    /// The page of an agent that can't go round yet.
+    pub fn waiting(me: &PodFqdn, why: Words, since: String) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            pod: speaker.me.to_string(),
-            node: speaker.me.node().to_string(),
+            pod: me.to_string(),
+            node: me.node().to_string(),
             ready: false,
-            readiness: waiting.clone().into(),
-            step: waiting.into(),
+            readiness: why.clone().into(),
+            step: why.into(),
             since,
             rounds: 0,
             expected: vec![],
@@ -140,7 +145,7 @@ impl Page {
             nodes: nodes.collect(),
             rounds,
             last_error,
-            ..Self::at_start(speaker, since)
+            ..Self::at_start(speaker.me, since)
         }
     }
 }

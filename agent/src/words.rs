@@ -6,6 +6,8 @@ use std::fmt::Display;
 use contract::PodFqdn;
 
 use crate::ready::NotReady;
+use crate::resolve::ResolveError;
+use crate::run::chain;
 use crate::settings::Credentials;
 use crate::step::{Difference, Refusal, Step, Trait, Unseen, WaitFor};
 
@@ -72,9 +74,7 @@ impl Speaker<'_> {
         match (why, step) {
             (NotReady::Refused(refusal), _) => self.refusal(refusal),
             (NotReady::FirstLook, _)
-            | (NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, None) => {
-                Words { reason: "FirstLook", message: "nothing has been looked at yet".to_owned() }
-            }
+            | (NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, None) => first_look(),
             (NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, Some(step)) => self.step(step),
         }
     }
@@ -262,6 +262,28 @@ impl Speaker<'_> {
     fn unseen(&self, unseen: &BTreeMap<u32, Unseen>) -> String {
         list(unseen.iter().map(|(who, why)| format!("{} {}", self.pod(*who), how(why))))
     }
+}
+
+/// What is so before the first round.
+pub(crate) fn first_look() -> Words {
+    Words { reason: "FirstLook", message: "nothing has been looked at yet".to_owned() }
+}
+
+/// Why there are no credentials.
+pub(crate) fn unresolved(error: &ResolveError) -> Words {
+    let reason = match error {
+        ResolveError::Absent { .. }
+        | ResolveError::Container { .. }
+        | ResolveError::Env(_)
+        | ResolveError::Mistake(_)
+        | ResolveError::NoApi
+        | ResolveError::NoWorkload { .. } => "CredentialsMissing",
+        ResolveError::Forbidden { .. } => "CredentialsForbidden",
+        ResolveError::Garbled { .. } | ResolveError::Silent { .. } | ResolveError::Unanswered { .. } => {
+            "WaitingForKubernetes"
+        }
+    };
+    Words { reason, message: format!("no admin credentials were injected, and {}", chain(error)) }
 }
 
 /// What an unseen node does.

@@ -6,7 +6,7 @@ mod error;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -28,7 +28,7 @@ use crate::step::{Digest, Identity, SystemDatabase, Trait};
 #[derive(Debug)]
 pub struct Couch {
     http: Client,
-    credentials: Credentials,
+    credentials: RwLock<Arc<Credentials>>,
     /// Base URLs that refused the credentials, and until when they are left alone.
     refused: Mutex<HashMap<String, Instant>>,
 }
@@ -36,12 +36,18 @@ pub struct Couch {
 impl Couch {
     /// `http` brings TLS and timeouts.
     pub fn new(http: Client, credentials: Credentials) -> Self {
-        Self { http, credentials, refused: Mutex::default() }
+        Self { http, credentials: RwLock::new(Arc::new(credentials)), refused: Mutex::default() }
     }
 
-    /// The admin that this client is.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+    /// The admin that this client is just now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.credentials.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes other credentials, and forgets who refused the ones before.
+    pub fn become_admin(&self, credentials: Credentials) {
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What the node at `base` calls itself.
@@ -152,11 +158,12 @@ impl Couch {
 
     /// Lets the node listen on `bind_address`, with an admin. 201 after about a second.
     pub async fn enable_cluster(&self, base: &str, bind_address: &str, nodes: u32) -> Result<(), CouchError> {
+        let admin = self.credentials();
         let body = json!({
             "action": "enable_cluster",
             "bind_address": bind_address,
-            "username": self.credentials.user,
-            "password": self.credentials.password.reveal(),
+            "username": admin.user,
+            "password": admin.password.reveal(),
             // A number: the string "1" becomes n=3, because Erlang sorts every string above every number.
             "node_count": nodes,
         });
@@ -197,7 +204,8 @@ impl Couch {
 
     /// Logs in once: CouchDB makes itself a session secret at the first login.
     pub async fn make_session_secret(&self, base: &str) -> Result<(), CouchError> {
-        let body = json!({ "name": self.credentials.user, "password": self.credentials.password.reveal() });
+        let admin = self.credentials();
+        let body = json!({ "name": admin.user, "password": admin.password.reveal() });
         self.post(base, "/_session", &body).await
     }
 
@@ -221,25 +229,34 @@ impl Couch {
         with: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, CouchError> {
         let call = format!("{method} {base}{path}");
+        let admin = self.credentials();
         if self.is_quarantined(base) {
-            return Err(self.rejects(call));
+            return Err(rejects(call, &admin));
         }
-        let Credentials { user, password, .. } = &self.credentials;
-        let request =
-            self.http.request(method, format!("{base}{path}")).basic_auth(user, Some(password.reveal()));
+        let request = self
+            .http
+            .request(method, format!("{base}{path}"))
+            .basic_auth(&admin.user, Some(admin.password.reveal()));
         let response = with(request.timeout(within)).send().await;
         let response = response.map_err(|source| CouchError::unanswered(call.clone(), source))?;
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => {
-                self.quarantine(base);
-                Err(self.rejects(call))
+                self.quarantine(base, &admin);
+                Err(rejects(call, &admin))
             }
-            status => Err(self.refusal(base, call, status, response).await),
+            status => Err(self.refusal(base, call, status, response, &admin).await),
         }
     }
 
-    async fn refusal(&self, base: &str, call: String, status: StatusCode, response: Response) -> CouchError {
+    async fn refusal(
+        &self,
+        base: &str,
+        call: String,
+        status: StatusCode,
+        response: Response,
+        admin: &Arc<Credentials>,
+    ) -> CouchError {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Complaint {
@@ -249,15 +266,10 @@ impl Couch {
         let body = response.bytes().await.unwrap_or_default();
         let Complaint { error, reason } = serde_json::from_slice(&body).unwrap_or_default();
         if status == StatusCode::FORBIDDEN && reason.contains("temporarily locked") {
-            self.quarantine(base);
-            return CouchError::LockedOut { call, user: self.credentials.user.clone() };
+            self.quarantine(base, admin);
+            return CouchError::LockedOut { call, user: admin.user.clone() };
         }
         CouchError::Refused { call, status, error, reason }
-    }
-
-    fn rejects(&self, call: String) -> CouchError {
-        let Credentials { user, source, .. } = &self.credentials;
-        CouchError::Rejects { call, user: user.clone(), origin: source.clone() }
     }
 
     fn is_quarantined(&self, base: &str) -> bool {
@@ -266,7 +278,11 @@ impl Couch {
         refused.contains_key(base)
     }
 
-    fn quarantine(&self, base: &str) {
+    /// An answer to credentials that were replaced meanwhile says nothing about the new ones.
+    fn quarantine(&self, base: &str, admin: &Arc<Credentials>) {
+        if !Arc::ptr_eq(admin, &self.credentials()) {
+            return;
+        }
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.insert(base.to_owned(), Instant::now() + QUARANTINE);
     }
@@ -279,6 +295,11 @@ fn section(what: Trait) -> &'static str {
         Trait::SessionSecret => "chttpd_auth",
         Trait::Uuid => "couchdb",
     }
+}
+
+fn rejects(call: String, admin: &Credentials) -> CouchError {
+    let Credentials { user, source, .. } = admin;
+    CouchError::Rejects { call, user: user.clone(), origin: source.clone() }
 }
 
 /// Takes the server's "already so" for success.

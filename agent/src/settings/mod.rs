@@ -18,8 +18,8 @@ use crate::secret::Secret;
 /// Everything that a user, or the webhook for him, can set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who may administer CouchDB.
-    pub credentials: Credentials,
+    /// Who may administer CouchDB. `None`: nobody said, and CouchDB's own container has to be asked.
+    pub credentials: Option<Credentials>,
     /// The CouchDB beside this agent.
     pub couchdb: Endpoint,
     /// Whether the Kubernetes API is asked.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub pod: Pod,
     /// The governing headless Service.
     pub service: Option<Label>,
+    /// Name of the CouchDB container.
+    pub container: Option<String>,
     /// The cluster's size, as injected or as the user set it.
     pub size: Option<Size>,
     /// Whether the next pod waits until this one is ready.
@@ -94,6 +96,14 @@ pub enum Mistake {
          on the CouchDB container (the webhook copies them), best from a Secret"
     )]
     NoCredentials,
+    /// A name that HTTP can't carry beside a password.
+    #[error(
+        "'{variable}' holds a colon, and a name with one can't log in with a password: HTTP ends the name there"
+    )]
+    ColonInUser {
+        /// The variable that holds the name.
+        variable: &'static str,
+    },
     /// A user without a password, or a password without a user.
     #[error("'{present}' is set and '{absent}' is not: an admin needs both")]
     HalfCredentials {
@@ -132,9 +142,9 @@ impl Settings {
     /// Reads every variable and reports every mistake. An empty value counts as not set.
     pub fn from_vars(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut vars = Vars { get, mistakes: vec![] };
-        let credentials = vars.credentials();
-        let couchdb = vars.or(env::COUCHDISCOVER_COUCHDB_URL, URL, Endpoint::local());
         let kubernetes = vars.or(env::COUCHDISCOVER_KUBERNETES, "'auto' or 'off'", Kubernetes::Auto);
+        let credentials = vars.credentials(kubernetes);
+        let couchdb = vars.or(env::COUCHDISCOVER_COUCHDB_URL, URL, Endpoint::local());
         let listen =
             vars.or(env::COUCHDISCOVER_LISTEN, LISTEN, SocketAddr::from(([0; 8], contract::ports::AGENT)));
         let ca_file = vars.text(env::COUCHDISCOVER_CA_FILE).map(PathBuf::from);
@@ -156,8 +166,9 @@ impl Settings {
                 .0,
             format: vars.or(env::LOG_FORMAT, "'text' or 'json'", LogFormat::Text),
         };
-        match credentials {
-            Some(credentials) if vars.mistakes.is_empty() => Ok(Self {
+        let container = vars.text(env::COUCHDISCOVER_CONTAINER);
+        match vars.mistakes.is_empty() {
+            true => Ok(Self {
                 credentials,
                 couchdb,
                 kubernetes,
@@ -165,11 +176,12 @@ impl Settings {
                 ca_file,
                 pod,
                 service,
+                container,
                 size,
                 pod_management,
                 log,
             }),
-            Some(_) | None => Err(Mistakes(vars.mistakes)),
+            false => Err(Mistakes(vars.mistakes)),
         }
     }
 }
@@ -205,28 +217,14 @@ impl Vars<'_> {
         self.parse(variable, expected).unwrap_or(default)
     }
 
-    /// The first complete pair; else what is missing.
-    fn credentials(&mut self) -> Option<Credentials> {
-        let mut half = None;
-        for (user_variable, password_variable) in env::CREDENTIALS {
-            match (self.text(user_variable), self.text(password_variable)) {
-                (Some(user), Some(password)) => {
-                    if is_hash(&password) {
-                        self.mistakes.push(Mistake::HashedPassword { variable: password_variable });
-                        return None;
-                    }
-                    let source = format!("{user_variable} and {password_variable}");
-                    return Some(Credentials { user, password: Secret::new(password), source });
-                }
-                (Some(_), None) => half = half.or(Some((user_variable, password_variable))),
-                (None, Some(_)) => half = half.or(Some((password_variable, user_variable))),
-                (None, None) => {}
-            }
+    /// Where Kubernetes can be asked, CouchDB's container will tell what isn't here.
+    fn credentials(&mut self, kubernetes: Kubernetes) -> Option<Credentials> {
+        match (credentials_from(self.get), kubernetes) {
+            (Ok(Some(credentials)), _) => return Some(credentials),
+            (Ok(None), Kubernetes::Auto) => {}
+            (Ok(None), Kubernetes::Off) => self.mistakes.push(Mistake::NoCredentials),
+            (Err(mistake), _) => self.mistakes.push(mistake),
         }
-        self.mistakes.push(match half {
-            Some((present, absent)) => Mistake::HalfCredentials { present, absent },
-            None => Mistake::NoCredentials,
-        });
         None
     }
 
@@ -239,6 +237,39 @@ impl Vars<'_> {
         }
         nodes.map(|nodes| Size { nodes, pinned })
     }
+}
+
+/// The first complete pair; `None` where neither is begun.
+pub(crate) fn credentials_from(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Credentials>, Mistake> {
+    let text = |variable| get(variable).map(first_line).filter(|value| !value.is_empty());
+    let mut half = None;
+    for (user_variable, password_variable) in env::CREDENTIALS {
+        match (text(user_variable), text(password_variable)) {
+            (Some(_), Some(password)) if is_hash(&password) => {
+                return Err(Mistake::HashedPassword { variable: password_variable });
+            }
+            (Some(user), Some(_)) if user.contains(':') => {
+                return Err(Mistake::ColonInUser { variable: user_variable });
+            }
+            (Some(user), Some(password)) => {
+                let source = format!("{user_variable} and {password_variable}");
+                return Ok(Some(Credentials { user, password: Secret::new(password), source }));
+            }
+            (Some(_), None) => half = half.or(Some((user_variable, password_variable))),
+            (None, Some(_)) => half = half.or(Some((password_variable, user_variable))),
+            (None, None) => {}
+        }
+    }
+    match half {
+        Some((present, absent)) => Err(Mistake::HalfCredentials { present, absent }),
+        None => Ok(None),
+    }
+}
+
+/// Secrets are often made of a file whose text ends in a line break. The image writes the value into an ini file, where
+/// it ends with its line, so that is what CouchDB knows.
+fn first_line(value: String) -> String {
+    value.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The value as it may be printed: a URL's user and password are not.
@@ -272,6 +303,7 @@ mod tests {
         Settings::from_vars(&found)
     }
 
+    const SIZE: (&str, &str) = ("COUCHDB_CLUSTER_SIZE", "3");
     const ADMIN: [(&str, &str); 2] = [("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "s3cret")];
 
     #[test]
@@ -285,8 +317,10 @@ mod tests {
     #[test]
     fn the_ancestors_names_win_and_a_half_pair_does_not() {
         let both = [("COUCHDB_ADMIN_USER", "root"), ("COUCHDB_ADMIN_PASS", "x"), ADMIN[0], ADMIN[1]];
-        assert_eq!(read(&both).unwrap().credentials.user, "root");
-        assert_eq!(read(&both[1..]).unwrap().credentials.user, "admin");
+        let user = |vars: &[(&str, &str)]| read(vars).unwrap().credentials.map(|found| found.user);
+        assert_eq!(user(&both).as_deref(), Some("root"));
+        assert_eq!(user(&both[1..]).as_deref(), Some("admin"));
+        assert_eq!(user(&[]), None, "CouchDB's container will tell");
     }
 
     #[test]
@@ -305,9 +339,9 @@ mod tests {
             ("POD_IP", "10.0.0"),
         ];
         assert_snapshot!(read(&vars).unwrap_err().lines().collect::<Vec<_>>().join("\n"), @"
+        'COUCHDISCOVER_KUBERNETES' is 'maybe', expected 'auto' or 'off'
         'COUCHDB_USER' is set and 'COUCHDB_PASSWORD' is not: an admin needs both
         'COUCHDISCOVER_COUCHDB_URL' is 'http://..@127.0.0.1:5984', expected a URL such as 'http://127.0.0.1:5984', without user, path or query
-        'COUCHDISCOVER_KUBERNETES' is 'maybe', expected 'auto' or 'off'
         'COUCHDISCOVER_LISTEN' is '8484', expected an address and port such as '[::]:8484' or '0.0.0.0:8484'
         'COUCHDISCOVER_SERVICE' is 'a.b', expected the name of a Service, a DNS label
         'COUCHDISCOVER_SIZE_PINNED' is 'yes', expected 'true' or 'false'
@@ -322,10 +356,22 @@ mod tests {
     #[test]
     fn each_lack_has_its_own_sentence() {
         let say = |vars: &[(&str, &str)]| read(vars).unwrap_err().to_string();
-        assert_snapshot!(say(&[]), @"the settings have 1 mistake(s): no admin credentials: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret");
+        assert_snapshot!(say(&[SIZE, ("COUCHDISCOVER_KUBERNETES", "off")]), @"the settings have 1 mistake(s): no admin credentials: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret");
         assert_snapshot!(say(&[("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "")]), @"the settings have 1 mistake(s): 'COUCHDB_USER' is set and 'COUCHDB_PASSWORD' is not: an admin needs both");
         assert_snapshot!(say(&[("COUCHDB_USER", "admin"), ("COUCHDB_PASSWORD", "-pbkdf2-abc,def,10")]), @"the settings have 1 mistake(s): 'COUCHDB_PASSWORD' is a password hash, and nobody can log in with a hash: give the agent the plain password in 'COUCHDB_PASSWORD' and put the hash into CouchDB's own configuration ([admins] in an ini file)");
+        assert_snapshot!(say(&[("COUCHDB_USER", "a:b"), ADMIN[1]]), @"the settings have 1 mistake(s): 'COUCHDB_USER' holds a colon, and a name with one can't log in with a password: HTTP ends the name there");
         assert_snapshot!(say(&[ADMIN[0], ADMIN[1], ("COUCHDISCOVER_KUBERNETES", "off")]), @"the settings have 1 mistake(s): COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off': nothing else tells how many nodes to expect");
+    }
+
+    #[test]
+    fn credentials_are_what_couchdb_reads_from_its_ini() {
+        let secret = |password: &str| {
+            let vars = [ADMIN[0], ("COUCHDB_PASSWORD", password)];
+            read(&vars).unwrap().credentials.map(|found| found.password)
+        };
+        assert_eq!(secret("s3cret\n"), Some(Secret::new("s3cret")));
+        assert_eq!(secret("s3cret\r\n"), Some(Secret::new("s3cret")));
+        assert_eq!(secret(" :%ü'\"$\\ "), Some(Secret::new(" :%ü'\"$\\ ")));
     }
 
     #[test]
