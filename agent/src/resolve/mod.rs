@@ -70,7 +70,7 @@ pub enum ResolveError {
     /// The role is missing.
     #[error(
         "may not read {what}: allow the pod's service account 'get' on it by a Role (rule: apiGroups [\"\"], resources \
-         [{plural}], verbs [get]; manifests/optional/agent-credentials.yaml is one), or let the webhook inject the credentials"
+         [{plural}], verbs [get]; manifests/examples/agent-reads-secrets.yaml is one), or let the webhook inject the credentials"
     )]
     Forbidden {
         /// The object.
