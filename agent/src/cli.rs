@@ -14,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::identity::Clues;
+use crate::last_words::{LastWords, TERMINATION_LOG};
 use crate::run::chain;
 use crate::settings::{Log, LogFormat, Scheme, Settings};
 use crate::{StartError, Surroundings, ask, client, start};
@@ -82,7 +83,8 @@ fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
         etc_hosts: read("/etc/hosts"),
         resolv_conf: read("/etc/resolv.conf"),
     };
-    run_in(vars, Surroundings { clues, ..Surroundings::default() })
+    let termination_log = Some(TERMINATION_LOG.into());
+    run_in(vars, Surroundings { clues, termination_log, ..Surroundings::default() })
 }
 
 /// Ready is 0 and not ready is 1, so that a script can ask, too.
@@ -173,10 +175,7 @@ fn say(text: &str) -> ExitCode {
 /// Tells a person on stderr, and `kubectl describe pod` by the termination log.
 fn fail(message: &str, code: u8) -> ExitCode {
     let _ = std::io::stderr().write_all(format!("couchdiscover-agent: {message}").as_bytes());
-    // Only in a container is there such a file; elsewhere there is nobody to read it.
-    if let Ok(mut log) = std::fs::OpenOptions::new().write(true).truncate(true).open("/dev/termination-log") {
-        let _ = log.write_all(message.as_bytes());
-    }
+    LastWords::new(Some(TERMINATION_LOG.into())).are(message);
     ExitCode::from(code)
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use contract::ports;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::metrics::{self, Metrics};
 use crate::status::Page;
 
 /// Binds, so that a taken port is an error at the start.
@@ -28,21 +30,31 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until the process ends.
-pub async fn serve(listener: TcpListener, page: watch::Receiver<Page>) -> io::Result<()> {
-    axum::serve(listener, router(page)).await
+pub async fn serve(listener: TcpListener, shown: Shown) -> io::Result<()> {
+    axum::serve(listener, router(shown)).await
 }
 
-/// `/livez`, `/readyz`, `/status`.
-pub fn router(page: watch::Receiver<Page>) -> Router {
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// What the agent shows just now.
+    pub page: watch::Receiver<Page>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// `/livez`, `/readyz`, `/status`, `/metrics`.
+pub fn router(shown: Shown) -> Router {
     Router::new()
         .route(ports::LIVEZ, get(async || "ok\n"))
         .route(ports::READYZ, get(readyz))
         .route(ports::STATUS, get(status))
-        .with_state(page)
+        .route(ports::METRICS, get(metrics))
+        .with_state(shown)
 }
 
-async fn readyz(State(page): State<watch::Receiver<Page>>) -> impl IntoResponse {
-    let page = page.borrow();
+async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
+    let page = shown.page.borrow();
     let code = if page.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
         code,
@@ -51,8 +63,12 @@ async fn readyz(State(page): State<watch::Receiver<Page>>) -> impl IntoResponse 
     )
 }
 
-async fn status(State(page): State<watch::Receiver<Page>>) -> Json<Page> {
-    Json(page.borrow().clone())
+async fn status(State(shown): State<Shown>) -> Json<Page> {
+    Json(shown.page.borrow().clone())
+}
+
+async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT)], shown.metrics.encode(&shown.page.borrow()))
 }
 
 fn has_no_ipv6(error: &io::Error) -> bool {

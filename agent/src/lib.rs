@@ -7,9 +7,12 @@ pub mod act;
 pub mod ask;
 pub mod cli;
 pub mod couch;
+pub mod events;
 pub mod http;
 pub mod identity;
 pub mod kubernetes;
+pub mod last_words;
+pub mod metrics;
 pub mod observe;
 pub mod pace;
 pub mod ready;
@@ -39,7 +42,10 @@ use tracing::info;
 
 use crate::act::Hand;
 use crate::couch::Couch;
+use crate::events::Herald;
 use crate::identity::{Clues, IdentityError, who_am_i};
+use crate::last_words::LastWords;
+use crate::metrics::Metrics;
 use crate::observe::Directory;
 use crate::resolve::Resolver;
 use crate::run::Agent;
@@ -55,6 +61,8 @@ pub struct Surroundings {
     pub addresses: HashMap<String, SocketAddr>,
     /// How to reach the Kubernetes API; without it, as `kubectl` or an in-cluster client would.
     pub kubernetes: Option<kube::Config>,
+    /// Where Kubernetes reads a container's last words, if this is one.
+    pub termination_log: Option<PathBuf>,
 }
 
 /// Why the agent can't start.
@@ -96,17 +104,19 @@ pub struct Started {
     settings: Settings,
     addresses: HashMap<String, SocketAddr>,
     kubernetes: Option<kube::Config>,
+    last_words: LastWords,
 }
 
 /// Tells who this pod is, and binds the port. Nothing is asked of CouchDB or Kubernetes yet.
 pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Started, StartError> {
-    let Surroundings { clues, addresses, kubernetes } = surroundings;
+    let Surroundings { clues, addresses, kubernetes, termination_log } = surroundings;
     let me = who_am_i(&clues, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
     let http = client(settings.couchdb.scheme, settings.ca_file.as_deref())?;
     let address = settings.listen;
     let listener = http::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
-    Ok(Started { me, http, listener, settings, addresses, kubernetes })
+    let last_words = LastWords::new(termination_log);
+    Ok(Started { me, http, listener, settings, addresses, kubernetes, last_words })
 }
 
 impl Started {
@@ -117,20 +127,24 @@ impl Started {
 
     /// Serves and goes round until `shutdown`. Every call that is under way then is dropped: each is harmless to repeat.
     pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
-        let Self { me, http, listener, settings, addresses, kubernetes } = self;
-        let (sender, page): (_, watch::Receiver<Page>) = watch::channel(Page::at_start(&me, now()));
+        let Self { me, http, listener, settings, addresses, kubernetes, last_words } = self;
+        let (sender, page) = watch::channel(Page::at_start(&me, now()));
+        let metrics = Arc::new(Metrics::default());
+        let shown = http::Shown { page, metrics: Arc::clone(&metrics) };
         let rounds = async {
             let client = kubernetes::connect(settings.kubernetes, kubernetes).await;
             let ip = settings.pod.ip.map(|ip| ip.to_string());
+            let herald = Herald::start(client.clone(), me.clone(), settings.pod.uid, now);
             let resolver = Resolver::new(client.clone(), me.clone(), settings.container, ip);
             let (credentials, resolver) = match settings.credentials {
                 Some(injected) => (injected, None),
-                None => {
-                    (run::find_credentials(&resolver, &me, &sender, now, rand::random).await, Some(resolver))
-                }
+                None => (
+                    run::find_credentials(&resolver, &me, &sender, &last_words, now, rand::random).await,
+                    Some(resolver),
+                ),
             };
             let hand = Hand {
-                couch: Arc::new(Couch::new(http, credentials)),
+                couch: Arc::new(Couch::new(http, credentials, Arc::clone(&metrics))),
                 directory: Directory { me, endpoint: settings.couchdb, known: addresses },
                 bind_address: any_address(settings.pod.ip).to_owned(),
                 kubernetes: client,
@@ -138,6 +152,9 @@ impl Started {
             let agent = Agent {
                 hand,
                 resolver,
+                herald,
+                metrics,
+                last_words,
                 size: settings.size,
                 pod_management: settings.pod_management,
                 clock: now,
@@ -147,7 +164,7 @@ impl Started {
         };
         tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            served = http::serve(listener, page) => served,
+            served = http::serve(listener, shown) => served,
             () = rounds => Ok(()),
         }
     }

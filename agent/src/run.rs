@@ -1,5 +1,6 @@
 //! The loop: observe, decide, act, publish, pause.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::PodFqdn;
@@ -9,7 +10,10 @@ use tracing::{error, info, warn};
 
 use crate::act::{Hand, act};
 use crate::couch::Pulse;
+use crate::events::{Herald, when_done, when_entered};
 use crate::kubernetes::{self, Knowledge, Record};
+use crate::last_words::LastWords;
+use crate::metrics::Metrics;
 use crate::observe::observe;
 use crate::pace::{GLANCE, is_due, pause, until_asked_again};
 use crate::ready::readiness;
@@ -26,6 +30,12 @@ pub struct Agent {
     pub hand: Hand,
     /// Where the credentials came from, if they weren't injected: what CouchDB rejects may have changed there.
     pub resolver: Option<Resolver>,
+    /// Tells Kubernetes what a person should know.
+    pub herald: Herald,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is said of it when it ends.
+    pub last_words: LastWords,
     /// The injected size.
     pub size: Option<Size>,
     /// The injected `podManagementPolicy`; the live one wins.
@@ -45,6 +55,8 @@ struct Memory {
     /// Since the agent started.
     rounds: u64,
     last_error: Option<String>,
+    /// Whether a peer was joined since the agent started, and that was not announced yet.
+    joined: bool,
     /// When rejected credentials may be looked up again.
     ask_again: Instant,
 }
@@ -60,6 +72,7 @@ impl Agent {
             repeats: 0,
             rounds: 0,
             last_error: None,
+            joined: false,
             ask_again: Instant::now(),
         };
         loop {
@@ -83,6 +96,9 @@ impl Agent {
     /// Logs a step once, when it differs from the last.
     fn note(&self, memory: &mut Memory, step: &Step) {
         memory.rounds += 1;
+        if *step == Step::Settled {
+            self.metrics.settled((self.clock)());
+        }
         if memory.step.as_ref() == Some(step) {
             memory.repeats = memory.repeats.saturating_add(1);
             return;
@@ -92,21 +108,39 @@ impl Agent {
         let credentials = self.hand.couch.credentials();
         let words = self.speaker(&credentials).step(step);
         match step.sort() {
-            Sort::Refuse => error!(reason = words.reason, "{}", words.message),
+            Sort::Refuse => {
+                self.metrics.refused(words.reason);
+                self.last_words.are(&format!("{}: {}\n", words.reason, words.message));
+                error!(reason = words.reason, "{}", words.message);
+            }
             Sort::Act | Sort::Dial | Sort::Settled | Sort::Wait => {
                 info!(reason = words.reason, "{}", words.message)
             }
         }
+        self.herald.tell(when_entered(step, &words, memory.joined));
+        memory.joined &= *step != Step::Settled;
         memory.step = Some(step.clone());
     }
 
     async fn carry_out(&self, memory: &mut Memory, step: &Step) {
-        match act(&self.hand, step, (self.clock)()).await {
-            Ok(()) => memory.last_error = None,
+        let credentials = self.hand.couch.credentials();
+        let words = self.speaker(&credentials).step(step);
+        let done = act(&self.hand, step, (self.clock)()).await;
+        self.metrics.stepped(words.reason, done.is_ok());
+        match done {
+            Ok(()) => {
+                memory.last_error = None;
+                memory.joined |= matches!(step, Step::Join(_));
+                if let Step::Adopt(_) = step {
+                    self.metrics.healed();
+                }
+                self.herald.tell(when_done(step, &words));
+            }
             Err(error) => {
                 let chain = chain(&error);
                 if memory.last_error.as_ref() != Some(&chain) {
                     warn!("{chain}; looking again");
+                    self.last_words.are(&format!("{chain}\n"));
                 }
                 memory.last_error = Some(chain);
             }
@@ -201,6 +235,7 @@ pub async fn find_credentials(
     resolver: &Resolver,
     me: &PodFqdn,
     page: &watch::Sender<Page>,
+    last_words: &LastWords,
     clock: fn() -> String,
     jitter: fn() -> f64,
 ) -> Credentials {
@@ -217,6 +252,7 @@ pub async fn find_credentials(
             Some((before, since)) if *before == words => since.clone(),
             Some(_) | None => {
                 warn!(reason = words.reason, "{}", words.message);
+                last_words.are(&format!("{}: {}\n", words.reason, words.message));
                 clock()
             }
         };

@@ -36,6 +36,9 @@ pub struct Page {
     pub founders: Vec<String>,
     /// What the Kubernetes API last was: `current`, `forbidden`, `missing`, `off` or `silent`.
     pub kubernetes: &'static str,
+    /// The admin that the agent is to CouchDB, and where it has him from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
     /// The founding record: `absent`, `forbidden`, `formed`, `newer` or `unread`.
     pub record: &'static str,
     /// What was seen of each node in the last round.
@@ -63,6 +66,15 @@ pub struct Said {
     pub reason: &'static str,
     /// A sentence.
     pub message: String,
+}
+
+/// Whom the agent is to CouchDB. Never the password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// The name.
+    pub user: String,
+    /// Where name and password come from.
+    pub source: String,
 }
 
 /// What was seen of a node.
@@ -112,6 +124,7 @@ impl Page {
             expected: vec![],
             founders: vec![],
             kubernetes: word(Api::Silent),
+            admin: None,
             record: record(&Record::Unread),
             nodes: BTreeMap::new(),
             last_error: None,
@@ -141,6 +154,10 @@ impl Page {
             expected: names(&observed.expected),
             founders: names(&observed.founders),
             kubernetes: word(observed.api),
+            admin: Some(Admin {
+                user: speaker.credentials.user.clone(),
+                source: speaker.credentials.source.clone(),
+            }),
             record: record(&observed.record),
             nodes: nodes.collect(),
             rounds,

@@ -20,6 +20,8 @@ pub const LIVEZ: &str = "/livez";
 pub const READYZ: &str = "/readyz";
 /// What the agent is, saw, does and waits for, as JSON.
 pub const STATUS: &str = "/status";
+/// What the agent or the webhook counts, as OpenMetrics text.
+pub const METRICS: &str = "/metrics";
 
 /// The webhook's HTTPS port.
 pub const WEBHOOK: u16 = 8443;

@@ -71,6 +71,19 @@ pub enum CouchError {
 }
 
 impl CouchError {
+    /// A word for it, for counters.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Garbled { .. } => "garbled",
+            Self::LockedOut { .. } => "locked_out",
+            Self::NameUnknown { .. } => "name_unknown",
+            Self::NoAnswer { .. } => "no_answer",
+            Self::Refused { .. } => "refused",
+            Self::Rejects { .. } => "rejected",
+            Self::Unreachable { .. } => "unreachable",
+        }
+    }
+
     /// What the client says when there is no answer.
     pub(super) fn unanswered(call: String, source: reqwest::Error) -> Self {
         // The URL stands in `call` already.

@@ -21,6 +21,7 @@ pub use error::CouchError;
 use wire::Maps;
 pub use wire::{Databases, Membership, Pulse, SetupState};
 
+use crate::metrics::Metrics;
 use crate::settings::Credentials;
 use crate::step::{Digest, Identity, SystemDatabase, Trait};
 
@@ -31,12 +32,13 @@ pub struct Couch {
     credentials: RwLock<Arc<Credentials>>,
     /// Base URLs that refused the credentials, and until when they are left alone.
     refused: Mutex<HashMap<String, Instant>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Couch {
-    /// `http` brings TLS and timeouts.
-    pub fn new(http: Client, credentials: Credentials) -> Self {
-        Self { http, credentials: RwLock::new(Arc::new(credentials)), refused: Mutex::default() }
+    /// `http` brings TLS and timeouts; calls are counted in `metrics`.
+    pub fn new(http: Client, credentials: Credentials, metrics: Arc<Metrics>) -> Self {
+        Self { http, credentials: RwLock::new(Arc::new(credentials)), refused: Mutex::default(), metrics }
     }
 
     /// The admin that this client is just now.
@@ -221,6 +223,19 @@ impl Couch {
     }
 
     async fn send(
+        &self,
+        base: &str,
+        method: Method,
+        path: &str,
+        within: Duration,
+        with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, CouchError> {
+        let result = self.send_uncounted(base, method, path, within, with).await;
+        self.metrics.called(result.as_ref().map_or_else(CouchError::outcome, |_| "answered"));
+        result
+    }
+
+    async fn send_uncounted(
         &self,
         base: &str,
         method: Method,

@@ -14,7 +14,7 @@ use kube::runtime::watcher::{self, watch_object};
 use kube::{Api as Objects, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub(crate) use record::{Founding, write as write_record};
@@ -82,8 +82,11 @@ pub fn follow(client: Option<Client>, me: &PodFqdn) -> watch::Receiver<Knowledge
         let watching = async {
             let Some(client) = client else { return };
             let lease = objects::companion(&set);
-            let follow_set = watch_one(client.clone(), &namespace, &set, |event| heard_set(&sender, &event));
-            let follow_lease = watch_one(client, &namespace, &lease, |event| heard_lease(&sender, &event));
+            let better = Notify::new();
+            let follow_set =
+                watch_one(client.clone(), &namespace, &set, &better, |event| heard_set(&sender, &event));
+            let follow_lease =
+                watch_one(client, &namespace, &lease, &better, |event| heard_lease(&sender, &event));
             tokio::join!(follow_set, follow_lease);
         };
         tokio::select! {
@@ -144,7 +147,9 @@ enum ConnectError {
 /// An object, `None` where there is none, or why it can't be known just now.
 type Event<K> = Result<Option<K>, watcher::Error>;
 
-async fn watch_one<K>(client: Client, namespace: &str, name: &str, heard: impl Fn(Event<K>))
+/// Follows one object. When another watch recovers, from a missing role or an outage, this one tries again at once: left to
+/// its own pause it would go on saying for half a minute what is over.
+async fn watch_one<K>(client: Client, namespace: &str, name: &str, better: &Notify, heard: impl Fn(Event<K>))
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope>
         + Clone
@@ -155,10 +160,22 @@ where
     K::DynamicType: Default,
 {
     let objects: Objects<K> = Objects::namespaced(client, namespace);
-    let stream = watch_object(objects, name).default_backoff();
-    pin_mut!(stream);
-    while let Some(event) = stream.next().await {
-        heard(event);
+    loop {
+        let stream = watch_object(objects.clone(), name).default_backoff();
+        pin_mut!(stream);
+        let mut failing = false;
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = better.notified(), if failing => break,
+            };
+            let Some(event) = event else { return };
+            if failing && event.is_ok() {
+                better.notify_waiters();
+            }
+            failing = event.is_err();
+            heard(event);
+        }
     }
 }
 

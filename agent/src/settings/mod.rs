@@ -67,6 +67,8 @@ pub struct Size {
 pub struct Pod {
     /// `metadata.name`.
     pub name: Option<String>,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
     /// `metadata.namespace`.
     pub namespace: Option<String>,
     /// `status.podIP`.
@@ -157,6 +159,7 @@ impl Settings {
         );
         let pod = Pod {
             name: vars.text(env::POD_NAME),
+            uid: vars.text(env::POD_UID),
             namespace: vars.text(env::POD_NAMESPACE),
             ip: vars.parse(env::POD_IP, "an IP address"),
         };

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::identity::Clues;
@@ -29,6 +30,8 @@ pub struct Stage {
     http: reqwest::Client,
     /// How agents reach Kubernetes; `None`: they are told not to ask.
     kubernetes: Option<kube::Config>,
+    /// Where agents that are started leave their last words.
+    pub termination_log: Option<PathBuf>,
     vars: Vec<(String, String)>,
 }
 
@@ -101,7 +104,16 @@ impl Stage {
         };
         let nodes = pods.iter().map(start_node).collect();
         let http = reqwest::Client::new();
-        Self { net, pods, nodes, agents: BTreeMap::new(), http, kubernetes, vars: vec![] }
+        Self {
+            net,
+            pods,
+            nodes,
+            agents: BTreeMap::new(),
+            http,
+            kubernetes,
+            termination_log: None,
+            vars: vec![],
+        }
     }
 
     /// Sets a variable for the agents that are started from now on.
@@ -200,6 +212,7 @@ impl Stage {
             },
             addresses: self.ordinals().map(|j| (self.fqdn(j).to_owned(), self.door(i, j))).collect(),
             kubernetes: self.kubernetes.clone(),
+            termination_log: self.termination_log.clone(),
         };
         let started = start(settings, surroundings).await.expect("an agent that starts");
         let address = started.address().expect("a bound port");
@@ -230,6 +243,15 @@ impl Stage {
     /// When it doesn't answer.
     pub async fn status(&self, i: usize) -> Value {
         self.ask(i, "/status").await.json().await.expect("JSON")
+    }
+
+    /// What the agent of pod `i` counts.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't answer.
+    pub async fn metrics(&self, i: usize) -> String {
+        self.ask(i, contract::ports::METRICS).await.text().await.expect("text")
     }
 
     /// The status code and the text of an agent's readiness probe.

@@ -55,7 +55,7 @@ fn every_variable_of_the_agent_is_explained() {
 #[test]
 fn label_ports_and_paths_are_those_of_the_contract() {
     assert!(README.contains(&format!("{}: {}", keys::INJECT, keys::INJECT_ENABLED)));
-    for path in [ports::READYZ, ports::STATUS, ports::LIVEZ] {
+    for path in [ports::READYZ, ports::STATUS, ports::LIVEZ, ports::METRICS] {
         assert!(README.contains(&format!("`{path}`")), "{path}");
     }
     assert!(README.contains(&format!("on port {}", ports::AGENT)));

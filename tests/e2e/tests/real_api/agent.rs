@@ -30,6 +30,11 @@ async fn with_its_role_an_agent_follows_the_size_and_records_the_founding() {
     let lease = scene.admin.get(&lease(&scene)).await.taken();
     let record = &lease["metadata"]["annotations"];
     assert_eq!((&record[keys::FORMED_SIZE], &record[keys::RECORD_SCHEMA]), (&json!("3"), &json!("1")));
+    let set = scene.stored().await;
+    let formed = event_of(&scene, "Formed").await;
+    assert_eq!(formed["regarding"]["uid"], set["metadata"]["uid"], "kubectl describe looks for it by uid");
+    assert_eq!(formed["reportingController"], "couchdiscover.io/agent");
+    assert_eq!(event_of(&scene, "Joined").await["type"], "Normal");
     assert_eq!(record[keys::FORMED_UUID], stage.ask_node(1, "/").await["uuid"]);
     assert_eq!(lease["metadata"]["managedFields"][0]["manager"], objects::AGENT_CONTAINER);
 
@@ -106,6 +111,46 @@ async fn the_role_lets_an_agent_do_nothing_else() {
     }
 }
 
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn with_the_examples_role_an_agent_reads_what_was_not_injected() {
+    let scene = Scene::open("reads-secrets").await;
+    bind_role(&scene).await;
+    let mut stage = play(&scene, 2).await;
+    for (user, password) in contract::env::CREDENTIALS {
+        stage.set(user, "");
+        stage.set(password, "");
+    }
+    stage.start_agents(0..2).await;
+    let says = stage.says(0, "CredentialsForbidden").await;
+    assert!(says.contains("may not read Secret 'couchdb-admin'"), "{says}");
+    for object in manifest::objects(READS_SECRETS).unwrap() {
+        let mut object = scene.here(object);
+        if object["kind"] == "RoleBinding" {
+            object["subjects"][0]["namespace"] = json!(scene.namespace);
+        }
+        scene.admin.create(&object).await.taken();
+    }
+    for i in 0..2 {
+        recorded(&stage, i).await;
+        let source = stage.status(i).await["admin"]["source"].clone();
+        let from = format!("COUCHDB_USER and COUCHDB_PASSWORD of container 'couchdb' of pod 'couchdb-{i}'");
+        assert_eq!(source, from);
+    }
+}
+
+/// Waits for an Event that an agent made.
+async fn event_of(scene: &Scene, reason: &str) -> Value {
+    let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", scene.namespace);
+    until("an Event", DEADLINE, async || {
+        let events = scene.admin.get(&path).await.taken();
+        let mut found = events["items"].as_array().into_iter().flatten();
+        let event = found.find(|event| event["reason"] == reason && event["reportingController"] != "");
+        event.cloned().ok_or(())
+    })
+    .await
+}
+
 async fn is_refused(user: &User, method: Method, path: &str) {
     let answer = user.send(method.clone(), path, &Value::Null).await;
     assert_eq!(answer.code, 403, "{method} {path}: {}", answer.message());
@@ -122,6 +167,8 @@ fn event(scene: &Scene) -> Value {
         "type": "Normal",
     }))
 }
+
+const READS_SECRETS: &str = include_str!("../../../../manifests/examples/agent-reads-secrets.yaml");
 
 /// The example with so many pods and all that it needs, and a stand-in node for each; no agent runs yet.
 async fn play(scene: &Scene, nodes: usize) -> Stage {
