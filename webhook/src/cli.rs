@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::check;
 use crate::files::{self, Format, Output, Verb};
 use crate::serve::{self, Injection, LogFormat, LogLevel, chain};
 
@@ -29,6 +30,8 @@ enum Command {
     Inject(Inject),
     /// Take out of a file what was injected
     Uninject(FromFile),
+    /// Look at a cluster, and say what is wrong
+    Check(check::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -83,6 +86,9 @@ enum Error {
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    /// Nothing could be looked at.
+    #[error(transparent)]
+    Check(#[from] check::Error),
     /// The process can't be set up.
     #[error("failed to set up the process")]
     Process(#[source] io::Error),
@@ -90,8 +96,12 @@ enum Error {
 
 /// The exit code of a wrong command line or setting, after sysexits.h.
 const USAGE: u8 = 64;
+/// The exit code of `check` without a cluster to look at, after the same: not that of a cluster in which something is
+/// wrong.
+const UNAVAILABLE: u8 = 69;
 
-/// Runs the program: 0 when it did what was asked, 64 when it was asked wrongly, 1 when it failed.
+/// Runs the program: 0 when it did what was asked, 64 when it was asked wrongly, 69 when there is no cluster to look
+/// at, 1 when it failed or found something wrong.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -107,14 +117,39 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             on_file(Verb::Inject, &file, &injection.settings(), namespace.as_deref())
         }
         Command::Uninject(file) => on_file(Verb::Uninject, &file, &no_settings(), None),
+        Command::Check(args) => match check(&args) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {}", chain(&error)));
-            ExitCode::FAILURE
+            match error {
+                Error::Check(_) => ExitCode::from(UNAVAILABLE),
+                Error::Read { .. }
+                | Error::Write(_)
+                | Error::Files(_)
+                | Error::Serve(_)
+                | Error::Process(_) => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// Whether all is well.
+fn check(args: &check::Args) -> Result<bool, Error> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Process)?;
+    let report = runtime.block_on(check::run(args))?;
+    let text = match args.output {
+        check::Output::Table => report.to_table(),
+        check::Output::Json => report.to_json(),
+    };
+    io::stdout().lock().write_all(text.as_bytes()).map_err(Error::Write)?;
+    Ok(report.is_well())
 }
 
 fn on_file(

@@ -398,9 +398,13 @@ fn collection(object: &Value) -> String {
     let api = object["apiVersion"].as_str().unwrap_or("v1");
     let root = if api.contains('/') { "apis" } else { "api" };
     let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let kinds = match kind.strip_suffix('y') {
+        Some(policy) => format!("{policy}ies"),
+        None => format!("{kind}s"),
+    };
     match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => format!("/{root}/{api}/namespaces/{namespace}/{kind}s"),
-        None => format!("/{root}/{api}/{kind}s"),
+        Some(namespace) => format!("/{root}/{api}/namespaces/{namespace}/{kinds}"),
+        None => format!("/{root}/{api}/{kinds}"),
     }
 }
 
@@ -480,7 +484,8 @@ const CONTROLLERS: &str = "
     --kubeconfig=kubeconfig --leader-elect=false --secure-port=0
     --use-service-account-credentials --service-account-private-key-file=sa.key --root-ca-file=tls/apiserver.crt
     --controllers=statefulset-controller,endpointslice-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller,resourcequota-controller,serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller";
-const ADMIN_TOKEN: &str = "envtest-admin";
+/// The token of whoever may do everything.
+pub const ADMIN_TOKEN: &str = "envtest-admin";
 /// Some 3 s are usual, and this is for a machine that does much else.
 const READY: Duration = Duration::from_secs(60);
 /// An API server whose etcd ends with it may take much longer, and SIGKILL loses nothing that a test needs.

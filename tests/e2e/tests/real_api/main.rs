@@ -7,6 +7,7 @@
 
 mod agent;
 mod all_manifests;
+mod check;
 mod injection;
 mod install;
 mod literals;

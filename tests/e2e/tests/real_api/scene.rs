@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use e2e::control_plane::{bind_webhook, configuration};
 use e2e::envtest::{Answer, Envtest, User, path};
 use e2e::manifest::{self, EXAMPLE};
@@ -45,6 +47,11 @@ impl Webhook {
         Self { url, ca_bundle, image: image.to_owned(), stop, serving }
     }
 
+    /// The certificate that verifies it, as configurations have it.
+    pub(crate) fn ca_bundle(&self) -> String {
+        STANDARD.encode(&self.ca_bundle)
+    }
+
     /// Ends it, and waits until nobody listens any more.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
@@ -60,7 +67,11 @@ impl Scene {
 
     /// The same, with labels on the namespace.
     pub(crate) async fn labelled(namespace: &'static str, labels: Value) -> Self {
-        let plane = Envtest::shared().await;
+        Self::on(Envtest::shared().await, namespace, labels).await
+    }
+
+    /// The same, on a control plane of its own.
+    pub(crate) async fn on(plane: Arc<Envtest>, namespace: &'static str, labels: Value) -> Self {
         let admin = plane.admin();
         let object = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace, "labels": labels }

@@ -1,0 +1,264 @@
+//! `check` against a real API server: all is well, then one thing after the other isn't.
+
+use std::sync::Arc;
+
+use contract::{keys, objects};
+use e2e::envtest::{ADMIN_TOKEN, Envtest, path};
+use e2e::manifest::{self, EXAMPLE, companion_secret};
+use e2e::until::until;
+use reqwest::Method;
+use serde_json::{Value, json};
+use webhook::check::{self, Level, Output, Report};
+
+use crate::literals::{AGENT_ROLE, yaml};
+use crate::scene::{DEADLINE, IMAGE, Scene, Webhook};
+
+const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
+const POLICY: &str = include_str!("../../../../manifests/base/policy.yaml");
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
+    let mut scene = open().await;
+    install(&scene).await;
+    let report = check(&scene, ADMIN_TOKEN).await;
+    let levels: Vec<Level> = report.findings.iter().map(|finding| finding.level).collect();
+    assert!(levels.iter().all(|level| *level == Level::Ok), "{}", report.to_table());
+    // Without endpoints, since the configuration names a URL.
+    assert_eq!(levels.len(), 13, "{}", report.to_table());
+
+    let objects = objects(&scene);
+    for (name, change, check, level) in [
+        (
+            "Service/couchdb",
+            json!({ "spec": { "publishNotReadyAddresses": false } }),
+            "service",
+            Level::Wrong,
+        ),
+        ("Service/couchdb", json!({ "spec": { "selector": { "app": "other" } } }), "service", Level::Wrong),
+        ("Secret/couchdb-admin", json!({ "data": { "password": null } }), "secrets", Level::Wrong),
+        ("RoleBinding/couchdb-couchdiscover", Value::Null, "binding", Level::Wrong),
+        ("Secret/couchdb-couchdiscover", Value::Null, "secrets", Level::Wrong),
+        ("Service/couchdb", Value::Null, "service", Level::Wrong),
+        ("Lease/couchdb-couchdiscover", Value::Null, "record", Level::Warning),
+        ("ValidatingAdmissionPolicyBinding/couchdiscover", Value::Null, "policy", Level::Warning),
+        ("ClusterRole/couchdiscover-agent", json!({ "rules": [] }), "role", Level::Wrong),
+        ("ClusterRole/couchdiscover-webhook", Value::Null, "role", Level::Wrong),
+    ] {
+        let (kind, of) = name.split_once('/').unwrap();
+        let object = objects.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == of).unwrap();
+        match change.is_null() {
+            true => scene.admin.delete(&path(object), &change).await.taken(),
+            false => scene.admin.merge(&path(object), &change).await.taken(),
+        };
+        is_found(&scene, name, check, level).await;
+        scene.admin.apply(object).await.taken();
+        all_well(&scene, name).await;
+    }
+
+    let pod = format!("/api/v1/namespaces/{}/pods/couchdb-1/status", scene.namespace);
+    scene.admin.merge(&pod, &ready(false)).await.taken();
+    is_found(&scene, "a pod that isn't ready", "pods", Level::Wrong).await;
+    scene.admin.merge(&pod, &ready(true)).await.taken();
+    all_well(&scene, "a pod that isn't ready").await;
+
+    let other = Webhook::start(IMAGE).await;
+    let mut webhooks = scene.admin.get(&configuration(&scene)).await.taken()["webhooks"].clone();
+    webhooks[0]["clientConfig"]["caBundle"] = json!(other.ca_bundle());
+    scene.admin.merge(&configuration(&scene), &json!({ "webhooks": webhooks })).await.taken();
+    is_found(&scene, "another caBundle", "certificate", Level::Wrong).await;
+    is_found(&scene, "another caBundle", "admission", Level::Wrong).await;
+    scene.register(&scene.webhook, &[scene.namespace]).await;
+    all_well(&scene, "another caBundle").await;
+
+    let old = scene.example_with(|set| set["metadata"]["name"] = json!("old"));
+    for object in objects.iter().filter(|one| one["kind"] == "ValidatingAdmissionPolicyBinding") {
+        scene.admin.delete(&path(object), &Value::Null).await.taken();
+    }
+    scene.webhook.stop().await;
+    is_found(&scene, "no webhook", "admission", Level::Wrong).await;
+    scene.admin.delete(&configuration(&scene), &Value::Null).await.taken();
+    is_found(&scene, "no configuration", "configuration", Level::Wrong).await;
+    is_found(&scene, "no configuration", "admission", Level::Wrong).await;
+    until("a StatefulSet that nobody is asked about", DEADLINE, async || {
+        match scene.admin.create(&old).await {
+            answer if answer.code == 201 => Ok(()),
+            answer => Err(answer),
+        }
+    })
+    .await;
+    is_found(&scene, "not injected", "injection", Level::Wrong).await;
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn who_may_see_little_is_told_what_is_unknown() {
+    let scene = open().await;
+    install(&scene).await;
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": { "name": "guest", "namespace": scene.namespace },
+    });
+    scene.admin.create(&account).await.taken();
+    let token =
+        scene.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
+    let token = token.taken()["status"]["token"].as_str().unwrap().to_owned();
+    let nothing = check(&scene, &token).await;
+    assert!(nothing.is_well(), "{}", nothing.to_table());
+    assert_eq!(nothing.summary.ok, 0, "{}", nothing.to_table());
+    let unknown = nothing.findings.iter().find(|finding| finding.check == "statefulsets").unwrap();
+    assert!(unknown.message.contains("is forbidden: User"), "{}", unknown.message);
+
+    // Who may see the objects of one namespace, and no Secrets.
+    let role = |rules: &Value| {
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": rules,
+                "metadata": { "name": "guest", "namespace": scene.namespace } })
+    };
+    let rule = |group: &str, resource: &str| json!({ "apiGroups": [group], "resources": [resource], "verbs": ["get", "list"] });
+    let rules = json!([
+        rule("apps", "statefulsets"),
+        rule("", "services"),
+        rule("", "pods"),
+        rule("coordination.k8s.io", "leases"),
+        rule("rbac.authorization.k8s.io", "rolebindings"),
+    ]);
+    scene.admin.create(&role(&rules)).await.taken();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": "guest", "namespace": scene.namespace },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "guest" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "guest", "namespace": scene.namespace }],
+    });
+    scene.admin.create(&binding).await.taken();
+    until("a role in force", DEADLINE, async || {
+        let report = check(&scene, &token).await;
+        let of = |check: &str| {
+            let mut found = report.findings.iter().filter(|finding| finding.check == check);
+            found.next().map(|finding| finding.level)
+        };
+        let seen = ["injection", "service", "binding", "record", "pods"].map(of);
+        match seen == [Some(Level::Ok); 5] && of("secrets") == Some(Level::Unknown) && report.is_well() {
+            true => Ok(()),
+            false => Err(report.to_table()),
+        }
+    })
+    .await;
+
+    let error = check::look(scene.plane.config("nobody's"), &args(&scene), now()).await.unwrap_err();
+    assert!(error.to_string().contains("doesn't take the kubeconfig's credentials"), "{error}");
+}
+
+/// On a control plane of its own, since the policy is in force in every namespace.
+async fn open() -> Scene {
+    let plane = Arc::new(Envtest::start().await.unwrap());
+    Scene::on(plane, "checked", json!({})).await
+}
+
+/// All that a cluster with a formed CouchDB has.
+async fn install(scene: &Scene) {
+    for object in objects(scene) {
+        scene.admin.apply(&object).await.taken();
+    }
+    for pod in scene.pods("couchdb", 3).await {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        let status = format!("/api/v1/namespaces/{}/pods/{name}/status", scene.namespace);
+        scene.admin.merge(&status, &ready(true)).await.taken();
+    }
+    until("a policy in force", DEADLINE, async || {
+        let report = check(scene, ADMIN_TOKEN).await;
+        if report.findings.iter().all(|finding| finding.level == Level::Ok) {
+            Ok(())
+        } else {
+            Err(report.to_table())
+        }
+    })
+    .await;
+}
+
+fn objects(scene: &Scene) -> Vec<Value> {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": objects::companion("couchdb") },
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": objects::AGENT_CLUSTER_ROLE
+        },
+        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": scene.namespace }],
+    });
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": objects::companion("couchdb"), "annotations": {
+            keys::FORMED_AT: "2026-05-01T12:00:00Z", keys::FORMED_UUID: "u", keys::FORMED_SIZE: "3",
+            keys::RECORD_SCHEMA: "1",
+        } },
+    });
+    let mut namespaced = manifest::objects(EXAMPLE).unwrap();
+    namespaced.extend([companion_secret(&scene.example(), "ck", "sec"), binding, lease]);
+    let namespaced = namespaced.into_iter().map(|object| scene.here(object));
+    let mut all = vec![yaml(AGENT_ROLE)];
+    all.extend(
+        manifest::objects(WEBHOOK_ROLE).unwrap().into_iter().filter(|one| one["kind"] == "ClusterRole"),
+    );
+    all.extend(manifest::objects(POLICY).unwrap());
+    all.extend(namespaced);
+    all
+}
+
+fn ready(is: bool) -> Value {
+    let status = if is { "True" } else { "False" };
+    json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": status }] } })
+}
+
+/// Where the API server has what tells it of the webhook.
+fn configuration(scene: &Scene) -> String {
+    let name = config_name(scene);
+    format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}")
+}
+
+fn config_name(scene: &Scene) -> String {
+    format!("couchdiscover-{}", scene.namespace)
+}
+
+fn args(scene: &Scene) -> check::Args {
+    check::Args {
+        namespace: Some(scene.namespace.to_owned()),
+        context: None,
+        config_name: config_name(scene),
+        output: Output::Table,
+    }
+}
+
+async fn check(scene: &Scene, token: &str) -> Report {
+    check::look(scene.plane.config(token), &args(scene), now()).await.unwrap()
+}
+
+fn now() -> time::OffsetDateTime {
+    time::OffsetDateTime::now_utc()
+}
+
+/// Waits for it: API servers take some milliseconds to act on a changed configuration.
+async fn is_found(scene: &Scene, what: &str, word: &str, level: Level) {
+    until(what, DEADLINE, async || {
+        let report = check(scene, ADMIN_TOKEN).await;
+        let found = report.findings.iter().any(|finding| finding.check == word && finding.level == level);
+        match found && report.is_well() == (level != Level::Wrong) {
+            true => Ok(()),
+            false => Err(report.to_table()),
+        }
+    })
+    .await;
+}
+
+async fn all_well(scene: &Scene, what: &str) {
+    until(&format!("all being well again after {what}"), DEADLINE, async || {
+        let report = check(scene, ADMIN_TOKEN).await;
+        if report.findings.iter().all(|finding| finding.level == Level::Ok) {
+            Ok(())
+        } else {
+            Err(report.to_table())
+        }
+    })
+    .await;
+}
