@@ -33,7 +33,7 @@ fn stored(bundle: &Bundle) -> Bundle {
     Bundle::from_fields(&bundle.to_fields()).unwrap()
 }
 
-const SETTLED: Option<Duration> = Some(Duration::hours(2));
+const SETTLED: Option<Duration> = Some(Duration::hours(17));
 
 #[test]
 fn a_year_and_a_half_of_rotation() {
@@ -50,7 +50,7 @@ fn a_year_and_a_half_of_rotation() {
     assert_eq!((bundle.certificates().len(), bundle.current().certificate()), (2, &first));
     let published = bundle.pem();
 
-    for too_short in [None, Some(Duration::ZERO), Some(Duration::minutes(99))] {
+    for too_short in [None, Some(Duration::ZERO), Some(Duration::hours(16))] {
         assert_eq!(next(Some(&bundle), too_short, terms(), now), Step::AwaitPublication);
     }
     assert_eq!(next(Some(&bundle), SETTLED, terms(), now), Step::Promote);

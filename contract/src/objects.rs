@@ -5,7 +5,7 @@ pub const AGENT_CONTAINER: &str = "couchdiscover-agent";
 /// ClusterRole that an injected pod's service account is bound to.
 pub const AGENT_CLUSTER_ROLE: &str = "couchdiscover-agent";
 /// Secret in the webhook's namespace that holds its certificate authority; all replicas share it.
-pub const CA_SECRET: &str = "couchdiscover-ca";
+pub const CA_SECRET: &str = "couchdiscover-webhook-ca";
 /// Whom the API server names as the author of what the webhook writes.
 pub const WEBHOOK_MANAGER: &str = "couchdiscover-webhook";
 /// Key of the Erlang cookie in the generated Secret, and the default key of a user's one.

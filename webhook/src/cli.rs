@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check;
 use crate::files::{self, Format, Output, Verb};
-use crate::serve::{self, Injection, LogFormat, LogLevel, chain};
+use crate::serve::{self, Injection, Kubernetes, LogFormat, LogLevel, chain};
 
 /// Inject the couchdiscover agent into StatefulSets that run CouchDB
 #[derive(Debug, Parser)]
@@ -192,7 +192,7 @@ fn serve(args: serve::Args) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Process)?;
     runtime.block_on(async {
         let shutdown = on_signal().map_err(Error::Process)?;
-        Ok(serve::bind(args).await?.serve(shutdown).await?)
+        Ok(serve::bind(args, Kubernetes::Found).await?.serve(shutdown).await?)
     })
 }
 

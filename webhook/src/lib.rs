@@ -13,6 +13,9 @@ pub mod check;
 mod cli;
 pub mod files;
 pub mod inject;
+mod kubernetes;
+mod provide;
+mod publish;
 pub mod review;
 pub mod serve;
 

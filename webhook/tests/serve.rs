@@ -198,17 +198,24 @@ async fn metrics_have_the_documented_series() {
     insta::assert_snapshot!(text.join("\n"), @r#"
     # EOF
     # TYPE couchdiscover_webhook_build info
+    # TYPE couchdiscover_webhook_ca_bundle_heals counter
     # TYPE couchdiscover_webhook_certificate_renewals counter
+    # TYPE couchdiscover_webhook_labelled_statefulsets gauge
     # TYPE couchdiscover_webhook_panics counter
+    # TYPE couchdiscover_webhook_ready gauge
     # TYPE couchdiscover_webhook_requests_refused counter
     # TYPE couchdiscover_webhook_review_body_bytes histogram
     # TYPE couchdiscover_webhook_review_duration_seconds histogram
     # TYPE couchdiscover_webhook_reviews counter
     # TYPE couchdiscover_webhook_reviews_in_flight gauge
     # TYPE couchdiscover_webhook_reviews_shed counter
+    # TYPE couchdiscover_webhook_uninjected_statefulsets gauge
     couchdiscover_webhook_build_info{version="0.1.0"} 1
+    couchdiscover_webhook_ca_bundle_heals_total 0
     couchdiscover_webhook_certificate_renewals_total 0
+    couchdiscover_webhook_labelled_statefulsets 0
     couchdiscover_webhook_panics_total 0
+    couchdiscover_webhook_ready 1
     couchdiscover_webhook_requests_refused_total{why="malformed"} 1
     couchdiscover_webhook_review_body_bytes_count 3
     couchdiscover_webhook_review_duration_seconds_count 2
@@ -216,6 +223,7 @@ async fn metrics_have_the_documented_series() {
     couchdiscover_webhook_reviews_shed_total 0
     couchdiscover_webhook_reviews_total{operation="create",outcome="injected",reason="created"} 1
     couchdiscover_webhook_reviews_total{operation="update",outcome="skipped",reason="not-injected-yet"} 1
+    couchdiscover_webhook_uninjected_statefulsets 0
     "#);
     assert!(reply.text().contains("review_duration_seconds_bucket{le=\"0.00001\"}"), "{}", reply.text());
     server.stop().await;
@@ -243,7 +251,7 @@ async fn a_certificate_from_files_is_served_and_a_bad_one_stops_the_start() {
     std::fs::write(&key, other.key_pem()).unwrap();
     let args = [&["serve", "--listen", "127.0.0.1:0"], &flags[..]].concat();
     let args = <webhook::serve::Args as clap::Parser>::try_parse_from(args).unwrap();
-    let error = webhook::serve::bind(args).await.unwrap_err();
+    let error = webhook::serve::bind(args, webhook::serve::Kubernetes::Off).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("belong together"), "{cause}");
 }

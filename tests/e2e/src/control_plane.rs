@@ -10,7 +10,7 @@ use sandbox::apiserver::{ADMIN_TOKEN, ApiServer, StartError};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use webhook::serve::{self, Args, Bound};
+use webhook::serve::{self, Args, Bound, Kubernetes};
 
 use crate::manifest::NAMESPACE;
 
@@ -59,8 +59,10 @@ pub async fn bind_webhook(flags: &[&str]) -> Result<Bound, serve::Error> {
         "--probe-listen=127.0.0.1:0",
         "--extra-san=127.0.0.1",
         "--drain-delay=0s",
+        "--cert-mode=memory",
+        "--provide=off",
     ];
-    serve::bind(Args::parse_from(own.iter().chain(flags))).await
+    serve::bind(Args::parse_from(own.iter().chain(flags)), Kubernetes::Off).await
 }
 
 impl ControlPlane {

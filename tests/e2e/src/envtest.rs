@@ -101,7 +101,16 @@ impl Envtest {
     ///
     /// When it can't be started: a test that needs one must not pass without.
     pub async fn shared() -> Arc<Self> {
-        let mut shared = SHARED.lock().await;
+        Self::shared_in(&SHARED).await
+    }
+
+    /// The same, for those tests of this process that name the same place.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub async fn shared_in(place: &Mutex<Weak<Self>>) -> Arc<Self> {
+        let mut shared = place.lock().await;
         if let Some(running) = shared.upgrade() {
             return running;
         }
@@ -222,7 +231,7 @@ impl Envtest {
     }
 
     async fn start_controllers(&mut self) -> Result<(), EnvtestError> {
-        self.write("kubeconfig", &self.kubeconfig())?;
+        self.write("kubeconfig", &self.kubeconfig(ADMIN_TOKEN))?;
         let arguments: Vec<String> = CONTROLLERS.split_whitespace().map(str::to_owned).collect();
         self.spawn("kube-controller-manager", &arguments)?;
         let admin = self.admin();
@@ -233,13 +242,14 @@ impl Envtest {
         Ok(())
     }
 
-    fn kubeconfig(&self) -> String {
+    /// A kubeconfig for whoever has this token, to be written into a file.
+    pub fn kubeconfig(&self, token: &str) -> String {
         let cluster = json!({ "server": self.url, "certificate-authority": self.path("tls/apiserver.crt") });
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "envtest", "cluster": cluster }],
-            "users": [{ "name": "admin", "user": { "token": ADMIN_TOKEN } }],
+            "users": [{ "name": "admin", "user": { "token": token } }],
             "contexts": [{ "name": "envtest", "context": { "cluster": "envtest", "user": "admin" } }],
             "current-context": "envtest",
         });

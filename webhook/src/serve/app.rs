@@ -21,6 +21,7 @@ use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tracing::{error, info, warn};
 
 use super::metrics::{CONTENT, Metrics};
+use super::verify::Readiness;
 use crate::admit::{Answer, admit_body};
 use crate::inject::Settings;
 use crate::review;
@@ -29,11 +30,10 @@ use crate::review;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) slots: Semaphore,
     pub(crate) max_inflight: usize,
-    /// The TLS port answers with a certificate that callers accept.
-    pub(crate) verified: CancellationToken,
+    pub(crate) readiness: Readiness,
     /// SIGTERM was received.
     pub(crate) draining: CancellationToken,
 }
@@ -206,10 +206,10 @@ async fn close_when_draining(State(shared): State<Arc<Shared>>, mut response: Re
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let unready = |why| refuse(StatusCode::SERVICE_UNAVAILABLE, why);
-    match (shared.draining.is_cancelled(), shared.verified.is_cancelled()) {
+    match (shared.draining.is_cancelled(), shared.readiness.why_not()) {
         (true, _) => unready("stopping"),
-        (false, false) => unready("the TLS port does not answer with a certificate that callers accept"),
-        (false, true) => "ok\n".into_response(),
+        (false, Some(why)) => unready(&why),
+        (false, None) => "ok\n".into_response(),
     }
 }
 
@@ -232,10 +232,10 @@ mod tests {
                 cluster_domain: String::new(),
                 version: String::new(),
             },
-            metrics: Metrics::new(),
+            metrics: Arc::new(Metrics::new()),
             slots: Semaphore::new(1),
             max_inflight: 1,
-            verified: CancellationToken::new(),
+            readiness: Readiness::default(),
             draining: CancellationToken::new(),
         });
         let panics = Router::new()

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use certs::Terms;
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use contract::{env, ports};
 
@@ -48,6 +49,12 @@ pub struct Args {
     /// One more name the server is called by, such as localhost; may be given several times
     #[arg(long, env = "COUCHDISCOVER_EXTRA_SAN", value_delimiter = ',')]
     pub extra_san: Vec<String>,
+    /// How long the certificate authority lasts. For tests that have no year to spare
+    #[arg(long, env = "COUCHDISCOVER_CA_LIFE", value_parser = duration, hide = true, requires = "leaf_life")]
+    pub ca_life: Option<Duration>,
+    /// How long a certificate lasts. For tests that have no week to spare
+    #[arg(long, env = "COUCHDISCOVER_LEAF_LIFE", value_parser = duration, hide = true, requires = "ca_life")]
+    pub leaf_life: Option<Duration>,
     /// How long to go on serving after SIGTERM, until no API server calls any more
     #[arg(long, env = "COUCHDISCOVER_DRAIN_DELAY", default_value = "5s", value_parser = duration)]
     pub drain_delay: Duration,
@@ -79,11 +86,14 @@ pub struct Injection {
 /// Where the certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CertMode {
-    /// The webhook is its own certificate authority.
+    /// The webhook is its own certificate authority, in a Secret that its replicas share.
     #[value(name = "self")]
     SelfSigned,
     /// From files that someone else keeps fresh, such as cert-manager.
     Files,
+    /// The process is its own certificate authority, and nobody is told: for tests.
+    #[value(hide = true)]
+    Memory,
 }
 
 /// Whether what injected pods need is made for them.
@@ -136,6 +146,14 @@ impl Args {
     /// The name that API servers verify.
     pub fn server_name(&self) -> String {
         format!("{}.{}.svc", self.service, self.namespace)
+    }
+
+    /// How long certificates last. A leaf must fit into the last third of its authority's life three times, so that
+    /// neither is cut short in a rotation.
+    pub(crate) fn terms(&self) -> Terms {
+        let (Some(authority), Some(leaf)) = (self.ca_life, self.leaf_life) else { return Terms::default() };
+        let of = |life: Duration| time::Duration::try_from(life).unwrap_or(time::Duration::MAX);
+        Terms { authority: of(authority), leaf: of(leaf).min(of(authority) / 9) }
     }
 
     /// The names the server's certificate is good for.

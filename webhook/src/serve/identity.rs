@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use certs::Authority;
+use arc_swap::ArcSwapOption;
+use certs::{Authority, Leaf};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -23,9 +23,12 @@ use super::args::{Args, CertMode};
 #[derive(Debug)]
 pub(crate) struct Identity {
     source: Source,
-    expiry: OffsetDateTime,
     current: Arc<Current>,
 }
+
+/// The certificate that is served. Until there is one, every handshake fails.
+#[derive(Debug, Default)]
+pub(crate) struct Current(ArcSwapOption<CertifiedKey>);
 
 /// What a look at the source came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,35 +97,41 @@ impl Identity {
             (CertMode::Files, Some(certificate), Some(key)) => {
                 let files = Files { certificate: certificate.clone(), key: key.clone() };
                 let (pair, digest) = files.read()?;
-                (Source::Files { files, digest }, pair)
+                (Source::Files { files, digest }, Some(pair))
             }
-            (CertMode::SelfSigned | CertMode::Files, _, _) => {
+            (CertMode::Memory, _, _) => {
                 let authority = Authority::new(&args.service, now)?;
                 let minted = Minted { authority, names: args.names() };
                 let (pair, renewal) = minted.leaf(now)?;
-                (Source::Minted { minted: Box::new(minted), renewal }, pair)
+                (Source::Minted { minted: Box::new(minted), renewal }, Some(pair))
             }
+            (CertMode::SelfSigned | CertMode::Files, _, _) => (Source::Secret, None),
         };
-        let expiry = expiry(&key)?;
-        Ok(Self { source, expiry, current: Arc::new(Current(ArcSwap::from_pointee(key))) })
+        Ok(Self { source, current: Arc::new(Current(key.map(Arc::new).into())) })
     }
 
-    /// The CA certificate that callers need, when it is the webhook's own.
+    /// The CA certificate that callers need, when it is this process's own.
     pub(crate) fn ca_bundle(&self) -> Option<String> {
         match &self.source {
             Source::Minted { minted, .. } => Some(minted.authority.certificate_pem().to_owned()),
-            Source::Files { .. } => None,
+            Source::Files { .. } | Source::Secret => None,
         }
     }
 
-    /// Until when the certificate that is served is good.
-    pub(crate) fn expiry(&self) -> OffsetDateTime {
-        self.expiry
+    /// What is served.
+    pub(crate) fn current(&self) -> &Arc<Current> {
+        &self.current
+    }
+
+    /// Until when the certificate that is served is good; `None`: there is none yet.
+    pub(crate) fn expiry(&self) -> Result<Option<OffsetDateTime>, IdentityError> {
+        self.current.0.load().as_deref().map(expiry).transpose()
     }
 
     /// Looks whether there is, or should be, a new certificate, and serves it. After an error the old one stays.
     pub(crate) fn refresh(&mut self, now: OffsetDateTime) -> Result<Refresh, IdentityError> {
         let key = match &mut self.source {
+            Source::Secret => return Ok(Refresh::Same),
             Source::Minted { renewal, .. } if now < *renewal => return Ok(Refresh::Same),
             Source::Minted { minted, renewal } => {
                 let (key, next) = minted.leaf(now)?;
@@ -138,8 +147,9 @@ impl Identity {
                 key
             }
         };
-        self.expiry = expiry(&key)?;
-        self.current.0.store(Arc::new(key));
+        // One whose dates can't be told is not served.
+        expiry(&key)?;
+        self.current.0.store(Some(Arc::new(key)));
         Ok(Refresh::Renewed)
     }
 
@@ -162,8 +172,17 @@ impl Identity {
 
 #[derive(Debug)]
 enum Source {
-    Minted { minted: Box<Minted>, renewal: OffsetDateTime },
-    Files { files: Files, digest: [u8; 32] },
+    /// An authority that nobody else knows.
+    Minted {
+        minted: Box<Minted>,
+        renewal: OffsetDateTime,
+    },
+    Files {
+        files: Files,
+        digest: [u8; 32],
+    },
+    /// The authority that all replicas share; its keeper serves what it signs.
+    Secret,
 }
 
 #[derive(Debug)]
@@ -178,16 +197,18 @@ struct Files {
     key: PathBuf,
 }
 
-#[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+impl Current {
+    /// Serves this one from now on.
+    pub(crate) fn serve(&self, leaf: &Leaf) -> Result<(), IdentityError> {
+        self.0.store(Some(Arc::new(pair(leaf)?)));
+        Ok(())
+    }
+}
 
 impl Minted {
     fn leaf(&self, now: OffsetDateTime) -> Result<(CertifiedKey, OffsetDateTime), IdentityError> {
         let leaf = self.authority.leaf(&self.names, now)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf.key_der()));
-        let chain = vec![leaf.certificate().clone()];
-        let pair = CertifiedKey::from_der(chain, key, &provider())?;
-        Ok((pair, leaf.validity().renewal()))
+        Ok((pair(&leaf)?, leaf.validity().renewal()))
     }
 }
 
@@ -219,8 +240,13 @@ impl Files {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        self.0.load_full()
     }
+}
+
+fn pair(leaf: &Leaf) -> Result<CertifiedKey, rustls::Error> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf.key_der()));
+    CertifiedKey::from_der(vec![leaf.certificate().clone()], key, &provider())
 }
 
 /// Of the server's own certificate, the first of its chain.

@@ -30,6 +30,14 @@ pub(crate) struct Metrics {
     /// Certificates that replaced another one.
     pub(crate) renewals: Counter,
     expiry: Gauge,
+    authority_expiry: Gauge,
+    rotations: Family<[Label; 1], Counter>,
+    /// Times that the caBundle was put right after somebody else had changed it.
+    pub(crate) heals: Counter,
+    ready: Gauge,
+    labelled: Gauge,
+    uninjected: Gauge,
+    provider_errors: Family<[Label; 1], Counter>,
 }
 
 type Label = (&'static str, &'static str);
@@ -52,6 +60,13 @@ impl Metrics {
             panics: Counter::default(),
             renewals: Counter::default(),
             expiry: Gauge::default(),
+            authority_expiry: Gauge::default(),
+            rotations: Family::default(),
+            heals: Counter::default(),
+            ready: Gauge::default(),
+            labelled: Gauge::default(),
+            uninjected: Gauge::default(),
+            provider_errors: Family::default(),
         };
         metrics.register();
         metrics
@@ -83,6 +98,32 @@ impl Metrics {
         self.expiry.set(at.unix_timestamp());
     }
 
+    /// Until when the certificate authority that signs is good.
+    pub(crate) fn authority_expires(&self, at: OffsetDateTime) {
+        self.authority_expiry.set(at.unix_timestamp());
+    }
+
+    /// Counts a change of the certificate authority.
+    pub(crate) fn rotated(&self, step: &'static str) {
+        self.rotations.get_or_create(&[("step", step)]).inc();
+    }
+
+    /// Says whether callers are served.
+    pub(crate) fn is_ready(&self, ready: bool) {
+        self.ready.set(ready.into());
+    }
+
+    /// Says how many labelled StatefulSets there are, and how many of them carry no agent.
+    pub(crate) fn labelled(&self, all: usize, uninjected: usize) {
+        self.labelled.set(i64::try_from(all).unwrap_or(i64::MAX));
+        self.uninjected.set(i64::try_from(uninjected).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what could not be made, or not be watched.
+    pub(crate) fn provider_failed(&self, object: &'static str) {
+        self.provider_errors.get_or_create(&[("object", object)]).inc();
+    }
+
     /// All of it as OpenMetrics text.
     pub(crate) fn encode(&self, in_flight: usize) -> String {
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
@@ -93,8 +134,7 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let Self { registry, reviews, durations, bodies, refused, in_flight, shed, panics, renewals, expiry } =
-            self;
+        let Self { registry, reviews, durations, bodies, refused, in_flight, shed, panics, .. } = self;
         registry.register("reviews", "Reviews answered", reviews.clone());
         let help = "Time from a review's header to its answer";
         registry.register("review_duration_seconds", help, durations.clone());
@@ -108,10 +148,33 @@ impl Metrics {
             "Reviews that made the webhook panic: please report them",
             panics.clone(),
         );
+        self.register_certificates();
+        self.register_provider();
+    }
+
+    fn register_provider(&mut self) {
+        let Self { registry, labelled, uninjected, provider_errors, .. } = self;
+        registry.register("labelled_statefulsets", "StatefulSets that ask for the agent", labelled.clone());
+        let help = "StatefulSets that ask for the agent and don't carry it: restart them once";
+        registry.register("uninjected_statefulsets", help, uninjected.clone());
+        let help =
+            "Objects that could not be made for labelled StatefulSets, and interrupted watches of these";
+        registry.register("provider_errors", help, provider_errors.clone());
+    }
+
+    fn register_certificates(&mut self) {
+        let Self { registry, renewals, expiry, authority_expiry, rotations, heals, ready, .. } = self;
         let help = "Certificates that replaced another one while serving";
         registry.register("certificate_renewals", help, renewals.clone());
         let help = "Until when the certificate that is served is good, in seconds since 1970";
         registry.register("certificate_expiry_timestamp_seconds", help, expiry.clone());
+        let help = "Until when the certificate authority that signs is good, in seconds since 1970";
+        registry.register("authority_expiry_timestamp_seconds", help, authority_expiry.clone());
+        registry.register("authority_rotations", "Changes of the certificate authority", rotations.clone());
+        let help = "Times that the caBundle was put right after somebody else had changed it";
+        registry.register("ca_bundle_heals", help, heals.clone());
+        let help = "1 when callers are served with a certificate that they accept";
+        registry.register("ready", help, ready.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What is running", version);
     }

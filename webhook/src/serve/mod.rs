@@ -16,7 +16,8 @@ use std::time::Duration;
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -24,10 +25,16 @@ use tracing::{info, warn};
 use accept::Port;
 use app::Shared;
 pub use args::{Args, CertMode, Injection, LogFormat, LogLevel, Provide};
+pub(crate) use identity::Current;
 pub use identity::IdentityError;
 use identity::{Identity, Refresh};
-use metrics::Metrics;
-use verify::Caller;
+pub(crate) use metrics::Metrics;
+pub(crate) use verify::Trust;
+use verify::{Readiness, verify};
+
+pub use crate::kubernetes::Kubernetes;
+use crate::provide;
+use crate::publish::{self, Outlets, Plan};
 
 /// A server that listens, and serves once told to.
 pub struct Bound {
@@ -40,6 +47,10 @@ pub struct Bound {
     identity: Identity,
     shared: Arc<Shared>,
     drain_delay: Duration,
+    mode: CertMode,
+    provide: Provide,
+    plan: Plan,
+    kubernetes: Kubernetes,
 }
 
 /// Why the server could not start.
@@ -59,8 +70,8 @@ pub enum Error {
     },
 }
 
-/// Makes or reads the certificate, then listens on both ports. Nothing is answered before [`Bound::serve`].
-pub async fn bind(args: Args) -> Result<Bound, Error> {
+/// Listens on both ports; a certificate from files is read before. Nothing is answered before [`Bound::serve`].
+pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
     let identity = Identity::new(&args, OffsetDateTime::now_utc())?;
     let tls = identity.config(args.client_ca.as_deref())?;
     let (listener, https) = listen(args.listen).await?;
@@ -68,18 +79,44 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let max_inflight = args.max_inflight.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         settings: args.injection.settings(),
-        metrics: Metrics::new(),
+        metrics: Arc::new(Metrics::new()),
         slots: Semaphore::new(max_inflight),
         max_inflight,
-        verified: CancellationToken::new(),
+        readiness: Readiness::default(),
         draining: CancellationToken::new(),
     });
-    shared.metrics.expires(identity.expiry());
+    if let Some(expiry) = identity.expiry()? {
+        shared.metrics.expires(expiry);
+    }
     let tls = Some(TlsAcceptor::from(Arc::new(tls)));
     let admission = Port { listener, tls, app: app::admission(shared.clone()) };
     let probes = Port { listener: plain_listener, tls: None, app: app::probes(shared.clone()) };
-    let (name, drain_delay) = (args.server_name(), args.drain_delay);
-    Ok(Bound { admission, probes, https, plain, name, identity, shared, drain_delay })
+    let (name, drain_delay, mode, provide, plan) =
+        (args.server_name(), args.drain_delay, args.cert_mode, args.provide, plan(&args));
+    Ok(Bound {
+        admission,
+        probes,
+        https,
+        plain,
+        name,
+        identity,
+        shared,
+        drain_delay,
+        mode,
+        provide,
+        plan,
+        kubernetes,
+    })
+}
+
+fn plan(args: &Args) -> Plan {
+    Plan {
+        namespace: args.namespace.clone(),
+        config_name: args.config_name.clone(),
+        service: args.service.clone(),
+        names: args.names(),
+        terms: args.terms(),
+    }
 }
 
 impl Bound {
@@ -93,7 +130,7 @@ impl Bound {
         self.plain
     }
 
-    /// The certificate, in PEM, that callers verify the server with; `None` when its certificate comes from files.
+    /// The certificate, in PEM, that callers verify the server with, in mode `memory`; else the API server has it.
     pub fn ca_bundle(&self) -> Option<String> {
         self.identity.ca_bundle()
     }
@@ -101,20 +138,50 @@ impl Bound {
     /// Serves until `shutdown`, and then on for the drain delay: endpoints are told in the meantime that this
     /// server is not ready, and callers that it closes their connections.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { admission, probes, https, plain, name, identity, shared, drain_delay } = self;
+        let Self { admission, probes, https, plain, name, identity, shared, drain_delay, .. } = self;
         info!(%https, probes = %plain, "serving");
         let stop = CancellationToken::new();
         let _stop_all = stop.clone().drop_guard();
-        let probing = tokio::spawn(probes.serve(stop.clone()));
-        let admitting = tokio::spawn(admission.serve(stop.clone()));
-        let verifying = tokio::spawn(verify(identity.ca_bundle(), name, https, shared.clone(), stop.clone()));
-        let renewing = tokio::spawn(renew(identity, shared.clone(), stop.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(probes.serve(stop.clone()));
+        tasks.spawn(admission.serve(stop.clone()));
+        let trust = watch::Sender::new(match identity.ca_bundle() {
+            Some(ca_bundle) => Trust::Bundles(vec![ca_bundle]),
+            None => Trust::Unknown,
+        });
+        match self.provide {
+            Provide::Off => {}
+            Provide::On => {
+                let (kubernetes, metrics) = (self.kubernetes.clone(), shared.metrics.clone());
+                tasks.spawn(provide::run(kubernetes, metrics, stop.clone()));
+            }
+        }
+        match self.mode {
+            CertMode::Memory => {}
+            CertMode::Files => {
+                let (kubernetes, name) = (self.kubernetes, self.plan.config_name);
+                tasks.spawn(publish::follow(kubernetes, name, trust.clone(), stop.clone()));
+            }
+            CertMode::SelfSigned => {
+                trust.send_replace(Trust::Nobody(
+                    "the certificate authority has not been read yet".to_owned(),
+                ));
+                let out = Outlets {
+                    current: identity.current().clone(),
+                    trust: trust.clone(),
+                    metrics: shared.metrics.clone(),
+                };
+                tasks.spawn(publish::keep(self.kubernetes, self.plan, out, stop.clone()));
+            }
+        }
+        tasks.spawn(verify(trust.subscribe(), name, https, shared.clone(), stop.clone()));
+        tasks.spawn(renew(identity, shared.clone(), stop.clone()));
         shutdown.cancelled().await;
         shared.draining.cancel();
         info!(delay = ?drain_delay, "stopping");
         tokio::time::sleep(drain_delay).await;
         stop.cancel();
-        let _ = tokio::join!(admitting, probing, verifying, renewing);
+        tasks.join_all().await;
         info!("stopped");
         Ok(())
     }
@@ -126,38 +193,6 @@ impl fmt::Debug for Bound {
             .field("https", &self.https)
             .field("probes", &self.plain)
             .finish_non_exhaustive()
-    }
-}
-
-/// How soon to look again.
-const VERIFY: Duration = Duration::from_secs(1);
-
-/// Says ready once a caller with the published CA would be served. Whether a certificate from files is accepted is
-/// known only to who signed it.
-async fn verify(
-    ca_bundle: Option<String>,
-    name: String,
-    https: SocketAddr,
-    shared: Arc<Shared>,
-    stop: CancellationToken,
-) {
-    let Some(ca_bundle) = ca_bundle else { return shared.verified.cancel() };
-    let caller = match Caller::new(&ca_bundle, &name, https) {
-        Ok(caller) => caller,
-        Err(error) => {
-            return warn!(error = chain(&error), "never ready, since the server can't verify itself");
-        }
-    };
-    let mut ticks = tokio::time::interval(VERIFY);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        match caller.try_once().await {
-            Ok(()) => return shared.verified.cancel(),
-            Err(error) => warn!(error = chain(&error), "not ready, since the server can't verify itself"),
-        }
     }
 }
 
@@ -175,7 +210,9 @@ async fn renew(mut identity: Identity, shared: Arc<Shared>, stop: CancellationTo
             Ok(Refresh::Same) => {}
             Ok(Refresh::Renewed) => {
                 shared.metrics.renewals.inc();
-                shared.metrics.expires(identity.expiry());
+                if let Ok(Some(expiry)) = identity.expiry() {
+                    shared.metrics.expires(expiry);
+                }
                 info!("serving a new certificate");
             }
             Err(error) => warn!(error = chain(&error), "the certificate stays as it was"),

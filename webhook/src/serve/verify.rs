@@ -1,20 +1,104 @@
-//! The server looking at itself as an API server does: through its port, with the CA that it publishes.
+//! The server looking at itself as an API server does: through its port, with the CA that is published.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::app::Shared;
+use super::chain;
+
+/// Whom API servers trust when they call the webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Nobody, or nobody knows; why.
+    Nobody(String),
+    /// The authorities of these bundles in PEM form, each on its own: every entry of the configuration must be served.
+    Bundles(Vec<String>),
+    /// Whoever gave the certificate knows.
+    Unknown,
+}
+
+/// Whether callers are served.
+#[derive(Debug)]
+pub(crate) struct Readiness(ArcSwapOption<String>);
+
+impl Readiness {
+    /// Why it isn't so; `None`: it is.
+    pub(crate) fn why_not(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(ArcSwapOption::from_pointee("there is no certificate yet".to_owned()))
+    }
+}
+
+/// Keeps saying whether a caller would be served, until `stop`.
+pub(crate) async fn verify(
+    mut trust: watch::Receiver<Trust>,
+    name: String,
+    https: SocketAddr,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    let mut before = None;
+    loop {
+        let now = trust.borrow_and_update().clone();
+        let why_not = served(&now, &name, https).await.err();
+        shared.metrics.is_ready(why_not.is_none());
+        shared.readiness.0.store(why_not.clone().map(Arc::new));
+        if before.as_ref() != Some(&why_not) {
+            match &why_not {
+                None => info!("ready: callers accept the certificate"),
+                Some(why) => warn!(why, "not ready"),
+            }
+        }
+        let pause = if why_not.is_none() { LOOK } else { LOOK_AGAIN };
+        before = Some(why_not);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Ok(()) = trust.changed() => {}
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn served(trust: &Trust, name: &str, https: SocketAddr) -> Result<(), String> {
+    let bundles = match trust {
+        Trust::Nobody(why) => return Err(why.clone()),
+        Trust::Unknown => return Ok(()),
+        Trust::Bundles(bundles) => bundles,
+    };
+    for bundle in bundles {
+        let caller = Caller::new(bundle, name, https).map_err(|error| chain(&error))?;
+        caller.try_once().await.map_err(|error| {
+            format!("the TLS port does not answer with a certificate that callers accept: {}", chain(&error))
+        })?;
+    }
+    Ok(())
+}
+
+/// What changes is told at once; this is for what nobody tells, such as the end of a certificate's life.
+const LOOK: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an API server would verify the server with.
-pub(crate) struct Caller {
+struct Caller {
     connector: TlsConnector,
     name: ServerName<'static>,
     address: SocketAddr,
@@ -25,11 +109,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Caller {
     /// One that trusts `ca_bundle` and expects `name` at `address`.
-    pub(crate) fn new(ca_bundle: &str, name: &str, address: SocketAddr) -> io::Result<Self> {
+    fn new(ca_bundle: &str, name: &str, address: SocketAddr) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca_bundle.as_bytes()) {
-            roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
-        }
+        // As Go does, which skips what it can't read.
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(ca_bundle.as_bytes()).flatten());
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -40,7 +123,7 @@ impl Caller {
     }
 
     /// Shakes hands once.
-    pub(crate) async fn try_once(&self) -> io::Result<()> {
+    async fn try_once(&self) -> io::Result<()> {
         let shake = async {
             let stream = TcpStream::connect(self.address).await?;
             self.connector.connect(self.name.clone(), stream).await.map(drop)

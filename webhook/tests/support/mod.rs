@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
-use webhook::serve::{Args, Error, bind};
+use webhook::serve::{Args, Error, Kubernetes, bind};
 
 /// Longer than anything here takes, on however slow a machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,9 +41,10 @@ impl Server {
     /// Starts one on ports of its own, with these flags besides.
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let own = ["serve", "--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"];
+        let mode = if flags.contains(&"--cert-mode") { &[][..] } else { &["--cert-mode", "memory"] };
         let delay = if flags.contains(&"--drain-delay") { &[][..] } else { &["--drain-delay", "0s"] };
-        let args = Args::try_parse_from([&own[..], delay, flags].concat()).unwrap();
-        let bound = bind(args).await.unwrap();
+        let args = Args::try_parse_from([&own[..], mode, delay, flags].concat()).unwrap();
+        let bound = bind(args, Kubernetes::Off).await.unwrap();
         let (https, probes) = (bound.https(), bound.probes());
         let ca = bound.ca_bundle().unwrap_or_default();
         let shutdown = CancellationToken::new();

@@ -7,13 +7,16 @@
 
 mod agent;
 mod all_manifests;
+mod certificates;
 mod check;
+mod deployed;
 mod injection;
 mod install;
 mod literals;
 mod outage;
 mod pods;
 mod policy;
+mod provider;
 mod said;
 mod scene;
 mod updates;

@@ -1,0 +1,218 @@
+//! What a labelled StatefulSet is given in its namespace, and what it isn't.
+
+use contract::{keys, objects};
+use e2e::until::until;
+use serde_json::{Value, json};
+
+use crate::deployed::{Deployed, Replica};
+use crate::scene::DEADLINE;
+
+/// Where the API server has an object of this namespace.
+fn at(deployed: &Deployed, api: &str, rest: &str) -> String {
+    format!("/{api}/namespaces/{}/{rest}", deployed.namespace)
+}
+
+fn secret(deployed: &Deployed, set: &str) -> String {
+    at(deployed, "api/v1", &format!("secrets/{}", objects::companion(set)))
+}
+
+fn binding(deployed: &Deployed, set: &str) -> String {
+    let name = objects::companion(set);
+    at(deployed, "apis/rbac.authorization.k8s.io/v1", &format!("rolebindings/{name}"))
+}
+
+/// Waits for an object, and returns it.
+async fn made(deployed: &Deployed, path: &str, replica: &Replica) -> Value {
+    until(path, DEADLINE, async || match deployed.admin.get(path).await {
+        answer if answer.code == 200 => Ok(answer.body),
+        answer => Err((answer.body, replica.log())),
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn a_secret_and_a_role_are_given_and_the_secret_outlives_its_statefulset() {
+    let deployed = Deployed::providing("provided").await;
+    // Whoever is first makes them, and the other finds them.
+    let (replica, other) =
+        tokio::join!(deployed.replica(&["--provide=on"]), deployed.replica(&["--provide=on"]));
+    replica.ready().await;
+    other.ready().await;
+    let mut set = deployed.example("couchdb");
+    set["spec"]["template"]["spec"]["serviceAccountName"] = json!("couch");
+    let set = deployed.admin.create(&set).await.taken();
+
+    let given = made(&deployed, &secret(&deployed, "couchdb"), &replica).await;
+    let data = given["data"].as_object().unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), [objects::AUTH_SECRET_KEY, objects::ERLANG_COOKIE_KEY]);
+    // 64 hexadecimal digits, in base 64.
+    assert!(data.values().all(|value| value.as_str().is_some_and(|text| text.len() == 88)));
+    assert!(given["metadata"]["ownerReferences"].is_null(), "it must outlive it");
+    let bound = made(&deployed, &binding(&deployed, "couchdb"), &replica).await;
+    assert_eq!(bound["roleRef"]["name"], objects::AGENT_CLUSTER_ROLE);
+    assert_eq!(
+        bound["subjects"],
+        json!([{ "kind": "ServiceAccount", "name": "couch", "namespace": deployed.namespace }])
+    );
+    assert_eq!(bound["metadata"]["ownerReferences"][0]["uid"], set["metadata"]["uid"]);
+
+    // Another account.
+    let change = json!({ "spec": { "template": { "spec": { "serviceAccountName": "sofa" } } } });
+    deployed.admin.merge(&at(&deployed, "apis/apps/v1", "statefulsets/couchdb"), &change).await.taken();
+    until("the new account's binding", DEADLINE, async || {
+        let bound = deployed.admin.get(&binding(&deployed, "couchdb")).await.taken();
+        if bound["subjects"][0]["name"] == "sofa" { Ok(()) } else { Err(bound) }
+    })
+    .await;
+
+    deployed.admin.delete(&at(&deployed, "apis/apps/v1", "statefulsets/couchdb"), &json!(null)).await.taken();
+    until("the end of the binding", DEADLINE, async || {
+        match deployed.admin.get(&binding(&deployed, "couchdb")).await {
+            answer if answer.code == 404 => Ok(()),
+            answer => Err(answer.body),
+        }
+    })
+    .await;
+    let kept = deployed.admin.get(&secret(&deployed, "couchdb")).await.taken();
+    assert_eq!(kept["data"], given["data"]);
+    for replica in [replica, other] {
+        let log = serde_json::to_string(&replica.log()).unwrap();
+        for value in data.values() {
+            let text =
+                base64::Engine::decode(&base64::engine::general_purpose::STANDARD, value.as_str().unwrap());
+            assert!(!log.contains(std::str::from_utf8(&text.unwrap()).unwrap()), "a secret in the log");
+        }
+        let here = |line: &&Value| line["namespace"] == deployed.namespace;
+        let failed = replica.log().iter().filter(here).any(|line| line["level"] == "WARN");
+        assert!(!failed, "{log}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn what_the_user_has_made_is_left_as_it_is() {
+    let deployed = Deployed::providing("users-own").await;
+    let replica = deployed.replica(&["--provide=on"]).await;
+    replica.ready().await;
+    let own = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": { "name": "couchdb-couchdiscover", "namespace": deployed.namespace },
+        "stringData": { objects::ERLANG_COOKIE_KEY: "ours" },
+    });
+    let own = deployed.admin.create(&own).await.taken();
+    let foreign = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": { "name": "couchdb-couchdiscover", "namespace": deployed.namespace },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": deployed.namespace }],
+    });
+    let foreign = deployed.admin.create(&foreign).await.taken();
+    deployed.admin.create(&deployed.example("couchdb")).await.taken();
+    let said = replica.logged("not provided for").await;
+    assert_eq!((&said["namespace"], &said["name"]), (&json!(deployed.namespace), &json!("couchdb")));
+    let error = said["error"].as_str().unwrap();
+    assert!(
+        error.starts_with(
+            "RoleBinding 'couchdb-couchdiscover': somebody else made it otherwise, and it is left as it is: "
+        ),
+        "{error}"
+    );
+    let event = until("an Event", DEADLINE, async || {
+        let events = deployed.admin.get(&at(&deployed, "apis/events.k8s.io/v1", "events")).await.taken();
+        let events = events["items"].as_array().unwrap().clone();
+        let ours = events.iter().find(|event| event["reason"] == "NotProvidedFor").cloned();
+        ours.ok_or(replica.log())
+    })
+    .await;
+    assert_eq!((&event["regarding"]["name"], &event["type"]), (&json!("couchdb"), &json!("Warning")));
+    assert_eq!(deployed.admin.get(&secret(&deployed, "couchdb")).await.taken(), own);
+    assert_eq!(deployed.admin.get(&binding(&deployed, "couchdb")).await.taken(), foreign);
+    assert!(replica.metric("provider_errors_total{object=\"RoleBinding\"}").await >= 1.0);
+
+    // Once the cause is gone, it goes on by itself.
+    deployed.admin.delete(&binding(&deployed, "couchdb"), &json!(null)).await.taken();
+    let bound = made(&deployed, &binding(&deployed, "couchdb"), &replica).await;
+    assert_eq!(bound["roleRef"]["name"], objects::AGENT_CLUSTER_ROLE);
+
+    // A user's own cookie alone doesn't stand in for the session secret.
+    let mut cookie = deployed.example("cookie");
+    cookie["metadata"]["annotations"] = json!({ keys::ERLANG_COOKIE_SECRET: "cookies" });
+    deployed.admin.create(&cookie).await.taken();
+    made(&deployed, &secret(&deployed, "cookie"), &replica).await;
+    let mut both = deployed.example("both");
+    both["metadata"]["annotations"] = json!({ keys::ERLANG_COOKIE_SECRET: "cookies" });
+    let reference =
+        json!({ "name": "COUCHDB_SECRET", "valueFrom": { "secretKeyRef": { "name": "own", "key": "s" } } });
+    both["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(reference);
+    deployed.admin.create(&both).await.taken();
+    made(&deployed, &binding(&deployed, "both"), &replica).await;
+    // Secret and binding are made in this order's reverse, so one more round proves that none comes.
+    deployed.admin.create(&deployed.example("later")).await.taken();
+    made(&deployed, &secret(&deployed, "later"), &replica).await;
+    assert_eq!(deployed.admin.get(&secret(&deployed, "both")).await.code, 404, "nobody refers to it");
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn a_quota_is_told_and_waited_for() {
+    let deployed = Deployed::providing("quota").await;
+    let replica = deployed.replica(&["--provide=on"]).await;
+    replica.ready().await;
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": { "name": "none", "namespace": deployed.namespace }, "spec": { "hard": { "secrets": "0" } },
+    });
+    deployed.admin.create(&quota).await.taken();
+    let path = at(&deployed, "api/v1", "resourcequotas/none");
+    until("a quota in force", DEADLINE, async || {
+        let quota = deployed.admin.get(&path).await.taken();
+        if quota["status"]["hard"]["secrets"] == "0" { Ok(()) } else { Err(quota) }
+    })
+    .await;
+    deployed.admin.create(&deployed.example("couchdb")).await.taken();
+    let said = replica.logged("not provided for").await;
+    let error = said["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("Secret 'couchdb-couchdiscover': ") && error.contains("exceeded quota"),
+        "{error}"
+    );
+    made(&deployed, &binding(&deployed, "couchdb"), &replica).await;
+    deployed.admin.delete(&path, &json!(null)).await.taken();
+    made(&deployed, &secret(&deployed, "couchdb"), &replica).await;
+    replica.logged("provided for").await;
+    let tellings = replica
+        .log()
+        .iter()
+        .filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("not provided")))
+        .count();
+    assert_eq!(tellings, 1, "told once");
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn the_uninjected_are_counted_until_they_are_restarted() {
+    let deployed = Deployed::providing("uninjected").await;
+    let name = &deployed.config_name;
+    let open =
+        json!([{ "op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore" }]).to_string();
+    let patch = ["patch", "mutatingwebhookconfiguration", name, "--type=json", "-p", &open];
+    assert!(deployed.plane.kubectl(&patch, "").await.status.success());
+    let set = at(&deployed, "apis/apps/v1", "statefulsets/old");
+    until("a StatefulSet that nobody was asked about", DEADLINE, async || {
+        match deployed.admin.create(&deployed.example("old")).await {
+            answer if answer.code == 201 => Ok(()),
+            answer => Err(answer),
+        }
+    })
+    .await;
+    let replica = deployed.replica(&["--provide=on"]).await;
+    replica.ready().await;
+    made(&deployed, &binding(&deployed, "old"), &replica).await;
+    assert!(replica.metric("uninjected_statefulsets").await >= 1.0);
+    deployed.is_asked().await;
+    assert_eq!(deployed.admin.get(&secret(&deployed, "old")).await.code, 404, "nobody refers to it yet");
+    let template = json!({ "metadata": { "annotations": { "restarted": "now" } } });
+    deployed.admin.merge(&set, &json!({ "spec": { "template": template } })).await.taken();
+    made(&deployed, &secret(&deployed, "old"), &replica).await;
+}

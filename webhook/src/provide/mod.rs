@@ -1,0 +1,131 @@
+//! What an injected pod needs in its namespace: a Secret with an Erlang cookie and a session secret, and the agents'
+//! role for its service account.
+//!
+//! Every replica does this; all writes can be repeated by whoever comes next, so nobody leads. Of a StatefulSet no more
+//! is kept than what decides, some hundred bytes. What fails is told, on the StatefulSet too, and tried again ever later.
+
+mod book;
+mod make;
+mod needs;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use contract::keys;
+use futures::{Stream, StreamExt as _};
+use kube::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::kubernetes::{Kubernetes, Told, client, why_watch};
+use crate::serve::Metrics;
+use book::{Book, Key};
+use make::{Maker, Problem};
+use needs::Labelled;
+
+/// Provides for every labelled StatefulSet, until `stop`.
+pub(crate) async fn run(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let providing = async {
+        let client =
+            client(&kubernetes, "connecting to Kubernetes to provide for labelled StatefulSets").await;
+        let labelled = format!("{}={}", keys::INJECT, keys::INJECT_ENABLED);
+        // A page is held as text and as objects, for a moment.
+        let config = watcher::Config::default().labels(&labelled).page_size(100);
+        let sets = watcher::watcher(Api::<Labelled>::all(client.clone()), config).default_backoff();
+        let book = Book::default();
+        Provider { maker: Maker::new(client), book, metrics, watching: Told::of(WATCHING) }.run(sets).await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = providing => {}
+    }
+}
+
+struct Provider {
+    maker: Maker,
+    book: Book,
+    metrics: Arc<Metrics>,
+    watching: Told,
+}
+
+impl Provider {
+    async fn run(mut self, sets: impl Stream<Item = watcher::Result<Event<Labelled>>>) {
+        let mut sets = pin!(sets);
+        let mut making = JoinSet::new();
+        loop {
+            while making.len() < MOST_AT_A_TIME
+                && let Some((key, needs)) = self.book.take(Instant::now())
+            {
+                let maker = self.maker.clone();
+                making.spawn(async move {
+                    let problems = maker.provide(&key, &needs).await;
+                    (key, needs, problems)
+                });
+            }
+            let due = self.book.due().filter(|_| making.len() < MOST_AT_A_TIME);
+            tokio::select! {
+                Some(event) = sets.next() => self.heard(event),
+                Some(Ok((key, needs, problems))) = making.join_next(), if !making.is_empty() => {
+                    self.made(&key, &needs.uid, &problems).await;
+                }
+                () = until(due) => {}
+            }
+        }
+    }
+
+    fn heard(&mut self, event: watcher::Result<Event<Labelled>>) {
+        match event {
+            Ok(event) => {
+                self.watching.went_well();
+                let whole = !matches!(event, Event::Init | Event::InitApply(_));
+                self.book.hear(event, Instant::now());
+                // While a list comes in, the numbers would be those of a part.
+                if whole {
+                    self.metrics.labelled(self.book.len(), self.book.uninjected());
+                }
+            }
+            Err(error) => {
+                self.metrics.provider_failed("StatefulSet");
+                self.watching.failed(&why_watch(&error));
+            }
+        }
+    }
+
+    async fn made(&mut self, key: &Key, uid: &str, problems: &[Problem]) {
+        for problem in problems {
+            self.metrics.provider_failed(problem.object);
+        }
+        let told = self.book.done(key, problems, Instant::now(), rand::random());
+        match (told, problems) {
+            (false, _) => {}
+            (true, []) => info!(namespace = key.namespace, name = key.name, "provided for"),
+            (true, problems) => {
+                for problem in problems {
+                    let error = problem.to_string();
+                    warn!(
+                        namespace = key.namespace,
+                        name = key.name,
+                        error,
+                        "not provided for: trying again"
+                    );
+                }
+                self.maker.tell(key, uid, problems).await;
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+const WATCHING: &str = "watching labelled StatefulSets";
+/// An API server has more to do.
+const MOST_AT_A_TIME: usize = 8;

@@ -1,0 +1,205 @@
+//! What is read of a labelled StatefulSet, and what follows for what it needs.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use contract::{keys, objects};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use serde::{Deserialize, Deserializer};
+
+/// A StatefulSet, as far as it is read. The rest of it, most of all, is skipped on its way in.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Labelled {
+    #[serde(deserialize_with = "lean")]
+    metadata: ObjectMeta,
+    spec: Spec,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Spec {
+    template: Template,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Template {
+    #[serde(default)]
+    metadata: TemplateMetadata,
+    spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateMetadata {
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    service_account_name: Option<String>,
+    containers: Vec<Container>,
+    #[serde(default)]
+    init_containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Container {
+    #[serde(default)]
+    env: Vec<Variable>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Variable {
+    value_from: Option<Source>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Source {
+    secret_key_ref: Option<SecretKey>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct SecretKey {
+    name: String,
+}
+
+/// What a StatefulSet needs, and what decides about that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Of the StatefulSet: the RoleBinding goes with it.
+    pub(crate) uid: String,
+    /// The service account of its pods.
+    pub(crate) account: String,
+    /// Its pods refer to its own Secret.
+    pub(crate) secret: bool,
+    /// It carries the agent.
+    pub(crate) injected: bool,
+}
+
+impl Needs {
+    /// `None`: it is being deleted, and needs nothing any more.
+    pub(crate) fn of(set: &Labelled) -> Option<Self> {
+        if set.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let Template { metadata, spec } = &set.spec.template;
+        let companion = objects::companion(set.metadata.name.as_deref()?);
+        let variables = spec.containers.iter().chain(&spec.init_containers).flat_map(|one| &one.env);
+        let mut secrets =
+            variables.filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+        let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty());
+        Some(Self {
+            uid: set.metadata.uid.clone()?,
+            account: account.unwrap_or("default").to_owned(),
+            secret: secrets.any(|secret| secret.name == companion),
+            injected: metadata.annotations.as_ref().is_some_and(|all| all.contains_key(keys::INJECTED)),
+        })
+    }
+}
+
+/// Without managed fields and annotations, which are larger than everything that is kept.
+fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Lean {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        deletion_timestamp: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
+    }
+    let Lean { name, namespace, uid, resource_version, deletion_timestamp } =
+        Lean::deserialize(deserializer)?;
+    Ok(ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, ..ObjectMeta::default() })
+}
+
+impl Resource for Labelled {
+    type DynamicType = ();
+    type Scope = kube::core::NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        StatefulSet::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        StatefulSet::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        StatefulSet::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        StatefulSet::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn needs(metadata: Value, template: Value) -> Option<Needs> {
+        let mut set = json!({ "metadata": { "name": "db", "uid": "u" }, "spec": { "template": template } });
+        set["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+        Needs::of(&serde_json::from_value(set).unwrap())
+    }
+
+    fn reference(secret: &str) -> Value {
+        json!({ "env": [{ "name": "A", "value": "x" }, { "name": "B", "valueFrom": { "secretKeyRef": { "name": secret, "key": "k" } } }] })
+    }
+
+    #[test]
+    fn a_secret_is_needed_by_who_refers_to_it() {
+        let secret = |containers: Value| {
+            needs(json!({}), json!({ "spec": { "containers": containers } })).unwrap().secret
+        };
+        assert!(secret(json!([{}, reference("db-couchdiscover")])));
+        assert!(!secret(json!([reference("cookies"), reference("couchdiscover")])));
+        let native =
+            json!({ "spec": { "containers": [], "initContainers": [reference("db-couchdiscover")] } });
+        assert!(needs(json!({}), native).unwrap().secret);
+    }
+
+    #[test]
+    fn the_account_is_the_pods_or_the_namespaces() {
+        let account = |spec: Value| needs(json!({}), json!({ "spec": spec })).unwrap().account;
+        assert_eq!(account(json!({ "containers": [] })), "default");
+        assert_eq!(account(json!({ "containers": [], "serviceAccountName": "" })), "default");
+        assert_eq!(account(json!({ "containers": [], "serviceAccountName": "couch" })), "couch");
+    }
+
+    #[test]
+    fn the_record_tells_whether_it_is_injected_and_the_deleted_need_nothing() {
+        let template = |annotations: Value| json!({ "metadata": { "annotations": annotations }, "spec": { "containers": [] } });
+        assert!(needs(json!({}), template(json!({ keys::INJECTED: "{}" }))).unwrap().injected);
+        assert!(!needs(json!({}), template(Value::Null)).unwrap().injected);
+        let deleted = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        assert_eq!(needs(deleted, template(Value::Null)), None);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_what_is_read() {
+        let set = json!({
+            "metadata": {
+                "name": "db", "uid": "u", "annotations": { "big": "x" }, "managedFields": [{ "manager": "m" }]
+            },
+            "spec": { "template": { "spec": { "containers": [] } } },
+        });
+        let read: Labelled = serde_json::from_value(set).unwrap();
+        assert_eq!((read.meta().annotations.as_ref(), read.meta().managed_fields.as_ref()), (None, None));
+    }
+}

@@ -1,0 +1,497 @@
+//! One replica's view of the authority and of the caBundle, and what it does about them.
+
+use std::fmt;
+use std::time::Duration;
+
+use certs::rotation::{LeafStep, Served, Step, carry_out, next, next_leaf};
+use certs::{Bundle, Validity};
+use contract::objects;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use rustls_pki_types::CertificateDer;
+use thiserror::Error;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::configuration::View;
+use super::pace::Pace;
+use super::secret::{self, Around, Stored};
+use super::{Outlets, Plan};
+use crate::kubernetes::{CallError, Told, call, why_watch};
+use crate::serve::{IdentityError, Trust};
+
+/// See the module.
+pub(crate) struct Keeper {
+    plan: Plan,
+    out: Outlets,
+    secrets: Api<Secret>,
+    configurations: Api<MutatingWebhookConfiguration>,
+    /// The Secret as it was last seen; `None`: never.
+    stored: Option<Stored>,
+    /// The authorities that were last read or written: what is written back when the Secret is lost.
+    held: Option<Bundle>,
+    /// The configuration as it was last seen; `None`: never.
+    view: Option<Option<View>>,
+    /// What every entry of the configuration has, and since when.
+    published: Option<(Vec<u8>, Instant)>,
+    /// The last of our bundles that was published: where it isn't any more, somebody else has changed it.
+    ours: Option<String>,
+    served: Option<ServedLeaf>,
+    pace: Pace,
+    /// How often in a row something failed.
+    failures: u32,
+    troubles: Troubles,
+}
+
+#[derive(Debug)]
+struct ServedLeaf {
+    validity: Validity,
+    issuer: CertificateDer<'static>,
+}
+
+/// What can fail, each told apart from the others.
+#[derive(Debug)]
+struct Troubles {
+    reading_secret: Told,
+    reading_configuration: Told,
+    authority: Told,
+    leaf: Told,
+    publication: Told,
+}
+
+/// Why something couldn't be done now.
+#[derive(Debug, Error)]
+enum Trouble {
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A certificate couldn't be made.
+    #[error("{}", crate::serve::chain(.0))]
+    Certificate(#[from] certs::Error),
+    /// A certificate couldn't be served.
+    #[error("{}", crate::serve::chain(.0))]
+    Serve(#[from] IdentityError),
+    /// The Secret is not ours to understand.
+    #[error(
+        "the Secret '{}' has schema '{schema}', which this version doesn't know: run the version that wrote it",
+        objects::CA_SECRET
+    )]
+    Newer {
+        /// Which.
+        schema: String,
+    },
+}
+
+/// A change of the Secret, and why.
+struct Write {
+    bundle: Bundle,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Found,
+    Brought,
+    Promoted,
+    Forgotten,
+    Replaced,
+    /// The Secret was lost, and is what it was.
+    Restored,
+}
+
+impl Keeper {
+    pub(crate) fn new(client: Client, plan: Plan, out: Outlets) -> Self {
+        let secrets = Api::namespaced(client.clone(), &plan.namespace);
+        let configurations = Api::all(client);
+        Self {
+            plan,
+            out,
+            secrets,
+            configurations,
+            stored: None,
+            held: None,
+            view: None,
+            published: None,
+            ours: None,
+            served: None,
+            pace: Pace::default(),
+            failures: 0,
+            troubles: Troubles {
+                reading_secret: Told::of("reading the certificate authority's Secret"),
+                reading_configuration: Told::of("reading the webhook configuration"),
+                authority: Told::of("tending the certificate authority"),
+                leaf: Told::of("renewing the certificate"),
+                publication: Told::of("publishing the caBundle"),
+            },
+        }
+    }
+
+    pub(crate) fn secrets(&self) -> Api<Secret> {
+        self.secrets.clone()
+    }
+
+    pub(crate) fn configurations(&self) -> Api<MutatingWebhookConfiguration> {
+        self.configurations.clone()
+    }
+
+    pub(crate) fn config_name(&self) -> &str {
+        &self.plan.config_name
+    }
+
+    pub(crate) fn heard_secret(&mut self, event: watcher::Result<Option<Secret>>) {
+        match event {
+            Ok(secret) => {
+                self.troubles.reading_secret.went_well();
+                self.adopt(Stored::read(secret));
+            }
+            Err(error) => {
+                self.troubles.reading_secret.failed(&why_watch(&error));
+            }
+        }
+    }
+
+    pub(crate) fn heard_configuration(
+        &mut self,
+        event: watcher::Result<Option<MutatingWebhookConfiguration>>,
+    ) {
+        match event {
+            Ok(configuration) => {
+                self.troubles.reading_configuration.went_well();
+                self.see(configuration.map(View::from));
+            }
+            Err(error) => {
+                self.troubles.reading_configuration.failed(&why_watch(&error));
+            }
+        }
+    }
+
+    /// Does what is due, one thing after another, and says after how long to look again.
+    pub(crate) async fn converge(&mut self) -> Duration {
+        for _ in 0..MOST_AT_A_TIME {
+            let now = OffsetDateTime::now_utc();
+            let authority = self.tend_authority(now).await;
+            let leaf = self.tend_leaf(now).await;
+            let publication = self.tend_publication().await;
+            self.face();
+            let troubles = &mut self.troubles;
+            let results = [
+                (authority, &mut troubles.authority),
+                (leaf, &mut troubles.leaf),
+                (publication, &mut troubles.publication),
+            ];
+            let (mut changed, mut failed) = (false, false);
+            for (result, told) in results {
+                match result {
+                    Ok(done) => {
+                        told.went_well();
+                        changed |= done;
+                    }
+                    Err(trouble) => {
+                        told.failed(&trouble.to_string());
+                        failed = true;
+                    }
+                }
+            }
+            if failed {
+                self.failures = self.failures.saturating_add(1);
+                return backoff(self.failures);
+            }
+            self.failures = 0;
+            if !changed {
+                return self.rest(now);
+            }
+        }
+        backoff(1)
+    }
+
+    /// Changes the Secret, if there is something to change.
+    async fn tend_authority(&mut self, now: OffsetDateTime) -> Result<bool, Trouble> {
+        let Some(Write { bundle, why }) = self.due(now)? else { return Ok(false) };
+        let around = self.stored.as_ref().and_then(Stored::around);
+        match self.write(&bundle, around).await {
+            Ok(secret) => {
+                why.tell(&bundle);
+                self.out.metrics.rotated(why.word());
+                self.adopt(Stored::read(Some(secret)));
+                Ok(true)
+            }
+            // Someone else was faster: what they wrote counts.
+            Err(error) if error.code() == 409 => self.reread().await.map(|_| true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is to be written into the Secret now.
+    fn due(&self, now: OffsetDateTime) -> Result<Option<Write>, Trouble> {
+        let (name, terms) = (&self.plan.service, self.plan.terms);
+        let step = match (&self.stored, &self.held) {
+            (None, _) => return Ok(None),
+            (Some(Stored::Newer { schema }), _) => return Err(Trouble::Newer { schema: schema.clone() }),
+            // What others may be serving leaves of is worth more than a new one.
+            (Some(Stored::Absent | Stored::Garbage { .. }), Some(held)) => {
+                return Ok(Some(Write { bundle: held.clone(), why: Why::Restored }));
+            }
+            (Some(Stored::Absent | Stored::Garbage { .. }), None) => Step::Found,
+            (Some(Stored::Bundle { bundle, .. }), _) => next(Some(bundle), self.published_for(), terms, now),
+        };
+        let changed = carry_out(step, self.held.as_ref(), name, terms, now)?;
+        Ok(changed.zip(Why::of(step)).map(|(bundle, why)| Write { bundle, why }))
+    }
+
+    async fn write(&self, bundle: &Bundle, around: Option<&Around>) -> Result<Secret, CallError> {
+        let secret = secret::with(bundle, around, &self.plan.namespace);
+        let params =
+            PostParams { field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()), ..PostParams::default() };
+        match around {
+            None => call(self.secrets.create(&params, &secret)).await,
+            Some(_) => call(self.secrets.replace(objects::CA_SECRET, &params, &secret)).await,
+        }
+    }
+
+    /// Asks for the Secret, since a watch may be late; says whether the authorities were others.
+    async fn reread(&mut self) -> Result<bool, Trouble> {
+        let before = self.held.as_ref().map(Bundle::to_fields);
+        let secret = call(self.secrets.get_opt(objects::CA_SECRET)).await?;
+        self.adopt(Stored::read(secret));
+        Ok(before != self.held.as_ref().map(Bundle::to_fields))
+    }
+
+    fn adopt(&mut self, stored: Stored) {
+        if let Stored::Bundle { bundle, .. } = &stored {
+            self.out.metrics.authority_expires(bundle.current().validity().not_after);
+            self.held = Some(bundle.clone());
+        }
+        if let Stored::Garbage { why, .. } = &stored {
+            warn!(error = why, "the Secret '{}' holds no certificate authority", objects::CA_SECRET);
+        }
+        self.stored = Some(stored);
+    }
+
+    /// Signs a certificate and serves it, if it is time.
+    async fn tend_leaf(&mut self, now: OffsetDateTime) -> Result<bool, Trouble> {
+        if self.leaf_step(now) != Some(LeafStep::Mint) {
+            return Ok(false);
+        }
+        // Should the authority have retired without our hearing of it, what it signs now would not be trusted for long.
+        // Where that can't be asked, any certificate is better than none.
+        if self.served.is_some()
+            && self.reread().await.unwrap_or(false)
+            && self.leaf_step(now) != Some(LeafStep::Mint)
+        {
+            return Ok(true);
+        }
+        let Some(bundle) = &self.held else { return Ok(false) };
+        let leaf = bundle.leaf(&self.plan.names, self.plan.terms, now)?;
+        self.out.current.serve(&leaf)?;
+        let (validity, issuer) = (leaf.validity(), bundle.current().certificate().clone());
+        info!(until = %validity.not_after, "serving a new certificate");
+        self.out.metrics.expires(validity.not_after);
+        if self.served.replace(ServedLeaf { validity, issuer }).is_some() {
+            self.out.metrics.renewals.inc();
+        }
+        Ok(true)
+    }
+
+    fn leaf_step(&self, now: OffsetDateTime) -> Option<LeafStep> {
+        let bundle = self.held.as_ref()?;
+        let served =
+            self.served.as_ref().map(|served| Served { validity: served.validity, issuer: &served.issuer });
+        Some(next_leaf(bundle, served, self.published_for().is_some(), now))
+    }
+
+    /// Writes the caBundle, if it isn't what it should be.
+    async fn tend_publication(&mut self) -> Result<bool, Trouble> {
+        let (Some(bundle), Some(Some(view))) = (&self.held, &self.view) else { return Ok(false) };
+        let desired = bundle.pem();
+        if view.published() == Some(desired.as_bytes()) {
+            self.ours = Some(desired);
+            return Ok(false);
+        }
+        if self.pace.rest(Instant::now()).is_some() {
+            return Ok(false);
+        }
+        // Another replica may know better: two that undo each other's work would be worse than one that waits.
+        if self.reread().await? {
+            return Ok(true);
+        }
+        let Some(Some(view)) = &self.view else { return Ok(false) };
+        let by = who(view);
+        let patch = view.patch(&self.plan.config_name, &desired);
+        let params = PatchParams::apply(objects::WEBHOOK_MANAGER).force();
+        match call(self.configurations.patch(&self.plan.config_name, &params, &Patch::Apply(patch))).await {
+            Ok(configuration) => {
+                let first = self.ours.as_ref() != Some(&desired);
+                self.see(Some(View::from(configuration)));
+                self.tell_publication(first, &by);
+                Ok(true)
+            }
+            Err(error) if error.code() == 409 || error.code() == 404 => {
+                let configuration = call(self.configurations.get_opt(&self.plan.config_name)).await?;
+                self.see(configuration.map(View::from));
+                Ok(true)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn tell_publication(&mut self, first: bool, by: &str) {
+        if first {
+            return info!(configuration = self.plan.config_name, "published the caBundle");
+        }
+        self.out.metrics.heals.inc();
+        match self.pace.wrote(Instant::now()) {
+            ..FIGHT => info!(by, "the caBundle was changed: put right"),
+            times => warn!(
+                by,
+                times,
+                "the caBundle is changed again and again: whoever does it must leave it alone; waiting longer now"
+            ),
+        }
+    }
+
+    fn see(&mut self, view: Option<View>) {
+        if let Some(now) = view.as_ref().and_then(View::published)
+            && self.published.as_ref().is_none_or(|(before, _)| before != now)
+        {
+            self.published = Some((now.to_vec(), Instant::now()));
+        }
+        self.view = Some(view);
+    }
+
+    /// For how long the authorities that are held have been published, all of them; `None`: they aren't.
+    fn published_for(&self) -> Option<time::Duration> {
+        let desired = self.held.as_ref()?.pem();
+        let now = self.view.as_ref()?.as_ref()?.published()?;
+        let (published, since) = self.published.as_ref()?;
+        let whole = now == desired.as_bytes() && published == now;
+        whole.then(|| time::Duration::try_from(since.elapsed()).unwrap_or(time::Duration::MAX))
+    }
+
+    /// Says whom callers trust, so that readiness can be proven.
+    fn face(&self) {
+        let trust = self.trust();
+        self.out.trust.send_if_modified(|before| {
+            let changed = *before != trust;
+            *before = trust;
+            changed
+        });
+    }
+
+    fn trust(&self) -> Trust {
+        let (troubles, name) = (&self.troubles, &self.plan.config_name);
+        if self.served.is_none() {
+            let why = troubles.reading_secret.trouble().or_else(|| troubles.authority.trouble());
+            let why = why.unwrap_or("the Secret has not been read yet");
+            return Trust::Nobody(format!("there is no certificate authority: {why}"));
+        }
+        match &self.view {
+            None => {
+                let why = troubles.reading_configuration.trouble().unwrap_or("it has not been read yet");
+                Trust::Nobody(format!("MutatingWebhookConfiguration '{name}': {why}"))
+            }
+            Some(None) => Trust::Nobody(format!(
+                "there is no MutatingWebhookConfiguration '{name}': apply the manifests, or set --config-name"
+            )),
+            Some(Some(view)) => match view.bundles() {
+                Ok(bundles) => Trust::Bundles(bundles),
+                Err(why) => Trust::Nobody(format!("MutatingWebhookConfiguration '{name}': {why}")),
+            },
+        }
+    }
+
+    /// How long nothing will be due, by what is known now; a minute at most, since clocks jump.
+    fn rest(&self, now: OffsetDateTime) -> Duration {
+        let step = match (&self.stored, &self.held) {
+            (Some(Stored::Bundle { bundle, .. }), _) => {
+                next(Some(bundle), self.published_for(), self.plan.terms, now)
+            }
+            (_, _) => return LOOK,
+        };
+        let authority = match step {
+            Step::Wait { until } => until - now,
+            Step::AwaitPublication => match self.published_for() {
+                Some(published) => self.plan.terms.settle() - published,
+                None => time::Duration::MAX,
+            },
+            Step::Found | Step::Bring | Step::Promote | Step::Forget | Step::Replace => time::Duration::ZERO,
+        };
+        let leaf = self.served.as_ref().map_or(time::Duration::MAX, |served| served.validity.renewal() - now);
+        // A renewal that waits for the publication is looked at when that is seen.
+        let leaf = if leaf.is_positive() { leaf } else { time::Duration::MAX };
+        let due = Duration::try_from(authority.min(leaf)).unwrap_or(Duration::ZERO);
+        let pause = self.pace.rest(Instant::now()).unwrap_or(LOOK);
+        due.min(pause).clamp(SHORTEST, LOOK)
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl Why {
+    fn of(step: Step) -> Option<Self> {
+        match step {
+            Step::Wait { .. } | Step::AwaitPublication => None,
+            Step::Found => Some(Self::Found),
+            Step::Bring => Some(Self::Brought),
+            Step::Promote => Some(Self::Promoted),
+            Step::Forget => Some(Self::Forgotten),
+            Step::Replace => Some(Self::Replaced),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Brought => "bring",
+            Self::Promoted => "promote",
+            Self::Forgotten => "forget",
+            Self::Replaced => "replace",
+            Self::Restored => "restore",
+        }
+    }
+
+    fn tell(self, bundle: &Bundle) {
+        let until = bundle.current().validity().not_after;
+        match self {
+            Self::Found => info!(%until, "made a certificate authority"),
+            Self::Brought => info!("made the certificate authority that is to follow: publishing it first"),
+            Self::Promoted => info!(%until, "another certificate authority signs from now on"),
+            Self::Forgotten => info!("the old certificate authority is trusted no longer"),
+            Self::Replaced => {
+                warn!(%until, "the certificate authority was not good at this time: made another one")
+            }
+            Self::Restored => {
+                warn!("the Secret '{}' was lost: wrote back what it was", objects::CA_SECRET)
+            }
+        }
+    }
+}
+
+/// The field manager that changed the caBundle, as far as that can be known.
+fn who(view: &View) -> String {
+    match view.changed_by(objects::WEBHOOK_MANAGER) {
+        Ok(name) => name.to_owned(),
+        Err(others) if others.is_empty() => "unknown".to_owned(),
+        Err(others) => format!("unknown, perhaps one of: {}", others.join(", ")),
+    }
+}
+
+/// 1 s, doubling to half a minute.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(30))
+}
+
+/// A machine that slept wakes up to an expired certificate, and no timer that ran by its own clock would tell.
+const LOOK: Duration = Duration::from_secs(60);
+const SHORTEST: Duration = Duration::from_millis(50);
+/// A whole rotation takes fewer.
+const MOST_AT_A_TIME: usize = 8;
+/// So many changes without a calm in between are no accident.
+const FIGHT: u32 = 4;
