@@ -9,9 +9,11 @@ use contract::{PodFqdn, keys, objects};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::core::{ApiResource, NotUsed, Object};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
 use kube::{Api as Objects, Client, Config, Resource};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -45,6 +47,26 @@ pub struct SetFacts {
     pub pod_management: PodManagement,
     /// The uuid of a lost cluster that a person gave up.
     pub form_anew: Option<String>,
+}
+
+/// A StatefulSet as far as it is read. The whole type, with all that a pod can have, would be half a megabyte of code and
+/// be held in memory.
+type Set = Object<SetSpec, NotUsed>;
+
+/// The fields of a StatefulSet's spec that are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SetSpec {
+    replicas: Option<i32>,
+    ordinals: Ordinals,
+    pod_management_policy: Option<String>,
+}
+
+/// How a StatefulSet counts its pods.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ordinals {
+    start: i32,
 }
 
 /// Whom to expect.
@@ -83,10 +105,11 @@ pub fn follow(client: Option<Client>, me: &PodFqdn) -> watch::Receiver<Knowledge
             let Some(client) = client else { return };
             let lease = objects::companion(&set);
             let better = Notify::new();
-            let follow_set =
-                watch_one(client.clone(), &namespace, &set, &better, |event| heard_set(&sender, &event));
-            let follow_lease =
-                watch_one(client, &namespace, &lease, &better, |event| heard_lease(&sender, &event));
+            let kind = ApiResource::erase::<StatefulSet>(&());
+            let sets = Objects::namespaced_with(client.clone(), &namespace, &kind);
+            let leases = Objects::namespaced(client, &namespace);
+            let follow_set = watch_one(sets, &set, &better, |event| heard_set(&sender, &event));
+            let follow_lease = watch_one(leases, &lease, &better, |event| heard_lease(&sender, &event));
             tokio::join!(follow_set, follow_lease);
         };
         tokio::select! {
@@ -110,11 +133,11 @@ pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
     Expectation { expected: ordinals(live.or(injected)), founders: ordinals(pinned.or(live).or(injected)) }
 }
 
-impl From<&StatefulSet> for SetFacts {
-    fn from(set: &StatefulSet) -> Self {
+impl From<&Set> for SetFacts {
+    fn from(set: &Set) -> Self {
         let spec = &set.spec;
         let replicas = spec.replicas.unwrap_or(1).clamp(0, u16::MAX.into());
-        let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
+        let start = spec.ordinals.start;
         let policy = spec.pod_management_policy.as_deref().and_then(|policy| policy.parse().ok());
         Self {
             replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
@@ -149,17 +172,10 @@ type Event<K> = Result<Option<K>, watcher::Error>;
 
 /// Follows one object. When another watch recovers, from a missing role or an outage, this one tries again at once: left to
 /// its own pause it would go on saying for half a minute what is over.
-async fn watch_one<K>(client: Client, namespace: &str, name: &str, better: &Notify, heard: impl Fn(Event<K>))
+async fn watch_one<K>(objects: Objects<K>, name: &str, better: &Notify, heard: impl Fn(Event<K>))
 where
-    K: Resource<Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-    K::DynamicType: Default,
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let objects: Objects<K> = Objects::namespaced(client, namespace);
     loop {
         let stream = watch_object(objects.clone(), name).default_backoff();
         pin_mut!(stream);
@@ -179,7 +195,7 @@ where
     }
 }
 
-fn heard_set(sender: &watch::Sender<Knowledge>, event: &Event<StatefulSet>) {
+fn heard_set(sender: &watch::Sender<Knowledge>, event: &Event<Set>) {
     let before = sender.borrow().clone();
     let now = after_set(before.clone(), event.as_ref().map(Option::as_ref));
     if now.api != before.api {
@@ -189,7 +205,7 @@ fn heard_set(sender: &watch::Sender<Knowledge>, event: &Event<StatefulSet>) {
 }
 
 /// What is known after this event. A failure takes nothing away.
-fn after_set(before: Knowledge, event: Result<Option<&StatefulSet>, &watcher::Error>) -> Knowledge {
+fn after_set(before: Knowledge, event: Result<Option<&Set>, &watcher::Error>) -> Knowledge {
     match event {
         Ok(Some(set)) => Knowledge { api: Api::Current, set: Some(set.into()), ..before },
         Ok(None) => Knowledge { api: Api::Missing, ..before },
@@ -279,11 +295,11 @@ mod tests {
 
     #[test]
     fn an_absent_field_means_what_kubernetes_means_by_it() {
-        let parse = |text: &str| SetFacts::from(&serde_json::from_str::<StatefulSet>(text).unwrap());
+        let parse = |text: &str| SetFacts::from(&serde_json::from_str::<Set>(text).unwrap());
         let pod_management = PodManagement::OrderedReady;
         let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None };
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
-        assert_eq!(parse(&format!(r#"{{"spec":{{{required}}}}}"#)), absent);
+        assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
         let text = format!(
             r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
         );

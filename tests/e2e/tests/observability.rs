@@ -1,0 +1,137 @@
+//! Alerts and dashboard: every metric that they name is exposed, every reason that they name is explained.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::collections::BTreeSet;
+
+use contract::ports;
+use e2e::control_plane::bind_webhook;
+use e2e::manifest;
+use e2e::stage::Stage;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const DASHBOARD: &str = include_str!("../../../manifests/observability/dashboard.json");
+const PROMETHEUS_RULE: &str = include_str!("../../../manifests/observability/prometheus-rule.yaml");
+const RULES: &str = include_str!("../../../manifests/observability/rules.yml");
+const README: &str = include_str!("../../../README.md");
+
+#[tokio::test]
+async fn every_metric_that_is_named_is_exposed() {
+    let exposed = exposed().await;
+    for (file, text) in [("dashboard", DASHBOARD), ("rules", RULES)] {
+        let named = named(text);
+        assert!(named.len() > 8, "{file} names {named:?}");
+        let unknown: Vec<_> = named.difference(&exposed).collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}, which nobody exposes");
+    }
+}
+
+#[test]
+fn both_forms_of_the_alerts_are_the_same() {
+    let plain: Value = serde_saphyr::from_str(RULES).unwrap();
+    let operators: Value = serde_saphyr::from_str(PROMETHEUS_RULE).unwrap();
+    assert_eq!(plain["groups"], operators["spec"]["groups"]);
+    let mut alerts = plain["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|group| group["rules"].as_array())
+        .flatten();
+    assert!(alerts.all(|alert| alert["expr"].is_string() && alert["annotations"]["summary"].is_string()));
+}
+
+#[test]
+fn every_reason_that_is_named_is_explained() {
+    let reasons = [DASHBOARD, RULES].into_iter().flat_map(reasons).collect::<BTreeSet<_>>();
+    assert!(reasons.contains("SplitCluster") && reasons.contains("Settled"), "{reasons:?}");
+    for reason in reasons {
+        assert!(README.contains(&format!("`{reason}")), "{reason}");
+    }
+}
+
+#[test]
+fn every_port_that_is_scraped_has_that_name() {
+    let monitors =
+        manifest::objects(include_str!("../../../manifests/observability/pod-monitor.yaml")).unwrap();
+    let port =
+        |index: usize| monitors[index]["spec"]["podMetricsEndpoints"][0]["port"].as_str().unwrap().to_owned();
+    assert_eq!(port(0), ports::AGENT_PORT_NAME);
+    let deployment = include_str!("../../../manifests/base/deployment.yaml");
+    assert!(deployment.contains(&format!("- name: {}\n", port(1))));
+}
+
+/// Every name that a sample of the agent or the webhook can have.
+async fn exposed() -> BTreeSet<String> {
+    let mut stage = Stage::with_nodes(1);
+    stage.start_agent(0).await;
+    stage.formed().await;
+    let agent = stage.metrics(0).await;
+    let bound = bind_webhook(&[]).await.unwrap();
+    let url = format!("http://{}{}", bound.probes(), ports::METRICS);
+    let mutate = format!("https://{}{}", bound.https(), ports::MUTATE);
+    let authority = reqwest::Certificate::from_pem(bound.ca_bundle().unwrap().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(bound.serve(stop.clone()));
+    // What was never counted is not shown: one review, and one request that is none.
+    for (body, code) in [(review(), 200), (json!({}), 400)] {
+        assert_eq!(client.post(&mutate).json(&body).send().await.unwrap().status(), code);
+    }
+    let webhook = reqwest::get(url).await.unwrap().text().await.unwrap();
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    let families = |text: &str| -> Vec<String> {
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        types.flat_map(|(name, kind)| samples(name, kind)).collect()
+    };
+    families(&agent).into_iter().chain(families(&webhook)).collect()
+}
+
+fn review() -> Value {
+    let objects = manifest::objects(manifest::EXAMPLE).unwrap();
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "kind": { "group": "apps", "version": "v1", "kind": "StatefulSet" },
+            "resource": { "group": "apps", "version": "v1", "resource": "statefulsets" },
+            "operation": "CREATE",
+            "namespace": "default",
+            "name": "couchdb",
+            "object": manifest::statefulset(&objects).unwrap(),
+            "userInfo": {},
+        },
+    })
+}
+
+/// The names of a family's samples.
+fn samples(family: &str, kind: &str) -> Vec<String> {
+    let ends: &[&str] = match kind {
+        "counter" => &["_total"],
+        "gauge" => &[""],
+        "histogram" => &["_bucket", "_count", "_sum"],
+        "info" => &["_info"],
+        other => panic!("{family} is a {other}"),
+    };
+    ends.iter().map(|end| format!("{family}{end}")).collect()
+}
+
+/// Every word that looks like one of our metrics.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let ours = |word: &&str| {
+        ["couchdiscover_agent_", "couchdiscover_webhook_"].iter().any(|prefix| word.starts_with(prefix))
+    };
+    words.filter(ours).map(str::to_owned).collect()
+}
+
+/// The words of every `reason="A"` and `reason=~"A|B"`. Of a pattern, what stands before it.
+fn reasons(text: &str) -> BTreeSet<String> {
+    let text = text.replace('\\', "");
+    let matchers =
+        text.split("reason=").skip(1).filter_map(|rest| rest.trim_start_matches('~').strip_prefix('"'));
+    let values = matchers.filter_map(|rest| rest.split('"').next());
+    values.flat_map(|value| value.split('|')).map(|word| word.trim_end_matches(".+").to_owned()).collect()
+}
