@@ -3,25 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{keys, objects, ports};
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{self as core, ContainerStatus, PodSpec};
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{ListParams, Request};
-use kube::{Api, Client};
+use kube::Client;
 use serde_json::Value;
 
+use super::ask::{COORDINATION, CORE, RBAC, at, get, items, list, string};
 use super::facts::{Agent, Binding, Found, Headless, Pod, Record, Reference, Seen, Service, Set};
-use super::gather::seen;
 
 /// All that is to be known of it.
-pub(super) async fn set(client: &Client, stored: &StatefulSet) -> Set {
-    let name = stored.metadata.name.clone().unwrap_or_default();
-    let namespace = stored.metadata.namespace.clone().unwrap_or_default();
-    let labels = stored.metadata.labels.as_ref();
-    let account = pod_spec(stored).and_then(|spec| spec.service_account_name.clone());
-    let account = account.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
-    let replicas = stored.spec.replicas.unwrap_or(1);
+pub(super) async fn set(client: &Client, stored: &Value) -> Set {
+    let metadata = &stored["metadata"];
+    let (name, namespace) = (string(&metadata["name"]), string(&metadata["namespace"]));
+    let account = match stored["spec"]["template"]["spec"]["serviceAccountName"].as_str() {
+        None | Some("") => "default".to_owned(),
+        Some(account) => account.to_owned(),
+    };
     let (service, binding, references, record, pods) = tokio::join!(
         service(client, &namespace, stored),
         binding(client, &namespace, &name, &account),
@@ -30,8 +25,8 @@ pub(super) async fn set(client: &Client, stored: &StatefulSet) -> Set {
         pods(client, &namespace, &name, stored),
     );
     Set {
-        label: labels.and_then(|labels| labels.get(keys::INJECT)).cloned().unwrap_or_default(),
-        replicas: usize::try_from(replicas).unwrap_or(0),
+        label: string(&metadata["labels"][keys::INJECT]),
+        replicas: stored["spec"]["replicas"].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(1),
         agent: agent(stored),
         service,
         binding,
@@ -45,71 +40,65 @@ pub(super) async fn set(client: &Client, stored: &StatefulSet) -> Set {
 }
 
 /// The agent in its template, if there is one.
-pub(super) fn agent(stored: &StatefulSet) -> Option<Agent> {
-    if !has_agent(pod_spec(stored)?) {
+pub(super) fn agent(stored: &Value) -> Option<Agent> {
+    let template = &stored["spec"]["template"];
+    if !has_agent(&template["spec"]) {
         return None;
     }
-    let metadata = stored.spec.template.metadata.as_ref();
-    let record = metadata.and_then(|metadata| metadata.annotations.as_ref()?.get(keys::INJECTED));
+    let record = template["metadata"]["annotations"][keys::INJECTED].as_str();
     let record: Option<Value> = record.and_then(|record| serde_json::from_str(record).ok());
     Some(Agent { version: record.and_then(|record| Some(record["version"].as_str()?.to_owned())) })
 }
 
-fn has_agent(spec: &PodSpec) -> bool {
-    containers(spec).any(|container| container.name == objects::AGENT_CONTAINER)
+fn has_agent(spec: &Value) -> bool {
+    containers(spec).any(|container| container["name"] == objects::AGENT_CONTAINER)
 }
 
-fn containers(spec: &PodSpec) -> impl Iterator<Item = &core::Container> {
-    spec.containers.iter().chain(spec.init_containers.iter().flatten())
+fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
+    items(&spec["containers"]).chain(items(&spec["initContainers"]))
 }
 
-fn pod_spec(stored: &StatefulSet) -> Option<&PodSpec> {
-    stored.spec.template.spec.as_ref()
-}
-
-async fn service(client: &Client, namespace: &str, stored: &StatefulSet) -> Service {
-    let name = stored.spec.service_name.clone().unwrap_or_default();
-    let services: Api<core::Service> = Api::namespaced(client.clone(), namespace);
-    let template = stored.spec.template.metadata.as_ref();
-    let labels = template.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
-    let read = |service: core::Service| headless(&service.spec.unwrap_or_default(), &labels);
+async fn service(client: &Client, namespace: &str, stored: &Value) -> Service {
+    let name = string(&stored["spec"]["serviceName"]);
+    let labels = &stored["spec"]["template"]["metadata"]["labels"];
     let found = match name.as_str() {
         // Nothing has this name, and asking for it would list all.
         "" => Ok(None),
-        name => seen(services.get_opt(name).await),
+        name => get(client, &at(CORE, Some(namespace), "services"), name).await,
     };
-    Service { seen: found.map(|found| found.map(read)), name }
+    Service { seen: found.map(|found| found.map(|service| headless(&service["spec"], labels))), name }
 }
 
-fn headless(spec: &core::ServiceSpec, labels: &BTreeMap<String, String>) -> Headless {
-    let selector = spec.selector.clone().unwrap_or_default();
+fn headless(spec: &Value, labels: &Value) -> Headless {
+    let selector = spec["selector"].as_object();
+    let selects = |selector: &serde_json::Map<String, Value>| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| labels[key] == *value)
+    };
     Headless {
-        headless: spec.cluster_ip.as_deref() == Some("None"),
-        publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
-        selects: !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value)),
+        headless: spec["clusterIP"] == "None",
+        publishes_not_ready: spec["publishNotReadyAddresses"] == true,
+        selects: selector.is_some_and(selects),
     }
 }
 
 async fn binding(client: &Client, namespace: &str, name: &str, account: &str) -> Seen<Option<Binding>> {
-    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
-    let stored = seen(bindings.get_opt(&objects::companion(name)).await)?;
+    let stored = get(client, &at(RBAC, Some(namespace), "rolebindings"), &objects::companion(name)).await?;
+    let is_account = |subject: &Value| {
+        subject["kind"] == "ServiceAccount" && subject["name"] == account && subject["namespace"] == namespace
+    };
     Ok(stored.map(|stored| Binding {
-        role: format!("{}/{}", stored.role_ref.kind, stored.role_ref.name),
-        names_account: stored.subjects.iter().flatten().any(|subject| {
-            let here = subject.namespace.as_deref() == Some(namespace);
-            subject.kind == "ServiceAccount" && subject.name == account && here
-        }),
+        role: format!("{}/{}", string(&stored["roleRef"]["kind"]), string(&stored["roleRef"]["name"])),
+        names_account: items(&stored["subjects"]).any(is_account),
     }))
 }
 
 /// What the containers take from Secrets, each once, and whether it is there.
-async fn references(client: &Client, namespace: &str, stored: &StatefulSet) -> Vec<Reference> {
-    let secrets: Api<core::Secret> = Api::namespaced(client.clone(), namespace);
+async fn references(client: &Client, namespace: &str, stored: &Value) -> Vec<Reference> {
     let mut keys_of: BTreeMap<String, Seen<Option<BTreeSet<String>>>> = BTreeMap::new();
     let mut references = vec![];
-    for (secret, key) in pod_spec(stored).map(needed).unwrap_or_default() {
+    for (secret, key) in needed(&stored["spec"]["template"]["spec"]) {
         if !keys_of.contains_key(&secret) {
-            let found = seen(secrets.get_opt(&secret).await);
+            let found = get(client, &at(CORE, Some(namespace), "secrets"), &secret).await;
             keys_of.insert(secret.clone(), found.map(|found| found.map(keys_only)));
         }
         let found = match &keys_of[&secret] {
@@ -124,27 +113,24 @@ async fn references(client: &Client, namespace: &str, stored: &StatefulSet) -> V
 }
 
 /// Drops the values.
-fn keys_only(secret: core::Secret) -> BTreeSet<String> {
-    secret.data.unwrap_or_default().into_keys().collect()
+fn keys_only(secret: Value) -> BTreeSet<String> {
+    secret["data"].as_object().into_iter().flat_map(|data| data.keys().cloned()).collect()
 }
 
 /// The Secrets and keys without which no container starts, in order.
-fn needed(spec: &PodSpec) -> BTreeSet<(String, Option<String>)> {
-    let env = containers(spec).flat_map(|container| container.env.iter().flatten());
-    let refs = env.filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
-    let refs = refs.filter(|reference| reference.optional != Some(true));
-    let keys = refs.map(|reference| (reference.name.clone(), Some(reference.key.clone())));
-    let sources = containers(spec).flat_map(|container| container.env_from.iter().flatten());
-    let sources = sources.filter_map(|source| source.secret_ref.as_ref());
-    let sources = sources.filter(|source| source.optional != Some(true));
-    keys.chain(sources.map(|source| (source.name.clone(), None))).collect()
+fn needed(spec: &Value) -> BTreeSet<(String, Option<String>)> {
+    let env = containers(spec).flat_map(|container| items(&container["env"]));
+    let keys = env.map(|variable| &variable["valueFrom"]["secretKeyRef"]);
+    let sources = containers(spec).flat_map(|container| items(&container["envFrom"]));
+    let all = keys.chain(sources.map(|source| &source["secretRef"]));
+    let all = all.filter(|reference| reference.is_object() && reference["optional"] != true);
+    all.map(|reference| (string(&reference["name"]), reference["key"].as_str().map(str::to_owned))).collect()
 }
 
 async fn record(client: &Client, namespace: &str, name: &str) -> Seen<Record> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = seen(leases.get_opt(&objects::companion(name)).await)?;
-    let annotations = lease.and_then(|lease| lease.metadata.annotations).unwrap_or_default();
-    let said = |key: &str| annotations.get(key).cloned();
+    let lease = get(client, &at(COORDINATION, Some(namespace), "leases"), &objects::companion(name)).await?;
+    let annotations = lease.map(|lease| lease["metadata"]["annotations"].clone()).unwrap_or_default();
+    let said = |key: &str| annotations[key].as_str().map(str::to_owned);
     let unsaid = || "?".to_owned();
     Ok(match (said(keys::FORMED_UUID), said(keys::RECORD_SCHEMA)) {
         (None, _) => Record::Absent,
@@ -157,63 +143,125 @@ async fn record(client: &Client, namespace: &str, name: &str) -> Seen<Record> {
     })
 }
 
-async fn pods(client: &Client, namespace: &str, set: &str, stored: &StatefulSet) -> Seen<Vec<Pod>> {
-    let labels = stored.spec.selector.match_labels.clone().unwrap_or_default();
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let pods: Api<core::Pod> = Api::namespaced(client.clone(), namespace);
-    let list = seen(pods.list(&ListParams::default().labels(&labels.join(","))).await)?;
+async fn pods(client: &Client, namespace: &str, set: &str, stored: &Value) -> Seen<Vec<Pod>> {
+    let labels = stored["spec"]["selector"]["matchLabels"].as_object();
+    let labels = labels.into_iter().flatten().map(|(key, value)| format!("{key}={}", string(value)));
+    let selector = labels.collect::<Vec<_>>().join(",");
     let mut found = vec![];
-    for pod in list.items.iter().filter(|pod| is_owned_by(pod, set)) {
-        found.push(look_at(client, namespace, pod).await);
+    for pod in list(client, &at(CORE, Some(namespace), "pods"), &selector).await? {
+        if items(&pod["metadata"]["ownerReferences"])
+            .any(|owner| owner["kind"] == "StatefulSet" && owner["name"] == set)
+        {
+            found.push(look_at(client, namespace, &pod).await);
+        }
     }
     // couchdb-10 comes after couchdb-9.
     found.sort_by_key(|pod| (pod.name.len(), pod.name.clone()));
     Ok(found)
 }
 
-fn is_owned_by(pod: &core::Pod, set: &str) -> bool {
-    let owners = pod.metadata.owner_references.iter().flatten();
-    owners.into_iter().any(|owner| owner.kind == "StatefulSet" && owner.name == set)
-}
-
-async fn look_at(client: &Client, namespace: &str, pod: &core::Pod) -> Pod {
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let status = pod.status.clone().unwrap_or_default();
-    let condition = |kind: &str| status.conditions.iter().flatten().find(|one| one.type_ == kind);
-    let ready = condition("Ready").is_some_and(|ready| ready.status == "True");
+async fn look_at(client: &Client, namespace: &str, pod: &Value) -> Pod {
+    let (name, status) = (string(&pod["metadata"]["name"]), &pod["status"]);
+    let condition = |kind: &str| items(&status["conditions"]).find(|one| one["type"] == kind);
+    let ready = condition("Ready").is_some_and(|ready| ready["status"] == "True");
     let trouble = match ready {
         true => None,
         false => {
-            let of_kubernetes = containers_trouble(&status);
-            let unscheduled = condition("PodScheduled").filter(|scheduled| scheduled.status != "True");
-            let unscheduled = unscheduled.and_then(|scheduled| scheduled.message.clone());
-            let phase = status.phase.clone().map(|phase| phase.to_ascii_lowercase());
-            agent_says(client, namespace, &name).await.or(of_kubernetes).or(unscheduled).or(phase)
+            let unscheduled = condition("PodScheduled").filter(|scheduled| scheduled["status"] != "True");
+            let unscheduled =
+                unscheduled.and_then(|scheduled| Some(scheduled["message"].as_str()?.to_owned()));
+            let phase = status["phase"].as_str().map(str::to_ascii_lowercase);
+            agent_says(client, namespace, &name)
+                .await
+                .or(containers_trouble(status))
+                .or(unscheduled)
+                .or(phase)
         }
     };
-    Pod { name, ready, has_agent: pod.spec.as_ref().is_some_and(has_agent), trouble }
+    Pod { name, ready, has_agent: has_agent(&pod["spec"]), trouble }
 }
 
 /// The first container that doesn't run, and why.
-fn containers_trouble(status: &core::PodStatus) -> Option<String> {
-    let all =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    all.into_iter().find_map(trouble)
+fn containers_trouble(status: &Value) -> Option<String> {
+    items(&status["initContainerStatuses"]).chain(items(&status["containerStatuses"])).find_map(trouble)
 }
 
-fn trouble(ContainerStatus { name, state, last_state, .. }: &ContainerStatus) -> Option<String> {
-    let waiting = state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().unwrap_or("waiting");
-    let last = last_state.as_ref().and_then(|last| last.terminated.as_ref()?.message.as_deref());
-    let more = last.or(waiting.message.as_deref()).map(|more| format!(": {}", more.trim()));
-    Some(format!("container '{name}' {reason}{}", more.unwrap_or_default()))
+fn trouble(container: &Value) -> Option<String> {
+    let waiting = container["state"]["waiting"].as_object()?;
+    let reason = waiting.get("reason").and_then(Value::as_str).unwrap_or("waits");
+    let last = container["lastState"]["terminated"]["message"].as_str();
+    let more = last.or(waiting.get("message").and_then(Value::as_str));
+    let more = more.map(|more| format!(": {}", more.trim())).unwrap_or_default();
+    Some(format!("container '{}' {reason}{more}", string(&container["name"])))
 }
 
 /// The agent's own reason, where the user may ask it through the API server.
 async fn agent_says(client: &Client, namespace: &str, pod: &str) -> Option<String> {
-    let url = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{}/proxy", ports::AGENT);
-    let request = Request::new(url).get(ports::STATUS.trim_start_matches('/'), &Default::default()).ok()?;
-    let page: Value = client.request(request).await.ok()?;
+    let proxy = format!("{}/{pod}:{}/proxy", at(CORE, Some(namespace), "pods"), ports::AGENT);
+    let page = get(client, &proxy, ports::STATUS.trim_start_matches('/')).await.ok()??;
     let readiness = &page["readiness"];
     Some(format!("{}: {}", readiness["reason"].as_str()?, readiness["message"].as_str()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_container_cannot_start_without_is_needed() {
+        let spec = json!({
+            "initContainers": [{ "name": "a", "envFrom": [
+                { "secretRef": { "name": "all" } }, { "secretRef": { "name": "maybe", "optional": true } },
+                { "configMapRef": { "name": "other" } },
+            ] }],
+            "containers": [{ "name": "b", "env": [
+                { "name": "P", "valueFrom": { "secretKeyRef": { "name": "one", "key": "k" } } },
+                { "name": "Q", "valueFrom": { "secretKeyRef": { "name": "one", "key": "k" } } },
+                { "name": "R", "valueFrom": { "secretKeyRef": { "name": "one", "key": "m", "optional": true } } },
+                { "name": "S", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                { "name": "T", "value": "x" },
+            ] }],
+        });
+        let expected = [("all".to_owned(), None), ("one".to_owned(), Some("k".to_owned()))];
+        assert_eq!(needed(&spec), expected.into());
+    }
+
+    #[test]
+    fn a_container_that_does_not_run_says_why() {
+        let said = |state: Value, last: Value| {
+            trouble(&json!({ "name": "couchdb", "state": state, "lastState": last })).unwrap_or_default()
+        };
+        assert_eq!(said(json!({ "running": {} }), Value::Null), "");
+        assert_eq!(
+            said(
+                json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling" } }),
+                Value::Null
+            ),
+            "container 'couchdb' ImagePullBackOff: Back-off pulling"
+        );
+        let last = json!({ "terminated": { "message": "COUCHDB_USER: missing\n" } });
+        assert_eq!(
+            said(json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 5m" } }), last),
+            "container 'couchdb' CrashLoopBackOff: COUCHDB_USER: missing"
+        );
+        assert_eq!(said(json!({ "waiting": {} }), Value::Null), "container 'couchdb' waits");
+    }
+
+    #[test]
+    fn an_empty_selector_selects_nothing() {
+        let good =
+            json!({ "clusterIP": "None", "publishNotReadyAddresses": true, "selector": { "app": "a" } });
+        let labels = json!({ "app": "a", "more": "b" });
+        let all = Headless { headless: true, publishes_not_ready: true, selects: true };
+        assert_eq!(headless(&good, &labels), all);
+        for selector in [json!({}), Value::Null, json!({ "app": "b" }), json!({ "app": "a", "x": "y" })] {
+            let mut other = good.clone();
+            other["selector"] = selector;
+            assert_eq!(headless(&other, &labels), Headless { selects: false, ..all });
+        }
+        let bare = Headless { headless: false, publishes_not_ready: false, selects: false };
+        assert_eq!(headless(&json!({ "clusterIP": "10.0.0.1" }), &labels), bare);
+    }
 }

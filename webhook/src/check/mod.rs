@@ -1,12 +1,13 @@
 //! `check`: what is right and wrong with couchdiscover in a live cluster, seen with the user's own kubeconfig.
 //!
 //! ```text
-//! gather, gather_set, shake   look; what may not be seen is a value with a reason
+//! ask, gather, gather_set, shake   look; what may not be seen is a value with a reason
 //! facts                       what was seen
 //! findings, sets              what that means, and what to do: pure
 //! report                      for a person, or for a program
 //! ```
 
+mod ask;
 pub mod facts;
 mod findings;
 mod gather;
@@ -109,7 +110,7 @@ pub async fn look(mut config: Config, args: &Args, now: OffsetDateTime) -> Resul
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(Error::Client)?;
     if let Err(source) = client.apiserver_version().await {
-        let refused = gather::api_says(&source).filter(|status| status.code == 401);
+        let refused = ask::api_says(&source).filter(|status| status.code == 401);
         return Err(match refused.map(|status| status.message.clone()) {
             Some(message) => Error::Credentials { url, message },
             None => Error::Unreachable { url, source },

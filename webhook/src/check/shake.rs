@@ -51,7 +51,7 @@ pub(super) async fn shake(host: &str, port: u16, ca_bundle: &[u8]) -> Seen<Servi
 }
 
 /// Of `https://host:port/path`.
-pub(super) fn host_and_port(url: &str) -> Seen<(String, i32)> {
+pub(super) fn host_and_port(url: &str) -> Seen<(String, u64)> {
     let uri: Option<Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(|uri| uri.host());
     let host = host.ok_or_else(|| Unseen(format!("'{url}' is no URL")))?;
