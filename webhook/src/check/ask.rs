@@ -1,5 +1,5 @@
 //! Asking an API server for objects as they are, in JSON. Of each only a few fields are looked at; the types of
-//! k8s-openapi for them would make the program 3 MB larger.
+//! k8s-openapi for them would make the program 2 MB larger.
 
 use kube::Client;
 use kube::api::{GetParams, ListParams, PostParams, Request};
