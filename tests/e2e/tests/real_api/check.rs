@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use webhook::check::{self, Level, Output, Report};
 
+use crate::deployed::Deployed;
 use crate::literals::{AGENT_ROLE, yaml};
 use crate::scene::{DEADLINE, IMAGE, Scene, Webhook};
 
@@ -26,6 +27,9 @@ async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
     assert!(levels.iter().all(|level| *level == Level::Ok), "{}", report.to_table());
     // Without endpoints, since the configuration names a URL.
     assert_eq!(levels.len(), 13, "{}", report.to_table());
+
+    let (code, said) = program(&scene).await;
+    assert_eq!((code, said["summary"]["ok"].as_u64()), (0, Some(13)), "{said}");
 
     let objects = objects(&scene);
     for (name, change, check, level) in [
@@ -59,6 +63,8 @@ async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
     let pod = format!("/api/v1/namespaces/{}/pods/couchdb-1/status", scene.namespace);
     scene.admin.merge(&pod, &ready(false)).await.taken();
     is_found(&scene, "a pod that isn't ready", "pods", Level::Wrong).await;
+    let (code, said) = program(&scene).await;
+    assert_eq!((code, said["summary"]["wrong"].as_u64()), (1, Some(1)), "{said}");
     scene.admin.merge(&pod, &ready(true)).await.taken();
     all_well(&scene, "a pod that isn't ready").await;
 
@@ -147,6 +153,56 @@ async fn who_may_see_little_is_told_what_is_unknown() {
 
     let error = check::look(scene.plane.config("nobody's"), &args(&scene), now()).await.unwrap_err();
     assert!(error.to_string().contains("doesn't take the kubeconfig's credentials"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn what_the_deployed_webhook_provides_is_what_check_looks_for() {
+    let deployed = Deployed::open("provided-and-checked").await;
+    let _replica = deployed.replica(&["--provide=on"]).await;
+    let args = check::Args {
+        namespace: Some(deployed.namespace.to_owned()),
+        context: None,
+        config_name: deployed.config_name.clone(),
+        output: Output::Table,
+    };
+    let look = async || check::look(deployed.plane.config(ADMIN_TOKEN), &args, now()).await.unwrap();
+    let are_ok = |report: &Report, checks: &[&str]| {
+        let is_ok = |check: &&str| {
+            let mut found = report.findings.iter().filter(|finding| finding.check == *check).peekable();
+            found.peek().is_some() && found.all(|finding| finding.level == Level::Ok)
+        };
+        if checks.iter().all(is_ok) { Ok(()) } else { Err(report.to_table()) }
+    };
+    until("a webhook that is trusted", DEADLINE, async || {
+        are_ok(&look().await, &["admission", "caBundle", "certificate"])
+    })
+    .await;
+    for mut object in manifest::objects(EXAMPLE).unwrap() {
+        object["metadata"]["namespace"] = json!(deployed.namespace);
+        deployed.admin.create(&object).await.taken();
+    }
+    until("what it provides", DEADLINE, async || {
+        are_ok(&look().await, &["injection", "service", "binding", "secrets", "record"])
+    })
+    .await;
+}
+
+/// The exit code, and what a program is told.
+async fn program(scene: &Scene) -> (i32, Value) {
+    let home = tempfile::tempdir().unwrap();
+    let kubeconfig = home.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, scene.plane.kubeconfig(ADMIN_TOKEN)).unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_webhook-process"))
+        .args(["check", "-o", "json", "-n", scene.namespace, "--config-name", &config_name(scene)])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("KUBECONFIG", &kubeconfig)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
 /// On a control plane of its own, since the policy is in force in every namespace.
