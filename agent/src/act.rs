@@ -1,15 +1,18 @@
 //! I/O out: carries a step out. One match, no choices.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kube::Client;
 use thiserror::Error;
+use tokio::time::Instant;
 
-use crate::couch::{Couch, CouchError};
+use crate::couch::{Couch, CouchError, Holder, Survey, Surveyed};
 use crate::kubernetes::{Founding, RecordError, write_record};
 use crate::observe::Directory;
-use crate::step::{Difference, Step};
+use crate::step::{Difference, Mode, Note, Step};
 
 /// What steps are carried out with.
 #[derive(Clone)]
@@ -22,6 +25,8 @@ pub struct Hand {
     pub bind_address: String,
     /// The client for Kubernetes, if it is asked.
     pub kubernetes: Option<Client>,
+    /// How far the comparison of shards has come, so that it need not begin anew each second. Nothing is decided by it.
+    pub survey: Arc<Mutex<Option<Survey>>>,
 }
 
 /// Why a step failed.
@@ -30,19 +35,53 @@ pub enum ActError {
     /// CouchDB didn't do it.
     #[error(transparent)]
     Couch(#[from] CouchError),
+    /// It takes longer.
+    #[error("{0}")]
+    NotYet(Progress),
     /// Kubernetes didn't do it.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
+/// How far a step has come that takes several rounds.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Progress {
+    /// This database's copy here lacks documents.
+    #[error("'{database}' has {mine} of {theirs} documents here")]
+    Behind {
+        /// The database.
+        database: String,
+        /// The documents here, deleted ones included.
+        mine: u64,
+        /// The documents that the fullest other copies have.
+        theirs: u64,
+    },
+    /// Nobody who answers has another copy of a shard.
+    #[error(
+        "no member that answers has another copy of some shards of '{database}': nobody knows what is missing here"
+    )]
+    Unanswered {
+        /// The database.
+        database: String,
+    },
+    /// There is more to compare.
+    #[error("comparing the databases' shards")]
+    Comparing,
+}
+
 /// Does what `step` says, on the local CouchDB only; `now` is written down where a time is.
 pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> {
-    let Hand { couch, directory, bind_address, kubernetes } = hand;
+    let Hand { couch, directory, bind_address, kubernetes, .. } = hand;
     let local = directory.local();
     match step {
+        Step::AddCopies(databases) => {
+            for database in databases {
+                couch.add_copy(&local, &directory.me.node().to_string(), *database).await?;
+            }
+        }
         Step::Adopt(Difference { what, from }) => {
             if let Ok(peer) = directory.me.sibling(*from) {
-                couch.adopt(&directory.peer(&peer), &local, *what).await?;
+                couch.adopt(&directory.peer(&peer), &local, what).await?;
             }
         }
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,
@@ -52,6 +91,15 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
             }
         }
         Step::EnableCluster { node_count } => couch.enable_cluster(&local, bind_address, *node_count).await?,
+        Step::EnterMaintenance => couch.set_maintenance(&local, true).await?,
+        Step::Fill { from } => {
+            hand.survey(from, false).await?;
+            // In this order: who dies in between finds the note, and begins again.
+            if couch.mode(&local).await? == Mode::Maintenance {
+                couch.set_maintenance(&local, false).await?;
+            }
+            couch.write_note(&local, Note::Whole).await?;
+        }
         Step::Found => couch.finish_cluster(&local).await?,
         Step::Join(peer) => {
             // A name too long for DNS was never seen, so nobody decides to join it.
@@ -60,6 +108,11 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
             }
         }
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
+        Step::NoteFilling => couch.write_note(&local, Note::Filling).await?,
+        Step::ProveWhole { by } => {
+            let note = if hand.survey(by, true).await?.came_empty() { Note::Filling } else { Note::Whole };
+            couch.write_note(&local, note).await?;
+        }
         Step::RecordFounding { size, instead_of } => {
             if let Some(client) = kubernetes {
                 let uuid = couch.uuid(&local).await?;
@@ -71,6 +124,43 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
     }
     Ok(())
 }
+
+impl Hand {
+    /// Goes on comparing the shards here with those of `others`, for about [`SLICE`]; the outcome once all are through.
+    async fn survey(&self, others: &BTreeSet<u32>, counts_on: bool) -> Result<Survey, ActError> {
+        let Self { couch, directory, .. } = self;
+        let me = Holder { name: directory.me.node().to_string(), base: directory.local() };
+        let holder = |ordinal: &u32| {
+            let peer = directory.me.sibling(*ordinal).ok()?;
+            Some(Holder { name: peer.node().to_string(), base: directory.peer(&peer) })
+        };
+        let others: Vec<Holder> = others.iter().filter_map(holder).collect();
+        let begun = self.kept().take().filter(|survey| survey.counts_on == counts_on);
+        let mut survey = begun.unwrap_or_else(|| Survey::new(counts_on));
+        let end = Instant::now() + SLICE;
+        loop {
+            let progress = match couch.survey(&me, &others, &mut survey).await? {
+                Surveyed::Through => return Ok(survey),
+                Surveyed::More if Instant::now() < end => continue,
+                Surveyed::More => Progress::Comparing,
+                Surveyed::Behind { database, mine, theirs } => {
+                    couch.sync_shards(&me.base, &database).await?;
+                    Progress::Behind { database, mine, theirs }
+                }
+                Surveyed::Unanswered { database } => Progress::Unanswered { database },
+            };
+            *self.kept() = Some(survey);
+            return Err(ActError::NotYet(progress));
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Survey>> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The agent looks around again after so long, also when there are 10,000 databases to compare.
+const SLICE: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Hand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

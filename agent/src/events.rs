@@ -95,6 +95,13 @@ pub fn when_done(step: &Step, words: &Words) -> Option<Announcement> {
     if let Step::Adopt(_) = step {
         return normal(About::Pod, "IdentityHealed", words.message.clone());
     }
+    if let Step::EnterMaintenance = step {
+        return normal(About::Pod, "FillingBegun", words.message.clone());
+    }
+    if let Step::Fill { .. } = step {
+        let note = "every shard here has what the other copies have: taking part again".to_owned();
+        return normal(About::Pod, "Filled", note);
+    }
     None
 }
 

@@ -148,6 +148,7 @@ impl Started {
                 directory: Directory { me, endpoint: settings.couchdb, known: addresses },
                 bind_address: any_address(settings.pod.ip).to_owned(),
                 kubernetes: client,
+                survey: Arc::default(),
             };
             let agent = Agent {
                 hand,

@@ -8,10 +8,10 @@ use futures::StreamExt;
 use reqwest::StatusCode;
 use tracing::debug;
 
-use crate::couch::{Couch, CouchError, Databases, Membership, SetupState};
+use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
 use crate::kubernetes::{Knowledge, expectation};
 use crate::settings::{Endpoint, Size};
-use crate::step::{Identity, Node, Observed, Unseen};
+use crate::step::{Identity, Mode, Node, Note, Observed, Spread, Unseen};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub async fn observe(
         enabled: more.enabled,
         session_secret: more.session_secret,
         wanted_copies: more.wanted_copies,
+        note: more.note,
+        mode: more.mode,
         peers,
     }
 }
@@ -79,6 +81,8 @@ struct LocalFacts {
     finished: bool,
     session_secret: bool,
     wanted_copies: u32,
+    note: Note,
+    mode: Mode,
 }
 
 async fn see_local(couch: &Couch, directory: &Directory) -> Result<(Node, LocalFacts), Unseen> {
@@ -93,6 +97,8 @@ async fn see_local(couch: &Couch, directory: &Directory) -> Result<(Node, LocalF
             finished: state.is_finished(),
             session_secret: virgin && couch.has_session_secret(&base).await?,
             wanted_copies: if virgin { 0 } else { couch.copies(&base).await? },
+            note: couch.note(&base).await?,
+            mode: couch.mode(&base).await?,
         })
     };
     let facts = facts.await.map_err(|error| unseen(&error))?;
@@ -135,11 +141,16 @@ async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<
     let (members, strangers) = sort_out(me, &cluster_nodes);
     let (connected, _) = sort_out(me, &all_nodes);
     let Databases { count, system } = databases;
+    let spread = |held: Held| Spread { copies: held.copies, holders: sort_out(me, &held.everywhere).0 };
+    let system = system.into_iter().map(|(database, held)| (database, spread(held))).collect();
     Ok(Node { members, connected, strangers, databases: count, identity, system })
 }
 
 /// Ours by ordinal, and the names that are none of ours.
-fn sort_out(me: &PodFqdn, names: &[String]) -> (BTreeSet<u32>, BTreeSet<String>) {
+fn sort_out<'n>(
+    me: &PodFqdn,
+    names: impl IntoIterator<Item = &'n String>,
+) -> (BTreeSet<u32>, BTreeSet<String>) {
     let mut ours = BTreeSet::new();
     let mut strangers = BTreeSet::new();
     for name in names {

@@ -10,6 +10,8 @@ use crate::step::{Sort, Step};
 /// in step.
 pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
     let base = match step.sort() {
+        // It moves by itself, and each second that it takes too long is one without this node.
+        Sort::Act if matches!(step, Step::Fill { .. }) => grown(AGAIN, rounds, FILLING),
         Sort::Act => grown(AGAIN, rounds, LONGEST),
         Sort::Dial | Sort::Wait => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
         Sort::Refuse => grown(crowd(WAIT, nodes), rounds, LONGEST),
@@ -53,6 +55,8 @@ const PATIENCE: u32 = 4;
 const CROWD: f64 = 8.0;
 /// The longest pause while something is not as it should be.
 const LONGEST: Duration = Duration::from_secs(5);
+/// The longest between two looks at shards that are being filled.
+const FILLING: Duration = Duration::from_secs(1);
 /// Between two full rounds of a settled cluster, if nothing calls for one before.
 const SETTLED: Duration = Duration::from_secs(600);
 /// Between two glances at the local node of a settled cluster: one call each.

@@ -3,7 +3,7 @@
 //! A failing peer, API server or DNS never turns a ready member unready: CouchDB alone would have survived it.
 
 use crate::settings::PodManagement;
-use crate::step::{Observed, Refusal, Step, SystemDatabase, View, WaitFor};
+use crate::step::{Note, Observed, Refusal, Step, SystemDatabase, View, WaitFor};
 
 /// The answer to the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Readiness {
 pub enum NotReady {
     /// Nothing has been looked at since the agent started.
     FirstLook,
+    /// Its volume came empty to its cluster and is being filled; until then it is out of all reads.
+    Filling,
     /// The cluster is not founded, or this node is not yet taken into it.
     Joining,
     /// The local CouchDB doesn't answer, or not to our credentials.
@@ -41,6 +43,7 @@ pub fn readiness(observed: &Observed, step: &Step, policy: PodManagement) -> Rea
     let established = SystemDatabase::ALL.iter().all(|database| local.system.contains_key(database));
     let ready = match (established, policy) {
         (true, _) if view.not_listed_by().is_some() => return Readiness::NotReady(NotReady::NotListed),
+        (true, _) if observed.note == Note::Filling => return Readiness::NotReady(NotReady::Filling),
         (true, _) => true,
         (false, PodManagement::OrderedReady) => lets_the_next_pod_come(observed, step, &view),
         (false, PodManagement::Parallel) => false,

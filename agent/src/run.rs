@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::act::{Hand, act};
+use crate::act::{ActError, Hand, act};
 use crate::couch::Pulse;
 use crate::events::{Herald, when_done, when_entered};
 use crate::kubernetes::{self, Knowledge, Record};
@@ -59,6 +59,8 @@ struct Memory {
     joined: bool,
     /// When rejected credentials may be looked up again.
     ask_again: Instant,
+    /// How far a step has come that takes several rounds.
+    progress: Option<String>,
 }
 
 impl Agent {
@@ -74,6 +76,7 @@ impl Agent {
             last_error: None,
             joined: false,
             ask_again: Instant::now(),
+            progress: None,
         };
         loop {
             let known = knowledge.borrow_and_update().clone();
@@ -126,16 +129,17 @@ impl Agent {
         let credentials = self.hand.couch.credentials();
         let words = self.speaker(&credentials).step(step);
         let done = act(&self.hand, step, (self.clock)()).await;
-        self.metrics.stepped(words.reason, done.is_ok());
+        self.metrics.stepped(words.reason, matches!(done, Ok(()) | Err(ActError::NotYet(_))));
         match done {
             Ok(()) => {
-                memory.last_error = None;
+                (memory.last_error, memory.progress) = (None, None);
                 memory.joined |= matches!(step, Step::Join(_));
                 if let Step::Adopt(_) = step {
                     self.metrics.healed();
                 }
                 self.herald.tell(when_done(step, &words));
             }
+            Err(ActError::NotYet(progress)) => memory.progress = Some(progress.to_string()),
             Err(error) => {
                 let chain = chain(&error);
                 if memory.last_error.as_ref() != Some(&chain) {
@@ -180,8 +184,13 @@ impl Agent {
     ) {
         let policy = known.set.as_ref().map_or(self.pod_management, |set| set.pod_management);
         let readiness = readiness(observed, step, policy);
-        let Memory { since, rounds, last_error, .. } = memory;
-        let history = History { since: since.clone(), rounds: *rounds, last_error: last_error.clone() };
+        let Memory { since, rounds, last_error, progress, .. } = memory;
+        let history = History {
+            since: since.clone(),
+            rounds: *rounds,
+            last_error: last_error.clone(),
+            progress: progress.clone(),
+        };
         let credentials = self.hand.couch.credentials();
         let speaker = self.speaker(&credentials);
         page.send_replace(Page::after(&speaker, observed, step, &readiness, history));

@@ -43,6 +43,9 @@ pub struct Page {
     pub record: &'static str,
     /// What was seen of each node in the last round.
     pub nodes: BTreeMap<String, Sight>,
+    /// How far a step has come that takes several rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
     /// The last error of a call that was to change something, if the last such call failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -57,6 +60,8 @@ pub struct History {
     pub rounds: u64,
     /// The last error of a call that was to change something.
     pub last_error: Option<String>,
+    /// How far a step has come that takes several rounds.
+    pub progress: Option<String>,
 }
 
 /// A reason for machines and a sentence for people.
@@ -128,6 +133,7 @@ impl Page {
             record: record(&Record::Unread),
             nodes: BTreeMap::new(),
             last_error: None,
+            progress: None,
         }
     }
 
@@ -137,7 +143,7 @@ impl Page {
         observed: &Observed,
         step: &Step,
         readiness: &Readiness,
-        History { since, rounds, last_error }: History,
+        History { since, rounds, last_error, progress }: History,
     ) -> Self {
         let name = |ordinal: &u32| format!("{}-{ordinal}", speaker.me.pod().set());
         let names = |ordinals: &BTreeSet<u32>| ordinals.iter().map(name).collect::<Vec<_>>();
@@ -162,6 +168,7 @@ impl Page {
             nodes: nodes.collect(),
             rounds,
             last_error,
+            progress,
             ..Self::at_start(speaker.me, since)
         }
     }
@@ -183,7 +190,7 @@ fn sight(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<Stri
             system_database_copies: node
                 .system
                 .iter()
-                .map(|(database, copies)| (database.name(), *copies))
+                .map(|(database, spread)| (database.name(), spread.copies))
                 .collect(),
         },
         Err(unseen) => Sight::Unseen {

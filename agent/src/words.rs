@@ -9,7 +9,7 @@ use crate::ready::NotReady;
 use crate::resolve::ResolveError;
 use crate::run::chain;
 use crate::settings::Credentials;
-use crate::step::{Difference, Refusal, Step, Trait, Unseen, WaitFor};
+use crate::step::{Difference, Mode, Refusal, Sort, Step, SystemDatabase, Trait, Unseen, WaitFor};
 
 /// A word for machines and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +33,19 @@ impl Speaker<'_> {
     /// What this step is.
     pub fn step(&self, step: &Step) -> Words {
         let (reason, message) = match step {
+            Step::AddCopies(databases) => (
+                "AddingCopies",
+                format!("{} have too few copies: this node gets one", names(databases)),
+            ),
             Step::Adopt(Difference { what, from }) => {
                 let what = match what {
-                    Trait::Admins => "admin hashes differ",
-                    Trait::SessionSecret => "session secret differs",
-                    Trait::Uuid => "uuid differs",
+                    Trait::Admin(name) => format!("hash of admin '{name}'"),
+                    Trait::SessionSecret => "session secret".to_owned(),
+                    Trait::Uuid => "uuid".to_owned(),
                 };
                 (
                     "AdoptingIdentity",
-                    format!("the {what} from the cluster's: taking it over from {}", self.pod(*from)),
+                    format!("the {what} differs from the cluster's: taking it over from {}", self.pod(*from)),
                 )
             }
             Step::CreateDatabase(database) => {
@@ -51,6 +55,14 @@ impl Speaker<'_> {
                 "EnablingCluster",
                 format!("CouchDB listens to nobody yet: enabling it for a cluster of {node_count}"),
             ),
+            Step::EnterMaintenance => (
+                "EnteringMaintenance",
+                "this node's volume has to be filled first: keeping it out of reads and writes until then".to_owned(),
+            ),
+            Step::Fill { .. } => (
+                "Filling",
+                "out of reads and writes until every shard here has what the other copies have".to_owned(),
+            ),
             Step::Found => {
                 ("Founding", "every node answers, is connected and empty: founding the cluster".to_owned())
             }
@@ -58,6 +70,16 @@ impl Speaker<'_> {
             Step::MakeSessionSecret => (
                 "MakingSessionSecret",
                 "CouchDB has no session secret, which a cluster needs: making one".to_owned(),
+            ),
+            Step::NoteFilling => (
+                "NotingFilling",
+                "copies of the cluster's data will come to this node: writing down on its volume that they are not \
+                 complete"
+                    .to_owned(),
+            ),
+            Step::ProveWhole { .. } => (
+                "ProvingWhole",
+                "comparing the shards here with the other copies, to see whether this volume came empty".to_owned(),
             ),
             Step::RecordFounding { size, .. } => {
                 ("RecordingFounding", format!("writing down that {size} nodes founded a cluster here"))
@@ -74,8 +96,16 @@ impl Speaker<'_> {
         match (why, step) {
             (NotReady::Refused(refusal), _) => self.refusal(refusal),
             (NotReady::FirstLook, _)
-            | (NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, None) => first_look(),
-            (NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, Some(step)) => self.step(step),
+            | (NotReady::Filling | NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, None) => {
+                first_look()
+            }
+            (NotReady::Filling, Some(step)) if step.sort() != Sort::Act => {
+                self.step(&Step::Fill { from: BTreeSet::new() })
+            }
+            (
+                NotReady::Filling | NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed,
+                Some(step),
+            ) => self.step(step),
         }
     }
 
@@ -84,12 +114,24 @@ impl Speaker<'_> {
             WaitFor::Adoption(by) => {
                 ("WaitingForAdoption", format!("joined; waiting for the databases' maps of {}", self.pods(by)))
             }
-            WaitFor::Copies { database, have, want } => (
+            WaitFor::ClosedByHand(mode) => (
+                "ClosedByHand",
+                format!(
+                    "the cluster is formed; maintenance_mode of this node is '{}' by somebody's hand, and stays as it is",
+                    match mode {
+                        Mode::Maintenance => "true",
+                        Mode::NoClients => "nolb",
+                        Mode::Serving => "false",
+                    }
+                ),
+            ),
+            WaitFor::Copies { database, turn, have, want } => (
                 "SystemDatabaseUnderReplicated",
                 format!(
-                    "{} has {have} {} and {want} are wanted: it was made when the cluster was smaller",
+                    "{} has {have} {} and {want} are wanted: it was made when the cluster was smaller{}",
                     database.name(),
-                    if *have == 1 { "copy" } else { "copies" }
+                    if *have == 1 { "copy" } else { "copies" },
+                    turn.map(|turn| format!("; {} takes the next one", self.pod(turn))).unwrap_or_default()
                 ),
             ),
             WaitFor::Connections(lacking) => (
@@ -301,6 +343,10 @@ fn how(unseen: &Unseen) -> String {
         Unseen::Rejects => "rejects the admin's name or password".to_owned(),
         Unseen::Unreachable => "can't be reached".to_owned(),
     }
+}
+
+fn names(databases: &BTreeSet<SystemDatabase>) -> String {
+    databases.iter().map(|database| database.name()).collect::<Vec<_>>().join(" and ")
 }
 
 fn list(words: impl Iterator<Item = String>) -> String {

@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use agent::kubernetes::Record;
-use agent::step::{Api, Identity, Node, Observed, Refusal, Sort, Step, SystemDatabase, Unseen, next_step};
+use agent::step::{
+    Api, Identity, Mode, Node, Note, Observed, Refusal, Sort, Spread, Step, SystemDatabase, Unseen, next_step,
+};
 
 /// A cluster small enough to enumerate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +42,20 @@ struct Couch {
     incarnation: u8,
     members: BTreeSet<u8>,
     /// Each database, with whoever made it: two makers of one name are a conflict, and one side's data is gone.
-    databases: BTreeSet<(SystemDatabase, Maker)>,
+    databases: BTreeMap<(SystemDatabase, Maker), Map>,
+    /// What is written down on its volume.
+    note: Note,
+    /// Whether it is kept out of reads. A crash forgets it.
+    maintenance: bool,
+    /// Whether it has all documents of the copies that it is said to hold.
+    filled: bool,
+}
+
+/// Who holds a database. Of two changes that follow one revision CouchDB keeps one and forgets the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Map {
+    revision: u8,
+    holders: BTreeSet<u8>,
 }
 
 /// Who made a database: the node, its incarnation, and the members that it then had.
@@ -87,16 +102,19 @@ impl World {
 
     fn see(&self, i: u8) -> Node {
         let node = self.node(i);
-        let makers = |database| node.databases.iter().filter(move |(name, _)| *name == database);
-        let copies =
-            |database| Some((database, makers(database).map(|(_, maker)| maker.copies.into()).min()?));
+        let maps = |database| node.databases.iter().filter(move |((name, _), _)| *name == database);
+        let spread = |(_, map): (_, &Map)| Spread {
+            copies: u32::try_from(map.holders.len()).unwrap(),
+            holders: map.holders.iter().map(|o| (*o).into()).collect(),
+        };
+        let spread = |database| Some((database, maps(database).next().map(spread)?));
         Node {
             members: node.members.iter().map(|o| (*o).into()).collect(),
             connected: self.ordinals().filter(|j| self.connected(i, *j)).map(u32::from).collect(),
             strangers: BTreeSet::new(),
             databases: u64::try_from(node.databases.len()).unwrap(),
             identity: Identity::default(),
-            system: SystemDatabase::ALL.into_iter().filter_map(copies).collect(),
+            system: SystemDatabase::ALL.into_iter().filter_map(spread).collect(),
         }
     }
 
@@ -122,13 +140,23 @@ impl World {
             finished: local.databases.len() >= 2,
             session_secret: local.secret,
             wanted_copies: 3,
+            note: local.note,
+            mode: if local.maintenance { Mode::Maintenance } else { Mode::Serving },
             peers,
         }
     }
 
     fn decide(&mut self, me: u8) {
         let step = next_step(&self.observe(me));
+        let on_itself_alone = matches!(
+            step,
+            Step::EnterMaintenance | Step::Fill { .. } | Step::NoteFilling | Step::ProveWhole { .. }
+        );
         self.decided[usize::from(me)] = (step.sort() == Sort::Act).then_some(step);
+        // These touch nothing that others see, and look again when they are done: a pause before them shows no more.
+        if on_itself_alone {
+            self.act(me, true);
+        }
     }
 
     /// Does what was decided; against a node that is down this fails and is forgotten. `whole` is false for a
@@ -142,6 +170,12 @@ impl World {
         let all_answer = self.node(me).members.iter().all(|p| self.linked(me, *p));
         let node = &mut self.nodes[usize::from(me)];
         match step {
+            Step::AddCopies(databases) => node.add_copies(me, &databases),
+            Step::EnterMaintenance => node.maintenance = true,
+            Step::Fill { .. } if node.filled => (node.maintenance, node.note) = (false, Note::Whole),
+            Step::Fill { .. } => {}
+            Step::NoteFilling => node.note = Note::Filling,
+            Step::ProveWhole { .. } => node.note = if node.filled { Note::Whole } else { Note::Filling },
             Step::EnableCluster { .. } => node.enabled = true,
             Step::Join(peer) => drop(node.members.insert(u8::try_from(peer).unwrap())),
             Step::MakeSessionSecret => node.secret = true,
@@ -170,7 +204,25 @@ impl World {
         let source = self.node(from).clone();
         let target = &mut self.nodes[usize::from(to)];
         target.members.extend(source.members);
-        target.databases.extend(source.databases);
+        for (name, map) in source.databases {
+            match target.databases.get(&name) {
+                Some(theirs) if theirs.revision == map.revision => {
+                    assert_eq!(*theirs, map, "two changes to one map, and one is forgotten");
+                }
+                Some(theirs) if theirs.revision > map.revision => {}
+                Some(_) | None => drop(target.databases.insert(name, map)),
+            }
+        }
+    }
+
+    /// An empty copy is filled by a full one. Where there is none, there is nothing to be had.
+    fn fill(&mut self, me: u8) {
+        let mine = self.node(me);
+        let has_data = |i: &u8| *i != me && !self.node(*i).databases.is_empty();
+        let nobody_has_more = self.ordinals().filter(has_data).all(|i| !self.node(i).filled);
+        let brings = |i: u8| self.linked(me, i) && (self.node(i).filled || nobody_has_more);
+        let filled = mine.up && !mine.databases.is_empty() && self.ordinals().filter(has_data).any(brings);
+        self.nodes[usize::from(me)].filled |= filled;
     }
 
     /// Everything that can happen next.
@@ -193,16 +245,22 @@ impl World {
             } else if self.left.crashes > 0 {
                 event(&|w| {
                     w.nodes[at].up = false;
+                    w.nodes[at].maintenance = false;
                     w.left.crashes -= 1;
                 });
             }
             if self.left.wipes > 0 {
                 event(&|w| {
                     let incarnation = w.nodes[at].incarnation + 1;
-                    w.nodes[at] = Couch { incarnation, ..Couch::fresh(i) };
+                    let others = w.nodes.iter().enumerate().filter(|(j, _)| *j != at);
+                    let filled = others.into_iter().all(|(_, node)| node.databases.is_empty());
+                    w.nodes[at] = Couch { incarnation, filled, note: Note::None, ..Couch::fresh(i) };
                     w.decided[at] = None; // the agent lived in the same pod
                     w.left.wipes -= 1;
                 });
+            }
+            if !self.node(i).filled {
+                event(&|w| w.fill(i));
             }
             for j in self.ordinals() {
                 event(&|w| w.replicate(i, j));
@@ -239,13 +297,28 @@ impl World {
         self.nothing_is_founded_too_small();
         self.only_expected_nodes_are_members();
         self.what_is_settled_is_whole();
+        self.who_lacks_data_is_not_taken_for_whole();
+        self.only_who_is_filled_is_closed();
+    }
+
+    fn who_lacks_data_is_not_taken_for_whole(&self) {
+        let fine = |node: &Couch| node.filled || node.note != Note::Whole;
+        assert!(self.nodes.iter().all(fine), "an empty copy answers: {self:?}");
+    }
+
+    /// Agents close no node but one that is to be filled, and one that never lacked anything they close only to give
+    /// it a copy.
+    fn only_who_is_filled_is_closed(&self) {
+        for node in &self.nodes {
+            assert!(!node.maintenance || node.note == Note::Filling, "closed without a reason: {self:?}");
+        }
     }
 
     /// A database name has one maker on every node that has it.
     fn nothing_vanishes(&self) {
         for node in &self.nodes {
             for database in SystemDatabase::ALL {
-                let makers = node.databases.iter().filter(|(name, _)| *name == database).count();
+                let makers = node.databases.keys().filter(|(name, _)| *name == database).count();
                 assert!(makers <= 1, "two {} meet: {self:?}", database.name());
             }
         }
@@ -255,7 +328,7 @@ impl World {
     fn nothing_is_founded_too_small(&self) {
         let all = self.ordinals().end;
         let made_here = |maker: &Maker| maker.node < FOREIGN;
-        let mut makers = self.nodes.iter().flat_map(|node| &node.databases).map(|(_, maker)| maker);
+        let mut makers = self.nodes.iter().flat_map(|node| node.databases.keys()).map(|(_, maker)| maker);
         assert!(makers.all(|maker| !made_here(maker) || maker.copies == all), "founded too small: {self:?}");
     }
 
@@ -270,7 +343,7 @@ impl World {
         for i in self.ordinals() {
             if self.node(i).up && next_step(&self.observe(i)) == Step::Settled {
                 let whole = |node: &Couch| {
-                    let names: BTreeSet<_> = node.databases.iter().map(|(name, _)| name).collect();
+                    let names: BTreeSet<_> = node.databases.keys().map(|(name, _)| name).collect();
                     node.up && node.members == self.ordinals().collect() && names.len() == 2
                 };
                 assert!(self.nodes.iter().all(whole), "{i} is content too early: {self:?}");
@@ -288,6 +361,7 @@ impl World {
             for i in self.ordinals() {
                 self.decide(i);
                 self.act(i, true);
+                self.fill(i);
                 for j in self.ordinals() {
                     self.replicate(i, j);
                 }
@@ -312,7 +386,10 @@ impl Couch {
             secret: true,
             incarnation: 0,
             members: [i].into(),
-            databases: BTreeSet::new(),
+            databases: BTreeMap::new(),
+            note: Note::Whole,
+            maintenance: false,
+            filled: true,
         }
     }
 
@@ -320,14 +397,26 @@ impl Couch {
     fn foreign(i: u8, maker: u8, members: &[u8]) -> Self {
         let maker =
             Maker { node: FOREIGN + maker, incarnation: 0, copies: u8::try_from(members.len()).unwrap() };
-        let databases = SystemDatabase::ALL.map(|database| (database, maker)).into();
+        let map = Map { revision: 0, holders: members.iter().copied().chain([i]).collect() };
+        let databases = SystemDatabase::ALL.map(|database| ((database, maker), map.clone())).into();
         Self { members: members.iter().copied().chain([i]).collect(), databases, ..Self::fresh(i) }
     }
 
     fn make(&mut self, me: u8, database: SystemDatabase) {
-        if self.databases.iter().all(|(name, _)| *name != database) {
+        if self.databases.keys().all(|(name, _)| *name != database) {
             let copies = u8::try_from(self.members.len()).unwrap();
-            self.databases.insert((database, Maker { node: me, incarnation: self.incarnation, copies }));
+            let maker = Maker { node: me, incarnation: self.incarnation, copies };
+            let map = Map { revision: 0, holders: self.members.iter().copied().take(3).collect() };
+            self.databases.insert((database, maker), map);
+        }
+    }
+
+    fn add_copies(&mut self, me: u8, to: &BTreeSet<SystemDatabase>) {
+        for ((database, _), map) in &mut self.databases {
+            if to.contains(database) && map.holders.insert(me) {
+                map.revision += 1;
+                self.filled = false;
+            }
         }
     }
 }
@@ -389,6 +478,9 @@ fn one_node_through_crashes_and_a_lost_volume() {
 #[test]
 fn two_nodes_through_crashes_cuts_and_lost_volumes() {
     every_state_ends_settled(World::fresh(2, Faults { crashes: 1, cuts: 1, wipes: 2 }));
+    let mut unknown = World::fresh(2, Faults { crashes: 1, cuts: 0, wipes: 1 });
+    unknown.nodes.iter_mut().for_each(|node| node.note = Note::None);
+    every_state_ends_settled(unknown);
 }
 
 #[test]
@@ -398,7 +490,7 @@ fn three_nodes_through_crashes() {
 
 #[test]
 fn three_nodes_through_crashes_and_lost_volumes() {
-    every_state_ends_settled(World::fresh(3, Faults { crashes: 2, wipes: 2, cuts: 0 }));
+    every_state_ends_settled(World::fresh(3, Faults { crashes: 1, wipes: 2, cuts: 0 }));
 }
 
 #[test]
@@ -420,13 +512,21 @@ fn nodes_that_are_disabled_or_lack_a_secret_are_helped() {
     every_state_ends_settled(world);
 }
 
+/// A cluster of one that grows: the others join it, out of all reads until they have what it has, and one after the
+/// other gets copies of the system databases.
 #[test]
 fn a_node_with_data_of_its_own_is_joined_and_never_founded_over() {
-    let mut world = World::fresh(3, Faults { crashes: 1, ..Faults::default() });
-    world.nodes[1] = Couch::foreign(1, 1, &[]);
-    let thin =
-        |step: &Step| matches!(step, Step::Wait(agent::step::WaitFor::Copies { have: 0, want: 3, .. }));
-    every_state_ends_refused(world, &|steps| steps.iter().all(thin));
+    for faults in [Faults { crashes: 1, ..Faults::default() }, Faults { cuts: 1, ..Faults::default() }] {
+        let mut world = World::fresh(3, faults);
+        world.nodes[1] = Couch::foreign(1, 1, &[]);
+        every_state_ends_settled(world);
+    }
+}
+
+#[test]
+fn of_two_that_lost_their_volumes_neither_waits_for_the_other() {
+    let nodes = [0, 1, 2].map(|i| Couch::foreign(i, 1, &[0, 1, 2]));
+    every_state_ends_settled(World::new(nodes.into(), Faults { wipes: 2, ..Faults::default() }));
 }
 
 #[test]
@@ -442,7 +542,7 @@ fn a_foreign_node_is_never_taken_into_a_cluster() {
 
 #[test]
 fn clusters_of_one_are_never_brought_together_not_even_by_fresh_nodes_between_them() {
-    let faults = Faults { crashes: 2, cuts: 1, wipes: 0 };
+    let faults = Faults { crashes: 1, cuts: 1, wipes: 0 };
     for fresh in [&[2][..], &[2, 3]] {
         let mut nodes = vec![Couch::foreign(0, 1, &[]), Couch::foreign(1, 2, &[])];
         nodes.extend(fresh.iter().copied().map(Couch::fresh));

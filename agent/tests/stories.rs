@@ -9,7 +9,8 @@ use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
 use agent::step::{
-    Api, Digest, Identity, Node, Observed, Step, SystemDatabase, Trait, Unseen, WaitFor, next_step,
+    Api, Digest, Identity, Mode, Node, Note, Observed, Spread, Step, SystemDatabase, Trait, Unseen, WaitFor,
+    next_step,
 };
 use agent::words::Speaker;
 use contract::PodFqdn;
@@ -137,7 +138,51 @@ fn a_pod_beyond_the_pinned_size_waits_for_the_founding() {
 #[test]
 fn a_wiped_lowest_joins_the_established() {
     let peers = [(1, Ok(member([0, 1, 2]))), (2, Ok(member([0, 1, 2])))];
-    assert_snapshot!(tell(&seen(0, 3, fresh([0]), peers)), @"[not ready] Joining: joining couchdb-1");
+    let mut wiped = Observed { note: Note::None, ..seen(0, 3, fresh([0]), peers) };
+    assert_snapshot!(tell(&wiped), @"[not ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
+    wiped.note = Note::Filling;
+    assert_snapshot!(tell(&wiped), @"[not ready] EnteringMaintenance: this node's volume has to be filled first: keeping it out of reads and writes until then");
+    wiped.mode = Mode::Maintenance;
+    assert_snapshot!(tell(&wiped), @"[not ready] Joining: joining couchdb-1");
+    let by_hand = Observed { note: Note::None, ..wiped };
+    assert_snapshot!(tell(&by_hand), @"[not ready] Joining: joining couchdb-1");
+}
+
+#[test]
+fn a_node_that_came_empty_is_closed_until_it_is_filled() {
+    let all = member([0, 1, 2]);
+    let peers = [(1, Ok(all.clone())), (2, Err(Unseen::Unreachable))];
+    let mut unknown = Observed { note: Note::None, ..seen(0, 3, all.clone(), peers) };
+    assert_snapshot!(tell(&unknown), @"[ready] ProvingWhole: comparing the shards here with the other copies, to see whether this volume came empty");
+    unknown.note = Note::Filling;
+    assert_snapshot!(tell(&unknown), @"[not ready] EnteringMaintenance: this node's volume has to be filled first: keeping it out of reads and writes until then");
+    unknown.mode = Mode::Maintenance;
+    assert_snapshot!(tell(&unknown), @"[not ready] Filling: out of reads and writes until every shard here has what the other copies have");
+    let alone = [(1, Err(Unseen::Unreachable)), (2, Err(Unseen::Unreachable))];
+    let restarted = Observed { note: Note::Filling, ..seen(0, 3, all.clone(), alone) };
+    assert_snapshot!(tell(&restarted), @"[not ready] WaitingForPeers: couchdb-1 can't be reached, couchdb-2 can't be reached");
+    let by_hand =
+        Observed { mode: Mode::Maintenance, ..seen(0, 3, all.clone(), [(1, Ok(all.clone())), (2, Ok(all))]) };
+    assert_snapshot!(tell(&by_hand), @"[ready] ClosedByHand: the cluster is formed; maintenance_mode of this node is 'true' by somebody's hand, and stays as it is");
+}
+
+#[test]
+fn a_grown_cluster_gets_its_copies_one_member_after_another() {
+    let thin =
+        Node { system: SystemDatabase::ALL.map(|database| (database, on([0]))).into(), ..member([0, 1, 2]) };
+    let grown = |me: u32| {
+        let peers = [(u32::from(me == 0), Ok(thin.clone())), (2 - u32::from(me == 2), Ok(thin.clone()))];
+        seen(me, 3, thin.clone(), peers)
+    };
+    assert_snapshot!(tell(&grown(0)), @"[ready] SystemDatabaseUnderReplicated: _replicator has 1 copy and 3 are wanted: it was made when the cluster was smaller; couchdb-1 takes the next one");
+    assert_snapshot!(tell(&grown(1)), @"[ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
+    assert_snapshot!(tell(&grown(2)), @"[ready] SystemDatabaseUnderReplicated: _replicator has 1 copy and 3 are wanted: it was made when the cluster was smaller; couchdb-1 takes the next one");
+    let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..grown(1) };
+    assert_snapshot!(tell(&closed), @"[not ready] AddingCopies: _replicator and _users have too few copies: this node gets one");
+    let late = Observed { note: Note::Filling, mode: Mode::Maintenance, ..grown(2) };
+    assert!(matches!(next_step(&late), Step::Fill { .. }), "it is not its turn");
+    let unseen = Observed { peers: [(0, Ok(thin.clone())), (2, Err(Unseen::NoAnswer))].into(), ..grown(1) };
+    assert!(matches!(next_step(&unseen), Step::Wait(WaitFor::Peers(_))), "only while all see the same");
 }
 
 #[test]
@@ -206,7 +251,7 @@ fn two_groups_of_two_are_split() {
 
 #[test]
 fn a_missing_system_database_is_made_by_the_lowest_only() {
-    let half = Node { system: [(SystemDatabase::Users, 2)].into(), databases: 1, ..member([0, 1]) };
+    let half = Node { system: [(SystemDatabase::Users, on([0, 1]))].into(), databases: 1, ..member([0, 1]) };
     assert_snapshot!(tell(&seen(0, 2, half.clone(), [(1, Ok(half.clone()))])), @"[not ready] CreatingDatabase: no member has _replicator: making it");
     assert_snapshot!(tell(&seen(1, 2, half.clone(), [(0, Ok(half))])), @"[not ready] WaitingForSystemDatabase: waiting until couchdb-0 makes _replicator");
 }
@@ -315,6 +360,8 @@ fn seen<const N: usize>(
         finished,
         session_secret: true,
         wanted_copies: 3,
+        note: Note::Whole,
+        mode: Mode::Serving,
         peers: peers.into(),
     }
 }
@@ -326,7 +373,12 @@ fn fresh<const N: usize>(members: [u32; N]) -> Node {
 
 /// Holds the system databases in as many copies as there are members, up to three.
 fn member<const N: usize>(members: [u32; N]) -> Node {
-    let copies = u32::try_from(N.min(3)).unwrap();
-    let system = SystemDatabase::ALL.map(|database| (database, copies)).into();
+    let system = SystemDatabase::ALL.map(|database| (database, on(members))).into();
     Node { databases: 2, system, ..fresh(members) }
+}
+
+/// A database that the first three of `members` hold whole.
+fn on<const N: usize>(members: [u32; N]) -> Spread {
+    let holders: BTreeSet<u32> = members.into_iter().take(3).collect();
+    Spread { copies: u32::try_from(holders.len()).unwrap(), holders }
 }

@@ -3,6 +3,7 @@
 //! `add_node` is not among them: it answers 201 to refused joins, and the receiver logs the Erlang cookie in clear.
 
 mod error;
+mod shards;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,12 +19,13 @@ use tokio::time::Instant;
 use tracing::debug;
 
 pub use error::CouchError;
+pub use shards::{Holder, Survey, Surveyed};
 use wire::Maps;
-pub use wire::{Databases, Membership, Pulse, SetupState};
+pub use wire::{Databases, Held, Membership, Pulse, SetupState};
 
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
-use crate::step::{Digest, Identity, SystemDatabase, Trait};
+use crate::step::{Digest, Identity, Mode, Note, SystemDatabase, Trait};
 
 /// Speaks to any CouchDB of the cluster as the admin that the settings name.
 #[derive(Debug)]
@@ -100,10 +102,11 @@ impl Couch {
     pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
         let Pulse { uptime, .. } = self.pulse(base).await?;
         let mut traits = BTreeMap::new();
-        for what in Trait::ALL {
-            let values = self.values(base, what).await?;
-            if !values.is_empty() {
-                traits.insert(what, Digest::of(values.iter().flat_map(|(key, value)| [key, value])));
+        for section in [ADMINS, AUTH, COUCHDB] {
+            for (key, value) in self.section(base, section).await? {
+                if let (Some(what), Some(value)) = (trait_of(section, key), value.as_str()) {
+                    traits.insert(what, Digest::of([value]));
+                }
             }
         }
         Ok(Identity { traits, uptime })
@@ -111,29 +114,19 @@ impl Couch {
 
     /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
     /// on no volume it would be lost anyway, and where it can't be written a lasting change would fail.
-    pub async fn adopt(&self, from: &str, to: &str, what: Trait) -> Result<(), CouchError> {
-        for (key, value) in self.values(from, what).await? {
-            let path = format!(
-                "/_node/_local/_config/{}/{}",
-                section(what),
-                utf8_percent_encode(&key, NON_ALPHANUMERIC)
-            );
-            let change = |request: RequestBuilder| request.header("X-Couch-Persist", "false").json(&value);
-            self.send(to, Method::PUT, &path, WRITE, change).await?;
-        }
-        Ok(())
+    pub async fn adopt(&self, from: &str, to: &str, what: &Trait) -> Result<(), CouchError> {
+        let (section, key) = place(what);
+        // Gone meanwhile: the next round sees it.
+        let Some(value) = self.section(from, section).await?.remove(key) else { return Ok(()) };
+        self.set(to, section, key, &value).await
     }
 
-    /// The options that make up a part of the identity.
-    async fn values(&self, base: &str, what: Trait) -> Result<BTreeMap<String, String>, CouchError> {
-        let options = self.section(base, section(what)).await?;
-        let belongs = |key: &str| match what {
-            Trait::Admins => true,
-            Trait::SessionSecret => key == "secret",
-            Trait::Uuid => key == "uuid",
-        };
-        let text = |(key, value): (String, Value)| Some((key, value.as_str()?.to_owned()));
-        Ok(options.into_iter().filter(|(key, _)| belongs(key)).filter_map(text).collect())
+    /// Sets an option in memory only.
+    async fn set(&self, base: &str, section: &str, key: &str, value: &Value) -> Result<(), CouchError> {
+        let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
+        let path = format!("/_node/_local/_config/{section}/{key}");
+        let change = |request: RequestBuilder| request.header("X-Couch-Persist", "false").json(value);
+        self.send(base, Method::PUT, &path, WRITE, change).await.map(drop)
     }
 
     /// Values are taken as they come: an error about one would show it.
@@ -156,6 +149,49 @@ impl Couch {
         let options = self.section(base, "cluster").await?;
         let n = options.get("n").and_then(Value::as_str).and_then(|n| n.parse().ok());
         Ok(n.unwrap_or(DEFAULT_COPIES))
+    }
+
+    /// What agents have written down on the node's volume. The document is local to the node's own `_dbs`: it is never
+    /// replicated, and goes with the volume.
+    pub async fn note(&self, base: &str) -> Result<Note, CouchError> {
+        #[derive(Deserialize)]
+        struct Written {
+            #[serde(default)]
+            state: String,
+        }
+        match self.get::<Written>(base, NOTE).await {
+            Ok(Written { state }) if state == FILLING => Ok(Note::Filling),
+            Ok(Written { state }) if state == WHOLE => Ok(Note::Whole),
+            Ok(Written { .. }) => Ok(Note::None),
+            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(Note::None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes `note` down.
+    pub async fn write_note(&self, base: &str, note: Note) -> Result<(), CouchError> {
+        let state = match note {
+            Note::Filling => FILLING,
+            Note::None => "",
+            Note::Whole => WHOLE,
+        };
+        let body = json!({ "state": state });
+        self.send(base, Method::PUT, NOTE, WRITE, |request| request.json(&body)).await.map(drop)
+    }
+
+    /// Whether the node takes part in reads and writes. CouchDB takes any other value for `false`.
+    pub async fn mode(&self, base: &str) -> Result<Mode, CouchError> {
+        let options = self.section(base, COUCHDB).await?;
+        Ok(match options.get(MAINTENANCE).and_then(Value::as_str) {
+            Some("true") => Mode::Maintenance,
+            Some("nolb") => Mode::NoClients,
+            Some(_) | None => Mode::Serving,
+        })
+    }
+
+    /// Puts the node into maintenance, or takes it out. In memory only: a restart must not find it closed by nobody.
+    pub async fn set_maintenance(&self, base: &str, on: bool) -> Result<(), CouchError> {
+        self.set(base, COUCHDB, MAINTENANCE, &json!(on.to_string())).await
     }
 
     /// Lets the node listen on `bind_address`, with an admin. 201 after about a second.
@@ -303,12 +339,12 @@ impl Couch {
     }
 }
 
-/// Where CouchDB keeps a part of the identity. Before 3.2.1 the secret stood elsewhere; there it is not healed.
-fn section(what: Trait) -> &'static str {
+/// Where CouchDB keeps a part of the identity: section and key.
+fn place(what: &Trait) -> (&'static str, &str) {
     match what {
-        Trait::Admins => "admins",
-        Trait::SessionSecret => "chttpd_auth",
-        Trait::Uuid => "couchdb",
+        Trait::Admin(name) => (ADMINS, name),
+        Trait::SessionSecret => (AUTH, "secret"),
+        Trait::Uuid => (COUCHDB, "uuid"),
     }
 }
 
@@ -316,6 +352,26 @@ fn rejects(call: String, admin: &Credentials) -> CouchError {
     let Credentials { user, source, .. } = admin;
     CouchError::Rejects { call, user: user.clone(), origin: source.clone() }
 }
+
+/// What an option is to the identity, if anything.
+fn trait_of(section: &str, key: String) -> Option<Trait> {
+    match (section, key.as_str()) {
+        (ADMINS, _) => Some(Trait::Admin(key)),
+        (AUTH, "secret") => Some(Trait::SessionSecret),
+        (COUCHDB, "uuid") => Some(Trait::Uuid),
+        (_, _) => None,
+    }
+}
+
+/// Where the note lies.
+const NOTE: &str = "/_node/_local/_dbs/_local/couchdiscover";
+const FILLING: &str = "filling";
+const WHOLE: &str = "whole";
+const MAINTENANCE: &str = "maintenance_mode";
+const ADMINS: &str = "admins";
+/// Before 3.2.1 the secret stood elsewhere; there it is not healed.
+const AUTH: &str = "chttpd_auth";
+const COUCHDB: &str = "couchdb";
 
 /// Takes the server's "already so" for success.
 fn accept(done: Result<(), CouchError>, status: StatusCode, reason: &str) -> Result<(), CouchError> {

@@ -38,8 +38,17 @@ pub struct Membership {
 pub struct Databases {
     /// How many there are.
     pub count: u64,
-    /// Of each system database: the copies of the range that has the fewest.
-    pub system: BTreeMap<SystemDatabase, u32>,
+    /// How each system database is spread.
+    pub system: BTreeMap<SystemDatabase, Held>,
+}
+
+/// Who holds a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The copies of the range that has the fewest.
+    pub copies: u32,
+    /// The names of the nodes that hold every range.
+    pub everywhere: BTreeSet<String>,
 }
 
 /// What tells cheaply whether a node is still the same: `GET /_node/_local/_system`.
@@ -98,20 +107,25 @@ struct Row {
 #[derive(Deserialize)]
 struct Map {
     #[serde(default)]
-    by_range: BTreeMap<String, Vec<IgnoredAny>>,
+    by_range: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Map {
+    fn held(&self) -> Held {
+        let ranges = || self.by_range.values();
+        let copies = ranges().map(|nodes| u32::try_from(nodes.len()).unwrap_or(u32::MAX)).min();
+        let everywhere = ranges().cloned().reduce(|all, nodes| all.intersection(&nodes).cloned().collect());
+        Held { copies: copies.unwrap_or_default(), everywhere: everywhere.unwrap_or_default() }
+    }
 }
 
 impl From<Maps> for Databases {
     fn from(Maps { total_rows, rows }: Maps) -> Self {
         // A design document in `_dbs` is no database.
         let designs = rows.iter().filter(|row| row.id.starts_with("_design/")).count();
-        let copies = |row: &Row| {
-            let ranges = &row.doc.as_ref()?.by_range;
-            ranges.values().map(|nodes| u32::try_from(nodes.len()).unwrap_or(u32::MAX)).min()
-        };
         let system = SystemDatabase::ALL.into_iter().filter_map(|database| {
             let row = rows.iter().find(|row| row.id == database.name())?;
-            Some((database, copies(row).unwrap_or_default()))
+            Some((database, row.doc.as_ref().map(Map::held).unwrap_or_default()))
         });
         let designs = u64::try_from(designs).unwrap_or_default();
         Self { count: total_rows.saturating_sub(designs), system: system.collect() }
@@ -156,11 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn the_thinnest_range_counts() {
+    fn the_thinnest_range_counts_and_whoever_holds_all() {
         let text = r#"{"total_rows":2,"offset":0,"rows":[
             {"id":"_replicator","key":"_replicator","value":{},"doc":{"by_range":{"00000000-7fffffff":["a","b"],"80000000-ffffffff":["a"]}}},
             {"id":"_users","key":"_users","value":{},"doc":{"by_range":{}}}]}"#;
-        let system = databases(text).system;
-        assert_eq!(system, BTreeMap::from([(SystemDatabase::Replicator, 1), (SystemDatabase::Users, 0)]));
+        let held = Held { copies: 1, everywhere: ["a".to_owned()].into() };
+        let expected = [(SystemDatabase::Replicator, held), (SystemDatabase::Users, Held::default())];
+        assert_eq!(databases(text).system, BTreeMap::from(expected));
     }
 }

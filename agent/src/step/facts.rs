@@ -31,6 +31,10 @@ pub struct Observed {
     pub session_secret: bool,
     /// The copies that it makes of a new database, `[cluster] n`. Asked of an established node only.
     pub wanted_copies: u32,
+    /// What is written down on its volume of how far the volume is filled.
+    pub note: Note,
+    /// Whether it takes part in reads and writes just now.
+    pub mode: Mode,
     /// Every other ordinal of `expected` and `founders`.
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
 }
@@ -63,8 +67,41 @@ pub struct Node {
     pub databases: u64,
     /// Whom it takes itself for. Asked of an established node only.
     pub identity: Identity,
-    /// Of each system database that its `_dbs` has: the copies of the range that has the fewest.
-    pub system: BTreeMap<SystemDatabase, u32>,
+    /// How each system database that its `_dbs` has is spread.
+    pub system: BTreeMap<SystemDatabase, Spread>,
+}
+
+/// How the copies of a database are spread, as one node's map of it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Spread {
+    /// The copies of the range that has the fewest.
+    pub copies: u32,
+    /// Our ordinals that hold every range.
+    pub holders: BTreeSet<u32>,
+}
+
+/// What agents have written down on a node's volume. It goes with the volume, and no other node ever sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// The volume came to its cluster without its share of the data, and may lack some of it still.
+    Filling,
+    /// Nothing: it is new, or no agent has looked at it.
+    #[default]
+    None,
+    /// It had its share of the data once. What it missed since, CouchDB brings by itself.
+    Whole,
+}
+
+/// What a node is told about taking part: `[couchdb] maintenance_mode`. No volume keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Its shards are left out of all reads and writes, and `/_up` says so.
+    Maintenance,
+    /// Only `/_up` says that it is to get no clients.
+    NoClients,
+    /// It takes part.
+    #[default]
+    Serving,
 }
 
 /// The databases that make a set of nodes a finished cluster.

@@ -16,10 +16,10 @@ pub struct Identity {
 }
 
 /// One part of the identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trait {
-    /// The salted hashes of the admins' passwords: a session cookie is good only where the hash is the same.
-    Admins,
+    /// The salted hash of this admin's password: a session cookie is good only where the hash is the same.
+    Admin(String),
     /// What signs session cookies.
     SessionSecret,
     /// The name of the cluster; replications start over when it changes.
@@ -31,7 +31,7 @@ pub enum Trait {
 pub struct Digest(u64);
 
 /// What a node should take over: which trait, and from which node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Difference {
     /// What differs.
     pub what: Trait,
@@ -40,8 +40,14 @@ pub struct Difference {
 }
 
 impl Trait {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Admins, Self::SessionSecret, Self::Uuid];
+    /// Whether to have none of it is a belief like any other: an admin that one member alone has was made on it, or
+    /// was removed from the others.
+    fn may_lack(&self) -> bool {
+        match self {
+            Self::Admin(_) => true,
+            Self::SessionSecret | Self::Uuid => false,
+        }
+    }
 }
 
 impl Digest {
@@ -66,23 +72,27 @@ impl fmt::Debug for Digest {
 /// forgotten the cluster's identity and made up its own. Nodes that started within [`TOGETHER`] of each other count as
 /// equally old, and then the lowest ordinal decides, so that two agents that look a moment apart choose the same.
 pub(super) fn difference(me: u32, nodes: &BTreeMap<u32, &Node>) -> Option<Difference> {
-    Trait::ALL.into_iter().find_map(|what| {
-        let votes: BTreeMap<u32, (Digest, u64)> = nodes
-            .iter()
-            .filter_map(|(ordinal, node)| {
-                Some((*ordinal, (*node.identity.traits.get(&what)?, node.identity.uptime)))
-            })
-            .collect();
+    let known: BTreeSet<&Trait> = nodes.values().flat_map(|node| node.identity.traits.keys()).collect();
+    known.into_iter().find_map(|what| {
+        let vote = |(ordinal, node): (&u32, &&Node)| {
+            let digest = node.identity.traits.get(what).copied();
+            (digest.is_some() || what.may_lack()).then_some((*ordinal, (digest, node.identity.uptime)))
+        };
+        let votes: Votes = nodes.iter().filter_map(vote).collect();
         let from = elect(&votes)?;
         let (right, _) = votes.get(&from)?;
-        let mine = votes.get(&me).map(|(mine, _)| mine);
-        (mine != Some(right)).then_some(Difference { what, from })
+        let mine = votes.get(&me).and_then(|(mine, _)| *mine);
+        // What most lack is taken away from nobody.
+        (right.is_some() && mine != *right).then(|| Difference { what: what.clone(), from })
     })
 }
 
+/// What each node has, if anything, and how long it has been up.
+type Votes = BTreeMap<u32, (Option<Digest>, u64)>;
+
 /// Who holds the value that counts.
-fn elect(votes: &BTreeMap<u32, (Digest, u64)>) -> Option<u32> {
-    let supporters = |digest: Digest| votes.values().filter(|(other, _)| *other == digest).count();
+fn elect(votes: &Votes) -> Option<u32> {
+    let supporters = |digest: Option<Digest>| votes.values().filter(|(other, _)| *other == digest).count();
     let most = votes.values().map(|(digest, _)| supporters(*digest)).max()?;
     let leading: BTreeMap<u32, u64> = votes
         .iter()
@@ -143,6 +153,27 @@ mod tests {
         assert_eq!(choose(0, &[(0, Node::default()), (1, Node::default())]), None);
         assert_eq!(choose(0, &[(0, Node::default()), (1, node("a", 1))]), Some(1), "what I lack I take");
         assert_eq!(choose(1, &[(0, Node::default()), (1, node("a", 1))]), None);
+    }
+
+    #[test]
+    fn each_admin_counts_by_itself_and_none_is_taken_away() {
+        let admins = |admins: &[(&str, &str)]| {
+            let digest = |(name, hash): &(&str, &str)| (Trait::Admin((*name).to_owned()), Digest::of([hash]));
+            let traits = admins.iter().map(digest).collect();
+            Node { identity: Identity { traits, uptime: 9 }, ..Node::default() }
+        };
+        let mine_alone =
+            [(0, admins(&[("a", "1"), ("x", "9")])), (1, admins(&[("a", "1")])), (2, admins(&[("a", "1")]))];
+        assert_eq!([0, 1, 2].map(|me| choose(me, &mine_alone)), [None, None, None]);
+        let most_have_it = [
+            (0, admins(&[("a", "1")])),
+            (1, admins(&[("a", "1"), ("x", "9")])),
+            (2, admins(&[("x", "9"), ("a", "1")])),
+        ];
+        assert_eq!([0, 1, 2].map(|me| choose(me, &most_have_it)), [Some(1), None, None]);
+        let restarted =
+            [(0, admins(&[("a", "2")])), (1, admins(&[("a", "1"), ("x", "9")])), (2, admins(&[("a", "1")]))];
+        assert_eq!([0, 1, 2].map(|me| choose(me, &restarted)), [Some(1), None, None]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod view;
 
 use std::collections::BTreeSet;
 
-pub use facts::{Api, Node, Observed, SystemDatabase, Unseen};
+pub use facts::{Api, Mode, Node, Note, Observed, Spread, SystemDatabase, Unseen};
 pub use identity::{Difference, Digest, Identity, Trait};
 pub use verdict::{Refusal, Sort, Step, WaitFor};
 pub(crate) use view::View;
@@ -50,12 +50,12 @@ pub fn next_step(observed: &Observed) -> Step {
     let established: BTreeSet<u32> = groups.iter().flatten().copied().collect();
     let step = match (node.databases, groups.len()) {
         (0, 0) => found(&view, observed),
-        (0, 1) => take_part(&view, &established),
+        (0, 1) => take_part(&view, observed, &established),
         (0, _) => Step::Refuse(Refusal::SplitCluster { groups }),
-        (_, _) => match keep(&view, expected, groups) {
-            Some(step) => step,
-            None => prove(&view, observed),
-        },
+        (_, _) => keep(&view, observed, groups)
+            .or_else(|| fill(&view, observed))
+            .or_else(|| gather(&view, expected))
+            .unwrap_or_else(|| prove(&view, observed)),
     };
     match (step, view.undialled()) {
         (Step::Wait(wait), peers) if wait.ends_by_connecting() && !peers.is_empty() => {
@@ -117,19 +117,26 @@ fn formed_before(observed: &Observed) -> Option<Option<String>> {
     }
 }
 
-/// I hold nothing and one established group answers: join it, then wait to be adopted.
-fn take_part(view: &View<'_>, established: &BTreeSet<u32>) -> Step {
-    if !view.local.members.is_disjoint(established) {
-        return Step::Wait(WaitFor::Adoption(established.clone()));
-    }
-    match established.iter().find(|peer| view.may_join(**peer)) {
-        Some(peer) => Step::Join(*peer),
-        None => Step::Wait(WaitFor::JoinedBefore { joined: view.others(), others: established.clone() }),
+/// I hold nothing and one established group answers: join it, then wait to be adopted. Once it places data here, an
+/// empty copy would answer as readily as a full one, so this node stays out of reads until it is filled.
+fn take_part(view: &View<'_>, observed: &Observed, established: &BTreeSet<u32>) -> Step {
+    // Whoever took part in the founding lists them from before it, and lacks nothing but the maps.
+    let joined = !view.local.members.is_disjoint(established);
+    let peer = established.iter().find(|peer| view.may_join(**peer));
+    match (observed.note, observed.mode, peer) {
+        (Note::Filling, Mode::Serving, _) => Step::EnterMaintenance,
+        (_, _, _) if joined => Step::Wait(WaitFor::Adoption(established.clone())),
+        (_, _, None) => {
+            Step::Wait(WaitFor::JoinedBefore { joined: view.others(), others: established.clone() })
+        }
+        (Note::None | Note::Whole, Mode::Serving, Some(_)) => Step::NoteFilling,
+        // Where it is closed by somebody's hand that has the same effect, and stays theirs.
+        (_, Mode::Maintenance | Mode::NoClients, Some(peer)) => Step::Join(*peer),
     }
 }
 
-/// I hold data: what hinders the cluster from being whole, if anything does.
-fn keep(view: &View<'_>, expected: &BTreeSet<u32>, groups: Vec<BTreeSet<u32>>) -> Option<Step> {
+/// I hold data: what forbids that anything is done, and what can't wait.
+fn keep(view: &View<'_>, observed: &Observed, groups: Vec<BTreeSet<u32>>) -> Option<Step> {
     let (mine, others): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(|group| group.contains(&view.me));
     let mine: BTreeSet<u32> = mine.into_iter().flatten().collect();
     let larger = others.iter().find(|group| group.len() > 1);
@@ -146,21 +153,56 @@ fn keep(view: &View<'_>, expected: &BTreeSet<u32>, groups: Vec<BTreeSet<u32>>) -
             return Some(Step::Wait(WaitFor::ForeignPeers(others.into_iter().flatten().collect())));
         }
     }
-    if !expected.contains(&view.me) {
+    if !observed.expected.contains(&view.me) {
         return Some(Step::Wait(WaitFor::NotExpected));
     }
     if let Some(deaf) = view.not_listed_by() {
         return Some(Step::Wait(WaitFor::NotListed(deaf)));
     }
     // Before anything is waited for: a client may hold a cookie from another node just now.
-    if let Some(difference) = difference(view.me, &view.group(&mine)) {
-        return Some(Step::Adopt(difference));
+    difference(view.me, &view.group(&mine)).map(Step::Adopt)
+}
+
+/// What is to be done for this node to have its share of the data, whoever else is silent.
+fn fill(view: &View<'_>, observed: &Observed) -> Option<Step> {
+    let holders = view.nodes().filter(|(ordinal, node)| *ordinal != view.me && node.databases > 0);
+    let holders: BTreeSet<u32> = holders.map(|(ordinal, _)| ordinal).collect();
+    match (observed.note, observed.mode) {
+        // Alone there is nobody to compare with, and nobody else to ask.
+        (_, Mode::Serving) if holders.is_empty() => None,
+        (Note::None, Mode::Serving) => Some(Step::ProveWhole { by: holders }),
+        (Note::Filling, Mode::Serving) => Some(Step::EnterMaintenance),
+        (Note::Filling, Mode::Maintenance | Mode::NoClients) => Some(match turn(view, observed) {
+            Some((ordinal, databases)) if ordinal == view.me => Step::AddCopies(databases),
+            Some(_) | None => Step::Fill { from: holders },
+        }),
+        (Note::None, Mode::Maintenance | Mode::NoClients) | (Note::Whole, _) => None,
     }
+}
+
+/// Everybody who is expected must be there, list everybody, and be connected to everybody.
+fn gather(view: &View<'_>, expected: &BTreeSet<u32>) -> Option<Step> {
     let unseen = view.unseen(expected);
     if !unseen.is_empty() {
         return Some(Step::Wait(WaitFor::Peers(unseen)));
     }
     view.incomplete(expected).map(Step::Wait)
+}
+
+/// Who is to be given copies of which system databases: one member at a time, the lowest first, and only while all
+/// members see the same, because of two changes to one map CouchDB forgets one.
+fn turn(view: &View<'_>, observed: &Observed) -> Option<(u32, BTreeSet<SystemDatabase>)> {
+    let Observed { expected, wanted_copies, .. } = observed;
+    let apart =
+        gather(view, expected).is_some() || view.nodes().any(|(_, node)| node.system != view.local.system);
+    let want = (*wanted_copies).min(count(expected));
+    let thin = |ordinal: u32| -> BTreeSet<SystemDatabase> {
+        let lacks = |spread: &Spread| spread.copies < want && !spread.holders.contains(&ordinal);
+        let lacking = view.local.system.iter().filter(|(_, spread)| lacks(spread));
+        lacking.map(|(database, _)| *database).collect()
+    };
+    let mut turns = expected.iter().map(|ordinal| (*ordinal, thin(*ordinal)));
+    turns.find(|(_, databases)| !databases.is_empty()).filter(|_| !apart)
 }
 
 /// Everyone is in: the system databases must be there, everywhere, and readable.
@@ -182,10 +224,17 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
         }
     }
     let want = (*wanted_copies).min(count(expected));
+    let turn = turn(view, observed);
     for database in SystemDatabase::ALL {
-        let have = view.nodes().filter_map(|(_, node)| node.system.get(&database)).min().copied();
-        if let Some(have) = have.filter(|have| *have < want) {
-            return Step::Wait(WaitFor::Copies { database, have, want });
+        let copies = |(_, node): (u32, &Node)| node.system.get(&database).map(|spread| spread.copies);
+        if let Some(have) = view.nodes().filter_map(copies).min().filter(|have| *have < want) {
+            return match (turn, observed.mode) {
+                (Some((ordinal, _)), Mode::Serving) if ordinal == view.me => Step::NoteFilling,
+                (turn, _) => {
+                    let turn = turn.map(|(ordinal, _)| ordinal);
+                    Step::Wait(WaitFor::Copies { database, turn, have, want })
+                }
+            };
         }
     }
     let outsized = view.outsized(expected);
@@ -195,12 +244,13 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     if !finished {
         return Step::Wait(WaitFor::SystemDatabasesOpen);
     }
-    match expected.first() == Some(&view.me) && lacks_a_record(observed) {
-        true => {
-            let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
-            Step::RecordFounding { size: count(expected), instead_of }
-        }
-        false => Step::Settled,
+    if expected.first() == Some(&view.me) && lacks_a_record(observed) {
+        let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
+        return Step::RecordFounding { size: count(expected), instead_of };
+    }
+    match observed.mode {
+        Mode::Serving => Step::Settled,
+        mode @ (Mode::Maintenance | Mode::NoClients) => Step::Wait(WaitFor::ClosedByHand(mode)),
     }
 }
 

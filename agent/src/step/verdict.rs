@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{SystemDatabase, Unseen};
+use super::facts::{Mode, SystemDatabase, Unseen};
 use super::identity::Difference;
 
 /// The one thing to do now. Doing it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
+    /// Give this node a copy of each of these system databases, which have too few.
+    AddCopies(BTreeSet<SystemDatabase>),
     /// Take a part of the cluster's identity over into the local CouchDB.
     Adopt(Difference),
     /// Make a system database that no member has, on an established cluster.
@@ -25,12 +27,27 @@ pub enum Step {
         /// The size to tell it.
         node_count: u32,
     },
+    /// Leave the local shards out of reads and writes while they are filled: an empty copy answers as readily as a full
+    /// one, and healthy nodes would give its answers to their clients.
+    EnterMaintenance,
+    /// Compare the local shards with the other copies, and let them take part when they lack nothing.
+    Fill {
+        /// The members that answer and hold data.
+        from: BTreeSet<u32>,
+    },
     /// Finish the cluster: equal admins, uuid and secret everywhere, then the system databases.
     Found,
     /// Write this peer into the local `_nodes`.
     Join(u32),
     /// Give the local CouchDB a secret to sign sessions with.
     MakeSessionSecret,
+    /// Write down on the local volume that it has to be filled.
+    NoteFilling,
+    /// See whether the local volume came to its cluster empty, and write down what it is.
+    ProveWhole {
+        /// The members that answer and hold data.
+        by: BTreeSet<u32>,
+    },
     /// Write down in Kubernetes that a cluster was founded here.
     RecordFounding {
         /// By so many nodes.
@@ -66,15 +83,19 @@ pub enum Sort {
 pub enum WaitFor {
     /// Established members that I joined, to send me their databases' maps.
     Adoption(BTreeSet<u32>),
-    /// More copies of a system database than it was founded with.
+    /// Other members, to give themselves a copy of a system database: one after another, the lowest first.
     Copies {
         /// Which.
         database: SystemDatabase,
+        /// Whose turn it is.
+        turn: Option<u32>,
         /// The copies of its thinnest range.
         have: u32,
         /// The least that would survive what CouchDB promises.
         want: u32,
     },
+    /// Whoever put the local node into maintenance mode, which was no agent, to let it out again.
+    ClosedByHand(Mode),
     /// Members to connect to each other: (who, to whom it isn't connected).
     Connections(BTreeMap<u32, BTreeSet<u32>>),
     /// Peers with data of their own that are no members; the cluster goes on without them.
@@ -152,12 +173,17 @@ impl Step {
     /// What sort of step it is.
     pub fn sort(&self) -> Sort {
         match self {
-            Self::Adopt(_)
+            Self::AddCopies(_)
+            | Self::Adopt(_)
             | Self::CreateDatabase(_)
             | Self::EnableCluster { .. }
+            | Self::EnterMaintenance
+            | Self::Fill { .. }
             | Self::Found
             | Self::Join(_)
             | Self::MakeSessionSecret
+            | Self::NoteFilling
+            | Self::ProveWhole { .. }
             | Self::RecordFounding { .. } => Sort::Act,
             Self::Dial { .. } => Sort::Dial,
             Self::Refuse(_) => Sort::Refuse,
@@ -179,7 +205,8 @@ impl WaitFor {
             | Self::SystemDatabase { .. }
             | Self::SystemDatabasesOpen
             | Self::SystemDatabasesSpread(_) => true,
-            Self::Copies { .. }
+            Self::ClosedByHand(_)
+            | Self::Copies { .. }
             | Self::ForeignPeers(_)
             | Self::JoinedBefore { .. }
             | Self::KubernetesApi

@@ -45,6 +45,8 @@ pub(crate) fn open<'a>(volume: &'a mut Volume, which: &Local) -> Option<&'a mut 
 /// Everything below one database of one file.
 pub(crate) fn answer(docs: &mut Docs, db: &str, rest: &[&str], request: &Request) -> Response {
     let id = match rest {
+        ["_local", id] => return unreplicated(docs, &format!("_local/{id}"), request),
+        [id] if id.starts_with("_local/") => return unreplicated(docs, id, request),
         [] => String::new(),
         ["_design", name, ..] => format!("_design/{name}"),
         [id, ..] => (*id).to_owned(),
@@ -62,6 +64,33 @@ pub(crate) fn answer(docs: &mut Docs, db: &str, rest: &[&str], request: &Request
             Err(response) => response,
         },
         _ => Response::not_allowed("DELETE,GET,HEAD,POST,PUT"),
+    }
+}
+
+/// A `_local/..` document. Its revision is the same at every write, and needn't be given.
+fn unreplicated(docs: &mut Docs, id: &str, request: &Request) -> Response {
+    let done = |status, rev| Response::json(status, &json!({"ok": true, "id": id, "rev": rev}));
+    match (request.method.as_str(), docs.local.get(id)) {
+        ("GET" | "HEAD", Some(body)) => {
+            let mut full = Map::new();
+            full.insert("_id".to_owned(), json!(id));
+            full.insert("_rev".to_owned(), json!("0-1"));
+            full.extend(body.clone());
+            Response::json(200, &Value::Object(full))
+        }
+        ("PUT", _) => match edit_of(request) {
+            Ok(edit) => {
+                docs.local.insert(id.to_owned(), edit.body);
+                done(201, "0-1")
+            }
+            Err(response) => response,
+        },
+        ("DELETE", Some(_)) => {
+            docs.local.remove(id);
+            done(200, "0-0")
+        }
+        ("GET" | "HEAD" | "DELETE", None) => Response::missing(),
+        _ => Response::not_allowed("DELETE,GET,HEAD,PUT"),
     }
 }
 

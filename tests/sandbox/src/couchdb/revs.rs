@@ -139,6 +139,8 @@ impl Doc {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Docs {
     docs: BTreeMap<String, Doc>,
+    /// `_local/..` documents: never replicated, listed nowhere, and without a history.
+    pub(crate) local: BTreeMap<String, Map<String, Value>>,
     /// Counts edits and merges, as `update_seq` does.
     pub(crate) seq: u64,
 }
