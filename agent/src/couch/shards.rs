@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt;
+use futures::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -105,28 +105,16 @@ impl Couch {
         let database = || row.id.clone();
         let shards = map.by_range.iter().filter(|(_, holders)| holders.contains(&me.name));
         let shards: Vec<_> = shards.map(|(range, holders)| (map.shard(&row.id, range), holders)).collect();
-        let compared = futures::stream::iter(shards)
-            .map(|(shard, holders)| async move {
-                let there = others.iter().filter(|other| holders.contains(&other.name));
-                let mut theirs = None;
-                for other in there {
-                    theirs = theirs.max(Some(self.documents(&other.base, &shard).await?));
-                }
-                let mine = self.documents(&me.base, &shard).await?;
-                Ok::<_, CouchError>((mine, theirs, holders.len()))
-            })
-            .buffer_unordered(AT_ONCE);
-        futures::pin_mut!(compared);
         let (mut here, mut there) = (0, 0);
-        while let Some(shard) = compared.next().await {
-            match shard? {
-                (_, None, holders) if holders > 1 => {
-                    return Ok(Some(Surveyed::Unanswered { database: database() }));
-                }
-                (mine, theirs, _) => {
-                    let theirs = theirs.unwrap_or_default();
-                    here += mine.min(theirs);
-                    there += theirs;
+        for some in shards.chunks(AT_ONCE) {
+            let compared = some.iter().map(|(shard, holders)| self.compare_shard(me, others, shard, holders));
+            for compared in join_all(compared.collect::<Vec<_>>()).await {
+                match compared? {
+                    (_, None) => return Ok(Some(Surveyed::Unanswered { database: database() })),
+                    (mine, Some(theirs)) => {
+                        here += mine.min(theirs);
+                        there += theirs;
+                    }
                 }
             }
         }
@@ -134,6 +122,21 @@ impl Couch {
         survey.mine += here;
         survey.theirs += there;
         Ok((here < there).then(|| Surveyed::Behind { database: database(), mine: here, theirs: there }))
+    }
+
+    /// The documents in a shard here, and in the fullest other copy; none where there are others and none answers.
+    async fn compare_shard(
+        &self,
+        me: &Holder,
+        others: &[Holder],
+        shard: &str,
+        holders: &[String],
+    ) -> Result<(u64, Option<u64>), CouchError> {
+        let mut theirs = (holders.len() < 2).then_some(0);
+        for other in others.iter().filter(|other| holders.contains(&other.name)) {
+            theirs = theirs.max(Some(self.documents(&other.base, shard).await?));
+        }
+        Ok((self.documents(&me.base, shard).await?, theirs))
     }
 
     /// The documents in one copy of a shard, deleted ones included. A file that isn't there holds none.
