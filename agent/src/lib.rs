@@ -22,6 +22,7 @@ pub mod secret;
 pub mod settings;
 pub mod status;
 pub mod step;
+mod vigil;
 pub mod words;
 
 use std::collections::HashMap;

@@ -21,6 +21,7 @@ use crate::resolve::Resolver;
 use crate::settings::{Credentials, PodManagement, Size};
 use crate::status::{History, Page};
 use crate::step::{Api, Observed, Sort, Step, Unseen, next_step};
+use crate::vigil::Vigil;
 use crate::words::{Speaker, Words, unresolved};
 
 /// One agent, ready to go round.
@@ -218,8 +219,10 @@ impl Agent {
     /// One cheap call every [`GLANCE`] to the local CouchDB: that it answers, is the same process, and whom it reaches.
     async fn until_the_local_node_changes(&self, deadline: Instant) {
         let local = self.hand.directory.local();
+        let endpoint = &self.hand.directory.endpoint;
         let mut before: Option<(Pulse, Instant)> = None;
         let changed = async {
+            let mut vigil = Vigil::open(endpoint).await;
             loop {
                 let Ok(now) = self.hand.couch.pulse(&local).await else { return };
                 let at = Instant::now();
@@ -227,7 +230,10 @@ impl Agent {
                     return;
                 }
                 before = Some((now, at));
-                sleep(GLANCE).await;
+                tokio::select! {
+                    () = sleep(GLANCE) => {}
+                    () = vigil.ended() => vigil = Vigil::open(endpoint).await,
+                }
             }
         };
         // Either way a full round follows.

@@ -52,7 +52,10 @@ pub fn next_step(observed: &Observed) -> Step {
         (0, 0) => found(&view, observed),
         (0, 1) => take_part(&view, observed, &established),
         (0, _) => Step::Refuse(Refusal::SplitCluster { groups }),
-        (_, _) => keep(&view, observed, groups)
+        (_, _) => keep(&view, observed, &groups)
+            .or_else(|| close(&view, observed))
+            // Before anything is waited for: a client may hold a cookie from another node just now.
+            .or_else(|| heal(&view, &groups))
             .or_else(|| fill(&view, observed))
             .or_else(|| gather(&view, expected))
             .unwrap_or_else(|| prove(&view, observed)),
@@ -136,7 +139,7 @@ fn take_part(view: &View<'_>, observed: &Observed, established: &BTreeSet<u32>) 
 }
 
 /// I hold data: what forbids that anything is done, and what can't wait.
-fn keep(view: &View<'_>, observed: &Observed, groups: Vec<BTreeSet<u32>>) -> Option<Step> {
+fn keep(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
     let (mine, others): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(|group| group.contains(&view.me));
     let mine: BTreeSet<u32> = mine.into_iter().flatten().collect();
     let larger = others.iter().find(|group| group.len() > 1);
@@ -146,7 +149,7 @@ fn keep(view: &View<'_>, observed: &Observed, groups: Vec<BTreeSet<u32>>) -> Opt
             return Some(Step::Refuse(Refusal::ForeignData { cluster: cluster.clone() }));
         }
         (1, None, false) | (_, Some(_), false) => {
-            return Some(Step::Refuse(Refusal::SplitCluster { groups }));
+            return Some(Step::Refuse(Refusal::SplitCluster { groups: groups.to_vec() }));
         }
         // Many of us against single nodes: it is they who must not come in, and they say so themselves.
         (_, None, false) => {
@@ -156,28 +159,43 @@ fn keep(view: &View<'_>, observed: &Observed, groups: Vec<BTreeSet<u32>>) -> Opt
     if !observed.expected.contains(&view.me) {
         return Some(Step::Wait(WaitFor::NotExpected));
     }
-    if let Some(deaf) = view.not_listed_by() {
-        return Some(Step::Wait(WaitFor::NotListed(deaf)));
-    }
-    // Before anything is waited for: a client may hold a cookie from another node just now.
-    difference(view.me, &view.group(&mine)).map(Step::Adopt)
+    view.not_listed_by().map(|deaf| Step::Wait(WaitFor::NotListed(deaf)))
 }
 
-/// What is to be done for this node to have its share of the data, whoever else is silent.
-fn fill(view: &View<'_>, observed: &Observed) -> Option<Step> {
-    let holders = view.nodes().filter(|(ordinal, node)| *ordinal != view.me && node.databases > 0);
-    let holders: BTreeSet<u32> = holders.map(|(ordinal, _)| ordinal).collect();
+/// A node that came empty has to be kept out of reads, the sooner the better: the others fill it from the moment in
+/// which they meet it, and hand out what it lacks meanwhile.
+fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
+    let others = holders(view);
     match (observed.note, observed.mode) {
         // Alone there is nobody to compare with, and nobody else to ask.
-        (_, Mode::Serving) if holders.is_empty() => None,
-        (Note::None, Mode::Serving) => Some(Step::ProveWhole { by: holders }),
+        (_, _) if others.is_empty() => None,
+        (Note::None, Mode::Serving) => Some(Step::ProveWhole { by: others }),
         (Note::Filling, Mode::Serving) => Some(Step::EnterMaintenance),
+        (Note::None | Note::Filling, Mode::Maintenance | Mode::NoClients) | (Note::Whole, _) => None,
+    }
+}
+
+/// What makes this node another one to clients than the cluster is.
+fn heal(view: &View<'_>, groups: &[BTreeSet<u32>]) -> Option<Step> {
+    let mine = groups.iter().find(|group| group.contains(&view.me))?;
+    difference(view.me, &view.group(mine)).map(Step::Adopt)
+}
+
+/// What is to be done for a node that was kept out of reads to have its share of the data, whoever else is silent.
+fn fill(view: &View<'_>, observed: &Observed) -> Option<Step> {
+    match (observed.note, observed.mode) {
         (Note::Filling, Mode::Maintenance | Mode::NoClients) => Some(match turn(view, observed) {
             Some((ordinal, databases)) if ordinal == view.me => Step::AddCopies(databases),
-            Some(_) | None => Step::Fill { from: holders },
+            Some(_) | None => Step::Fill { from: holders(view) },
         }),
-        (Note::None, Mode::Maintenance | Mode::NoClients) | (Note::Whole, _) => None,
+        (Note::Filling, Mode::Serving) | (Note::None | Note::Whole, _) => None,
     }
+}
+
+/// The other members that answer and hold data.
+fn holders(view: &View<'_>) -> BTreeSet<u32> {
+    let holds = |(ordinal, node): &(u32, &Node)| *ordinal != view.me && node.databases > 0;
+    view.nodes().filter(holds).map(|(ordinal, _)| ordinal).collect()
 }
 
 /// Everybody who is expected must be there, list everybody, and be connected to everybody.

@@ -1,0 +1,47 @@
+//! Notices the end of the local CouchDB at once, without asking it anything.
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::settings::{Endpoint, Scheme};
+
+/// A connection to the local CouchDB on which nothing is ever sent: the kernel closes it with the process, so a
+/// container that restarts is noticed in the moment, and not at the next glance. A volume that came back empty must be
+/// kept out of reads before the other members refill it, which begins within a second.
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    stream: Option<(TcpStream, Instant)>,
+}
+
+impl Vigil {
+    /// Opens it; without a connection it notices nothing. A server of TLS would soon miss the other's first word.
+    pub(crate) async fn open(endpoint: &Endpoint) -> Self {
+        if endpoint.scheme == Scheme::Https {
+            return Self { stream: None };
+        }
+        let host = endpoint.host.trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, endpoint.port)).await.ok();
+        Self { stream: stream.map(|stream| (stream, Instant::now())) }
+    }
+
+    /// Returns when the connection has ended. Something between us that ends silent connections at once would only cause
+    /// questions: then this waits for ever from there on.
+    pub(crate) async fn ended(&mut self) {
+        if let Some((stream, since)) = &mut self.stream {
+            // CouchDB says nothing before it is asked.
+            while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+            let lasted = since.elapsed();
+            self.stream = None;
+            if lasted > SHORT {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// CouchDB's HTTP server gives up connections that have been silent for 5 minutes; nothing useful does so sooner than this.
+const SHORT: Duration = Duration::from_secs(1);
