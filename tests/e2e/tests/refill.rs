@@ -1,0 +1,119 @@
+//! A node that lost its volume is filled again by the others; meanwhile nobody may be given its empty answers.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::time::Duration;
+
+use e2e::stage::{Stage, host};
+use e2e::until::until;
+use sandbox::couchdb::Timings;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn reads_stay_complete_while_an_emptied_node_is_filled() {
+    let mut stage = formed_with_documents().await;
+    // Filling takes 10 s of the stand-in's time from here on: long enough for many reads.
+    stage.net.world(|world| {
+        world.set_timings(Timings { fill: Duration::from_secs(10), ..world.timings() });
+    });
+    stage.kill_agent(1).await;
+    stage.node(1).wipe();
+    stage.node(1).start().unwrap();
+    stage.start_agent(1).await;
+    closed(&stage, 1).await;
+    let mut reads = 0;
+    until("a filled node", DEADLINE, async || {
+        let read = stage.ask_node(0, "/orders/_all_docs?limit=0").await;
+        assert_eq!(read["total_rows"], DOCUMENTS, "after {reads} reads");
+        reads += 1;
+        let (status, why) = stage.readyz(1).await;
+        match status {
+            200 => Ok(()),
+            _ => Err(why),
+        }
+    })
+    .await;
+    assert!(reads > 5, "it was open again after {reads} reads");
+    stage.formed().await;
+    assert_eq!(mode(&stage, 1), "false");
+    assert_eq!(stage.ask_node(1, NOTE).await["state"], "whole");
+}
+
+#[tokio::test]
+async fn who_dies_while_it_is_filled_is_closed_again_and_then_opened() {
+    let mut stage = formed_with_documents().await;
+    stage.net.world(|world| {
+        world.set_timings(Timings { fill: Duration::from_secs(10), ..world.timings() });
+    });
+    stage.kill_agent(1).await;
+    stage.node(1).wipe();
+    stage.node(1).start().unwrap();
+    stage.start_agent(1).await;
+    closed(&stage, 1).await;
+    // The mode is in CouchDB's memory only; the note is on the volume.
+    stage.node(1).kill();
+    stage.kill_agent(1).await;
+    stage.node(1).start().unwrap();
+    assert_eq!(mode(&stage, 1), "");
+    stage.start_agent(1).await;
+    closed(&stage, 1).await;
+    stage.formed().await;
+    assert_eq!(mode(&stage, 1), "false");
+}
+
+#[tokio::test]
+async fn an_agent_that_died_with_its_node_closed_opens_it_when_it_is_back() {
+    let mut stage = formed_with_documents().await;
+    stage.kill_agent(1).await;
+    stage.tell_node(1, NOTE, &json!({"state": "filling"})).await;
+    stage.tell_node(1, MODE, &json!("true")).await;
+    stage.start_agent(1).await;
+    stage.formed().await;
+    assert_eq!(mode(&stage, 1), "false");
+}
+
+#[tokio::test]
+async fn a_mode_that_a_person_set_stays() {
+    let mut stage = formed_with_documents().await;
+    stage.kill_agent(1).await;
+    stage.tell_node(1, MODE, &json!("true")).await;
+    stage.start_agent(1).await;
+    let said = stage.says(1, "ClosedByHand").await;
+    assert!(said.contains("'true' by somebody's hand"), "{said}");
+    assert_eq!(stage.readyz(1).await.0, 200, "it is a member");
+    assert_eq!(mode(&stage, 1), "true");
+}
+
+/// Three nodes, and a database that all of them hold.
+async fn formed_with_documents() -> Stage {
+    let mut stage = Stage::with_nodes(3);
+    stage.start_agents(0..3).await;
+    stage.formed().await;
+    stage.tell_node(0, "/orders", &Value::Null).await;
+    for i in 0..DOCUMENTS {
+        stage.tell_node(0, &format!("/orders/{i}"), &json!({})).await;
+    }
+    stage
+}
+
+async fn closed(stage: &Stage, i: usize) {
+    until("maintenance", DEADLINE, async || match mode(stage, i).as_str() {
+        "true" => Ok(()),
+        other => Err(other.to_owned()),
+    })
+    .await;
+}
+
+fn mode(stage: &Stage, i: usize) -> String {
+    stage.net.world(|world| {
+        let node = world.node(&host(i)).unwrap();
+        node.config("couchdb", "maintenance_mode").unwrap_or_default().to_owned()
+    })
+}
+
+/// More than the agent takes for documents that are merely on their way.
+const DOCUMENTS: usize = 300;
+const NOTE: &str = "/_node/_local/_dbs/_local/couchdiscover";
+const MODE: &str = "/_node/_local/_config/couchdb/maintenance_mode";
+/// Longer than anything takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
