@@ -1,5 +1,7 @@
 //! A Kubernetes API server stand-in that asks the real webhook, over TLS, about every labelled StatefulSet.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
@@ -13,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use webhook::serve::{self, Args, Bound, Kubernetes};
 
 use crate::manifest::NAMESPACE;
+use crate::until::until;
 
 /// An API server and the webhook that it asks. Both stop when this is dropped.
 #[derive(Debug)]
@@ -51,30 +54,60 @@ pub enum ControlPlaneError {
     Webhook(#[from] serve::Error),
 }
 
-/// The product's server on free loopback ports, with these flags besides; it ends as soon as it is told to.
+/// The product's server on free loopback ports, with these flags besides. It calls no API server, and ends as soon as it
+/// is told to.
 pub async fn bind_webhook(flags: &[&str]) -> Result<Bound, serve::Error> {
-    let own = [
-        "serve",
-        "--listen=127.0.0.1:0",
-        "--probe-listen=127.0.0.1:0",
-        "--extra-san=127.0.0.1",
-        "--drain-delay=0s",
-        "--cert-mode=memory",
-        "--provide=off",
-    ];
-    serve::bind(Args::parse_from(own.iter().chain(flags)), Kubernetes::Off).await
+    let alone = ["--cert-mode=memory", "--provide=off"];
+    serve::bind(Args::parse_from(OWN.iter().chain(&alone).chain(flags)), Kubernetes::Off).await
 }
 
+const OWN: [&str; 5] = [
+    "serve",
+    "--listen=127.0.0.1:0",
+    "--probe-listen=127.0.0.1:0",
+    "--extra-san=127.0.0.1",
+    "--drain-delay=0s",
+];
+
 impl ControlPlane {
-    /// Starts both, and tells the one about the other.
+    /// Starts both, and tells the one about the other: the webhook itself calls nobody.
     pub async fn start() -> Result<Self, ControlPlaneError> {
-        // The second one in a process finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_crypto();
         let bound = bind_webhook(&[]).await?;
         let api = ApiServer::start()?;
+        api.seed(configuration(&url(&bound), &bound.ca_bundle().unwrap_or_default()));
+        Self::of(api, bound)
+    }
+
+    /// The same as in a cluster: the webhook publishes its authority itself, and provides for labelled StatefulSets.
+    pub async fn deployed() -> Result<Self, ControlPlaneError> {
+        install_crypto();
+        let api = ApiServer::start()?;
+        let args = Args::parse_from(OWN.into_iter().chain(["--cert-mode=self", "--provide=on"]));
+        let bound = serve::bind(args, Kubernetes::At(Box::new(config(&api)))).await?;
+        let probes = bound.probes();
+        let mut without = configuration(&url(&bound), "");
+        for webhook in without["webhooks"].as_array_mut().into_iter().flatten() {
+            webhook["clientConfig"].as_object_mut().map(|config| config.shift_remove("caBundle"));
+        }
+        api.seed(without);
+        let control_plane = Self::of(api, bound)?;
+        let readyz = format!("http://{probes}{}", contract::ports::READYZ);
+        until("a ready webhook", DEADLINE, async || {
+            let answer = control_plane.http.get(&readyz).send().await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            if answer.status() == StatusCode::OK {
+                Ok(())
+            } else {
+                Err(answer.text().await.unwrap_or_default())
+            }
+        })
+        .await;
+        Ok(control_plane)
+    }
+
+    fn of(api: ApiServer, bound: Bound) -> Result<Self, ControlPlaneError> {
         let webhook = format!("https://{}", bound.https());
-        let url = format!("{webhook}{}", contract::ports::MUTATE);
-        api.seed(configuration(&url, &bound.ca_bundle().unwrap_or_default()));
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
         tokio::spawn(async move { bound.serve(shutdown).await });
@@ -83,17 +116,33 @@ impl ControlPlane {
         Ok(Self { api, webhook, http, _stop: stop.drop_guard() })
     }
 
+    /// Waits for what the webhook provides for a StatefulSet, and returns the Secret and the RoleBinding.
+    ///
+    /// # Panics
+    ///
+    /// When they don't come.
+    pub async fn provided(&self, statefulset: &Value) -> [Value; 2] {
+        let metadata = &statefulset["metadata"];
+        let name = contract::objects::companion(metadata["name"].as_str().unwrap_or_default());
+        let namespace = metadata["namespace"].as_str();
+        until("what is provided", DEADLINE, async || {
+            let secret = self.api.get("v1", "secrets", namespace, &name);
+            let binding = self.api.get("rbac.authorization.k8s.io/v1", "rolebindings", namespace, &name);
+            match (secret, binding) {
+                (Some(secret), Some(binding)) => Ok([secret, binding]),
+                not_yet => Err(not_yet),
+            }
+        })
+        .await
+    }
+
     /// What a client in a pod is configured with.
     ///
     /// # Panics
     ///
     /// When the stand-in's own URL or certificate is none.
     pub fn client_config(&self) -> kube::Config {
-        let authority = CertificateDer::from_pem_slice(self.api.ca_pem().as_bytes()).expect("a certificate");
-        let mut config = kube::Config::new(self.api.url().parse().expect("a URL"));
-        config.root_cert = Some(vec![authority.to_vec()]);
-        config.auth_info.token = Some(ADMIN_TOKEN.to_owned().into());
-        config
+        config(&self.api)
     }
 
     /// Creates an object as `kubectl create` does.
@@ -127,6 +176,27 @@ pub fn configuration(url: &str, ca_bundle: &str) -> Value {
 
 /// What a cluster admin applies.
 pub const CONFIGURATION: &str = include_str!("../../../manifests/base/mutating-webhook.yaml");
+
+/// The second one in a process finds it installed.
+fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn url(bound: &Bound) -> String {
+    format!("https://{}{}", bound.https(), contract::ports::MUTATE)
+}
+
+/// As an admin.
+fn config(api: &ApiServer) -> kube::Config {
+    let authority = CertificateDer::from_pem_slice(api.ca_pem().as_bytes()).expect("a certificate");
+    let mut config = kube::Config::new(api.url().parse().expect("a URL"));
+    config.root_cert = Some(vec![authority.to_vec()]);
+    config.auth_info.token = Some(ADMIN_TOKEN.to_owned().into());
+    config
+}
+
+/// Longer than anything takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn collection(object: &Value) -> String {
     let api = object["apiVersion"].as_str().unwrap_or("v1");

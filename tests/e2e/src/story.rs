@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use crate::control_plane::{Applied, ControlPlane, ControlPlaneError};
-use crate::manifest::{self, ManifestError, companion_secret};
+use crate::manifest::{self, ManifestError};
 use crate::stage::Stage;
 
 /// What is played.
@@ -25,8 +25,6 @@ pub struct Play {
     pub nodes: Option<usize>,
     /// Afterwards this node loses its volume.
     pub wipe: Option<usize>,
-    /// The Erlang cookie and the session secret that the webhook's controller would make.
-    pub secrets: [String; 2],
 }
 
 /// Why a story had no good end.
@@ -89,9 +87,12 @@ pub async fn tell(play: &Play, out: &mut impl io::Write) -> Result<(), StoryErro
 
 async fn deploy<W: io::Write>(narrator: &mut Narrator<'_, W>) -> Result<ControlPlane, StoryError> {
     narrator.chapter("A cluster admin deploys the webhook")?;
-    let control_plane = ControlPlane::start().await?;
+    let control_plane = ControlPlane::deployed().await?;
     narrator.line(&format!("   it serves {}", control_plane.webhook))?;
-    narrator.line("   its authority stands in the MutatingWebhookConfiguration; only labelled StatefulSets are sent to it")?;
+    narrator.line(
+        "   it has made a certificate authority and published it in the MutatingWebhookConfiguration;",
+    )?;
+    narrator.line("   only labelled StatefulSets are sent to it")?;
     Ok(control_plane)
 }
 
@@ -122,9 +123,12 @@ async fn apply<W: io::Write>(
     if statefulset["spec"]["template"]["metadata"]["annotations"][contract::keys::INJECTED].is_null() {
         return Err(StoryError::NotInjected);
     }
-    let [cookie, auth_secret] = &play.secrets;
-    let companion = control_plane.api.seed(companion_secret(&statefulset, cookie, auth_secret));
-    narrator.line(&format!("   {} created: a random Erlang cookie and session secret", title(&companion)))?;
+    let [secret, binding] = control_plane.provided(&statefulset).await;
+    narrator.line(&format!(
+        "   {} created by the webhook: a random Erlang cookie and session secret",
+        title(&secret)
+    ))?;
+    narrator.line(&format!("   {} created by the webhook: what its agents may do", title(&binding)))?;
     Ok((statefulset, control_plane.api.list("v1", "secrets")))
 }
 

@@ -19,8 +19,7 @@ async fn story(play: Play) -> (Result<(), StoryError>, String) {
 }
 
 fn example() -> Play {
-    let secrets = ["cookie".to_owned(), "secret".to_owned()];
-    Play { manifest: EXAMPLE.to_owned(), title: "the example".to_owned(), nodes: None, wipe: None, secrets }
+    Play { manifest: EXAMPLE.to_owned(), title: "the example".to_owned(), nodes: None, wipe: None }
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ impl Book {
         self.sets.values().filter(|entry| !entry.needs.injected).count()
     }
 
+    /// How many of them lack something.
+    pub(crate) fn unprovided(&self) -> usize {
+        self.sets.values().filter(|entry| entry.stage != Stage::Provided).count()
+    }
+
     pub(crate) fn hear(&mut self, event: Event<Labelled>, now: Instant) {
         match event {
             Event::Init => self.listed = Some(HashSet::new()),
@@ -197,6 +202,7 @@ mod tests {
         assert_eq!((book.len(), book.uninjected()), (2, 2));
         assert_eq!(taken(&mut book, now), [pair("a", "x"), pair("b", "x")]);
         assert!(book.done(&of("a"), &[], now, 0.0));
+        assert_eq!(book.unprovided(), 1);
         book.hear(Event::Apply(set("a", "x")), now);
         book.hear(Event::Apply(set("b", "y")), now);
         assert_eq!(taken(&mut book, now), [], "one is provided for, one is being seen to");

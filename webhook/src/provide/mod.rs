@@ -85,7 +85,7 @@ impl Provider {
                 self.book.hear(event, Instant::now());
                 // While a list comes in, the numbers would be those of a part.
                 if whole {
-                    self.metrics.labelled(self.book.len(), self.book.uninjected());
+                    self.count();
                 }
             }
             Err(error) => {
@@ -95,11 +95,17 @@ impl Provider {
         }
     }
 
+    fn count(&self) {
+        let Self { book, metrics, .. } = self;
+        metrics.labelled(book.len(), book.uninjected(), book.unprovided());
+    }
+
     async fn made(&mut self, key: &Key, uid: &str, problems: &[Problem]) {
         for problem in problems {
             self.metrics.provider_failed(problem.object);
         }
         let told = self.book.done(key, problems, Instant::now(), rand::random());
+        self.count();
         match (told, problems) {
             (false, _) => {}
             (true, []) => info!(namespace = key.namespace, name = key.name, "provided for"),

@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     ready: Gauge,
     labelled: Gauge,
     uninjected: Gauge,
+    unprovided: Gauge,
     provider_errors: Family<[Label; 1], Counter>,
 }
 
@@ -66,6 +67,7 @@ impl Metrics {
             ready: Gauge::default(),
             labelled: Gauge::default(),
             uninjected: Gauge::default(),
+            unprovided: Gauge::default(),
             provider_errors: Family::default(),
         };
         metrics.register();
@@ -113,10 +115,13 @@ impl Metrics {
         self.ready.set(ready.into());
     }
 
-    /// Says how many labelled StatefulSets there are, and how many of them carry no agent.
-    pub(crate) fn labelled(&self, all: usize, uninjected: usize) {
-        self.labelled.set(i64::try_from(all).unwrap_or(i64::MAX));
-        self.uninjected.set(i64::try_from(uninjected).unwrap_or(i64::MAX));
+    /// Says how many labelled StatefulSets there are, how many of them carry no agent, and how many lack something.
+    pub(crate) fn labelled(&self, all: usize, uninjected: usize, unprovided: usize) {
+        for (gauge, number) in
+            [(&self.labelled, all), (&self.uninjected, uninjected), (&self.unprovided, unprovided)]
+        {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts what could not be made, or not be watched.
@@ -153,10 +158,12 @@ impl Metrics {
     }
 
     fn register_provider(&mut self) {
-        let Self { registry, labelled, uninjected, provider_errors, .. } = self;
+        let Self { registry, labelled, uninjected, unprovided, provider_errors, .. } = self;
         registry.register("labelled_statefulsets", "StatefulSets that ask for the agent", labelled.clone());
         let help = "StatefulSets that ask for the agent and don't carry it: restart them once";
         registry.register("uninjected_statefulsets", help, uninjected.clone());
+        let help = "StatefulSets that lack a Secret or a RoleBinding which is to be made for them";
+        registry.register("unprovided_statefulsets", help, unprovided.clone());
         let help =
             "Objects that could not be made for labelled StatefulSets, and interrupted watches of these";
         registry.register("provider_errors", help, provider_errors.clone());

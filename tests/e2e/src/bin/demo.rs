@@ -44,13 +44,7 @@ async fn play(flags: Flags) -> Result<(), String> {
             (text, path.display().to_string())
         }
     };
-    let random = || format!("{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());
-    let play = Play {
-        manifest,
-        title,
-        nodes: flags.nodes.map(usize::from),
-        wipe: flags.wipe.map(usize::from),
-        secrets: [random(), random()],
-    };
+    let play =
+        Play { manifest, title, nodes: flags.nodes.map(usize::from), wipe: flags.wipe.map(usize::from) };
     tell(&play, &mut io::stdout()).await.map_err(|error| chain(&error))
 }

@@ -286,6 +286,15 @@ impl Replica {
         Ok(connection.peer_certificates().unwrap()[0].to_vec())
     }
 
+    /// How much memory it has, and how much it had at most, in MiB.
+    pub(crate) fn memory(&self) -> [u64; 2] {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        ["VmRSS:", "VmHWM:"].map(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+        })
+    }
+
     /// Ends it as Kubernetes does; new calls go to the others.
     pub(crate) async fn stop(mut self) {
         self.replicas.lock().unwrap().retain(|address| *address != self.https);

@@ -1,6 +1,11 @@
 //! What a labelled StatefulSet is given in its namespace, and what it isn't.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use contract::{keys, objects};
+use e2e::envtest::Envtest;
 use e2e::until::until;
 use serde_json::{Value, json};
 
@@ -215,4 +220,57 @@ async fn the_uninjected_are_counted_until_they_are_restarted() {
     let template = json!({ "metadata": { "annotations": { "restarted": "now" } } });
     deployed.admin.merge(&set, &json!({ "spec": { "template": template } })).await.taken();
     made(&deployed, &secret(&deployed, "old"), &replica).await;
+}
+
+/// Prints what was measured: `-- --ignored --nocapture five_thousand`.
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS, and minutes"]
+async fn five_thousand_labelled_statefulsets_fit_into_sixty_mebibytes() {
+    const MANY: usize = 5000;
+    let plane = Arc::new(Envtest::start().await.unwrap());
+    let deployed = Deployed::without_roles(plane, "many").await;
+    deployed.grant().await;
+    let replica = deployed.replica(&["--provide=on", "--log-level=warn"]).await;
+    replica.ready().await;
+    deployed.is_asked().await;
+    let begun = Instant::now();
+    let next = AtomicUsize::new(0);
+    let create = async || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= MANY {
+                return;
+            }
+            let mut set = deployed.example(&format!("couchdb-{i}"));
+            set["spec"]["replicas"] = json!(0);
+            deployed.admin.create(&set).await.taken();
+        }
+    };
+    tokio::join!(create(), create(), create(), create(), create(), create(), create(), create());
+    println!("{MANY} created after {:?}", begun.elapsed());
+    all_provided(&replica, MANY).await;
+    println!(
+        "and provided for after {:?}; resident, and at most: {:?} MiB",
+        begun.elapsed(),
+        replica.memory()
+    );
+    let begun = Instant::now();
+    let late = deployed.replica(&["--provide=on", "--log-level=warn"]).await;
+    all_provided(&late, MANY).await;
+    println!("a second replica has seen to all after {:?}: {:?} MiB", begun.elapsed(), late.memory());
+    for replica in [replica, late] {
+        let [_, most] = replica.memory();
+        assert!(most <= 60, "{most} MiB");
+    }
+}
+
+async fn all_provided(replica: &Replica, count: usize) {
+    until("all to be provided for", Duration::from_secs(300), async || {
+        let labelled = replica.metric("labelled_statefulsets").await;
+        match (labelled == count as f64, replica.metric("unprovided_statefulsets").await) {
+            (true, 0.0) => Ok(()),
+            (_, lacking) => Err((labelled, lacking, replica.log().len())),
+        }
+    })
+    .await;
 }
