@@ -4,12 +4,13 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
 use support::{NAME, PATIENCE, connect, review};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 /// The next line of the log with this message.
@@ -26,17 +27,16 @@ async fn logged(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value
     timeout(PATIENCE, find).await.unwrap()
 }
 
-#[tokio::test]
-async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
-    let directory = tempfile::tempdir().unwrap();
+/// The program with a certificate from files, and nothing in its environment but its settings.
+fn start(directory: &Path, log_format: &str) -> (Child, String) {
     let now = time::OffsetDateTime::now_utc();
     let authority = certs::Authority::new("test", now).unwrap();
     let leaf = authority.leaf(&[NAME.to_owned()], now).unwrap();
-    std::fs::write(directory.path().join("tls.crt"), leaf.certificate_pem()).unwrap();
-    std::fs::write(directory.path().join("tls.key"), leaf.key_pem()).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_couchdiscover-webhook"))
+    std::fs::write(directory.join("tls.crt"), leaf.certificate_pem()).unwrap();
+    std::fs::write(directory.join("tls.key"), leaf.key_pem()).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_couchdiscover-webhook"))
         .arg("serve")
-        .current_dir(&directory)
+        .current_dir(directory)
         .env_clear()
         .env("COUCHDISCOVER_LISTEN", "127.0.0.1:0")
         .env("COUCHDISCOVER_PROBE_LISTEN", "127.0.0.1:0")
@@ -44,15 +44,29 @@ async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
         .env("COUCHDISCOVER_TLS_CERT", "tls.crt")
         .env("COUCHDISCOVER_TLS_KEY", "tls.key")
         .env("COUCHDISCOVER_DRAIN_DELAY", "100ms")
-        .env("LOG_FORMAT", "json")
+        .env("LOG_FORMAT", log_format)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    (child, authority.certificate_pem().to_owned())
+}
+
+async fn end(child: &mut Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let ended = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut child, authority) = start(directory.path(), "json");
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     let serving = logged(&mut log, "serving").await;
     let https = serving["https"].as_str().unwrap().parse().unwrap();
-    let mut connection = connect(https, authority.certificate_pem()).await.unwrap();
+    let mut connection = connect(https, &authority).await.unwrap();
     assert_eq!(connection.review(&review("CREATE")).await.unwrap().status, 200);
     let mut line = logged(&mut log, "review").await;
     let fields = line.as_object_mut().unwrap();
@@ -60,9 +74,34 @@ async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
         fields.remove("timestamp").is_some() && fields.remove("duration_us").is_some_and(|it| it.is_u64())
     );
     insta::assert_snapshot!(line, @r#"{"warnings":2,"level":"INFO","message":"review","uid":"b2bf5899-926a-4313-93ac-7e07956682cc","namespace":"t1","name":"web","operation":"create","dry_run":false,"outcome":"injected","reason":"created"}"#);
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    end(&mut child).await;
     logged(&mut log, "stopping").await;
-    let ended = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
-    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_person_reads_a_plain_line_for_each_review() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut child, authority) = start(directory.path(), "text");
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = async |part: &str| {
+        let find = async {
+            loop {
+                let line = log.next_line().await.unwrap().expect("a line of the log");
+                if line.contains(part) {
+                    return line;
+                }
+            }
+        };
+        timeout(PATIENCE, find).await.unwrap()
+    };
+    let serving = next("serving").await;
+    let https = serving.split_once("https=").unwrap().1.split_whitespace().next().unwrap();
+    let mut connection = connect(https.parse().unwrap(), &authority).await.unwrap();
+    assert_eq!(connection.review(&review("CREATE")).await.unwrap().status, 200);
+    let line = next("review").await;
+    let (_time, said) = line.split_once(' ').unwrap();
+    let (said, _duration) = said.split_once(" duration_us=").unwrap();
+    insta::assert_snapshot!(said, @r#" INFO review uid="b2bf5899-926a-4313-93ac-7e07956682cc" namespace="t1" name="web" operation="create" dry_run=false outcome="injected" reason="created" warnings=2"#);
+    assert!(!line.contains('\u{1b}'), "no colours off a terminal: {line}");
+    end(&mut child).await;
 }
