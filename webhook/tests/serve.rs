@@ -210,6 +210,7 @@ async fn metrics_have_the_documented_series() {
     # TYPE couchdiscover_webhook_reviews_in_flight gauge
     # TYPE couchdiscover_webhook_reviews_shed counter
     # TYPE couchdiscover_webhook_uninjected_statefulsets gauge
+    # TYPE couchdiscover_webhook_unprovided_statefulsets gauge
     couchdiscover_webhook_build_info{version="0.1.0"} 1
     couchdiscover_webhook_ca_bundle_heals_total 0
     couchdiscover_webhook_certificate_renewals_total 0
@@ -224,6 +225,7 @@ async fn metrics_have_the_documented_series() {
     couchdiscover_webhook_reviews_total{operation="create",outcome="injected",reason="created"} 1
     couchdiscover_webhook_reviews_total{operation="update",outcome="skipped",reason="not-injected-yet"} 1
     couchdiscover_webhook_uninjected_statefulsets 0
+    couchdiscover_webhook_unprovided_statefulsets 0
     "#);
     assert!(reply.text().contains("review_duration_seconds_bucket{le=\"0.00001\"}"), "{}", reply.text());
     server.stop().await;

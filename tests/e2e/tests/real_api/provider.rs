@@ -230,7 +230,7 @@ async fn five_thousand_labelled_statefulsets_fit_into_sixty_mebibytes() {
     let plane = Arc::new(Envtest::start().await.unwrap());
     let deployed = Deployed::without_roles(plane, "many").await;
     deployed.grant().await;
-    let replica = deployed.replica(&["--provide=on", "--log-level=warn"]).await;
+    let replica = deployed.replica(&["--provide=on"]).await;
     replica.ready().await;
     deployed.is_asked().await;
     let begun = Instant::now();
@@ -255,7 +255,7 @@ async fn five_thousand_labelled_statefulsets_fit_into_sixty_mebibytes() {
         replica.memory()
     );
     let begun = Instant::now();
-    let late = deployed.replica(&["--provide=on", "--log-level=warn"]).await;
+    let late = deployed.replica(&["--provide=on"]).await;
     all_provided(&late, MANY).await;
     println!("a second replica has seen to all after {:?}: {:?} MiB", begun.elapsed(), late.memory());
     for replica in [replica, late] {
