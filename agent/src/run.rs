@@ -223,16 +223,24 @@ impl Agent {
         let mut before: Option<(Pulse, Instant)> = None;
         let changed = async {
             let mut vigil = Vigil::open(endpoint).await;
+            // How long the vigil lasted, when it has just ended.
+            let mut lasted: Option<Duration> = None;
             loop {
                 let Ok(now) = self.hand.couch.pulse(&local).await else { return };
                 let at = Instant::now();
-                if before.as_ref().is_some_and(|(before, then)| before.is_another_than(&now, at - *then)) {
+                let another = |(before, then): &(Pulse, Instant)| before.is_another_than(&now, at - *then);
+                if before.as_ref().is_some_and(another)
+                    || lasted.is_some_and(|lasted| now.began_within(lasted))
+                {
                     return;
+                }
+                if let Some(lasted) = lasted.take() {
+                    vigil.reopen(endpoint, lasted).await;
                 }
                 before = Some((now, at));
                 tokio::select! {
                     () = sleep(GLANCE) => {}
-                    () = vigil.ended() => vigil = Vigil::open(endpoint).await,
+                    ended = vigil.ended() => lasted = Some(ended),
                 }
             }
         };

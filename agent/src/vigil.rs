@@ -27,21 +27,24 @@ impl Vigil {
         Self { stream: stream.map(|stream| (stream, Instant::now())) }
     }
 
-    /// Returns when the connection has ended. Something between us that ends silent connections at once would only cause
-    /// questions: then this waits for ever from there on.
-    pub(crate) async fn ended(&mut self) {
-        if let Some((stream, since)) = &mut self.stream {
-            // CouchDB says nothing before it is asked.
-            while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
-            let lasted = since.elapsed();
-            self.stream = None;
-            if lasted > SHORT {
-                return;
-            }
+    /// Returns when the connection has ended, and tells how long it lasted.
+    pub(crate) async fn ended(&mut self) -> Duration {
+        let Some((stream, since)) = &mut self.stream else { return std::future::pending().await };
+        // CouchDB says nothing before it is asked.
+        while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+        let lasted = since.elapsed();
+        self.stream = None;
+        lasted
+    }
+
+    /// Opens it again after it lasted so long. Something between us that ends silent connections soon would only cause
+    /// questions.
+    pub(crate) async fn reopen(&mut self, endpoint: &Endpoint, lasted: Duration) {
+        if lasted > SHORT {
+            *self = Self::open(endpoint).await;
         }
-        std::future::pending().await
     }
 }
 
-/// CouchDB's HTTP server gives up connections that have been silent for 5 minutes; nothing useful does so sooner than this.
-const SHORT: Duration = Duration::from_secs(1);
+/// CouchDB's HTTP server gives up connections that have been silent for 5 minutes; this is far below it.
+const SHORT: Duration = Duration::from_secs(20);

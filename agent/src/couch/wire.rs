@@ -67,6 +67,12 @@ impl Pulse {
         let restarted = later.uptime + ROUNDING < self.uptime + between.as_secs();
         restarted || later.connected != self.connected
     }
+
+    /// Whether the node may have started after a connection to it was opened that lasted so long and has just ended. Of
+    /// one that ended right after a start nobody can tell, and then it is so.
+    pub fn began_within(&self, lasted: Duration) -> bool {
+        self.uptime <= lasted.as_secs().max(ROUNDING)
+    }
 }
 
 impl SetupState {
@@ -167,6 +173,14 @@ mod tests {
             "a restart, though it has been up longer since"
         );
         assert!(after(r#"{"uptime":160,"distribution":{}}"#));
+    }
+
+    #[test]
+    fn a_pulse_tells_whether_a_connection_ended_with_the_process_or_by_itself() {
+        let pulse = |uptime| Pulse { uptime, connected: BTreeSet::new() };
+        assert!(pulse(0).began_within(Duration::from_secs(4)), "a restart, however soon after the start");
+        assert!(pulse(2).began_within(Duration::from_millis(100)));
+        assert!(!pulse(302).began_within(Duration::from_secs(300)), "CouchDB ended a silent connection");
     }
 
     #[test]
