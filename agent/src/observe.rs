@@ -175,6 +175,7 @@ fn unseen(error: &CouchError) -> Unseen {
         CouchError::NoAnswer { .. } => Unseen::NoAnswer,
         CouchError::Rejects { .. } => Unseen::Rejects,
         CouchError::Unreachable { .. } => Unseen::Unreachable,
+        CouchError::Untrusted { .. } => Unseen::Untrusted,
     }
 }
 

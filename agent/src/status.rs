@@ -203,6 +203,7 @@ fn sight(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<Stri
                 Unseen::NoAnswer => "noAnswer",
                 Unseen::Rejects => "rejects",
                 Unseen::Unreachable => "unreachable",
+                Unseen::Untrusted => "untrusted",
             },
         },
     }

@@ -223,6 +223,7 @@ impl Speaker<'_> {
                 "CouchDbUnclear",
                 "what answers beside the agent is no CouchDB that it understands (3.0 or later)".to_owned(),
             ),
+            Unseen::Untrusted => ("CouchDbUntrusted", format!("the local CouchDB {}", how(unseen))),
             Unseen::Busy
             | Unseen::NameUnknown
             | Unseen::NoAnswer
@@ -342,6 +343,11 @@ fn how(unseen: &Unseen) -> String {
         Unseen::NoAnswer => "does not answer in time".to_owned(),
         Unseen::Rejects => "rejects the admin's name or password".to_owned(),
         Unseen::Unreachable => "can't be reached".to_owned(),
+        Unseen::Untrusted => {
+            "shows no certificate for its name that COUCHDISCOVER_CA_FILE, or without it the system, \
+                              vouches for"
+                .to_owned()
+        }
     }
 }
 

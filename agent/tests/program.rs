@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -105,6 +105,71 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
     assert!(asked.elapsed() < Duration::from_secs(10));
     assert_eq!(lines.count(), 0, "one line a change, none a round");
 }
+
+#[test]
+fn sigterm_ends_it_while_couchdb_hangs() {
+    let hangs = listening();
+    let url = format!("http://{}", hangs.local_addr().unwrap());
+    let vars = [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), LISTEN]].concat();
+    ends_while_it_is_asked(&vars, &hangs);
+}
+
+#[test]
+fn sigterm_ends_it_while_kubernetes_hangs() {
+    let hangs = listening();
+    let kubeconfig = kubeconfig(&hangs);
+    let vars = [
+        ("COUCHDB_USER", "admin"),
+        ("COUCHDB_PASSWORD", "s3cret"),
+        ("HOSTNAME", "db-0.db.shop.svc.cluster.local"),
+        ("KUBECONFIG", kubeconfig.path().to_str().unwrap()),
+        LISTEN,
+    ];
+    ends_while_it_is_asked(&vars, &hangs);
+}
+
+#[test]
+fn sigterm_ends_it_while_credentials_are_looked_for() {
+    let hangs = listening();
+    let kubeconfig = kubeconfig(&hangs);
+    let vars = [
+        ("HOSTNAME", "db-0.db.shop.svc.cluster.local"),
+        ("KUBECONFIG", kubeconfig.path().to_str().unwrap()),
+        LISTEN,
+    ];
+    ends_while_it_is_asked(&vars, &hangs);
+}
+
+/// Takes connections, by the kernel, and never answers.
+fn listening() -> std::net::TcpListener {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn kubeconfig(api: &std::net::TcpListener) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let server = format!("http://{}", api.local_addr().unwrap());
+    write!(
+        file,
+        "{{apiVersion: v1, kind: Config, current-context: x, \
+         contexts: [{{name: x, context: {{cluster: x, user: x}}}}], \
+         clusters: [{{name: x, cluster: {{server: '{server}'}}}}], users: [{{name: x, user: {{token: t}}}}]}}"
+    )
+    .unwrap();
+    file
+}
+
+/// SIGTERM once it has asked whoever hangs. A call is given up after 5 s at the least, so to wait for one is too long.
+fn ends_while_it_is_asked(vars: &[(&str, &str)], hangs: &std::net::TcpListener) {
+    let mut child = program(vars).stdout(Stdio::null()).spawn().unwrap();
+    let (asked, _) = hangs.accept().unwrap();
+    asked.peek(&mut [0]).unwrap();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(terminate(&mut child)));
+    let code = ended.recv_timeout(Duration::from_secs(4)).expect("an end before any call is given up");
+    assert_eq!(code, Some(0));
+}
+
+const LISTEN: (&str, &str) = ("COUCHDISCOVER_LISTEN", "127.0.0.1:0");
 
 fn in_a_pod() -> Vec<(&'static str, &'static str)> {
     [&ADMIN[..], &[("HOSTNAME", "db-0.db.shop.svc.cluster.local")]].concat()

@@ -1,5 +1,7 @@
 //! Why a call brought nothing.
 
+use std::error::Error as _;
+
 use reqwest::StatusCode;
 use thiserror::Error;
 
@@ -60,6 +62,14 @@ pub enum CouchError {
         /// The variables that the credentials come from.
         origin: String,
     },
+    /// TLS could not be agreed upon: mostly an unknown authority, or a certificate for another name.
+    #[error("'{call}' can't be trusted")]
+    Untrusted {
+        /// Method and URL.
+        call: String,
+        /// What the TLS library says.
+        source: reqwest::Error,
+    },
     /// Nothing listens, or there is no way.
     #[error("'{call}' can't be reached")]
     Unreachable {
@@ -81,6 +91,7 @@ impl CouchError {
             Self::Refused { .. } => "refused",
             Self::Rejects { .. } => "rejected",
             Self::Unreachable { .. } => "unreachable",
+            Self::Untrusted { .. } => "untrusted",
         }
     }
 
@@ -91,8 +102,25 @@ impl CouchError {
         match &source {
             error if error.is_dns() => Self::NameUnknown { call, source },
             error if error.is_timeout() => Self::NoAnswer { call, source },
+            error if is_tls(error) => Self::Untrusted { call, source },
             error if error.is_decode() => Self::Garbled { call, source: source.into() },
             _ => Self::Unreachable { call, source },
         }
     }
+}
+
+/// Whether the TLS library is behind an error. An I/O error hides it from the chain of sources.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }

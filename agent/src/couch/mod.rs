@@ -229,6 +229,8 @@ impl Couch {
     /// Makes admins, uuid and secret equal on all members, then the system databases. CouchDB itself waits up to 5 s
     /// for the members to connect.
     pub async fn finish_cluster(&self, base: &str) -> Result<(), CouchError> {
+        // Before 3.2 a node makes its uuid when it is first asked for it, and fails to finish without one.
+        self.uuid(base).await?;
         let done = self.post(base, "/_cluster_setup", &json!({ "action": "finish_cluster" })).await;
         accept(done, StatusCode::BAD_REQUEST, "Cluster is already finished")
     }

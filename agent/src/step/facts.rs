@@ -130,6 +130,8 @@ pub enum Unseen {
     Misnamed(String),
     /// It refuses user or password.
     Rejects,
+    /// Its certificate is not one that we trust, or it doesn't speak TLS.
+    Untrusted,
     /// Nothing listens there, or no way leads there.
     Unreachable,
 }

@@ -76,9 +76,43 @@ pub fn companion_secret(statefulset: &Value, cookie: &str, auth_secret: &str) ->
     })
 }
 
+/// The pods of the injected example, so many of them, with each of its objects changed before.
+///
+/// # Panics
+///
+/// When the example can't be injected.
+pub fn example_pods(count: usize, change: impl Fn(&mut Value)) -> Result<Vec<Pod>, ManifestError> {
+    pods_of(count, DOMAIN, change)
+}
+
+/// The same, in a cluster of another domain.
+///
+/// # Panics
+///
+/// When the example can't be injected.
+pub fn pods_of(count: usize, domain: &str, change: impl Fn(&mut Value)) -> Result<Vec<Pod>, ManifestError> {
+    let mut objects = objects(EXAMPLE)?;
+    for object in &mut objects {
+        match object["kind"].as_str() {
+            Some("Secret") => object["stringData"]["password"] = json!(PASSWORD),
+            Some("StatefulSet") => object["spec"]["replicas"] = json!(count),
+            _ => {}
+        }
+        object["metadata"]["namespace"] = json!(NAMESPACE);
+        change(object);
+    }
+    let injected = injected(statefulset(&objects)?);
+    objects.push(companion_secret(&injected, "ck", "sec"));
+    pods_in(domain, &injected, objects)
+}
+
 /// The pods of a StatefulSet, as the kubelet would start them.
 pub fn pods(statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, ManifestError> {
-    let cluster = kubelet::Cluster { secrets, ..kubelet::Cluster::default() };
+    pods_in(DOMAIN, statefulset, secrets)
+}
+
+fn pods_in(domain: &str, statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, ManifestError> {
+    let cluster = kubelet::Cluster { secrets, domain: domain.to_owned(), ..kubelet::Cluster::default() };
     let pod = |ordinal| {
         let seen = PodSeen::at(&format!("10.42.0.{}", 10 + ordinal));
         cluster
@@ -90,4 +124,6 @@ pub fn pods(statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, Manife
 
 /// The namespace of everything on the stage.
 pub const NAMESPACE: &str = "default";
+/// The example's password here, with characters that a URL or a shell would take for something else.
+pub const PASSWORD: &str = "s3:cr@t/ %$'\"ü";
 const DOMAIN: &str = "cluster.local";

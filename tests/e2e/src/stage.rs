@@ -2,7 +2,7 @@
 //! without ceremony, as SIGKILL would.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};
 use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Timings, Which};
 use sandbox::kubelet::Pod;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::manifest::{self, EXAMPLE, companion_secret};
+use crate::manifest;
 use crate::until::until;
 
 /// The pods of one StatefulSet: a stand-in node for each, and agents as they are started.
@@ -61,19 +61,7 @@ impl Stage {
 
     /// Panics when the example can't be played: then everything else would be in vain.
     fn at(clock: Clock, count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
-        let mut objects = manifest::objects(EXAMPLE).expect("the example's YAML");
-        for object in &mut objects {
-            match object["kind"].as_str() {
-                Some("Secret") => object["stringData"]["password"] = json!(PASSWORD),
-                Some("StatefulSet") => object["spec"]["replicas"] = json!(count),
-                _ => {}
-            }
-            object["metadata"]["namespace"] = json!(manifest::NAMESPACE);
-        }
-        let injected =
-            manifest::injected(manifest::statefulset(&objects).expect("the example's StatefulSet"));
-        objects.push(companion_secret(&injected, "ck", "sec"));
-        let pods = manifest::pods(&injected, objects).expect("the example's environment");
+        let pods = manifest::example_pods(count, |_| {}).expect("the example");
         Self::of(pods, clock, None, change)
     }
 
@@ -89,9 +77,22 @@ impl Stage {
         kubernetes: Option<kube::Config>,
         change: impl Fn(NodeSettings) -> NodeSettings,
     ) -> Self {
+        Self::on(Network::start(clock), pods, kubernetes, change)
+    }
+
+    /// The same, on a network that was made before.
+    ///
+    /// # Panics
+    ///
+    /// When the official image would exit, or there is no free port on loopback.
+    pub fn on(
+        net: Network,
+        pods: Vec<Pod>,
+        kubernetes: Option<kube::Config>,
+        change: impl Fn(NodeSettings) -> NodeSettings,
+    ) -> Self {
         // The second stage of a process finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let net = Network::start(clock);
         // Real nodes answer the first questions with 500 or 409 for so long.
         net.world(|world| {
             world.set_timings(Timings { auth_file: Duration::from_millis(80), ..world.timings() })
@@ -103,7 +104,9 @@ impl Stage {
             net.start_node(change(settings)).expect("a free port on loopback")
         };
         let nodes = pods.iter().map(start_node).collect();
-        let http = reqwest::Client::new();
+        let authority = net.ca_pem().map(|ca| reqwest::Certificate::from_pem(ca.as_bytes()));
+        let authority = authority.transpose().expect("the stand-ins' authority");
+        let http = reqwest::Client::builder().tls_certs_only(authority).build().expect("a client");
         Self {
             net,
             pods,
@@ -121,7 +124,7 @@ impl Stage {
         self.vars.push((name.to_owned(), value.to_owned()));
     }
 
-    /// The pods' ordinals.
+    /// The pods, counted from 0 whatever their ordinals.
     pub fn ordinals(&self) -> std::ops::Range<usize> {
         0..self.pods.len()
     }
@@ -200,10 +203,11 @@ impl Stage {
         let mut settings =
             Settings::from_vars(&|name| vars.get(name).cloned()).expect("settings that can be used");
         // A pod has a network of its own, and 127.0.0.1:5984 in it. Here all pods share one.
-        settings.listen = (Ipv4Addr::LOCALHOST, 0).into();
         let local = self.door(i, i);
-        settings.couchdb =
-            Endpoint { scheme: Scheme::Http, host: local.ip().to_string(), port: local.port() };
+        settings.listen = (local.ip(), 0).into();
+        let scheme = if self.net.ca_pem().is_some() { Scheme::Https } else { Scheme::Http };
+        let host = if local.is_ipv6() { format!("[{}]", local.ip()) } else { local.ip().to_string() };
+        settings.couchdb = Endpoint { scheme, host, port: local.port() };
         let surroundings = Surroundings {
             clues: Clues {
                 hostnames: vec![self.pods[i].hostname.clone()],
@@ -320,11 +324,11 @@ impl Stage {
     /// When it isn't so.
     pub fn assert_whole(&self) {
         let count = self.nodes.len();
-        let everybody: Vec<String> = self.ordinals().map(|i| format!("couchdb@{}", host(i))).collect();
+        let everybody: Vec<String> = self.ordinals().map(|i| format!("couchdb@{}", self.fqdn(i))).collect();
         self.net.world(|world| {
             let mut maps = vec![];
             for i in self.ordinals() {
-                let node = world.node(&host(i)).expect("the node");
+                let node = world.node(self.fqdn(i)).expect("the node");
                 let mut members = node.members();
                 members.sort_unstable();
                 let mut expected = everybody.clone();
@@ -343,7 +347,7 @@ impl Stage {
 
     /// The calls that the agent of pod `i` made, to any node.
     pub fn calls_of_agent(&self, i: usize) -> Vec<Call> {
-        self.net.calls_of(&Which::all().from(&host(i)))
+        self.net.calls_of(&Which::all().from(self.fqdn(i)))
     }
 
     async fn ask(&self, i: usize, path: &str) -> reqwest::Response {
@@ -403,8 +407,7 @@ pub fn host(i: usize) -> String {
 const SYSTEM: [&str; 2] = ["_replicator", "_users"];
 /// The admin of the example.
 pub const USER: &str = "admin";
-/// His password, with characters that a URL or a shell would take for something else.
-pub const PASSWORD: &str = "s3:cr@t/ %$'\"ü";
+pub use manifest::PASSWORD;
 /// So many stand-in seconds pass in one of ours.
 const SPEED: f64 = 20.0;
 /// Longer than anything takes, also on a busy machine.

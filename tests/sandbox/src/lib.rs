@@ -35,7 +35,7 @@
 //!   and uptimes are made up. `_design/_auth` has the recorded revision, and not the recorded body.
 //! - **Placement** deals shards out as recorded; zones and `[cluster] placement` are not read.
 //! - **Resharding** can be stopped and started, and does nothing. `_stats`, `_versions` and `_system` are stubs, but
-//!   for `internal_replication_jobs`. No `_utils`, no `_metrics`, no TLS, no proxy or JWT authentication, no logs.
+//!   for `internal_replication_jobs`. No `_utils`, no `_metrics`, no proxy or JWT authentication, no logs.
 //! - **Cookies** of sessions are not refreshed; a session cookie is checked as the real ones are.
 //! - **Other versions** than 3.5: where the secret is, what `features` says, the admin party and `cluster_disabled`
 //!   of 2.x, `/_node/{node}/_nodes` since 3.0. Not port 5986, nor what else differs.
@@ -43,6 +43,8 @@
 //!   `enable_cluster` with a `remote_node` answers 201 and does nothing at all.
 //! - A shard map whose sides disagree is refused in words of our own, and so is what a read-only ini
 //!   answers: the real ones weren't recorded.
+//! - **TLS**, where a network has it, is on every HTTP port, with one certificate for all nodes; real nodes serve it on
+//!   another port (6984) beside the plain one. Erlang's own connections are never encrypted.
 //! - **Erlang's ports** (4369, 9100) are there for probes: EPMD answers names and ports, the distribution accepts and
 //!   hangs up at the first word.
 //!
@@ -76,3 +78,6 @@ mod date;
 mod port;
 mod query;
 mod random;
+mod tls;
+
+pub use tls::TlsError;

@@ -1,15 +1,15 @@
 //! Loopback ports that stay ours while nobody listens on them.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use tokio::net::TcpSocket;
 
-/// A socket bound to a port: any, or one that another of our sockets holds. While none of them listens, the port
+/// A socket bound to an address: with port 0 to any, else to one that another of our sockets holds. While none of them listens, the port
 /// refuses connections, and no other process gets it.
-pub(crate) fn reserve(addr: Option<SocketAddr>) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
+pub(crate) fn reserve(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if addr.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket.set_reuseport(true)?;
-    socket.bind(addr.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
+    socket.bind(addr)?;
     Ok(socket)
 }

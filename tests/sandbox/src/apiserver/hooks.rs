@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::admission::Hook;
-use super::tls::{self, TlsError};
+use crate::tls::{self, TlsError};
 
 /// Where Services lead, since there is no cluster network: (namespace, name, port) to address.
 pub(crate) type Services = BTreeMap<(String, String, u16), SocketAddr>;

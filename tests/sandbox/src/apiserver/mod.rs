@@ -29,7 +29,6 @@ mod status;
 mod store;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod verbs;
 mod watch;
 
@@ -37,5 +36,4 @@ pub use access::{Forbidden, User};
 pub use hooks::{Admission, Outcome};
 pub use path::Resource;
 pub use server::{ADMIN_TOKEN, ApiServer, Call, StartError};
-pub use tls::TlsError;
 pub use verbs::Operation;

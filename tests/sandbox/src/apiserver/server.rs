@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -28,9 +28,9 @@ use super::hooks::{Address, Admission, Endpoint, Services};
 use super::path::{Key, Resource, Target};
 use super::status::ApiError;
 use super::store::Store;
-use super::tls::{ServerTls, TlsError};
 use crate::date::wall_clock;
 use crate::port;
+use crate::tls::{ServerTls, TlsError};
 
 /// The token of someone who may everything.
 pub const ADMIN_TOKEN: &str = "sandbox-admin";
@@ -136,8 +136,8 @@ impl ApiServer {
     ///
     /// When there is no port or no certificate to be had.
     pub fn start() -> Result<Self, StartError> {
-        let tls = ServerTls::new()?;
-        let holder = port::reserve(None)?;
+        let tls = ServerTls::new(AUTHORITY, &NAMES)?;
+        let holder = port::reserve((Ipv4Addr::LOCALHOST, 0).into())?;
         let mut access = Access::default();
         access.tokens.insert(ADMIN_TOKEN.to_owned(), User::admin());
         let stop = CancellationToken::new();
@@ -267,7 +267,7 @@ impl ApiServer {
         if state.listening.is_some() {
             return Ok(());
         }
-        let listener = port::reserve(Some(self.shared.addr))?.listen(1024)?;
+        let listener = port::reserve(self.shared.addr)?.listen(1024)?;
         let listener = Arc::new(Mutex::new(Some(listener)));
         let stop = self.shared.stop.child_token();
         tokio::spawn(accept(Arc::clone(&self.shared), Arc::clone(&listener), stop.clone()));
@@ -392,3 +392,7 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, hyper::Error
         body: body.collect().await?.to_bytes().to_vec(),
     })
 }
+
+const AUTHORITY: &str = "sandbox-kubernetes";
+const NAMES: [&str; 4] =
+    ["127.0.0.1", "localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];

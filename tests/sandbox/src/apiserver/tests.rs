@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::tls::{self, ServerTls};
 use super::{ADMIN_TOKEN, ApiServer, Forbidden, Outcome, User};
+use crate::tls::{self, ServerTls};
 
 const SETS: &str = "/apis/apps/v1/namespaces/t1/statefulsets";
 
@@ -66,7 +66,7 @@ type Answers = Arc<Mutex<Vec<Value>>>;
 
 /// A webhook that gives these `response`s in turn, and its `caBundle`.
 async fn webhook(answers: Answers) -> (SocketAddr, String) {
-    let tls = ServerTls::new().unwrap();
+    let tls = ServerTls::new("sandbox-webhook", &["127.0.0.1"]).unwrap();
     let bundle = STANDARD.encode(&tls.ca_pem);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

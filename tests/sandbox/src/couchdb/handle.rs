@@ -31,7 +31,8 @@ impl NodeHandle {
 
     /// `http://127.0.0.1:port`
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr())
+        let scheme = if self.net.ca_pem().is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr())
     }
 
     /// A port for one caller: its calls are logged, locked out and cut under this name. A door with the node's own

@@ -1,7 +1,7 @@
 //! The shell: one TCP port per node, and one more for each caller that wants to be told apart.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::serve;
 use super::settings::{Host, NodeSettings, SettingsError};
 use super::world::{Cut, World};
 use crate::port;
+use crate::tls::{ServerTls, TlsError};
 
 /// Why a node couldn't be put on the network.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ pub struct Network {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    /// Without it, HTTP is plain.
+    pub(crate) tls: Option<ServerTls>,
     state: Mutex<State>,
     pub(crate) calls: Mutex<Calls>,
 }
@@ -46,6 +49,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct State {
     world: World,
+    /// Where ports are opened.
+    loopback: IpAddr,
     ports: BTreeMap<(Host, Service, Source), Port>,
     /// The world's count of starts and stops when the ports were last looked at.
     seen: u64,
@@ -96,8 +101,27 @@ impl Network {
 
     /// The same, with other uuids and salts.
     pub fn with_seed(clock: Clock, seed: u64) -> Self {
-        let state = State { world: World::new(seed), ports: BTreeMap::new(), seen: 0 };
-        let shared = Arc::new(Shared { clock, state: Mutex::new(state), calls: Mutex::default() });
+        Self::with(clock, seed, Ipv4Addr::LOCALHOST.into(), None)
+    }
+
+    /// A network on `[::1]`.
+    pub fn on_ipv6(clock: Clock) -> Self {
+        Self::with(clock, 1, Ipv6Addr::LOCALHOST.into(), None)
+    }
+
+    /// A network whose nodes serve HTTP over TLS, with an authority of its own.
+    ///
+    /// # Errors
+    ///
+    /// When no certificate could be made.
+    pub fn with_tls(clock: Clock) -> Result<Self, TlsError> {
+        let tls = ServerTls::new("sandbox-couchdb", &["127.0.0.1", "localhost", "::1"])?;
+        Ok(Self::with(clock, 1, Ipv4Addr::LOCALHOST.into(), Some(tls)))
+    }
+
+    fn with(clock: Clock, seed: u64, loopback: IpAddr, tls: Option<ServerTls>) -> Self {
+        let state = State { world: World::new(seed), loopback, ports: BTreeMap::new(), seen: 0 };
+        let shared = Arc::new(Shared { clock, tls, state: Mutex::new(state), calls: Mutex::default() });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep_time(Arc::clone(&shared))));
         Self { shared, _stop: Arc::new(stop.drop_guard()) }
@@ -145,6 +169,11 @@ impl Network {
     /// Looks at, or changes, the world behind the ports.
     pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         self.shared.change(|world, _| look(world))
+    }
+
+    /// The authority behind the nodes' certificates, in PEM form, where HTTP is over TLS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.shared.tls.as_ref().map(|tls| tls.ca_pem.as_str())
     }
 
     /// The clock.
@@ -240,7 +269,7 @@ impl State {
         if let Some(port) = self.ports.get(&key) {
             return Ok(port.addr);
         }
-        let holder = port::reserve(None)?;
+        let holder = port::reserve((self.loopback, 0).into())?;
         let addr = holder.local_addr()?;
         self.ports.insert(key, Port { _holder: holder, addr, listening: None });
         Ok(addr)
@@ -271,7 +300,7 @@ fn listen(
     (host, service, source): (&Host, Service, &Source),
     boots: u64,
 ) -> Option<Listening> {
-    let listener = port::reserve(Some(addr)).and_then(|socket| socket.listen(1024)).ok()?;
+    let listener = port::reserve(addr).and_then(|socket| socket.listen(1024)).ok()?;
     let listener = Arc::new(Mutex::new(Some(listener)));
     let stop = CancellationToken::new();
     let port = serve::Served {

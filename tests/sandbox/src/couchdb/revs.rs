@@ -156,6 +156,14 @@ impl Docs {
         self.docs.iter().filter_map(|(id, doc)| doc.live().map(|(rev, body)| (id, rev, body)))
     }
 
+    /// Writes what `from` says as another document, if there is such a document.
+    pub fn copy(&mut self, from: &str, to: &str) {
+        if let Some((rev, body)) = self.get(from).and_then(Doc::live) {
+            let (rev, body) = (rev.clone(), body.clone());
+            self.put_with_rev(to, rev, body);
+        }
+    }
+
     /// The same documents with the same histories, whatever way they came.
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.docs == other.docs

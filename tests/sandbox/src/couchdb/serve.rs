@@ -11,7 +11,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Fate, Moment};
@@ -70,6 +72,19 @@ impl Served {
 }
 
 async fn serve_http(stream: TcpStream, caller: Caller) {
+    match &caller.shared.tls {
+        None => speak_http(stream, caller).await,
+        Some(tls) => {
+            let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+            // A client that doesn't trust us hangs up here; it knows why, and we have nobody to tell.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                speak_http(stream, caller).await;
+            }
+        }
+    }
+}
+
+async fn speak_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) {
     let caller = Arc::new(caller);
     let service = service_fn(move |request| {
         let caller = Arc::clone(&caller);

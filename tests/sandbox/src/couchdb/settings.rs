@@ -187,10 +187,12 @@ impl NodeSettings {
     ) -> Result<Self, SettingsError> {
         let var = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
         let mut settings = Self::new(host);
-        if let (Some(user), Some(password)) = (var("COUCHDB_USER"), var("COUCHDB_PASSWORD")) {
+        // The entrypoint writes them into an ini file, where a value ends with its line.
+        let line = |name: &str| var(name).and_then(|value| value.lines().next().map(str::to_owned));
+        if let (Some(user), Some(password)) = (line("COUCHDB_USER"), line("COUCHDB_PASSWORD")) {
             settings.admins.push((user, password));
         }
-        settings.secret = var("COUCHDB_SECRET");
+        settings.secret = line("COUCHDB_SECRET");
         let flags = ErlFlags::parse(&var("ERL_FLAGS").unwrap_or_default());
         // `-setcookie` beats the cookie file that the entrypoint writes.
         settings.cookie = flags.cookie.clone().or_else(|| var("COUCHDB_ERLANG_COOKIE"));

@@ -1,4 +1,4 @@
-//! The API server's own certificate authority, and how it trusts webhooks: by their `caBundle` and nothing else.
+//! Certificate authorities of the stand-ins' own, and clients that trust one bundle and nothing else.
 
 use std::sync::Arc;
 
@@ -32,19 +32,19 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
-    pub(crate) fn new() -> Result<Self, TlsError> {
+    /// A server that goes by these names and addresses, and the authority that says so.
+    pub(crate) fn new(authority: &str, names: &[&str]) -> Result<Self, TlsError> {
         let mut ca = CertificateParams::default();
-        ca.distinguished_name.push(DnType::CommonName, "sandbox-kubernetes");
+        ca.distinguished_name.push(DnType::CommonName, authority);
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;
         let issuer = Issuer::new(ca, ca_key);
 
-        let names =
-            ["127.0.0.1", "localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
         let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new(names.map(str::to_owned))?.signed_by(&key, &issuer)?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let leaf = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(TlsError::Key)?;
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
