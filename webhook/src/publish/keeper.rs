@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::configuration::View;
 use super::pace::Pace;
 use super::secret::{self, Around, Stored};
+use super::why::Why;
 use super::{Outlets, Plan};
 use crate::kubernetes::{CallError, Told, call, why_watch};
 use crate::serve::{IdentityError, Trust};
@@ -90,17 +91,6 @@ enum Trouble {
 struct Write {
     bundle: Bundle,
     why: Why,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Found,
-    Brought,
-    Promoted,
-    Forgotten,
-    Replaced,
-    /// The Secret was lost, and is what it was.
-    Restored,
 }
 
 impl Keeper {
@@ -431,46 +421,6 @@ impl Keeper {
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper").field("plan", &self.plan).finish_non_exhaustive()
-    }
-}
-
-impl Why {
-    fn of(step: Step) -> Option<Self> {
-        match step {
-            Step::Wait { .. } | Step::AwaitPublication => None,
-            Step::Found => Some(Self::Found),
-            Step::Bring => Some(Self::Brought),
-            Step::Promote => Some(Self::Promoted),
-            Step::Forget => Some(Self::Forgotten),
-            Step::Replace => Some(Self::Replaced),
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Found => "found",
-            Self::Brought => "bring",
-            Self::Promoted => "promote",
-            Self::Forgotten => "forget",
-            Self::Replaced => "replace",
-            Self::Restored => "restore",
-        }
-    }
-
-    fn tell(self, bundle: &Bundle) {
-        let until = bundle.current().validity().not_after;
-        match self {
-            Self::Found => info!(%until, "made a certificate authority"),
-            Self::Brought => info!("made the certificate authority that is to follow: publishing it first"),
-            Self::Promoted => info!(%until, "another certificate authority signs from now on"),
-            Self::Forgotten => info!("the old certificate authority is trusted no longer"),
-            Self::Replaced => {
-                warn!(%until, "the certificate authority was not good at this time: made another one")
-            }
-            Self::Restored => {
-                warn!("the Secret '{}' was lost: wrote back what it was", objects::CA_SECRET)
-            }
-        }
     }
 }
 

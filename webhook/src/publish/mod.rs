@@ -9,6 +9,7 @@ mod configuration;
 mod keeper;
 mod pace;
 mod secret;
+mod why;
 
 use std::pin::pin;
 use std::sync::Arc;
