@@ -49,8 +49,8 @@ pub struct SetFacts {
     pub form_anew: Option<String>,
 }
 
-/// A StatefulSet as far as it is read. The whole type, with all that a pod can have, would be half a megabyte of code and
-/// be held in memory.
+/// A StatefulSet as far as it is read. The whole type, with all that a pod can have, would be read and held for three
+/// numbers.
 type Set = Object<SetSpec, NotUsed>;
 
 /// The fields of a StatefulSet's spec that are read.
