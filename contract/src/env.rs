@@ -50,6 +50,9 @@ pub const COUCHDISCOVER_SIZE_PINNED: &str = "COUCHDISCOVER_SIZE_PINNED";
 /// The StatefulSet's `podManagementPolicy`, which can't change in its lifetime: an agent that may not ask the
 /// API server must still know whether the next pod waits for this one to become ready.
 pub const COUCHDISCOVER_POD_MANAGEMENT_POLICY: &str = "COUCHDISCOVER_POD_MANAGEMENT_POLICY";
+/// The StatefulSet's `spec.ordinals.start` at injection, where it isn't 0: the first pod's ordinal, for an agent that may
+/// not ask the API server.
+pub const COUCHDISCOVER_ORDINALS_START: &str = "COUCHDISCOVER_ORDINALS_START";
 /// `auto`, or `off`: never call the Kubernetes API.
 pub const COUCHDISCOVER_KUBERNETES: &str = "COUCHDISCOVER_KUBERNETES";
 /// Where the agent serves probes, status and metrics.

@@ -123,7 +123,7 @@ pub fn follow(client: Option<Client>, me: &PodFqdn) -> watch::Receiver<Knowledge
 /// Whom to expect, by the spec where it is known, else by the injected size; the user's pinned size wins for founding.
 pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
     let injected = size.map(|size| size.nodes.get());
-    let start = set.map_or(0, |set| set.start);
+    let start = set.map(|set| set.start).or(size.map(|size| size.start)).unwrap_or(0);
     let live = set.map(|set| set.replicas);
     let pinned = size.filter(|size| size.pinned).map(|size| size.nodes.get());
     let ordinals = |count: Option<u16>| match count {
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     fn size(nodes: u16, pinned: bool) -> Option<Size> {
-        Some(Size { nodes: NonZeroU16::new(nodes).unwrap(), pinned })
+        Some(Size { nodes: NonZeroU16::new(nodes).unwrap(), pinned, start: 0 })
     }
 
     fn set(replicas: u16, start: u32) -> Option<SetFacts> {
@@ -291,6 +291,9 @@ mod tests {
         assert_eq!(ordinals(size(3, true), set(2, 0)), (vec![0, 1], vec![0, 1, 2]), "waits for more");
         assert_eq!(ordinals(None, set(2, 5)), (vec![5, 6], vec![5, 6]));
         assert_eq!(ordinals(size(2, false), set(0, 0)), (vec![], vec![]), "scaled to nothing");
+        let from_7 = size(2, false).map(|size| Size { start: 7, ..size });
+        assert_eq!(ordinals(from_7, None), (vec![7, 8], vec![7, 8]));
+        assert_eq!(ordinals(from_7, set(2, 5)), (vec![5, 6], vec![5, 6]), "the live one wins");
     }
 
     #[test]

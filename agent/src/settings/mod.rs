@@ -60,6 +60,8 @@ pub struct Size {
     pub nodes: NonZeroU16,
     /// The user's override, which wins over `spec.replicas` for founding.
     pub pinned: bool,
+    /// The first pod's ordinal.
+    pub start: u32,
 }
 
 /// What the downward API and the container runtime say of this pod.
@@ -233,12 +235,13 @@ impl Vars<'_> {
 
     fn size(&mut self, kubernetes: Kubernetes) -> Option<Size> {
         let pinned = self.or(env::COUCHDISCOVER_SIZE_PINNED, "'true' or 'false'", false);
+        let start = self.or(env::COUCHDISCOVER_ORDINALS_START, "a whole number from 0", 0);
         let before = self.mistakes.len();
         let nodes = self.parse(env::COUCHDB_CLUSTER_SIZE, "a whole number from 1 to 65535");
         if nodes.is_none() && kubernetes == Kubernetes::Off && before == self.mistakes.len() {
             self.mistakes.push(Mistake::NoSize);
         }
-        nodes.map(|nodes| Size { nodes, pinned })
+        nodes.map(|nodes| Size { nodes, pinned, start })
     }
 }
 
@@ -337,6 +340,7 @@ mod tests {
             ("COUCHDISCOVER_SERVICE", "a.b"),
             ("COUCHDISCOVER_SIZE_PINNED", "yes"),
             ("COUCHDISCOVER_POD_MANAGEMENT_POLICY", "parallel"),
+            ("COUCHDISCOVER_ORDINALS_START", "-1"),
             ("LOG_LEVEL", "loud"),
             ("LOG_FORMAT", "xml"),
             ("POD_IP", "10.0.0"),
@@ -348,6 +352,7 @@ mod tests {
         'COUCHDISCOVER_LISTEN' is '8484', expected an address and port such as '[::]:8484' or '0.0.0.0:8484'
         'COUCHDISCOVER_SERVICE' is 'a.b', expected the name of a Service, a DNS label
         'COUCHDISCOVER_SIZE_PINNED' is 'yes', expected 'true' or 'false'
+        'COUCHDISCOVER_ORDINALS_START' is '-1', expected a whole number from 0
         'COUCHDB_CLUSTER_SIZE' is '0', expected a whole number from 1 to 65535
         'COUCHDISCOVER_POD_MANAGEMENT_POLICY' is 'parallel', expected 'OrderedReady' or 'Parallel'
         'POD_IP' is '10.0.0', expected an IP address

@@ -36,6 +36,19 @@ async fn where_the_cluster_has_a_domain_of_its_own() {
 }
 
 #[tokio::test]
+async fn where_the_first_pod_is_not_0_and_nobody_can_be_asked() {
+    let pods = manifest::example_pods(3, |object| {
+        if object["kind"] == "StatefulSet" {
+            object["spec"]["ordinals"] = json!({ "start": 7 });
+        }
+    });
+    let mut stage = Stage::of(pods.unwrap(), clock(), None, |settings| settings);
+    assert_eq!(stage.name(0), "couchdb-7");
+    stage.start_agents(0..3).await;
+    stage.formed().await;
+}
+
+#[tokio::test]
 async fn where_the_secret_was_made_of_a_file_with_a_line_break() {
     for end in ["\n", "\r\n"] {
         let pods = manifest::example_pods(2, |object| {

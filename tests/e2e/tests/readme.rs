@@ -39,6 +39,7 @@ fn every_variable_of_the_agent_is_explained() {
         env::COUCHDISCOVER_COUCHDB_URL,
         env::COUCHDISCOVER_KUBERNETES,
         env::COUCHDISCOVER_LISTEN,
+        env::COUCHDISCOVER_ORDINALS_START,
         env::COUCHDISCOVER_POD_MANAGEMENT_POLICY,
         env::COUCHDISCOVER_SERVICE,
         env::COUCHDISCOVER_SIZE_PINNED,

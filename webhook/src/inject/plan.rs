@@ -119,6 +119,7 @@ fn render(
         credentials,
         unseen_size: size.unseen,
         size_pinned: size.pinned,
+        ordinals_start: view.spec.ordinals.as_ref().map_or(0, |ordinals| ordinals.start),
         pod_management_policy: view
             .spec
             .pod_management_policy

@@ -43,6 +43,8 @@ pub(crate) struct Agent<'v> {
     /// Whether the size is the user's choice, so that it wins over the number of replicas.
     pub(crate) size_pinned: bool,
     pub(crate) pod_management_policy: &'v str,
+    /// `spec.ordinals.start`.
+    pub(crate) ordinals_start: u32,
     /// Whether the token must be mounted, since Kubernetes won't.
     pub(crate) token: bool,
 }
@@ -149,7 +151,7 @@ const READINESS_PERIOD: u8 = 5;
 /// What the `restricted` Pod Security Standard asks. The uid is that of distroless's `nonroot`.
 const SECURITY: &str = r#","securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]},"readOnlyRootFilesystem":true,"runAsGroup":65532,"runAsNonRoot":true,"runAsUser":65532,"seccompProfile":{"type":"RuntimeDefault"}}"#;
 /// What the agent is told under these names is the webhook's to say, whatever the copied variables refer to.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 13] = [
     env::POD_NAME,
     env::POD_NAMESPACE,
     env::POD_IP,
@@ -157,6 +159,7 @@ const RESERVED: [&str; 12] = [
     env::COUCHDISCOVER_SERVICE,
     env::COUCHDISCOVER_CONTAINER,
     env::COUCHDISCOVER_COUCHDB_URL,
+    env::COUCHDISCOVER_ORDINALS_START,
     env::COUCHDISCOVER_POD_MANAGEMENT_POLICY,
     env::COUCHDISCOVER_SIZE_PINNED,
     env::COUCHDB_CLUSTER_SIZE,
@@ -187,6 +190,10 @@ fn variables(out: &mut String, agent: &Agent<'_>, facts: &Facts<'_>) {
     ] {
         comma(out);
         literal(out, name, value);
+    }
+    if agent.ordinals_start != 0 {
+        comma(out);
+        literal(out, env::COUCHDISCOVER_ORDINALS_START, &agent.ordinals_start.to_string());
     }
     let copied = |variable: &&&Env<'_>| !RESERVED.contains(&variable.name.as_str());
     let users = agent.credentials.env.iter().filter(copied).map(|variable| variable.raw);
