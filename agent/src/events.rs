@@ -72,11 +72,12 @@ pub fn when_entered(step: &Step, words: &Words, joined: bool) -> Option<Announce
     }
     let needs_a_person = matches!(
         step,
-        Step::Wait(
-            WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
-                | WaitFor::NotListed(_)
-                | WaitFor::Outsized(_)
-        )
+        Step::Dial { wait: WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_), .. }
+            | Step::Wait(
+                WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
+                    | WaitFor::NotListed(_)
+                    | WaitFor::Outsized(_)
+            )
     );
     (step.sort() == Sort::Refuse || needs_a_person).then(warning)
 }

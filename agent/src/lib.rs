@@ -15,6 +15,7 @@ pub mod last_words;
 pub mod metrics;
 pub mod observe;
 pub mod pace;
+mod probe;
 pub mod ready;
 pub mod resolve;
 pub mod run;
@@ -58,7 +59,7 @@ use crate::status::Page;
 pub struct Surroundings {
     /// What tells the pod its name.
     pub clues: Clues,
-    /// Addresses that are known without DNS, by the pod's full name.
+    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<name>:<port>`.
     pub addresses: HashMap<String, SocketAddr>,
     /// How to reach the Kubernetes API; without it, as `kubectl` or an in-cluster client would.
     pub kubernetes: Option<kube::Config>,

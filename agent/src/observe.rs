@@ -10,8 +10,9 @@ use tracing::debug;
 
 use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
 use crate::kubernetes::{Knowledge, expectation};
+use crate::probe::probe;
 use crate::settings::{Endpoint, Size};
-use crate::step::{Identity, Mode, Node, Note, Observed, Spread, Unseen};
+use crate::step::{Identity, Mode, Node, Note, Observed, Path, Spread, Unseen, View};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -20,22 +21,28 @@ pub struct Directory {
     pub me: PodFqdn,
     /// The local CouchDB; peers have the same scheme and port.
     pub endpoint: Endpoint,
-    /// Addresses that are known without DNS, by the pod's full name.
+    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<name>:<port>`.
     pub known: HashMap<String, SocketAddr>,
 }
 
-/// Looks once at everything that decides the next step.
+/// Looks once at everything that decides the next step; with `probes` also at the ports of members that answer and to
+/// which CouchDB has had no connection for a while.
 pub async fn observe(
     couch: &Couch,
     directory: &Directory,
     size: Option<Size>,
     knowledge: &Knowledge,
+    probes: bool,
 ) -> Observed {
     let me = directory.me.pod().ordinal();
     let expectation = expectation(size, knowledge.set.as_ref());
     let peers: BTreeSet<u32> =
         expectation.expected.union(&expectation.founders).copied().filter(|ordinal| *ordinal != me).collect();
     let (local, peers) = tokio::join!(see_local(couch, directory), see_peers(couch, directory, peers));
+    let paths = match (&local, probes) {
+        (Ok((local, _)), true) => probe_all(directory, View { me, local, peers: &peers }.undialled()).await,
+        (Ok(_), false) | (Err(_), _) => BTreeMap::new(),
+    };
     let (local, more) = match local {
         Ok((node, more)) => (Ok(node), more),
         Err(unseen) => (Err(unseen), LocalFacts::default()),
@@ -55,6 +62,7 @@ pub async fn observe(
         note: more.note,
         mode: more.mode,
         peers,
+        paths,
     }
 }
 
@@ -71,6 +79,12 @@ impl Directory {
             Some(address) => format!("{}://{address}", self.endpoint.scheme),
             None => self.endpoint.at(&name),
         }
+    }
+
+    /// Where a port of a peer's Erlang is.
+    fn erlang(&self, peer: &PodFqdn, port: u16) -> String {
+        let name = format!("{peer}:{port}");
+        self.known.get(&name).map_or(name, ToString::to_string)
     }
 }
 
@@ -118,6 +132,15 @@ async fn see_peers(
         (ordinal, node)
     };
     futures::stream::iter(ordinals).map(see_one).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn probe_all(directory: &Directory, peers: BTreeSet<u32>) -> BTreeMap<u32, Path> {
+    let probe_one = |ordinal: u32| async move {
+        let Ok(peer) = directory.me.sibling(ordinal) else { return (ordinal, Path::Unregistered) };
+        let at = |port| directory.erlang(&peer, port);
+        (ordinal, probe(&at(contract::ports::EPMD), "couchdb", at).await)
+    };
+    futures::stream::iter(peers).map(probe_one).buffer_unordered(AT_ONCE).collect().await
 }
 
 /// Asks one node what tells what it is to the cluster: its name, its members, its databases, and its identity once it

@@ -20,7 +20,7 @@ use crate::ready::readiness;
 use crate::resolve::Resolver;
 use crate::settings::{Credentials, PodManagement, Size};
 use crate::status::{History, Page};
-use crate::step::{Api, Observed, Sort, Step, Unseen, next_step};
+use crate::step::{Api, Observed, Sort, Step, Unseen, View, next_step};
 use crate::vigil::Vigil;
 use crate::words::{Speaker, Words, unresolved};
 
@@ -62,6 +62,21 @@ struct Memory {
     ask_again: Instant,
     /// How far a step has come that takes several rounds.
     progress: Option<String>,
+    /// Since when some member answers and is not connected.
+    lonely_since: Option<Instant>,
+}
+
+impl Memory {
+    /// Whether to look for what keeps a member from being connected.
+    fn probes(&self) -> bool {
+        self.lonely_since.is_some_and(|since| since.elapsed() > LONELY)
+    }
+
+    fn watch_connections(&mut self, observed: &Observed) {
+        let view = |local| View { me: observed.me, local, peers: &observed.peers };
+        let lonely = observed.local.as_ref().is_ok_and(|local| !view(local).undialled().is_empty());
+        self.lonely_since = lonely.then(|| self.lonely_since.unwrap_or_else(Instant::now));
+    }
 }
 
 impl Agent {
@@ -78,10 +93,13 @@ impl Agent {
             joined: false,
             ask_again: Instant::now(),
             progress: None,
+            lonely_since: None,
         };
         loop {
             let known = knowledge.borrow_and_update().clone();
-            let observed = observe(&self.hand.couch, &self.hand.directory, self.size, &known).await;
+            let observed =
+                observe(&self.hand.couch, &self.hand.directory, self.size, &known, memory.probes()).await;
+            memory.watch_connections(&observed);
             if self.has_other_credentials(&mut memory, &observed).await {
                 continue;
             }
@@ -302,5 +320,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Between two looks at where rejected credentials came from.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// Members that join are connected within a second, and those that are dialled too.
+const LONELY: Duration = Duration::from_secs(4);
 /// An API server on the same network answers a first list in some 10 ms.
 const FIRST_WORD: Duration = Duration::from_secs(3);

@@ -125,6 +125,25 @@ impl Speaker<'_> {
                     }
                 ),
             ),
+            WaitFor::CookieMismatch(peers) => (
+                "CookieMismatch",
+                format!(
+                    "{} can be reached at every port, and Erlang does not connect: the Erlang cookies differ, most \
+                     likely. Give all pods the same COUCHDB_ERLANG_COOKIE, and restart them",
+                    self.pods(peers)
+                ),
+            ),
+            WaitFor::PortsBlocked(blocked) => (
+                "PortsBlocked",
+                format!(
+                    "{}. CouchDB answers there, and its nodes need these ports between all pods: look at NetworkPolicies, \
+                     and at meshes, which must leave them alone",
+                    list(blocked.iter().map(|(peer, port)| match port {
+                        Some(port) => format!("port {port} of {} can't be reached", self.pod(*peer)),
+                        None => format!("no Erlang node 'couchdb' is registered at {}", self.pod(*peer)),
+                    }))
+                ),
+            ),
             WaitFor::Copies { database, turn, have, want } => (
                 "SystemDatabaseUnderReplicated",
                 format!(

@@ -143,6 +143,7 @@ impl World {
             note: local.note,
             mode: if local.maintenance { Mode::Maintenance } else { Mode::Serving },
             peers,
+            paths: BTreeMap::new(),
         }
     }
 

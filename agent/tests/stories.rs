@@ -9,8 +9,8 @@ use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
 use agent::step::{
-    Api, Digest, Identity, Mode, Node, Note, Observed, Spread, Step, SystemDatabase, Trait, Unseen, WaitFor,
-    next_step,
+    Api, Digest, Identity, Mode, Node, Note, Observed, Path, Spread, Step, SystemDatabase, Trait, Unseen,
+    WaitFor, next_step,
 };
 use agent::words::Speaker;
 use contract::PodFqdn;
@@ -68,6 +68,16 @@ fn a_member_that_answers_and_is_not_connected_is_dialled() {
         matches!(next_step(&seen(2, 3, removed, peers)), Step::Wait(WaitFor::NotListed(_))),
         "not dialled"
     );
+}
+
+#[test]
+fn what_keeps_a_member_from_being_connected_is_said_once_it_was_looked_for() {
+    let lonely = Node { connected: [2].into(), ..fresh([0, 2]) };
+    let peers = [(0, Ok(fresh([0]))), (1, Err(Unseen::Busy))];
+    let with = |path| Observed { paths: [(0, path)].into(), ..seen(2, 3, lonely.clone(), peers.clone()) };
+    assert_snapshot!(tell(&with(Path::Open)), @"[not ready] CookieMismatch: couchdb-0 can be reached at every port, and Erlang does not connect: the Erlang cookies differ, most likely. Give all pods the same COUCHDB_ERLANG_COOKIE, and restart them");
+    assert_snapshot!(tell(&with(Path::Blocked(9100))), @"[not ready] PortsBlocked: port 9100 of couchdb-0 can't be reached. CouchDB answers there, and its nodes need these ports between all pods: look at NetworkPolicies, and at meshes, which must leave them alone");
+    assert_snapshot!(tell(&with(Path::Unregistered)), @"[not ready] PortsBlocked: no Erlang node 'couchdb' is registered at couchdb-0. CouchDB answers there, and its nodes need these ports between all pods: look at NetworkPolicies, and at meshes, which must leave them alone");
 }
 
 #[test]
@@ -363,6 +373,7 @@ fn seen<const N: usize>(
         note: Note::Whole,
         mode: Mode::Serving,
         peers: peers.into(),
+        paths: BTreeMap::new(),
     }
 }
 

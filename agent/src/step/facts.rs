@@ -37,6 +37,20 @@ pub struct Observed {
     pub mode: Mode,
     /// Every other ordinal of `expected` and `founders`.
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
+    /// What is in the way to members that answer and that CouchDB hasn't been connected to for a while. It decides
+    /// nothing but what is said.
+    pub paths: BTreeMap<u32, Path>,
+}
+
+/// What is found at the ports that Erlang needs on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Nobody can be reached at this port.
+    Blocked(u16),
+    /// Both ports answer, so it is the handshake that fails.
+    Open,
+    /// The port mapper knows no node of CouchDB's name.
+    Unregistered,
 }
 
 /// What the Kubernetes API last was to this agent.

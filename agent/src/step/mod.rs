@@ -14,9 +14,9 @@ mod identity;
 mod verdict;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub use facts::{Api, Mode, Node, Note, Observed, Spread, SystemDatabase, Unseen};
+pub use facts::{Api, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen};
 pub use identity::{Difference, Digest, Identity, Trait};
 pub use verdict::{Refusal, Sort, Step, WaitFor};
 pub(crate) use view::View;
@@ -62,9 +62,28 @@ pub fn next_step(observed: &Observed) -> Step {
     };
     match (step, view.undialled()) {
         (Step::Wait(wait), peers) if wait.ends_by_connecting() && !peers.is_empty() => {
+            let wait = in_the_way(observed, &peers).unwrap_or(wait);
             Step::Dial { peers, wait }
         }
         (step, _) => step,
+    }
+}
+
+/// What keeps `peers` from being connected, once it was looked for.
+fn in_the_way(observed: &Observed, peers: &BTreeSet<u32>) -> Option<WaitFor> {
+    let paths = || observed.paths.iter().filter(|(peer, _)| peers.contains(peer));
+    let blocked = |(peer, path): (&u32, &Path)| match path {
+        Path::Blocked(port) => Some((*peer, Some(*port))),
+        Path::Unregistered => Some((*peer, None)),
+        Path::Open => None,
+    };
+    let shut: BTreeMap<u32, Option<u16>> = paths().filter_map(blocked).collect();
+    let open: BTreeSet<u32> =
+        paths().filter(|(_, path)| **path == Path::Open).map(|(peer, _)| *peer).collect();
+    match (shut.is_empty(), open.is_empty()) {
+        (false, _) => Some(WaitFor::PortsBlocked(shut)),
+        (true, false) => Some(WaitFor::CookieMismatch(open)),
+        (true, true) => None,
     }
 }
 

@@ -83,6 +83,8 @@ pub enum Sort {
 pub enum WaitFor {
     /// Established members that I joined, to send me their databases' maps.
     Adoption(BTreeSet<u32>),
+    /// Members whose ports answer, and whose Erlang refuses us: the cookies differ.
+    CookieMismatch(BTreeSet<u32>),
     /// Other members, to give themselves a copy of a system database: one after another, the lowest first.
     Copies {
         /// Which.
@@ -124,6 +126,8 @@ pub enum WaitFor {
     Outsized(BTreeSet<u32>),
     /// Peers that can't be seen.
     Peers(BTreeMap<u32, Unseen>),
+    /// Ports that Erlang needs on members whose CouchDB answers; none where no CouchDB is registered there.
+    PortsBlocked(BTreeMap<u32, Option<u16>>),
     /// Anything that tells how many nodes to expect.
     Size,
     /// The lowest member, to make a system database.
@@ -199,9 +203,11 @@ impl WaitFor {
         match self {
             Self::Adoption(_)
             | Self::Connections(_)
+            | Self::CookieMismatch(_)
             | Self::Founding(_)
             | Self::Membership(_)
             | Self::Peers(_)
+            | Self::PortsBlocked(_)
             | Self::SystemDatabase { .. }
             | Self::SystemDatabasesOpen
             | Self::SystemDatabasesSpread(_) => true,

@@ -55,7 +55,7 @@ impl View<'_> {
     }
 
     /// Members that answer and that I am not connected to.
-    pub(super) fn undialled(&self) -> BTreeSet<u32> {
+    pub(crate) fn undialled(&self) -> BTreeSet<u32> {
         let lonely = |(ordinal, _): &(u32, &Node)| {
             self.local.members.contains(ordinal) && !self.local.connected.contains(ordinal)
         };

@@ -10,7 +10,7 @@ use agent::identity::Clues;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};
-use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Timings, Which};
+use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Service, Timings, Which};
 use sandbox::kubelet::Pod;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -214,7 +214,7 @@ impl Stage {
                 etc_hosts: self.pods[i].hosts_line.clone(),
                 ..Clues::default()
             },
-            addresses: self.ordinals().map(|j| (self.fqdn(j).to_owned(), self.door(i, j))).collect(),
+            addresses: self.addresses(i),
             kubernetes: self.kubernetes.clone(),
             termination_log: self.termination_log.clone(),
         };
@@ -224,6 +224,19 @@ impl Stage {
             started.run(CancellationToken::new()).await.expect("an agent that runs");
         });
         self.agents.insert(i, RunningAgent { address, task });
+    }
+
+    /// Where the agent of pod `i` finds everybody's CouchDB and Erlang.
+    fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
+        let of = |j: usize| {
+            let erlang = |(port, service)| {
+                let address = self.nodes[j].port(service, self.fqdn(i)).expect("a free port on loopback");
+                (format!("{}:{port}", self.fqdn(j)), address)
+            };
+            let erlang = [(4369, Service::Epmd), (9100, Service::Distribution)].map(erlang);
+            std::iter::once((self.fqdn(j).to_owned(), self.door(i, j))).chain(erlang)
+        };
+        self.ordinals().flat_map(of).collect()
     }
 
     /// The address at which pod `from` reaches the node of pod `to`, so that its calls are known as its own.

@@ -169,7 +169,7 @@ async fn different_cookies_keep_a_cluster_from_being_founded() {
         settings.cookie(if odd { "other" } else { "ck" })
     });
     stage.start_agents(0..3).await;
-    let message = stage.says(2, "WaitingForFounding").await;
+    let message = stage.says(2, "CookieMismatch").await;
     assert!(message.contains("couchdb-0"), "{message}");
     let message = stage.says(0, "WaitingForMembership").await;
     assert!(message.contains("couchdb-2"), "{message}");
@@ -183,6 +183,8 @@ async fn a_network_that_parts_the_nodes_delays_the_founding_until_it_heals() {
     stage.net.cut(&first, &last, Cut::Reset);
     stage.start_agents(0..3).await;
     stage.says(0, "WaitingForMembership").await;
+    let message = stage.says(2, "PortsBlocked").await;
+    assert!(message.contains("port 4369 of couchdb-0 can't be reached"), "{message}");
     assert_eq!(foundings(&stage), 0);
     stage.net.heal();
     stage.formed().await;
