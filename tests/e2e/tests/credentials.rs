@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use e2e::control_plane::ControlPlane;
+use e2e::example::stored;
 use e2e::manifest::{self, EXAMPLE, companion_secret};
 use e2e::stage::{PASSWORD, Stage};
 use e2e::until::until;
@@ -206,10 +207,6 @@ fn binding(role: &str) -> Value {
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
         "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": "default" }],
     })
-}
-
-fn stored(control_plane: &ControlPlane) -> Value {
-    control_plane.api.get("apps/v1", "statefulsets", Some("default"), "couchdb").unwrap()
 }
 
 const DEADLINE: Duration = Duration::from_secs(40);

@@ -11,16 +11,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn reads_stay_complete_while_an_emptied_node_is_filled() {
-    let mut stage = formed_with_documents().await;
-    // Filling takes 10 s of the stand-in's time from here on: long enough for many reads.
-    stage.net.world(|world| {
-        world.set_timings(Timings { fill: Duration::from_secs(10), ..world.timings() });
-    });
-    stage.kill_agent(1).await;
-    stage.node(1).wipe();
-    stage.node(1).start().unwrap();
-    stage.start_agent(1).await;
-    closed(&stage, 1).await;
+    let stage = with_an_emptied_node().await;
     let mut reads = 0;
     until("a filled node", DEADLINE, async || {
         let read = stage.ask_node(0, "/orders/_all_docs?limit=0").await;
@@ -41,15 +32,7 @@ async fn reads_stay_complete_while_an_emptied_node_is_filled() {
 
 #[tokio::test]
 async fn who_dies_while_it_is_filled_is_closed_again_and_then_opened() {
-    let mut stage = formed_with_documents().await;
-    stage.net.world(|world| {
-        world.set_timings(Timings { fill: Duration::from_secs(10), ..world.timings() });
-    });
-    stage.kill_agent(1).await;
-    stage.node(1).wipe();
-    stage.node(1).start().unwrap();
-    stage.start_agent(1).await;
-    closed(&stage, 1).await;
+    let mut stage = with_an_emptied_node().await;
     // The mode is in CouchDB's memory only; the note is on the volume.
     stage.node(1).kill();
     stage.kill_agent(1).await;
@@ -82,6 +65,20 @@ async fn a_mode_that_a_person_set_stays() {
     assert!(said.contains("'true' by somebody's hand"), "{said}");
     assert_eq!(stage.readyz(1).await.0, 200, "it is a member");
     assert_eq!(mode(&stage, 1), "true");
+}
+
+/// Node 1 has lost its volume and is kept out of reads; to fill it takes 10 s of the stand-in's time.
+async fn with_an_emptied_node() -> Stage {
+    let mut stage = formed_with_documents().await;
+    stage.net.world(|world| {
+        world.set_timings(Timings { fill: Duration::from_secs(10), ..world.timings() });
+    });
+    stage.kill_agent(1).await;
+    stage.node(1).wipe();
+    stage.node(1).start().unwrap();
+    stage.start_agent(1).await;
+    closed(&stage, 1).await;
+    stage
 }
 
 /// Three nodes, and a database that all of them hold.

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::control_plane::ControlPlane;
-use e2e::manifest::{self, EXAMPLE, companion_secret};
-use e2e::stage::Stage;
+use e2e::example::played;
 use e2e::until::until;
 use sandbox::apiserver::Forbidden;
-use sandbox::couchdb::Clock;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -199,23 +197,6 @@ fn lost_cluster() -> Value {
         },
         "spec": {},
     })
-}
-
-/// The example through the webhook, with so many nodes; no agent runs yet.
-async fn played(control_plane: &ControlPlane, nodes: usize) -> Stage {
-    for mut object in manifest::objects(EXAMPLE).unwrap() {
-        if object["kind"] == "StatefulSet" {
-            object["spec"]["replicas"] = json!(nodes);
-        }
-        control_plane.create(&object).await.unwrap();
-    }
-    control_plane.api.seed(companion_secret(&stored(control_plane), "ck", "sec"));
-    let pods = manifest::pods(&stored(control_plane), control_plane.api.list("v1", "secrets")).unwrap();
-    Stage::of(pods, Clock::faster(20.0), Some(control_plane.client_config()), |settings| settings)
-}
-
-fn stored(control_plane: &ControlPlane) -> Value {
-    control_plane.api.get("apps/v1", "statefulsets", Some("default"), "couchdb").unwrap()
 }
 
 const DEADLINE: Duration = Duration::from_secs(40);

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use e2e::control_plane::{ControlPlane, ControlPlaneError};
-use e2e::manifest::{self, EXAMPLE, companion_secret};
+use e2e::example::{played, stored};
+use e2e::manifest::EXAMPLE;
 use e2e::stage::Stage;
 use e2e::story::{Play, StoryError, tell};
 use sandbox::apiserver::Forbidden;
-use sandbox::couchdb::{Clock, Which};
-use serde_json::{Value, json};
+use sandbox::couchdb::Which;
+use serde_json::json;
 
 async fn story(play: Play) -> (Result<(), StoryError>, String) {
     let mut told = vec![];
@@ -228,23 +229,6 @@ async fn recorded(stage: &Stage, i: usize) {
         }
     })
     .await;
-}
-
-/// The example with so many nodes, through the webhook; no agent runs yet.
-async fn played(control_plane: &ControlPlane, nodes: usize) -> Stage {
-    for mut object in manifest::objects(EXAMPLE).unwrap() {
-        if object["kind"] == "StatefulSet" {
-            object["spec"]["replicas"] = json!(nodes);
-        }
-        control_plane.create(&object).await.unwrap();
-    }
-    control_plane.api.seed(companion_secret(&stored(control_plane), "ck", "sec"));
-    let pods = manifest::pods(&stored(control_plane), control_plane.api.list("v1", "secrets")).unwrap();
-    Stage::of(pods, Clock::faster(20.0), Some(control_plane.client_config()), |settings| settings)
-}
-
-fn stored(control_plane: &ControlPlane) -> Value {
-    control_plane.api.get("apps/v1", "statefulsets", Some("default"), "couchdb").unwrap()
 }
 
 /// As `kubectl scale` does: past the webhook, and the template stays as it was.
