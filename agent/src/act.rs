@@ -5,12 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::couch::{Couch, CouchError, Holder, Survey, Surveyed};
-use crate::kubernetes::{Founding, RecordError, write_record};
+use crate::kubernetes::{Claim, Founding, LeaseError, RecordError};
 use crate::observe::Directory;
 use crate::step::{Difference, Mode, Note, Step};
 
@@ -23,8 +22,8 @@ pub struct Hand {
     pub directory: Directory,
     /// What enable_cluster makes CouchDB listen on.
     pub bind_address: String,
-    /// The client for Kubernetes, if it is asked.
-    pub kubernetes: Option<Client>,
+    /// The hand on the StatefulSet's Lease, if Kubernetes is asked.
+    pub claim: Option<Claim>,
     /// How far the comparison of shards has come, so that it need not begin anew each second. Nothing is decided by it.
     pub survey: Arc<Mutex<Option<Survey>>>,
 }
@@ -35,6 +34,9 @@ pub enum ActError {
     /// CouchDB didn't do it.
     #[error(transparent)]
     Couch(#[from] CouchError),
+    /// The Lease was not to be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// It takes longer.
     #[error("{0}")]
     NotYet(Progress),
@@ -71,7 +73,7 @@ pub enum Progress {
 
 /// Does what `step` says, on the local CouchDB only; `now` is written down where a time is.
 pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> {
-    let Hand { couch, directory, bind_address, kubernetes, .. } = hand;
+    let Hand { couch, directory, bind_address, claim, .. } = hand;
     let local = directory.local();
     match step {
         Step::AddCopies(databases) => {
@@ -114,10 +116,21 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
             couch.write_note(&local, note).await?;
         }
         Step::RecordFounding { size, instead_of } => {
-            if let Some(client) = kubernetes {
+            if let Some(claim) = claim {
                 let uuid = couch.uuid(&local).await?;
-                let founding = Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now };
-                write_record(client, &directory.me, founding).await?;
+                claim
+                    .record(Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now })
+                    .await?;
+            }
+        }
+        Step::ReleaseLease => {
+            if let Some(claim) = claim {
+                claim.release().await?;
+            }
+        }
+        Step::TakeLease => {
+            if let Some(claim) = claim {
+                claim.take(&now).await?;
             }
         }
         Step::Refuse(_) | Step::Settled | Step::Wait(_) => {}

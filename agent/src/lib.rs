@@ -46,6 +46,7 @@ use crate::act::Hand;
 use crate::couch::Couch;
 use crate::events::Herald;
 use crate::identity::{Clues, IdentityError, who_am_i};
+use crate::kubernetes::Followed;
 use crate::last_words::LastWords;
 use crate::metrics::Metrics;
 use crate::observe::Directory;
@@ -136,7 +137,7 @@ impl Started {
         let rounds = async {
             let client = kubernetes::connect(settings.kubernetes, kubernetes).await;
             let ip = settings.pod.ip.map(|ip| ip.to_string());
-            let herald = Herald::start(client.clone(), me.clone(), settings.pod.uid, now);
+            let herald = Herald::start(client.clone(), me.clone(), settings.pod.uid.clone(), now);
             let resolver = Resolver::new(client.clone(), me.clone(), settings.container, ip);
             let (credentials, resolver) = match settings.credentials {
                 Some(injected) => (injected, None),
@@ -145,19 +146,23 @@ impl Started {
                     Some(resolver),
                 ),
             };
+            let uid = settings.pod.uid.as_deref();
+            let Followed { knowledge, claim } = kubernetes::follow(client, &me, uid, rand::random());
             let hand = Hand {
                 couch: Arc::new(Couch::new(http, credentials, Arc::clone(&metrics))),
                 directory: Directory { me, endpoint: settings.couchdb, known: addresses },
                 bind_address: any_address(settings.pod.ip).to_owned(),
-                kubernetes: client,
+                claim,
                 survey: Arc::default(),
             };
             let agent = Agent {
                 hand,
+                knowledge,
                 resolver,
                 herald,
                 metrics,
                 last_words,
+                pod: settings.pod,
                 size: settings.size,
                 pod_management: settings.pod_management,
                 clock: now,

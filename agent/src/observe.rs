@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use contract::{NodeName, PodFqdn};
 use futures::StreamExt;
 use reqwest::StatusCode;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
-use crate::kubernetes::{Knowledge, expectation};
+use crate::kubernetes::{Claim, Knowledge, expectation};
 use crate::probe::probe;
-use crate::settings::{Endpoint, Size};
-use crate::step::{Identity, Mode, Node, Note, Observed, Path, Spread, Unseen, View};
+use crate::settings::{Endpoint, Pod, Size};
+use crate::step::{Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Unseen, View};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -25,16 +26,38 @@ pub struct Directory {
     pub known: HashMap<String, SocketAddr>,
 }
 
+/// What is known before anybody is asked.
+#[derive(Clone, Debug)]
+pub struct Told<'a> {
+    /// The injected size.
+    pub size: Option<Size>,
+    /// What the pod says of itself.
+    pub pod: &'a Pod,
+    /// The last word of Kubernetes.
+    pub knowledge: &'a Knowledge,
+    /// The hand on the Lease, where Kubernetes is asked.
+    pub claim: Option<&'a Claim>,
+}
+
+impl Told<'_> {
+    fn lock(&self) -> Lock {
+        self.claim.map_or(Lock::Unasked, |claim| claim.lock(self.knowledge, Instant::now()))
+    }
+
+    /// The uid of the pod that has this one's name. An address of its own tells that it runs: one that is only made
+    /// waits until this one is gone.
+    fn displaced_by(&self) -> Option<String> {
+        let occupant = self.knowledge.occupant.as_ref()?;
+        let other = self.pod.uid.as_ref()? != &occupant.uid && self.pod.ip? != occupant.ip;
+        other.then(|| occupant.uid.clone())
+    }
+}
+
 /// Looks once at everything that decides the next step; with `probes` also at the ports of members that answer and to
 /// which CouchDB has had no connection for a while.
-pub async fn observe(
-    couch: &Couch,
-    directory: &Directory,
-    size: Option<Size>,
-    knowledge: &Knowledge,
-    probes: bool,
-) -> Observed {
+pub async fn observe(couch: &Couch, directory: &Directory, told: Told<'_>, probes: bool) -> Observed {
     let me = directory.me.pod().ordinal();
+    let Told { size, knowledge, .. } = told;
     let expectation = expectation(size, knowledge.set.as_ref());
     let peers: BTreeSet<u32> =
         expectation.expected.union(&expectation.founders).copied().filter(|ordinal| *ordinal != me).collect();
@@ -53,6 +76,8 @@ pub async fn observe(
         founders: expectation.founders,
         api: knowledge.api,
         record: knowledge.record.clone(),
+        lock: told.lock(),
+        displaced_by: told.displaced_by(),
         form_anew: knowledge.set.as_ref().and_then(|set| set.form_anew.clone()),
         local,
         finished: more.finished,
@@ -208,6 +233,8 @@ const AT_ONCE: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::{Occupant, Record};
+    use crate::step::Api;
 
     #[test]
     fn names_are_sorted_into_ours_and_strangers() {
@@ -221,6 +248,22 @@ mod tests {
         let (ours, strangers) = sort_out(&me, &names.map(str::to_owned));
         assert_eq!(Vec::from_iter(ours), [0, 12]);
         assert_eq!(Vec::from_iter(strangers), ["couchdb@10.42.0.11", "garbage"]);
+    }
+
+    #[test]
+    fn a_pod_is_displaced_by_one_that_runs_elsewhere() {
+        let pod = Pod { uid: Some("u1".to_owned()), ip: "10.0.0.1".parse().ok(), ..Pod::default() };
+        let by = |pod: &Pod, uid: &str, ip: &str| {
+            let occupant = Some(Occupant { uid: uid.to_owned(), ip: ip.parse().unwrap() });
+            let knowledge =
+                Knowledge { api: Api::Silent, set: None, record: Record::Unread, holding: None, occupant };
+            Told { size: None, pod, knowledge: &knowledge, claim: None }.displaced_by()
+        };
+        assert_eq!(by(&pod, "u2", "10.0.0.2"), Some("u2".to_owned()));
+        assert_eq!(by(&pod, "u1", "10.0.0.1"), None);
+        assert_eq!(by(&pod, "u1", "10.0.0.2"), None, "it moved");
+        assert_eq!(by(&pod, "u2", "10.0.0.1"), None, "whoever gave us the uid was wrong");
+        assert_eq!(by(&Pod::default(), "u2", "10.0.0.2"), None, "nobody said who we are");
     }
 
     #[test]

@@ -11,14 +11,14 @@ use tracing::{error, info, warn};
 use crate::act::{ActError, Hand, act};
 use crate::couch::Pulse;
 use crate::events::{Herald, when_done, when_entered};
-use crate::kubernetes::{self, Knowledge, Record};
+use crate::kubernetes::{Knowledge, Record};
 use crate::last_words::LastWords;
 use crate::metrics::Metrics;
-use crate::observe::observe;
+use crate::observe::{Told, observe};
 use crate::pace::{GLANCE, is_due, pause, until_asked_again};
 use crate::ready::readiness;
 use crate::resolve::Resolver;
-use crate::settings::{Credentials, PodManagement, Size};
+use crate::settings::{Credentials, Pod, PodManagement, Size};
 use crate::status::{History, Page};
 use crate::step::{Api, Observed, Sort, Step, Unseen, View, next_step};
 use crate::vigil::Vigil;
@@ -29,6 +29,8 @@ use crate::words::{Speaker, Words, unresolved};
 pub struct Agent {
     /// What it looks and acts with.
     pub hand: Hand,
+    /// The last word of Kubernetes.
+    pub knowledge: watch::Receiver<Knowledge>,
     /// Where the credentials came from, if they weren't injected: what CouchDB rejects may have changed there.
     pub resolver: Option<Resolver>,
     /// Tells Kubernetes what a person should know.
@@ -37,6 +39,8 @@ pub struct Agent {
     pub metrics: Arc<Metrics>,
     /// What is said of it when it ends.
     pub last_words: LastWords,
+    /// What the pod says of itself.
+    pub pod: Pod,
     /// The injected size.
     pub size: Option<Size>,
     /// The injected `podManagementPolicy`; the live one wins.
@@ -82,7 +86,7 @@ impl Memory {
 impl Agent {
     /// Goes round for ever.
     pub async fn run(self, page: watch::Sender<Page>) {
-        let mut knowledge = kubernetes::follow(self.hand.kubernetes.clone(), &self.hand.directory.me);
+        let mut knowledge = self.knowledge.clone();
         first_word(&mut knowledge).await;
         let mut memory = Memory {
             step: None,
@@ -97,8 +101,9 @@ impl Agent {
         };
         loop {
             let known = knowledge.borrow_and_update().clone();
-            let observed =
-                observe(&self.hand.couch, &self.hand.directory, self.size, &known, memory.probes()).await;
+            let Hand { couch, directory, claim, .. } = &self.hand;
+            let told = Told { size: self.size, pod: &self.pod, knowledge: &known, claim: claim.as_ref() };
+            let observed = observe(couch, directory, told, memory.probes()).await;
             memory.watch_connections(&observed);
             if self.has_other_credentials(&mut memory, &observed).await {
                 continue;

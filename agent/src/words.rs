@@ -85,7 +85,17 @@ impl Speaker<'_> {
                 ("RecordingFounding", format!("writing down that {size} nodes founded a cluster here"))
             }
             Step::Refuse(refusal) => return self.refusal(refusal),
+            Step::ReleaseLease => {
+                ("ReleasingLease", "done with what only one agent may do at a time".to_owned())
+            }
             Step::Settled => ("Settled", "the cluster is formed, and every member confirms it".to_owned()),
+            Step::TakeLease => (
+                "TakingLease",
+                format!(
+                    "taking Lease '{}', for what only one agent may do at a time",
+                    contract::objects::companion(self.me.pod().set().as_str())
+                ),
+            ),
             Step::Dial { wait, .. } | Step::Wait(wait) => return self.wait(wait),
         };
         Words { reason, message }
@@ -173,6 +183,10 @@ impl Speaker<'_> {
                  where there is none, set COUCHDISCOVER_KUBERNETES=off"
                     .to_owned(),
             ),
+            WaitFor::Lease(by) => (
+                "WaitingForLease",
+                format!("the agent of {by} does what only one may do at a time, and holds the Lease"),
+            ),
             WaitFor::JoinedBefore { joined, others } => (
                 "WaitingForJoined",
                 format!(
@@ -254,6 +268,14 @@ impl Speaker<'_> {
 
     fn refusal(&self, refusal: &Refusal) -> Words {
         let (reason, message) = match refusal {
+            Refusal::Displaced { by } => (
+                "Displaced",
+                format!(
+                    "pod '{}' is another one now, with uid '{by}': this one was deleted while its machine was cut off, \
+                     and should not be alive. Make sure that its machine is shut down, or that this pod is gone from it",
+                    self.me.pod()
+                ),
+            ),
             Refusal::ForeignData { cluster } => (
                 "ForeignData",
                 format!(

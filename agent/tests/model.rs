@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use agent::kubernetes::Record;
 use agent::step::{
-    Api, Identity, Mode, Node, Note, Observed, Refusal, Sort, Spread, Step, SystemDatabase, Unseen, next_step,
+    Api, Identity, Lock, Mode, Node, Note, Observed, Refusal, Sort, Spread, Step, SystemDatabase, Unseen,
+    next_step,
 };
 
 /// A cluster small enough to enumerate.
@@ -24,6 +25,8 @@ struct World {
     /// Whether the agents may read and write the founding record, and whether it is written.
     asks_kubernetes: bool,
     record: bool,
+    /// Who holds the Lease.
+    lease: Option<u8>,
 }
 
 /// The faults that may still happen.
@@ -71,7 +74,15 @@ impl World {
     fn new(nodes: Vec<Couch>, left: Faults) -> Self {
         let nodes: Vec<_> = nodes.into_iter().map(|node| Couch { up: false, ..node }).collect();
         let decided = vec![None; nodes.len()];
-        Self { nodes, decided, cut: BTreeSet::new(), left, asks_kubernetes: false, record: false }
+        Self {
+            nodes,
+            decided,
+            cut: BTreeSet::new(),
+            left,
+            asks_kubernetes: false,
+            record: false,
+            lease: None,
+        }
     }
 
     /// `n` nodes as the official image starts them.
@@ -134,6 +145,13 @@ impl World {
                 (true, false) => Record::Absent,
                 (true, true) => Record::Formed { uuid: "u".to_owned(), instead_of: None },
             },
+            lock: match (self.asks_kubernetes, self.lease) {
+                (false, _) => Lock::Unasked,
+                (true, None) => Lock::Free,
+                (true, Some(holder)) if holder == me => Lock::Mine,
+                (true, Some(holder)) => Lock::Held(format!("db-{holder}")),
+            },
+            displaced_by: None,
             form_anew: None,
             local: if local.up { Ok(self.see(me)) } else { Err(Unseen::Unreachable) },
             enabled: local.enabled,
@@ -164,6 +182,12 @@ impl World {
     /// finish_cluster that dies after its first database.
     fn act(&mut self, me: u8, whole: bool) {
         let Some(step) = self.decided[usize::from(me)].take() else { return };
+        // Of two who take it at the same time one fails.
+        if step == Step::TakeLease {
+            self.lease = self.lease.or(Some(me));
+        } else if step == Step::ReleaseLease {
+            self.lease = self.lease.filter(|holder| *holder != me);
+        }
         if !self.node(me).up {
             return;
         }
@@ -182,6 +206,7 @@ impl World {
             Step::MakeSessionSecret => node.secret = true,
             Step::CreateDatabase(database) => node.make(me, database),
             Step::RecordFounding { .. } => self.record = true,
+            Step::ReleaseLease | Step::TakeLease => {}
             Step::Found => {
                 assert!(node.secret, "finish_cluster fails for ever without a secret");
                 if all_answer {
@@ -259,6 +284,10 @@ impl World {
                     w.decided[at] = None; // the agent lived in the same pod
                     w.left.wipes -= 1;
                 });
+            }
+            if self.lease == Some(i) {
+                // Whoever holds it dies, or is silent for too long.
+                event(&|w| w.lease = None);
             }
             if !self.node(i).filled {
                 event(&|w| w.fill(i));
@@ -357,6 +386,7 @@ impl World {
         self.nodes.iter_mut().for_each(|node| node.up = true);
         self.cut.clear();
         self.left = Faults::default();
+        self.lease = None;
         for _ in 0..40 {
             let before = self.clone();
             for i in self.ordinals() {
@@ -511,6 +541,17 @@ fn nodes_that_are_disabled_or_lack_a_secret_are_helped() {
     world.nodes[1].enabled = false;
     world.nodes[1].secret = false;
     every_state_ends_settled(world);
+}
+
+/// The same under the Lease, which its holder may lose at any time: order alone keeps two changes apart then.
+#[test]
+fn a_cluster_grows_under_the_lease() {
+    for n in 2..=3 {
+        let mut world = World::fresh(n, Faults { crashes: u8::from(n == 2), ..Faults::default() });
+        world.nodes[0] = Couch::foreign(0, 1, &[]);
+        (world.asks_kubernetes, world.record) = (true, true);
+        every_state_ends_settled(world);
+    }
 }
 
 /// A cluster of one that grows: the others join it, out of all reads until they have what it has, and one after the

@@ -9,8 +9,8 @@ use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
 use agent::step::{
-    Api, Digest, Identity, Mode, Node, Note, Observed, Path, Spread, Step, SystemDatabase, Trait, Unseen,
-    WaitFor, next_step,
+    Api, Digest, Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Step, SystemDatabase, Trait,
+    Unseen, WaitFor, next_step,
 };
 use agent::words::Speaker;
 use contract::PodFqdn;
@@ -84,6 +84,51 @@ fn what_keeps_a_member_from_being_connected_is_said_once_it_was_looked_for() {
 fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
     let all = fresh([0, 1, 3]);
     assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[not ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-3. Nothing is removed by itself: scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
+}
+
+#[test]
+fn only_who_holds_the_lease_founds() {
+    let free = seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]);
+    let free = Observed { api: Api::Current, record: Record::Absent, lock: Lock::Free, ..free };
+    assert_snapshot!(tell(&free), @"[not ready] TakingLease: taking Lease 'couchdb-couchdiscover', for what only one agent may do at a time");
+    assert_eq!(next_step(&Observed { lock: Lock::Mine, ..free.clone() }), Step::Found);
+    let held = Observed { lock: Lock::Held("couchdb-0".to_owned()), ..free.clone() };
+    assert_snapshot!(tell(&held), @"[not ready] WaitingForLease: the agent of couchdb-0 does what only one may do at a time, and holds the Lease");
+    let unknown = Observed { lock: Lock::Unknown, ..free.clone() };
+    assert_eq!(next_step(&unknown), Step::Wait(WaitFor::KubernetesApi));
+    let later = Observed { local: Err(Unseen::NoAnswer), lock: Lock::Mine, ..free };
+    assert_snapshot!(tell(&later), @"[not ready] ReleasingLease: done with what only one agent may do at a time");
+}
+
+#[test]
+fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
+    let thin =
+        Node { system: SystemDatabase::ALL.map(|database| (database, on([0]))).into(), ..member([0, 1]) };
+    let free = Observed {
+        api: Api::Current,
+        record: Record::Formed { uuid: "u".to_owned(), instead_of: None },
+        lock: Lock::Free,
+        ..seen(1, 2, thin.clone(), [(0, Ok(thin))])
+    };
+    let held =
+        |observed: &Observed| Observed { lock: Lock::Held("couchdb-0".to_owned()), ..observed.clone() };
+    assert_eq!(next_step(&free), Step::NoteFilling);
+    assert_snapshot!(tell(&held(&free)), @"[ready] WaitingForLease: the agent of couchdb-0 does what only one may do at a time, and holds the Lease");
+    let silent = Observed { api: Api::Silent, ..free.clone() };
+    assert!(matches!(next_step(&silent), Step::Wait(WaitFor::Copies { .. })));
+
+    let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..free };
+    assert_eq!(next_step(&closed), Step::TakeLease);
+    assert!(matches!(next_step(&Observed { lock: Lock::Mine, ..closed.clone() }), Step::AddCopies(_)));
+    assert!(matches!(next_step(&held(&closed)), Step::Fill { .. }));
+    assert!(matches!(next_step(&Observed { api: Api::Silent, ..closed }), Step::Fill { .. }));
+}
+
+#[test]
+fn a_pod_whose_name_another_one_has_does_nothing_more() {
+    let peers = [(1, Ok(member([0, 1])))];
+    let displaced = Observed { displaced_by: Some("7c1f".to_owned()), ..seen(0, 2, member([0, 1]), peers) };
+    assert_snapshot!(tell(&displaced), @"[not ready] Displaced: pod 'couchdb-0' is another one now, with uid '7c1f': this one was deleted while its machine was cut off, and should not be alive. Make sure that its machine is shut down, or that this pod is gone from it");
 }
 
 #[test]
@@ -364,6 +409,8 @@ fn seen<const N: usize>(
         founders: (0..size).collect(),
         api: Api::Off,
         record: Record::Forbidden,
+        lock: Lock::Unasked,
+        displaced_by: None,
         form_anew: None,
         local: Ok(local),
         enabled: true,

@@ -1,14 +1,17 @@
-//! What Kubernetes says of this StatefulSet: two objects, watched. The agent never polls.
+//! What Kubernetes says of this StatefulSet: three objects, watched. The agent never polls.
 
+mod lease;
 mod record;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use contract::{PodFqdn, keys, objects};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 use kube::core::{ApiResource, NotUsed, Object};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
@@ -17,9 +20,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub(crate) use record::{Founding, write as write_record};
+pub use lease::{Claim, Holding, LeaseError};
+pub(crate) use record::Founding;
 pub use record::{Record, RecordError};
 
 use crate::settings::{Kubernetes, PodManagement, Size};
@@ -34,6 +39,29 @@ pub struct Knowledge {
     pub set: Option<SetFacts>,
     /// What the founding record says, or said last.
     pub record: Record,
+    /// Who holds the Lease, or held it last; `None`: it wasn't read yet.
+    pub holding: Option<Holding>,
+    /// The pod that has this pod's name; `None`: it wasn't read, or there is none.
+    pub occupant: Option<Occupant>,
+}
+
+/// The pod that Kubernetes knows by a name, once it has an address. It is not this one when this one was deleted by force
+/// while its machine was cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupant {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `status.podIP`.
+    pub ip: IpAddr,
+}
+
+/// What is known, kept current, and the hand on the one object that agents write.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The last word of Kubernetes.
+    pub knowledge: watch::Receiver<Knowledge>,
+    /// The Lease as a lock; `None` where Kubernetes is not asked.
+    pub claim: Option<Claim>,
 }
 
 /// The parts of a StatefulSet that decide what the agent does.
@@ -60,6 +88,17 @@ struct SetSpec {
     replicas: Option<i32>,
     ordinals: Ordinals,
     pod_management_policy: Option<String>,
+}
+
+/// A pod as far as it is read.
+type Me = Object<NotUsed, PodStatus>;
+
+/// The fields of a pod's status that are read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
 }
 
 /// How a StatefulSet counts its pods.
@@ -92,14 +131,18 @@ pub async fn connect(mode: Kubernetes, config: Option<Config>) -> Option<Client>
     }
 }
 
-/// Follows the StatefulSet of `me`, and its founding record, for as long as somebody holds the receiver.
-pub fn follow(client: Option<Client>, me: &PodFqdn) -> watch::Receiver<Knowledge> {
+/// Follows the StatefulSet of `me`, its Lease and the pod of this name, for as long as somebody holds the receiver. `uid`
+/// is this pod's, and `nonce` tells this process from every other.
+pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u64) -> Followed {
     let (api, record) = match client {
         Some(_) => (Api::Silent, Record::Unread),
         None => (Api::Off, Record::Forbidden),
     };
-    let (sender, receiver) = watch::channel(Knowledge { api, set: None, record });
-    let (namespace, set) = (me.namespace().to_string(), me.pod().set().to_string());
+    let (sender, knowledge) =
+        watch::channel(Knowledge { api, set: None, record, holding: None, occupant: None });
+    let claim = client.as_ref().map(|client| Claim::new(client, me, uid, nonce, sender.clone()));
+    let (namespace, set, pod) =
+        (me.namespace().to_string(), me.pod().set().to_string(), me.pod().to_string());
     tokio::spawn(async move {
         let watching = async {
             let Some(client) = client else { return };
@@ -107,17 +150,20 @@ pub fn follow(client: Option<Client>, me: &PodFqdn) -> watch::Receiver<Knowledge
             let better = Notify::new();
             let kind = ApiResource::erase::<StatefulSet>(&());
             let sets = Objects::namespaced_with(client.clone(), &namespace, &kind);
+            let kind = ApiResource::erase::<Pod>(&());
+            let pods = Objects::namespaced_with(client.clone(), &namespace, &kind);
             let leases = Objects::namespaced(client, &namespace);
             let follow_set = watch_one(sets, &set, &better, |event| heard_set(&sender, &event));
             let follow_lease = watch_one(leases, &lease, &better, |event| heard_lease(&sender, &event));
-            tokio::join!(follow_set, follow_lease);
+            let follow_pod = watch_one(pods, &pod, &better, |event| heard_pod(&sender, &event));
+            tokio::join!(follow_set, follow_lease, follow_pod);
         };
         tokio::select! {
             () = watching => sender.closed().await,
             () = sender.closed() => {}
         }
     });
-    receiver
+    Followed { knowledge, claim }
 }
 
 /// Whom to expect, by the spec where it is known, else by the injected size; the user's pinned size wins for founding.
@@ -220,18 +266,32 @@ fn heard_lease(sender: &watch::Sender<Knowledge>, event: &Event<Lease>) {
         Err(error) if is_forbidden(error) => Some(Record::Forbidden),
         Err(_) => None,
     };
-    let forbidden = record == Some(Record::Forbidden);
-    let changed = sender.send_if_modified(|knowledge| match record {
-        Some(record) => std::mem::replace(&mut knowledge.record, record.clone()) != record,
-        None => false,
+    let Some(record) = record else { return };
+    let holding = event.as_ref().ok().map(Option::as_ref);
+    let mut news = false;
+    sender.send_if_modified(|knowledge| {
+        let now = Instant::now();
+        let holding = holding.map(|lease| Holding::from_lease(lease, knowledge.holding.as_ref(), now));
+        news = std::mem::replace(&mut knowledge.record, record.clone()) != record;
+        news | (std::mem::replace(&mut knowledge.holding, holding.clone()) != holding)
     });
-    if changed && forbidden {
+    if news && record == Record::Forbidden {
         warn!(
             "may not read Leases, so a lost cluster can't be told from one that never was: bind ClusterRole '{}' to the \
              pod's service account",
             objects::AGENT_CLUSTER_ROLE
         );
     }
+}
+
+/// Where this can't be read, or there is no such pod, nothing was said against this one.
+fn heard_pod(sender: &watch::Sender<Knowledge>, event: &Event<Me>) {
+    let Ok(Some(pod)) = event else { return };
+    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
+    let occupant = pod.metadata.uid.clone().zip(ip).map(|(uid, ip)| Occupant { uid, ip });
+    sender.send_if_modified(|knowledge| {
+        std::mem::replace(&mut knowledge.occupant, occupant.clone()) != occupant
+    });
 }
 
 fn is_forbidden(error: &watcher::Error) -> bool {
@@ -313,7 +373,13 @@ mod tests {
 
     #[test]
     fn a_failure_takes_nothing_away() {
-        let known = Knowledge { api: Api::Current, set: set(3, 0), record: Record::Absent };
+        let known = Knowledge {
+            api: Api::Current,
+            set: set(3, 0),
+            record: Record::Absent,
+            holding: None,
+            occupant: None,
+        };
         let after = after_set(known.clone(), Err(&watcher::Error::NoResourceVersion));
         assert_eq!(after, Knowledge { api: Api::Silent, ..known.clone() });
         assert_eq!(after_set(known.clone(), Ok(None)), Knowledge { api: Api::Missing, ..known });

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use contract::{PodFqdn, keys, objects};
+use contract::{keys, objects};
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api as Objects;
 use kube::api::{Patch, PatchParams};
-use kube::{Api as Objects, Client};
 use serde_json::json;
 use thiserror::Error;
 
@@ -75,10 +75,13 @@ pub(crate) struct Founding<'a> {
     pub(crate) at: String,
 }
 
-/// Writes it, whatever was there before.
-pub(crate) async fn write(client: &Client, me: &PodFqdn, founding: Founding<'_>) -> Result<(), RecordError> {
+/// Writes it into the Lease of this name, whatever was there before.
+pub(super) async fn write(
+    leases: &Objects<Lease>,
+    name: &str,
+    founding: Founding<'_>,
+) -> Result<Lease, RecordError> {
     let Founding { uuid, size, instead_of, at } = founding;
-    let name = objects::companion(me.pod().set().as_str());
     let mut annotations: BTreeMap<&str, String> = [
         (keys::FORMED_AT, at),
         (keys::FORMED_SIZE, size.to_string()),
@@ -92,12 +95,9 @@ pub(crate) async fn write(client: &Client, me: &PodFqdn, founding: Founding<'_>)
         "kind": "Lease",
         "metadata": { "name": name, "annotations": annotations },
     });
-    let leases: Objects<Lease> = Objects::namespaced(client.clone(), me.namespace().as_str());
     let params = PatchParams::apply(objects::AGENT_CONTAINER).force();
-    match leases.patch(&name, &params, &Patch::Apply(&lease)).await {
-        Ok(_) => Ok(()),
-        Err(source) => Err(RecordError { name, source }),
-    }
+    let written = leases.patch(name, &params, &Patch::Apply(&lease)).await;
+    written.map_err(|source| RecordError { name: name.to_owned(), source })
 }
 
 /// The words of this agent. Another number means that they have changed.

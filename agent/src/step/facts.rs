@@ -19,6 +19,10 @@ pub struct Observed {
     pub api: Api,
     /// Whether a cluster was founded here before.
     pub record: Record,
+    /// Who may do what only one agent may do at a time.
+    pub lock: Lock,
+    /// The uid of the pod that has taken this pod's name, and has an address of its own.
+    pub displaced_by: Option<String>,
     /// The uuid of a lost cluster that a person gave up, so that a new one may be founded.
     pub form_anew: Option<String>,
     /// The CouchDB beside me.
@@ -40,6 +44,21 @@ pub struct Observed {
     /// What is in the way to members that answer and that CouchDB hasn't been connected to for a while. It decides
     /// nothing but what is said.
     pub paths: BTreeMap<u32, Path>,
+}
+
+/// Who holds the StatefulSet's Lease, to one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Lock {
+    /// Nobody, or somebody who has been silent for longer than he promised.
+    Free,
+    /// The agent of this pod.
+    Held(String),
+    /// This agent.
+    Mine,
+    /// There is no lock to be had: Kubernetes is not asked, or refuses. The order that the rules give has to do.
+    Unasked,
+    /// It has not been read yet.
+    Unknown,
 }
 
 /// What is found at the ports that Erlang needs on another node.

@@ -16,7 +16,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use facts::{Api, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen};
+pub use facts::{Api, Lock, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen};
 pub use identity::{Difference, Digest, Identity, Trait};
 pub use verdict::{Refusal, Sort, Step, WaitFor};
 pub(crate) use view::View;
@@ -25,8 +25,19 @@ use identity::difference;
 
 use crate::kubernetes::Record;
 
-/// The one next step.
+/// The one next step. Under the Lease only what needs it, so that nobody waits for longer than that takes.
 pub fn next_step(observed: &Observed) -> Step {
+    match (wanted(observed), &observed.lock) {
+        (step, Lock::Mine) if !step.needs_the_lease() => Step::ReleaseLease,
+        (step, Lock::Free | Lock::Held(_) | Lock::Mine | Lock::Unasked | Lock::Unknown) => step,
+    }
+}
+
+/// What the facts call for.
+fn wanted(observed: &Observed) -> Step {
+    if let Some(by) = &observed.displaced_by {
+        return Step::Refuse(Refusal::Displaced { by: by.clone() });
+    }
     let Observed { me, expected, founders, local, peers, .. } = observed;
     let node = match local {
         Err(Unseen::Misnamed(actual)) => {
@@ -123,9 +134,14 @@ fn found(view: &View<'_>, observed: &Observed) -> Step {
     if !outsized.is_empty() {
         return Step::Wait(WaitFor::Outsized(outsized));
     }
-    match *session_secret {
-        true => Step::Found,
-        false => Step::MakeSessionSecret,
+    if !*session_secret {
+        return Step::MakeSessionSecret;
+    }
+    match &observed.lock {
+        Lock::Mine | Lock::Unasked => Step::Found,
+        Lock::Free => Step::TakeLease,
+        Lock::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
+        Lock::Unknown => Step::Wait(WaitFor::KubernetesApi),
     }
 }
 
@@ -203,10 +219,17 @@ fn heal(view: &View<'_>, groups: &[BTreeSet<u32>]) -> Option<Step> {
 /// What is to be done for a node that was kept out of reads to have its share of the data, whoever else is silent.
 fn fill(view: &View<'_>, observed: &Observed) -> Option<Step> {
     match (observed.note, observed.mode) {
-        (Note::Filling, Mode::Maintenance | Mode::NoClients) => Some(match turn(view, observed) {
-            Some((ordinal, databases)) if ordinal == view.me => Step::AddCopies(databases),
-            Some(_) | None => Step::Fill { from: holders(view) },
-        }),
+        (Note::Filling, Mode::Maintenance | Mode::NoClients) => {
+            let mine = turn(view, observed).filter(|(ordinal, _)| *ordinal == view.me);
+            Some(match (mine, &observed.lock) {
+                (Some((_, databases)), Lock::Mine | Lock::Unasked) => Step::AddCopies(databases),
+                (Some(_), Lock::Free) if observed.may_have_the_lease() => Step::TakeLease,
+                // Nobody waits outside for a copy that can as well come later.
+                (Some(_), Lock::Free | Lock::Held(_) | Lock::Unknown) | (None, _) => {
+                    Step::Fill { from: holders(view) }
+                }
+            })
+        }
         (Note::Filling, Mode::Serving) | (Note::None | Note::Whole, _) => None,
     }
 }
@@ -265,12 +288,15 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     for database in SystemDatabase::ALL {
         let copies = |(_, node): (u32, &Node)| node.system.get(&database).map(|spread| spread.copies);
         if let Some(have) = view.nodes().filter_map(copies).min().filter(|have| *have < want) {
-            return match (turn, observed.mode) {
-                (Some((ordinal, _)), Mode::Serving) if ordinal == view.me => Step::NoteFilling,
-                (turn, _) => {
-                    let turn = turn.map(|(ordinal, _)| ordinal);
-                    Step::Wait(WaitFor::Copies { database, turn, have, want })
+            let turn = turn.map(|(ordinal, _)| ordinal);
+            return match (observed.mode, &observed.lock) {
+                (Mode::Serving, _) if turn == Some(view.me) && observed.may_have_the_lease() => {
+                    Step::NoteFilling
                 }
+                (Mode::Serving, Lock::Held(by)) if turn == Some(view.me) => {
+                    Step::Wait(WaitFor::Lease(by.clone()))
+                }
+                (_, _) => Step::Wait(WaitFor::Copies { database, turn, have, want }),
             };
         }
     }
@@ -295,6 +321,17 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
 fn lacks_a_record(observed: &Observed) -> bool {
     let given_up = observed.record.is_given_up(observed.form_anew.as_ref());
     observed.api == Api::Current && (observed.record == Record::Absent || given_up)
+}
+
+impl Observed {
+    /// Whether the Lease is this agent's for the asking, or isn't needed.
+    fn may_have_the_lease(&self) -> bool {
+        match (&self.lock, self.api) {
+            (Lock::Mine | Lock::Unasked, _) => true,
+            (Lock::Free, Api::Current | Api::Forbidden | Api::Missing | Api::Off) => true,
+            (Lock::Free, Api::Silent) | (Lock::Held(_) | Lock::Unknown, _) => false,
+        }
+    }
 }
 
 fn count(ordinals: &BTreeSet<u32>) -> u32 {

@@ -48,6 +48,8 @@ pub enum Step {
         /// The members that answer and hold data.
         by: BTreeSet<u32>,
     },
+    /// Give the Lease back to whoever needs it next.
+    ReleaseLease,
     /// Write down in Kubernetes that a cluster was founded here.
     RecordFounding {
         /// By so many nodes.
@@ -59,6 +61,8 @@ pub enum Step {
     Refuse(Refusal),
     /// All is as it should be: formed, and proven on every node.
     Settled,
+    /// Take the Lease, for what only one agent may do at a time.
+    TakeLease,
     /// Do nothing until something changes by itself.
     Wait(WaitFor),
 }
@@ -106,6 +110,8 @@ pub enum WaitFor {
     Founding(u32),
     /// The Kubernetes API, to say how many nodes to expect before anything is founded.
     KubernetesApi,
+    /// Another agent to do what only one may do at a time: this pod's holds the Lease.
+    Lease(String),
     /// The nodes that I joined before and that are silent now: until one of them speaks, nobody knows whether the
     /// established nodes that do answer are the same cluster.
     JoinedBefore {
@@ -143,9 +149,14 @@ pub enum WaitFor {
     SystemDatabasesSpread(BTreeSet<u32>),
 }
 
-/// What a person has to decide.
+/// What a person has to decide, or to see to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
+    /// Another pod has this pod's name now: this one was deleted by force while its machine was cut off.
+    Displaced {
+        /// The other pod's uid.
+        by: String,
+    },
     /// This node holds databases that the cluster doesn't know; joining would make one side's vanish.
     ForeignData {
         /// The nodes of the cluster.
@@ -174,6 +185,28 @@ pub enum Refusal {
 }
 
 impl Step {
+    /// Whether no two agents may do it at a time.
+    pub(super) fn needs_the_lease(&self) -> bool {
+        match self {
+            Self::AddCopies(_) | Self::Found | Self::TakeLease => true,
+            Self::Adopt(_)
+            | Self::CreateDatabase(_)
+            | Self::Dial { .. }
+            | Self::EnableCluster { .. }
+            | Self::EnterMaintenance
+            | Self::Fill { .. }
+            | Self::Join(_)
+            | Self::MakeSessionSecret
+            | Self::NoteFilling
+            | Self::ProveWhole { .. }
+            | Self::RecordFounding { .. }
+            | Self::Refuse(_)
+            | Self::ReleaseLease
+            | Self::Settled
+            | Self::Wait(_) => false,
+        }
+    }
+
     /// What sort of step it is.
     pub fn sort(&self) -> Sort {
         match self {
@@ -188,7 +221,9 @@ impl Step {
             | Self::MakeSessionSecret
             | Self::NoteFilling
             | Self::ProveWhole { .. }
-            | Self::RecordFounding { .. } => Sort::Act,
+            | Self::RecordFounding { .. }
+            | Self::ReleaseLease
+            | Self::TakeLease => Sort::Act,
             Self::Dial { .. } => Sort::Dial,
             Self::Refuse(_) => Sort::Refuse,
             Self::Settled => Sort::Settled,
@@ -216,6 +251,7 @@ impl WaitFor {
             | Self::ForeignPeers(_)
             | Self::JoinedBefore { .. }
             | Self::KubernetesApi
+            | Self::Lease(_)
             | Self::LocalCouchDb(_)
             | Self::NotExpected
             | Self::NotListed(_)
