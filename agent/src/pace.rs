@@ -46,11 +46,11 @@ fn grown(base: Duration, rounds: u32, longest: Duration) -> Duration {
 }
 
 /// After a change: CouchDB shows it within some 10 ms, so look at once. A change that fails is tried ever later.
-const AGAIN: Duration = Duration::from_millis(50);
-/// While something is on its way. `_nodes` reaches the others in well under 1 s.
-const WAIT: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(10);
+/// While something is on its way. `_nodes` reaches the others within some 10 ms to 1 s.
+const WAIT: Duration = Duration::from_millis(50);
 /// As many rounds pass before a wait is drawn out.
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 6;
 /// The number of nodes up to which [`WAIT`] holds.
 const CROWD: f64 = 8.0;
 /// The longest pause while something is not as it should be.
@@ -70,16 +70,16 @@ mod tests {
     #[test]
     fn a_wait_is_drawn_out_and_has_an_end() {
         let wait = Step::Wait(WaitFor::Founding(0));
-        let pauses: Vec<_> = [0, 3, 4, 8, 100].map(|rounds| pause(&wait, rounds, 3, 0.5).as_millis()).into();
-        assert_eq!(pauses, [200, 200, 400, 800, 5000]);
-        assert_eq!(pause(&wait, 0, 64, 0.5).as_millis(), 1600, "64 nodes are asked less often");
+        let pauses: Vec<_> = [0, 5, 6, 12, 100].map(|rounds| pause(&wait, rounds, 3, 0.5).as_millis()).into();
+        assert_eq!(pauses, [50, 50, 100, 200, 5000]);
+        assert_eq!(pause(&wait, 0, 64, 0.5).as_millis(), 400, "64 nodes are asked less often");
     }
 
     #[test]
     fn a_change_that_fails_again_and_again_is_tried_ever_later() {
         let pauses: Vec<_> =
             [0, 1, 6, 30].map(|rounds| pause(&Step::Found, rounds, 3, 0.5).as_millis()).into();
-        assert_eq!(pauses, [50, 100, 3200, 5000]);
+        assert_eq!(pauses, [10, 20, 640, 5000]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() {
-    let turns = 5;
+    let turns = 20;
     let (mut agents, mut script) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..turns {
         script += by_script(3).await;
