@@ -38,7 +38,31 @@ fn both_forms_of_the_alerts_are_the_same() {
         .flatten()
         .flat_map(|group| group["rules"].as_array())
         .flatten();
-    assert!(alerts.all(|alert| alert["expr"].is_string() && alert["annotations"]["summary"].is_string()));
+    // What is wrong, and what to do about it.
+    let told = |alert: &Value| {
+        ["summary", "description"]
+            .iter()
+            .all(|key| alert["annotations"][key].as_str().is_some_and(|text| text.len() > 20))
+    };
+    assert!(alerts.all(|alert| alert["expr"].is_string() && told(alert)));
+}
+
+#[test]
+fn no_panel_of_the_dashboard_hides_another() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let place = |panel: &Value| ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+    let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}", panel["title"]);
+        let [x, y, width, height] = place(panel);
+        assert!(x + width <= 24, "{}", panel["title"]);
+        for column in x..x + width {
+            for row in y..y + height {
+                assert!(taken.insert((column, row)), "{} lies on another", panel["title"]);
+            }
+        }
+    }
 }
 
 #[test]
