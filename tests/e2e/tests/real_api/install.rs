@@ -40,6 +40,9 @@ async fn what_ships_is_applied_without_a_warning_and_again_without_a_change() {
         .into_iter()
         .partition(|object| object["apiVersion"].as_str().unwrap().starts_with("cert-manager.io/"));
     assert_eq!(theirs.len(), 4);
+    let namespaced_rights =
+        ours.iter().filter(|object| object["kind"] == "Role" || object["kind"] == "RoleBinding");
+    assert_eq!(namespaced_rights.count(), 0, "it needs no Secret");
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": ours }).to_string();
     apply(&plane, &["apply", "-f", "-"], &list).await;
 
