@@ -1,6 +1,8 @@
 //! A real control plane on loopback: etcd, kube-apiserver and kube-controller-manager from the directory that
 //! `KUBEBUILDER_ASSETS` names. `tests/envtest` builds them, and its README says what is real about it.
 
+mod user;
+
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,15 +11,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use reqwest::{Certificate, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
+
+pub use user::{Answer, User, path};
 
 /// A control plane of its own. Its programs end when this is dropped.
 #[derive(Debug)]
@@ -28,25 +32,6 @@ pub struct Envtest {
     /// In the order in which they are told to end.
     programs: Vec<Program>,
     directory: TempDir,
-}
-
-/// Somebody who calls the API server, known by a token.
-#[derive(Clone, Debug)]
-pub struct User {
-    http: reqwest::Client,
-    url: String,
-    token: String,
-}
-
-/// What the API server answers.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The HTTP status.
-    pub code: u16,
-    /// The object, or a Status that says why there is none.
-    pub body: Value,
-    /// What `kubectl` prints behind `Warning: `.
-    pub warnings: Vec<String>,
 }
 
 /// Why there is no control plane.
@@ -168,8 +153,7 @@ impl Envtest {
     ///
     /// When the API server's certificate, which was good enough to start, is none.
     pub fn user(&self, token: &str) -> User {
-        let http = client(&self.authority).expect("a client");
-        User { http, url: self.url.clone(), token: token.to_owned() }
+        User::new(&self.url, &self.authority, token).expect("a client")
     }
 
     /// What a client with this token is configured with.
@@ -199,6 +183,23 @@ impl Envtest {
         ran.expect("a thread").expect("kubectl in KUBEBUILDER_ASSETS")
     }
 
+    /// Nothing is made, deleted or counted by controllers from now on: what the API server itself does is all there is.
+    pub fn pause_controllers(&self) {
+        self.signal_controllers(Signal::STOP);
+    }
+
+    /// They go on where they were.
+    pub fn resume_controllers(&self) {
+        self.signal_controllers(Signal::CONT);
+    }
+
+    fn signal_controllers(&self, signal: Signal) {
+        for program in self.programs.iter().filter(|program| program.name == CONTROLLER_MANAGER) {
+            // The error says that it has ended.
+            let _ = kill_process(Pid::from_child(&program.child), signal);
+        }
+    }
+
     async fn start_etcd(&mut self) -> Result<String, EnvtestError> {
         let url = format!("http://127.0.0.1:{}", free_port()?);
         let arguments = [
@@ -225,15 +226,14 @@ impl Envtest {
         self.ready(async || has_certificate(&certificate)).await?;
         self.authority = fs::read(&certificate).map_err(failed("tls/apiserver.crt"))?;
         self.url = format!("https://127.0.0.1:{port}");
-        let admin =
-            User { http: client(&self.authority)?, url: self.url.clone(), token: ADMIN_TOKEN.to_owned() };
+        let admin = User::new(&self.url, &self.authority, ADMIN_TOKEN)?;
         self.ready(async || answers(admin.request(Method::GET, "/readyz")).await).await
     }
 
     async fn start_controllers(&mut self) -> Result<(), EnvtestError> {
         self.write("kubeconfig", &self.kubeconfig(ADMIN_TOKEN))?;
         let arguments: Vec<String> = CONTROLLERS.split_whitespace().map(str::to_owned).collect();
-        self.spawn("kube-controller-manager", &arguments)?;
+        self.spawn(CONTROLLER_MANAGER, &arguments)?;
         let admin = self.admin();
         for made in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
             let path = format!("/api/v1/namespaces/default/{made}");
@@ -302,8 +302,10 @@ impl Envtest {
 impl Drop for Envtest {
     fn drop(&mut self) {
         for program in &self.programs {
-            // The error says that it has ended.
-            let _ = kill_process(Pid::from_child(&program.child), Signal::TERM);
+            for signal in [Signal::TERM, Signal::CONT] {
+                // The error says that it has ended.
+                let _ = kill_process(Pid::from_child(&program.child), signal);
+            }
         }
         let deadline = std::time::Instant::now() + GRACE;
         for program in &mut self.programs {
@@ -318,125 +320,6 @@ impl Drop for Envtest {
     }
 }
 
-impl User {
-    /// Reads an object.
-    pub async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, &Value::Null).await
-    }
-
-    /// Creates an object, as `kubectl create` does.
-    pub async fn create(&self, object: &Value) -> Answer {
-        self.send(Method::POST, &collection(object), object).await
-    }
-
-    /// The same, without storing it.
-    pub async fn try_create(&self, object: &Value) -> Answer {
-        self.send(Method::POST, &dry(&collection(object)), object).await
-    }
-
-    /// Puts an object in the place of the one that is stored, as `kubectl replace` does.
-    pub async fn replace(&self, object: &Value) -> Answer {
-        self.send(Method::PUT, &path(object), object).await
-    }
-
-    /// The same, without storing it.
-    pub async fn try_replace(&self, object: &Value) -> Answer {
-        self.send(Method::PUT, &dry(&path(object)), object).await
-    }
-
-    /// Applies an object, as `kubectl apply --server-side --force-conflicts` does.
-    pub async fn apply(&self, object: &Value) -> Answer {
-        let path = format!("{}?fieldManager=tests&force=true", path(object));
-        let request =
-            self.request(Method::PATCH, &path).header("Content-Type", "application/apply-patch+yaml");
-        finish(request.body(object.to_string())).await
-    }
-
-    /// Changes the fields that `change` names, as `kubectl patch --type=merge` does.
-    pub async fn merge(&self, path: &str, change: &Value) -> Answer {
-        let request =
-            self.request(Method::PATCH, path).header("Content-Type", "application/merge-patch+json");
-        finish(request.body(change.to_string())).await
-    }
-
-    /// Deletes an object; `options` may be null.
-    pub async fn delete(&self, path: &str, options: &Value) -> Answer {
-        self.send(Method::DELETE, path, options).await
-    }
-
-    /// Calls the API server.
-    ///
-    /// # Panics
-    ///
-    /// When it doesn't answer.
-    pub async fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let request = self.request(method, path);
-        let request = if body.is_null() { request } else { request.json(body) };
-        finish(request).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
-    }
-}
-
-impl Answer {
-    /// The object, when the API server took what it was asked.
-    ///
-    /// # Panics
-    ///
-    /// When it refused, with its words.
-    #[track_caller]
-    pub fn taken(self) -> Value {
-        assert!((200..300).contains(&self.code), "{}: {}", self.code, self.message());
-        self.body
-    }
-
-    /// Why it was refused.
-    pub fn message(&self) -> &str {
-        self.body["message"].as_str().unwrap_or_default()
-    }
-}
-
-/// Where the API server has an object.
-pub fn path(object: &Value) -> String {
-    format!("{}/{}", collection(object), object["metadata"]["name"].as_str().unwrap_or_default())
-}
-
-/// Where the API server has all of its kind; in its namespace, if it names one.
-fn collection(object: &Value) -> String {
-    let api = object["apiVersion"].as_str().unwrap_or("v1");
-    let root = if api.contains('/') { "apis" } else { "api" };
-    let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
-    let kinds = match kind.strip_suffix('y') {
-        Some(policy) => format!("{policy}ies"),
-        None => format!("{kind}s"),
-    };
-    match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => format!("/{root}/{api}/namespaces/{namespace}/{kinds}"),
-        None => format!("/{root}/{api}/{kinds}"),
-    }
-}
-
-fn dry(path: &str) -> String {
-    format!("{path}?dryRun=All")
-}
-
-async fn finish(request: reqwest::RequestBuilder) -> Answer {
-    let answer = request.send().await.expect("an API server that answers");
-    let code = answer.status().as_u16();
-    let warnings = answer.headers().get_all("Warning").iter();
-    let warnings = warnings.filter_map(|value| warning(&String::from_utf8_lossy(value.as_bytes()))).collect();
-    let body = answer.text().await.expect("an API server that answers");
-    Answer { code, body: serde_json::from_str(&body).unwrap_or(Value::String(body)), warnings }
-}
-
-/// The text of an HTTP warning, `299 - "text"`.
-fn warning(header: &str) -> Option<String> {
-    let text = header.split_once('"')?.1.rsplit_once('"')?.0;
-    Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
-}
-
 async fn answers(request: reqwest::RequestBuilder) -> bool {
     request.send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
@@ -447,11 +330,6 @@ fn has_certificate(path: &Path) -> bool {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         certificates.is_ok_and(|certificates| !certificates.is_empty())
     })
-}
-
-fn client(authority: &[u8]) -> Result<reqwest::Client, reqwest::Error> {
-    let authority = Certificate::from_pem_bundle(authority)?;
-    reqwest::Client::builder().tls_certs_only(authority).no_proxy().build()
 }
 
 fn run(command: &mut Command, input: &str) -> io::Result<Output> {
@@ -494,6 +372,7 @@ const CONTROLLERS: &str = "
     --kubeconfig=kubeconfig --leader-elect=false --secure-port=0
     --use-service-account-credentials --service-account-private-key-file=sa.key --root-ca-file=tls/apiserver.crt
     --controllers=statefulset-controller,endpointslice-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller,resourcequota-controller,serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller";
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 /// The token of whoever may do everything.
 pub const ADMIN_TOKEN: &str = "envtest-admin";
 /// Some 3 s are usual, and this is for a machine that does much else.
