@@ -19,5 +19,17 @@ pub const AUTH_SECRET_KEY: &str = "auth-secret";
 /// assert_eq!(contract::objects::companion("orders-db"), "orders-db-couchdiscover");
 /// ```
 pub fn companion(set: &str) -> String {
-    format!("{set}-couchdiscover")
+    format!("{set}{COMPANION_ENDS}")
 }
+
+/// The StatefulSet whose companion has this name; `None`: nobody's has.
+///
+/// ```
+/// assert_eq!(contract::objects::companion_of("orders-db-couchdiscover"), Some("orders-db"));
+/// assert_eq!(contract::objects::companion_of("orders-db"), None);
+/// ```
+pub fn companion_of(name: &str) -> Option<&str> {
+    name.strip_suffix(COMPANION_ENDS).filter(|set| !set.is_empty())
+}
+
+const COMPANION_ENDS: &str = "-couchdiscover";

@@ -34,6 +34,14 @@ struct Entry {
     failures: u32,
     /// What was wrong the last time.
     problems: Vec<Problem>,
+    losses: Losses,
+}
+
+/// How often in a row what it had was taken from it, and when last.
+#[derive(Debug, Default)]
+struct Losses {
+    count: u32,
+    last: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,9 +129,39 @@ impl Book {
         news
     }
 
+    /// Its RoleBinding was deleted: it is made anew soon; ever later where somebody goes on deleting it. Says whether
+    /// there is anything to make.
+    pub(crate) fn lost(&mut self, key: &Key, now: Instant) -> bool {
+        let Some((key, _)) = self.sets.get_key_value(key) else { return false };
+        let key = key.clone();
+        let Some(entry) = self.sets.get_mut(&key) else { return false };
+        match entry.stage {
+            Stage::Due(_) => return false,
+            Stage::Making | Stage::Outdated => entry.stage = Stage::Outdated,
+            Stage::Provided => {
+                let due = now + entry.losses.pause(now);
+                entry.stage = Stage::Due(due);
+                self.due.insert((due, key));
+            }
+        }
+        true
+    }
+
+    /// Those that should have a RoleBinding which is not among these.
+    pub(crate) fn without(&self, bindings: &HashSet<Key>) -> Vec<Arc<Key>> {
+        let provided = self.sets.iter().filter(|(_, entry)| entry.stage == Stage::Provided);
+        provided.map(|(key, _)| key).filter(|key| !bindings.contains(key.as_ref())).cloned().collect()
+    }
+
     fn needs(&mut self, key: Arc<Key>, needs: Needs, now: Instant) {
         let Some(entry) = self.sets.get_mut(&key) else {
-            let entry = Entry { needs, stage: Stage::Due(now), failures: 0, problems: vec![] };
+            let entry = Entry {
+                needs,
+                stage: Stage::Due(now),
+                failures: 0,
+                problems: vec![],
+                losses: Losses::default(),
+            };
             self.due.insert((now, key.clone()));
             self.sets.insert(key, entry);
             return;
@@ -152,6 +190,20 @@ impl Book {
         }
     }
 }
+
+impl Losses {
+    /// 200 ms, doubling to about 4 minutes, until it was left alone for 10. Not at once: where the StatefulSet itself
+    /// was deleted, that is heard within this time, too.
+    fn pause(&mut self, now: Instant) -> Duration {
+        let left_alone = self.last.is_none_or(|last| now - last >= CALM);
+        self.count = if left_alone { 0 } else { self.count.saturating_add(1) };
+        self.last = Some(now);
+        Duration::from_millis(200 << self.count.min(10))
+    }
+}
+
+/// Longer than the longest pause, or somebody who goes on deleting would always be met at once.
+const CALM: Duration = Duration::from_secs(600);
 
 fn key(set: &Labelled) -> Arc<Key> {
     let metadata = kube::Resource::meta(set);
@@ -234,6 +286,45 @@ mod tests {
         taken(&mut book, due);
         assert!(book.done(&of("a"), &[], now, 0.0), "and that it is well");
         assert_eq!(book.due(), None);
+    }
+
+    #[test]
+    fn what_is_taken_away_is_made_anew_and_ever_later_while_that_goes_on() {
+        let (mut book, begun) = (Book::default(), Instant::now());
+        assert!(!book.lost(&of("a"), begun), "nobody knows it");
+        book.hear(Event::Apply(set("a", "x")), begun);
+        assert!(!book.lost(&of("a"), begun), "it is to be made anyway");
+        assert_eq!(taken(&mut book, begun).len(), 1);
+        assert!(book.lost(&of("a"), begun), "whether before it was made or after can't be known");
+        book.done(&of("a"), &[], begun, 0.0);
+        let (mut now, mut made) = (begun, vec![]);
+        while now < begun + Duration::from_secs(3600) {
+            made.extend(taken(&mut book, now).iter().map(|_| (now - begun).as_millis()));
+            book.done(&of("a"), &[], now, 0.0);
+            assert!(book.lost(&of("a"), now));
+            now = book.due().unwrap();
+        }
+        assert_eq!(made[..5], [0, 200, 600, 1400, 3000]);
+        assert!(made.len() < 40, "{made:?}");
+        taken(&mut book, now);
+        book.done(&of("a"), &[], now, 0.0);
+        now += CALM;
+        assert!(book.lost(&of("a"), now));
+        assert_eq!(book.due(), Some(now + Duration::from_millis(200)), "forgiven");
+    }
+
+    #[test]
+    fn who_lacks_its_binding_in_a_list_is_known() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        for name in ["a", "b", "c"] {
+            book.hear(Event::Apply(set(name, "x")), now);
+        }
+        taken(&mut book, now);
+        book.done(&of("a"), &[], now, 0.0);
+        book.done(&of("b"), &[], now, 0.0);
+        let without: Vec<_> =
+            book.without(&HashSet::from([of("a")])).iter().map(|key| key.name.clone()).collect();
+        assert_eq!(without, ["b"], "the one of c is being made");
     }
 
     #[test]

@@ -112,6 +112,10 @@ fn why_no_binding(error: &CallError) -> String {
     }
 }
 
+/// What our RoleBindings carry, and no other.
+pub(crate) const BINDING_LABELS: [(&str, &str); 2] =
+    [("app.kubernetes.io/name", "couchdiscover"), ("app.kubernetes.io/component", "agent")];
+
 /// It goes with its StatefulSet: without it nobody needs the role.
 fn binding(key: &Key, needs: &Needs, name: &str) -> Value {
     json!({
@@ -120,7 +124,7 @@ fn binding(key: &Key, needs: &Needs, name: &str) -> Value {
         "metadata": {
             "name": name,
             "namespace": key.namespace,
-            "labels": { "app.kubernetes.io/name": "couchdiscover", "app.kubernetes.io/component": "agent" },
+            "labels": { BINDING_LABELS[0].0: BINDING_LABELS[0].1, BINDING_LABELS[1].0: BINDING_LABELS[1].1 },
             "ownerReferences": [
                 { "apiVersion": "apps/v1", "kind": "StatefulSet", "name": key.name, "uid": needs.uid },
             ],

@@ -3,7 +3,9 @@
 //!
 //! Every replica does this; all writes can be repeated by whoever comes next, so nobody leads. Of a StatefulSet no more
 //! is kept than what decides, some hundred bytes. What fails is told, on the StatefulSet too, and tried again ever later.
+//! A RoleBinding that is deleted is made anew; of these nothing is kept.
 
+mod bindings;
 mod book;
 mod make;
 mod needs;
@@ -13,7 +15,9 @@ use std::sync::Arc;
 
 use contract::keys;
 use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
+use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use tokio::task::JoinSet;
@@ -23,8 +27,9 @@ use tracing::{info, warn};
 
 use crate::kubernetes::{Kubernetes, Told, client, why_watch};
 use crate::serve::Metrics;
+use bindings::Bindings;
 use book::{Book, Key};
-use make::{Maker, Problem};
+use make::{BINDING_LABELS, Maker, Problem};
 use needs::Labelled;
 
 /// Provides for every labelled StatefulSet, until `stop`.
@@ -36,8 +41,19 @@ pub(crate) async fn run(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop: Can
         // A page is held as text and as objects, for a moment.
         let config = watcher::Config::default().labels(&labelled).page_size(100);
         let sets = watcher::watcher(Api::<Labelled>::all(client.clone()), config).default_backoff();
-        let book = Book::default();
-        Provider { maker: Maker::new(client), book, metrics, watching: Told::of(WATCHING) }.run(sets).await;
+        let ours = BINDING_LABELS.map(|(key, value)| format!("{key}={value}")).join(",");
+        let config = watcher::Config::default().labels(&ours).page_size(100);
+        let bindings = watcher::watcher(Api::<PartialObjectMeta<RoleBinding>>::all(client.clone()), config)
+            .default_backoff();
+        let provider = Provider {
+            maker: Maker::new(client),
+            book: Book::default(),
+            bindings: Bindings::default(),
+            metrics,
+            watching: Told::of(WATCHING),
+            watching_bindings: Told::of(WATCHING_BINDINGS),
+        };
+        provider.run(sets, bindings).await;
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -48,13 +64,21 @@ pub(crate) async fn run(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop: Can
 struct Provider {
     maker: Maker,
     book: Book,
+    bindings: Bindings,
     metrics: Arc<Metrics>,
     watching: Told,
+    watching_bindings: Told,
 }
 
+type BindingEvent = Event<PartialObjectMeta<RoleBinding>>;
+
 impl Provider {
-    async fn run(mut self, sets: impl Stream<Item = watcher::Result<Event<Labelled>>>) {
-        let mut sets = pin!(sets);
+    async fn run(
+        mut self,
+        sets: impl Stream<Item = watcher::Result<Event<Labelled>>>,
+        bindings: impl Stream<Item = watcher::Result<BindingEvent>>,
+    ) {
+        let (mut sets, mut bindings) = (pin!(sets), pin!(bindings));
         let mut making = JoinSet::new();
         loop {
             while making.len() < MOST_AT_A_TIME
@@ -69,6 +93,7 @@ impl Provider {
             let due = self.book.due().filter(|_| making.len() < MOST_AT_A_TIME);
             tokio::select! {
                 Some(event) = sets.next() => self.heard(event),
+                Some(event) = bindings.next() => self.heard_of_binding(event),
                 Some(Ok((key, needs, problems))) = making.join_next(), if !making.is_empty() => {
                     self.made(&key, &needs.uid, &problems).await;
                 }
@@ -92,6 +117,26 @@ impl Provider {
                 self.metrics.provider_failed("StatefulSet");
                 self.watching.failed(&why_watch(&error));
             }
+        }
+    }
+
+    fn heard_of_binding(&mut self, event: watcher::Result<BindingEvent>) {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                self.metrics.provider_failed("RoleBinding");
+                self.watching_bindings.failed(&why_watch(&error));
+                return;
+            }
+        };
+        self.watching_bindings.went_well();
+        let mut lost = self.bindings.hear(event, &self.book);
+        lost.retain(|key| self.book.lost(key, Instant::now()));
+        for Key { namespace, name } in &lost {
+            info!(namespace, name, "its RoleBinding was deleted: making it anew");
+        }
+        if !lost.is_empty() {
+            self.count();
         }
     }
 
@@ -133,5 +178,6 @@ async fn until(due: Option<Instant>) {
 }
 
 const WATCHING: &str = "watching labelled StatefulSets";
+const WATCHING_BINDINGS: &str = "watching the RoleBindings of labelled StatefulSets";
 /// An API server has more to do.
 const MOST_AT_A_TIME: usize = 8;

@@ -19,4 +19,5 @@ mod policy;
 mod provider;
 mod said;
 mod scene;
+mod taken_away;
 mod updates;
