@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::couch::{Couch, CouchError, Holder, Survey, Surveyed};
 use crate::kubernetes::{Claim, Founding, LeaseError, RecordError};
 use crate::observe::Directory;
-use crate::step::{Difference, Mode, Note, Step};
+use crate::step::{Mode, Note, Step};
 
 /// What steps are carried out with.
 #[derive(Clone)]
@@ -81,9 +81,9 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
                 couch.add_copy(&local, &directory.me.node().to_string(), *database).await?;
             }
         }
-        Step::Adopt(Difference { what, from }) => {
-            if let Ok(peer) = directory.me.sibling(*from) {
-                couch.adopt(&directory.peer(&peer), &local, what).await?;
+        Step::Adopt(difference) => {
+            if let Ok(peer) = directory.me.sibling(difference.from) {
+                couch.adopt(&directory.peer(&peer), &local, difference).await?;
             }
         }
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,

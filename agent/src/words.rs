@@ -37,7 +37,7 @@ impl Speaker<'_> {
                 "AddingCopies",
                 format!("{} have too few copies: this node gets one", names(databases)),
             ),
-            Step::Adopt(Difference { what, from }) => {
+            Step::Adopt(Difference { what, from, .. }) => {
                 let what = match what {
                     Trait::Admin(name) => format!("hash of admin '{name}'"),
                     Trait::SessionSecret => "session secret".to_owned(),

@@ -25,7 +25,7 @@ pub use wire::{Databases, Held, Membership, Pulse, SetupState};
 
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
-use crate::step::{Digest, Identity, Mode, Note, SystemDatabase, Trait};
+use crate::step::{Difference, Digest, Identity, Mode, Note, SystemDatabase, Trait};
 
 /// Speaks to any CouchDB of the cluster as the admin that the settings name.
 #[derive(Debug)]
@@ -114,11 +114,16 @@ impl Couch {
 
     /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
     /// on no volume it would be lost anyway, and where it can't be written a lasting change would fail.
-    pub async fn adopt(&self, from: &str, to: &str, what: &Trait) -> Result<(), CouchError> {
-        let (section, key) = place(what);
-        // Gone meanwhile: the next round sees it.
-        let Some(value) = self.section(from, section).await?.remove(key) else { return Ok(()) };
-        self.set(to, section, key, &value).await
+    pub async fn adopt(&self, from: &str, to: &str, difference: &Difference) -> Result<(), CouchError> {
+        let (section, key) = place(&difference.what);
+        let value = self.section(from, section).await?.remove(key);
+        let same =
+            |value: &Value| value.as_str().is_some_and(|value| Digest::of([value]) == difference.digest);
+        match value.filter(same) {
+            Some(value) => self.set(to, section, key, &value).await,
+            // Another one meanwhile, or none: the next round sees it.
+            None => Ok(()),
+        }
     }
 
     /// Sets an option in memory only.

@@ -37,6 +37,8 @@ pub struct Difference {
     pub what: Trait,
     /// Who has it as most do.
     pub from: u32,
+    /// What they have. Who restarts in between has something else, which nobody is to take over.
+    pub digest: Digest,
 }
 
 impl Trait {
@@ -83,7 +85,8 @@ pub(super) fn difference(me: u32, nodes: &BTreeMap<u32, &Node>) -> Option<Differ
         let (right, _) = votes.get(&from)?;
         let mine = votes.get(&me).and_then(|(mine, _)| *mine);
         // What most lack is taken away from nobody.
-        (right.is_some() && mine != *right).then(|| Difference { what: what.clone(), from })
+        let digest = right.filter(|_| mine != *right)?;
+        Some(Difference { what: what.clone(), from, digest })
     })
 }
 
