@@ -101,7 +101,7 @@ fn status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
     };
     match runtime.block_on(ask::page(&client, listen)) {
         Ok(page) => {
-            let text = if json { format!("{page:#}\n") } else { ask::table(&page) };
+            let text = if json { format!("{page:#}\n") } else { ask::table(&page, jiff::Timestamp::now()) };
             let printed = say(&text);
             if page["ready"] == true { printed } else { ExitCode::from(FAILURE) }
         }

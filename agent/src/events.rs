@@ -275,7 +275,7 @@ mod tests {
     use crate::step::Refusal;
 
     fn entered(step: &Step, joined: bool) -> Option<(Severity, &'static str)> {
-        let words = Words { reason: "Reason", message: "message".to_owned() };
+        let words = Words { reason: "Reason", message: "message".to_owned(), cure: None };
         when_entered(step, &words, joined).map(|said| (said.severity, said.reason))
     }
 

@@ -69,8 +69,14 @@ pub struct History {
 pub struct Said {
     /// CamelCase, stable.
     pub reason: &'static str,
-    /// A sentence.
+    /// What is so, and what to do about it.
     pub message: String,
+    /// What was seen that makes it so, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+    /// What to do about it, where something can be done: the end of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
 }
 
 /// Whom the agent is to CouchDB. Never the password.
@@ -149,12 +155,13 @@ impl Page {
         let names = |ordinals: &BTreeSet<u32>| ordinals.iter().map(name).collect::<Vec<_>>();
         let local = std::iter::once((&observed.me, &observed.local));
         let nodes = local.chain(&observed.peers).map(|(ordinal, node)| (name(ordinal), sight(node, &names)));
-        let said: Said = speaker.step(step).into();
+        let evidence = speaker.evidence(observed, step);
+        let said = Said { evidence: evidence.clone(), ..speaker.step(step).into() };
         Self {
             ready: *readiness == Readiness::Ready,
             readiness: match readiness {
                 Readiness::Ready => said.clone(),
-                Readiness::NotReady(why) => speaker.not_ready(why, Some(step)).into(),
+                Readiness::NotReady(why) => Said { evidence, ..speaker.not_ready(why, Some(step)).into() },
             },
             step: said,
             expected: names(&observed.expected),
@@ -175,8 +182,8 @@ impl Page {
 }
 
 impl From<Words> for Said {
-    fn from(Words { reason, message }: Words) -> Self {
-        Self { reason, message }
+    fn from(Words { reason, message, cure }: Words) -> Self {
+        Self { reason, message, evidence: vec![], cure }
     }
 }
 

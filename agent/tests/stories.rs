@@ -40,7 +40,7 @@ fn a_joined_node_waits_for_the_founder() {
 #[test]
 fn the_lowest_does_not_found_while_a_peer_is_silent() {
     let unseen = [(1, Err(Unseen::NameUnknown)), (2, Err(Unseen::Busy))];
-    assert_snapshot!(tell(&seen(0, 3, fresh([0]), unseen)), @"[not ready] WaitingForPeers: couchdb-1 is not in DNS (has its Service publishNotReadyAddresses: true, and does the pod exist?), couchdb-2 is not up yet");
+    assert_snapshot!(tell(&seen(0, 3, fresh([0]), unseen)), @"[not ready] WaitingForPeers: couchdb-1 is not in DNS, couchdb-2 is not up yet. Has the Service publishNotReadyAddresses: true, and does the pod exist?");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn the_lowest_does_not_found_before_all_list_all() {
 fn the_lowest_does_not_found_before_all_are_connected() {
     let lonely = Node { connected: [2].into(), ..fresh([0, 1, 2]) };
     let peers = [(1, Ok(fresh([0, 1, 2]))), (2, Ok(lonely))];
-    assert_snapshot!(tell(&seen(0, 3, fresh([0, 1, 2]), peers)), @"[not ready] WaitingForConnections: couchdb-2 isn't connected to couchdb-0, couchdb-1; if it lasts: is the Erlang cookie the same everywhere, and are ports 4369 and 9100 open between the pods?");
+    assert_snapshot!(tell(&seen(0, 3, fresh([0, 1, 2]), peers)), @"[not ready] WaitingForConnections: couchdb-2 isn't connected to couchdb-0, couchdb-1. If it lasts: is the Erlang cookie the same everywhere, and are ports 4369 and 9100 open between the pods?");
 }
 
 #[test]
@@ -76,14 +76,14 @@ fn what_keeps_a_member_from_being_connected_is_said_once_it_was_looked_for() {
     let peers = [(0, Ok(fresh([0]))), (1, Err(Unseen::Busy))];
     let with = |path| Observed { paths: [(0, path)].into(), ..seen(2, 3, lonely.clone(), peers.clone()) };
     assert_snapshot!(tell(&with(Path::Open)), @"[not ready] CookieMismatch: couchdb-0 can be reached at every port, and Erlang does not connect: the Erlang cookies differ, most likely. Give all pods the same COUCHDB_ERLANG_COOKIE, and restart them");
-    assert_snapshot!(tell(&with(Path::Blocked(9100))), @"[not ready] PortsBlocked: port 9100 of couchdb-0 can't be reached. CouchDB answers there, and its nodes need these ports between all pods: look at NetworkPolicies, and at meshes, which must leave them alone");
-    assert_snapshot!(tell(&with(Path::Unregistered)), @"[not ready] PortsBlocked: no Erlang node 'couchdb' is registered at couchdb-0. CouchDB answers there, and its nodes need these ports between all pods: look at NetworkPolicies, and at meshes, which must leave them alone");
+    assert_snapshot!(tell(&with(Path::Blocked(9100))), @"[not ready] PortsBlocked: port 9100 of couchdb-0 can't be reached; CouchDB answers there, and its nodes need these ports between all pods. Look at NetworkPolicies, and at meshes, which must leave them alone");
+    assert_snapshot!(tell(&with(Path::Unregistered)), @"[not ready] PortsBlocked: no Erlang node 'couchdb' is registered at couchdb-0; CouchDB answers there, and its nodes need these ports between all pods. Look at NetworkPolicies, and at meshes, which must leave them alone");
 }
 
 #[test]
 fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
     let all = fresh([0, 1, 3]);
-    assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[not ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-3. Nothing is removed by itself: scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
+    assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[not ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-3; nothing is removed by itself. Scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_pod_whose_name_another_one_has_does_nothing_more() {
 #[test]
 fn nothing_is_founded_while_the_kubernetes_api_is_silent() {
     let observed = Observed { api: Api::Silent, ..seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]) };
-    assert_snapshot!(tell(&observed), @"[not ready] WaitingForKubernetes: the Kubernetes API doesn't say how many nodes to expect, and nothing is founded on a guess; where there is none, set COUCHDISCOVER_KUBERNETES=off");
+    assert_snapshot!(tell(&observed), @"[not ready] WaitingForKubernetes: the Kubernetes API doesn't say how many nodes to expect, and nothing is founded on a guess. Where there is none, set COUCHDISCOVER_KUBERNETES=off");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn an_empty_cluster_that_was_founded_before_waits_for_a_person() {
     let given_up =
         Observed { me: 0, form_anew: Some("0409c57d".to_owned()), peers: [(1, Ok(all))].into(), ..lost };
     assert_eq!(next_step(&given_up), Step::Found);
-    assert_snapshot!(tell(&Observed { record: Record::Newer, ..given_up }), @"[not ready] FormedBefore: a newer agent wrote down that a cluster was founded here, and every node is empty: run that version of the agent");
+    assert_snapshot!(tell(&Observed { record: Record::Newer, ..given_up }), @"[not ready] FormedBefore: a newer agent wrote down that a cluster was founded here, and every node is empty. Run that version of the agent");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_pinned_size_waits_for_more_nodes_than_there_are_replicas() {
     let all = fresh([0, 1]);
     let peers = [(1, Ok(all.clone())), (2, Err(Unseen::NameUnknown))];
     let observed = Observed { expected: [0, 1].into(), ..seen(0, 3, all, peers) };
-    assert_snapshot!(tell(&observed), @"[not ready] WaitingForPeers: couchdb-2 is not in DNS (has its Service publishNotReadyAddresses: true, and does the pod exist?)");
+    assert_snapshot!(tell(&observed), @"[not ready] WaitingForPeers: couchdb-2 is not in DNS. Has the Service publishNotReadyAddresses: true, and does the pod exist?");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_node_that_came_empty_is_closed_until_it_is_filled() {
     assert_snapshot!(tell(&restarted), @"[not ready] WaitingForPeers: couchdb-1 can't be reached, couchdb-2 can't be reached");
     let by_hand =
         Observed { mode: Mode::Maintenance, ..seen(0, 3, all.clone(), [(1, Ok(all.clone())), (2, Ok(all))]) };
-    assert_snapshot!(tell(&by_hand), @"[ready] ClosedByHand: the cluster is formed; maintenance_mode of this node is 'true' by somebody's hand, and stays as it is");
+    assert_snapshot!(tell(&by_hand), @r#"[ready] ClosedByHand: the cluster is formed; maintenance_mode of this node is 'true' by somebody's hand, and stays as it is. To open it, PUT "false" to /_node/_local/_config/couchdb/maintenance_mode"#);
 }
 
 #[test]
@@ -249,13 +249,13 @@ fn a_wiped_lowest_that_has_joined_waits_for_the_maps() {
 #[test]
 fn a_fresh_node_between_two_groups_joins_neither() {
     let peers = [(1, Ok(member([1]))), (2, Ok(member([2])))];
-    assert_snapshot!(tell(&seen(0, 3, fresh([0]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-1 | couchdb-2. Brought together, one side's databases would vanish; a person has to choose");
+    assert_snapshot!(tell(&seen(0, 3, fresh([0]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-1 | couchdb-2. Brought together, one side's databases would vanish. Choose the one that stays, save what the others hold, then empty their volumes to let them join");
 }
 
 #[test]
 fn a_fresh_node_that_joined_a_silent_group_does_not_bridge_it_to_another() {
     let peers = [(0, Err(Unseen::Unreachable)), (1, Ok(member([1])))];
-    assert_snapshot!(tell(&seen(2, 3, fresh([0, 2]), peers)), @"[not ready] WaitingForJoined: joined couchdb-0 before, which doesn't answer; until it does, couchdb-1 may be another cluster, and is not joined");
+    assert_snapshot!(tell(&seen(2, 3, fresh([0, 2]), peers)), @"[not ready] WaitingForJoined: joined couchdb-0 before, which doesn't answer; until it does, couchdb-1 may be another cluster, and is not joined. Bring couchdb-0 back");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn a_foreign_node_is_refused_and_the_cluster_goes_on() {
     let peers = [(0, Ok(member([0, 1]))), (1, Ok(member([0, 1])))];
     assert_snapshot!(tell(&seen(2, 3, foreign.clone(), peers)), @"[not ready] ForeignData: this node holds databases that the cluster of couchdb-0, couchdb-1 doesn't know; joined, one side's data would vanish. Save what is here, then empty its volume to let it join");
     let peers = [(1, Ok(member([0, 1]))), (2, Ok(foreign))];
-    assert_snapshot!(tell(&seen(0, 3, member([0, 1]), peers)), @"[ready] ForeignPeers: outside stay, with data that this cluster doesn't know: couchdb-2");
+    assert_snapshot!(tell(&seen(0, 3, member([0, 1]), peers)), @"[ready] ForeignPeers: outside stay, with data that this cluster doesn't know: couchdb-2. Save what they hold, then empty their volumes to let them join");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_restarted_container_takes_the_clusters_identity_over_before_anything_else()
 #[test]
 fn two_groups_of_two_are_split() {
     let peers = [(1, Ok(member([0, 1]))), (2, Ok(member([2, 3]))), (3, Ok(member([2, 3])))];
-    assert_snapshot!(tell(&seen(0, 4, member([0, 1]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-0, couchdb-1 | couchdb-2, couchdb-3. Brought together, one side's databases would vanish; a person has to choose");
+    assert_snapshot!(tell(&seen(0, 4, member([0, 1]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-0, couchdb-1 | couchdb-2, couchdb-3. Brought together, one side's databases would vanish. Choose the one that stays, save what the others hold, then empty their volumes to let them join");
 }
 
 #[test]
@@ -321,13 +321,13 @@ fn maps_that_have_not_reached_everybody_are_waited_for() {
 fn system_databases_that_cannot_be_opened_are_not_settled() {
     let all = member([0, 1]);
     let observed = Observed { finished: false, ..seen(0, 2, all.clone(), [(1, Ok(all))]) };
-    assert_snapshot!(tell(&observed), @"[ready] SystemDatabasesClosed: the system databases are in the maps and can't be opened: are their nodes in maintenance mode?");
+    assert_snapshot!(tell(&observed), @"[ready] SystemDatabasesClosed: the system databases are in the maps and can't be opened. Are the nodes that hold them in maintenance mode?");
 }
 
 #[test]
 fn members_beyond_the_size_are_told_and_left_alone() {
     let all = member([0, 1, 2]);
-    assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-2. Nothing is removed by itself: scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
+    assert_snapshot!(tell(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"[ready] MembersBeyondSize: members beyond the StatefulSet's size: couchdb-2; nothing is removed by itself. Scale back up, or drain them and DELETE their documents in /_node/_local/_nodes");
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_member_beyond_the_size_keeps_serving() {
 #[test]
 fn strangers_and_wrong_names_are_refused() {
     let strangers: BTreeSet<String> = ["couchdb@10.42.0.11".to_owned()].into();
-    assert_snapshot!(tell(&seen(0, 1, Node { strangers, ..member([0]) }, [])), @"[not ready] NodeRenamed: _nodes lists 'couchdb@10.42.0.11', which is no pod of 'couchdb' here: was the volume used under another name, or a wrong host added by hand? Nothing is changed until those documents are gone from /_node/_local/_nodes");
+    assert_snapshot!(tell(&seen(0, 1, Node { strangers, ..member([0]) }, [])), @"[not ready] NodeRenamed: _nodes lists 'couchdb@10.42.0.11', which is no pod of 'couchdb' here: was the volume used under another name, or a wrong host added by hand?. Give the pods their old names back, or, where nothing is kept under these names, DELETE their documents in /_node/_local/_nodes");
     let misnamed = Err(Unseen::Misnamed("nonode@nohost".to_owned()));
     assert_snapshot!(tell(&Observed { local: misnamed, ..seen(0, 1, fresh([0]), []) }), @"[not ready] NodeNameMismatch: CouchDB calls itself 'nonode@nohost', and its peers will look for 'couchdb@couchdb-0.couchdb.default.svc.cluster.local'. Set ERL_FLAGS='-name couchdb' or NODENAME='couchdb-0.couchdb.default.svc.cluster.local' on the CouchDB container");
 }
@@ -353,14 +353,14 @@ fn a_local_couchdb_that_cannot_be_asked_is_waited_for() {
         assert_eq!(wait, Step::Wait(WaitFor::LocalCouchDb(unseen)));
         assert!(matches!(readiness(&observed, &wait, PodManagement::OrderedReady), Readiness::NotReady(_)));
     }
-    assert_snapshot!(tell(&Observed { local: Err(Unseen::Rejects), ..seen(0, 1, fresh([0]), []) }), @"[not ready] CredentialsRejected: CouchDB rejects user 'admin' or the password from COUCHDB_USER and COUCHDB_PASSWORD; the next try is in 75 s");
+    assert_snapshot!(tell(&Observed { local: Err(Unseen::Rejects), ..seen(0, 1, fresh([0]), []) }), @"[not ready] CredentialsRejected: CouchDB rejects user 'admin' or the password from COUCHDB_USER and COUCHDB_PASSWORD; the next try is in 75 s. If they were changed since CouchDB or the agent was started, delete this pod: both then start with the present ones. If that doesn't help, CouchDB keeps an admin of its own in an ini file on a volume: change the password there");
     assert_snapshot!(tell(&Observed { local: Err(Unseen::Unreachable), ..seen(0, 1, fresh([0]), []) }), @"[not ready] WaitingForCouchDb: the local CouchDB can't be reached");
 }
 
 #[test]
 fn an_unknown_size_and_a_size_of_nothing() {
     let nobody = Observed { expected: [].into(), founders: [].into(), ..seen(0, 1, fresh([0]), []) };
-    assert_snapshot!(tell(&Observed { api: Api::Forbidden, ..nobody.clone() }), @"[not ready] SizeUnknown: nothing tells how many nodes to expect: the Kubernetes API can't be asked and COUCHDB_CLUSTER_SIZE is not set");
+    assert_snapshot!(tell(&Observed { api: Api::Forbidden, ..nobody.clone() }), @"[not ready] SizeUnknown: nothing tells how many nodes to expect: the Kubernetes API can't be asked. Set COUCHDB_CLUSTER_SIZE, or give the pod's service account the agent's role");
     assert_snapshot!(tell(&Observed { api: Api::Current, ..nobody }), @"[not ready] NotExpected: couchdb-0 is beyond the StatefulSet's size: it neither joins nor leaves");
 }
 
@@ -379,16 +379,88 @@ fn under_ordered_ready_a_pod_is_ready_when_all_lower_ones_list_it() {
     assert!(!ready(&seen(0, 3, fresh([0]), [(1, Ok(member([0, 1]))), (2, silent)])), "it was wiped");
 }
 
-/// The step and whether the pod is ready under `Parallel`, as a person reads it.
-fn tell(observed: &Observed) -> String {
-    let me: PodFqdn = format!("couchdb-{}.couchdb.default.svc.cluster.local", observed.me).parse().unwrap();
-    let credentials = Credentials {
+#[test]
+fn a_refusal_shows_what_it_stands_on() {
+    let groups = seen(0, 3, member([0, 1]), [(1, Ok(member([0, 1]))), (2, Ok(member([2])))]);
+    let split = Observed {
+        me: 2,
+        local: Ok(member([2])),
+        peers: [(0, Ok(member([0, 1]))), (1, Err(Unseen::NoAnswer))].into(),
+        ..groups
+    };
+    assert_snapshot!(evidence(&split), @"
+    couchdb-0 holds 2 databases, lists couchdb-0, couchdb-1, is connected to couchdb-0, couchdb-1
+    couchdb-1 does not answer in time
+    couchdb-2 holds 2 databases, lists couchdb-2, is connected to couchdb-2
+    ");
+    let all = fresh([0, 1]);
+    let record = Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let lost = Observed { record, ..seen(1, 2, all.clone(), [(0, Ok(all))]) };
+    assert_snapshot!(evidence(&lost), @"
+    Lease 'couchdb-couchdiscover' records cluster '0409c57d'
+    couchdb-0 holds no database, lists couchdb-0, couchdb-1, is connected to couchdb-0, couchdb-1
+    couchdb-1 holds no database, lists couchdb-0, couchdb-1, is connected to couchdb-0, couchdb-1
+    ");
+    let strangers = [
+        "couchdb@10.42.0.11",
+        "couchdb@couchdb-0.old.default.svc.cluster.local",
+        "couchdb@couchdb-7.old.default.svc.cluster.local",
+    ];
+    let strangers = strangers.map(str::to_owned).into();
+    assert_snapshot!(evidence(&seen(0, 1, Node { strangers, ..member([0]) }, [])), @"
+    'couchdb@10.42.0.11' is no pod's
+    'couchdb@couchdb-0.old.default.svc.cluster.local' -> 'couchdb@couchdb-0.couchdb.default.svc.cluster.local'
+    'couchdb@couchdb-7.old.default.svc.cluster.local' is no pod's
+    ");
+    let displaced = Observed { displaced_by: Some("4d3c".to_owned()), ..seen(0, 1, member([0]), []) };
+    assert_snapshot!(evidence(&displaced), @"Kubernetes: pod 'couchdb-0' has uid '4d3c'");
+    let misnamed = Err(Unseen::Misnamed("nonode@nohost".to_owned()));
+    assert_snapshot!(evidence(&Observed { local: misnamed, ..seen(0, 1, fresh([0]), []) }), @"GET /_node/_local: name 'nonode@nohost'");
+}
+
+#[test]
+fn a_wait_shows_what_it_stands_on() {
+    let rejects = Observed { local: Err(Unseen::Rejects), ..seen(0, 1, fresh([0]), []) };
+    assert_snapshot!(evidence(&rejects), @"user 'admin' from COUCHDB_USER and COUCHDB_PASSWORD");
+    let lonely = Node { connected: [2].into(), ..fresh([0, 1, 2]) };
+    let paths = [(0, Path::Open), (1, Path::Blocked(9100))].into();
+    let peers = [(0, Ok(fresh([0, 1, 2]))), (1, Ok(fresh([0, 1, 2])))];
+    assert_snapshot!(evidence(&Observed { paths, ..seen(2, 3, lonely, peers) }), @"
+    couchdb-0: port 4369 and the one of its node answer
+    couchdb-1: port 9100 can't be reached
+    ");
+    let all = member([0, 1, 2]);
+    assert_snapshot!(evidence(&seen(0, 2, all.clone(), [(1, Ok(all))])), @"
+    couchdb-0 holds 2 databases, lists couchdb-0, couchdb-1, couchdb-2, is connected to couchdb-0, couchdb-1, couchdb-2
+    couchdb-1 holds 2 databases, lists couchdb-0, couchdb-1, couchdb-2, is connected to couchdb-0, couchdb-1, couchdb-2
+    ");
+    assert_snapshot!(evidence(&seen(0, 1, fresh([0]), [])), @"");
+}
+
+/// What the step stands on.
+fn evidence(observed: &Observed) -> String {
+    let me = pod(observed.me);
+    let speaker = Speaker { me: &me, credentials: &credentials() };
+    speaker.evidence(observed, &next_step(observed)).join("\n")
+}
+
+fn pod(ordinal: u32) -> PodFqdn {
+    format!("couchdb-{ordinal}.couchdb.default.svc.cluster.local").parse().unwrap()
+}
+
+fn credentials() -> Credentials {
+    Credentials {
         user: "admin".to_owned(),
         password: Secret::new("s3cret"),
         source: "COUCHDB_USER and COUCHDB_PASSWORD".to_owned(),
-    };
+    }
+}
+
+/// The step and whether the pod is ready under `Parallel`, as a person reads it.
+fn tell(observed: &Observed) -> String {
     let step = next_step(observed);
-    let words = Speaker { me: &me, credentials: &credentials }.step(&step);
+    let words = Speaker { me: &pod(observed.me), credentials: &credentials() }.step(&step);
+    assert!(words.cure.is_none_or(|cure| words.message.ends_with(&cure)), "{}", words.message);
     let ready = match readiness(observed, &step, PodManagement::Parallel) {
         Readiness::Ready => "ready",
         Readiness::NotReady(_) => "not ready",

@@ -25,7 +25,7 @@ async fn another_authority_is_not_trusted_and_no_password_goes_out() {
     stage.set(COUCHDISCOVER_CA_FILE, &other.path().to_string_lossy());
     stage.start_agent(0).await;
     let says = stage.says(0, "CouchDbUntrusted").await;
-    insta::assert_snapshot!(says, @"the local CouchDB shows no certificate for its name that COUCHDISCOVER_CA_FILE, or without it the system, vouches for");
+    insta::assert_snapshot!(says, @"the local CouchDB shows no certificate for its name from an authority that is trusted. Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and see that the certificate has the pod's DNS name");
     assert!(stage.net.calls().is_empty());
     assert!(stage.metrics(0).await.contains("couchdb_calls_total{outcome=\"untrusted\"}"));
 }

@@ -1,0 +1,127 @@
+//! What was seen that makes a step what it is, a line each, for whoever has to judge it. Pure.
+
+use contract::{NodeName, PodFqdn};
+
+use super::{Speaker, how, quoted};
+use crate::kubernetes::Record;
+use crate::step::{Node, Observed, Path, Refusal, Spread, Step, Unseen, WaitFor};
+
+impl Speaker<'_> {
+    /// What `step`, decided from `observed`, stands on. Nothing, where the step itself says all.
+    pub fn evidence(&self, observed: &Observed, step: &Step) -> Vec<String> {
+        match step {
+            Step::Refuse(refusal) => self.of_refusal(observed, refusal),
+            Step::Dial { wait, .. } | Step::Wait(wait) => self.of_wait(observed, wait),
+            Step::AddCopies(_)
+            | Step::Adopt(_)
+            | Step::CreateDatabase(_)
+            | Step::EnableCluster { .. }
+            | Step::EnterMaintenance
+            | Step::Fill { .. }
+            | Step::Found
+            | Step::Join(_)
+            | Step::MakeSessionSecret
+            | Step::NoteFilling
+            | Step::ProveWhole { .. }
+            | Step::RecordFounding { .. }
+            | Step::ReleaseLease
+            | Step::Settled
+            | Step::TakeLease => vec![],
+        }
+    }
+
+    fn of_refusal(&self, observed: &Observed, refusal: &Refusal) -> Vec<String> {
+        match refusal {
+            Refusal::Displaced { by } => vec![format!("Kubernetes: pod '{}' has uid '{by}'", self.me.pod())],
+            Refusal::ForeignData { .. } | Refusal::SplitCluster { .. } => self.nodes(observed),
+            Refusal::FormedBefore { .. } => {
+                let lease = contract::objects::companion(self.me.pod().set().as_str());
+                let records = match &observed.record {
+                    Record::Formed { uuid, .. } => format!("Lease '{lease}' records cluster '{uuid}'"),
+                    Record::Newer => format!("Lease '{lease}' has a record of a newer schema"),
+                    Record::Absent | Record::Forbidden | Record::Unread => format!("Lease '{lease}'"),
+                };
+                std::iter::once(records).chain(self.nodes(observed)).collect()
+            }
+            Refusal::NodeNameMismatch { actual } => vec![format!("GET /_node/_local: name '{actual}'")],
+            Refusal::NodeRenamed { strangers } => {
+                strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect()
+            }
+        }
+    }
+
+    fn of_wait(&self, observed: &Observed, wait: &WaitFor) -> Vec<String> {
+        match wait {
+            WaitFor::LocalCouchDb(Unseen::Rejects | Unseen::LockedOut) => {
+                vec![format!("user '{}' from {}", self.credentials.user, self.credentials.source)]
+            }
+            WaitFor::Connections(_)
+            | WaitFor::ForeignPeers(_)
+            | WaitFor::JoinedBefore { .. }
+            | WaitFor::Membership(_)
+            | WaitFor::NotListed(_)
+            | WaitFor::Outsized(_) => self.nodes(observed),
+            WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => {
+                observed.paths.iter().map(|(peer, path)| self.path(*peer, *path)).collect()
+            }
+            WaitFor::Copies { database, .. } => {
+                let local = observed.local.iter().filter_map(|node| node.system.get(database));
+                let held = |spread: &Spread| self.pods(&spread.holders);
+                local.map(|spread| format!("{} is whole on {}", database.name(), held(spread))).collect()
+            }
+            WaitFor::Adoption(_)
+            | WaitFor::ClosedByHand(_)
+            | WaitFor::Founding(_)
+            | WaitFor::KubernetesApi
+            | WaitFor::Lease(_)
+            | WaitFor::LocalCouchDb(_)
+            | WaitFor::NotExpected
+            | WaitFor::Peers(_)
+            | WaitFor::Size
+            | WaitFor::SystemDatabase { .. }
+            | WaitFor::SystemDatabasesOpen
+            | WaitFor::SystemDatabasesSpread(_) => vec![],
+        }
+    }
+
+    /// What each node said.
+    fn nodes(&self, observed: &Observed) -> Vec<String> {
+        let local = std::iter::once((&observed.me, &observed.local));
+        let mut nodes: Vec<_> = local.chain(&observed.peers).collect();
+        nodes.sort_by_key(|(ordinal, _)| **ordinal);
+        let said = |(ordinal, node): (&u32, &Result<Node, Unseen>)| match node {
+            Ok(node) => format!(
+                "{} holds {}, lists {}, is connected to {}",
+                self.pod(*ordinal),
+                match node.databases {
+                    0 => "no database".to_owned(),
+                    1 => "1 database".to_owned(),
+                    count => format!("{count} databases"),
+                },
+                self.pods(&node.members),
+                self.pods(&node.connected)
+            ),
+            Err(unseen) => format!("{} {}", self.pod(*ordinal), how(unseen)),
+        };
+        nodes.into_iter().map(said).collect()
+    }
+
+    fn path(&self, peer: u32, path: Path) -> String {
+        let pod = self.pod(peer);
+        match path {
+            Path::Blocked(port) => format!("{pod}: port {port} can't be reached"),
+            Path::Open => format!("{pod}: port 4369 and the one of its node answer"),
+            Path::Unregistered => format!("{pod}: port 4369 answers, and knows no node 'couchdb'"),
+        }
+    }
+
+    /// The old name and the one that this pod has now, where the old one tells which pod it was.
+    fn renamed(&self, observed: &Observed, stranger: &str) -> String {
+        let was = stranger.parse::<NodeName>().ok().and_then(|node| node.host().parse::<PodFqdn>().ok());
+        let now = was.and_then(|was| self.me.sibling(was.pod().ordinal()).ok());
+        match now.filter(|now| observed.expected.contains(&now.pod().ordinal())) {
+            Some(now) => format!("'{stranger}' -> '{}'", now.node()),
+            None => format!("{} is no pod's", quoted([stranger])),
+        }
+    }
+}

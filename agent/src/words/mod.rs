@@ -1,0 +1,217 @@
+//! What a step, a refusal or a readiness is called, and what a person is told about it. Pure.
+
+mod evidence;
+mod waits;
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use contract::PodFqdn;
+
+use crate::ready::NotReady;
+use crate::resolve::ResolveError;
+use crate::run::chain;
+use crate::settings::Credentials;
+use crate::step::{Difference, Sort, Step, SystemDatabase, Trait, Unseen};
+
+/// A word for machines and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// CamelCase, stable: a label in metrics and the reason of an event.
+    pub reason: &'static str,
+    /// What is so, and what to do about it.
+    pub message: String,
+    /// What to do about it: the end of the message. Nothing, where it comes by itself or needs nobody.
+    pub cure: Option<String>,
+}
+
+/// Puts steps into words, with the pod names of one StatefulSet.
+#[derive(Clone, Copy, Debug)]
+pub struct Speaker<'a> {
+    /// This agent's pod.
+    pub me: &'a PodFqdn,
+    /// The admin that it is.
+    pub credentials: &'a Credentials,
+}
+
+impl Speaker<'_> {
+    /// What this step is.
+    pub fn step(&self, step: &Step) -> Words {
+        let (reason, message) = match step {
+            Step::AddCopies(databases) => (
+                "AddingCopies",
+                format!("{} have too few copies: this node gets one", names(databases)),
+            ),
+            Step::Adopt(Difference { what, from, .. }) => {
+                let what = match what {
+                    Trait::Admin(name) => format!("hash of admin '{name}'"),
+                    Trait::SessionSecret => "session secret".to_owned(),
+                    Trait::Uuid => "uuid".to_owned(),
+                };
+                (
+                    "AdoptingIdentity",
+                    format!("the {what} differs from the cluster's: taking it over from {}", self.pod(*from)),
+                )
+            }
+            Step::CreateDatabase(database) => {
+                ("CreatingDatabase", format!("no member has {}: making it", database.name()))
+            }
+            Step::EnableCluster { node_count } => (
+                "EnablingCluster",
+                format!("CouchDB listens to nobody yet: enabling it for a cluster of {node_count}"),
+            ),
+            Step::EnterMaintenance => (
+                "EnteringMaintenance",
+                "this node's volume has to be filled first: keeping it out of reads and writes until then".to_owned(),
+            ),
+            Step::Fill { .. } => (
+                "Filling",
+                "out of reads and writes until every shard here has what the other copies have".to_owned(),
+            ),
+            Step::Found => {
+                ("Founding", "every node answers, is connected and empty: founding the cluster".to_owned())
+            }
+            Step::Join(peer) => ("Joining", format!("joining {}", self.pod(*peer))),
+            Step::MakeSessionSecret => (
+                "MakingSessionSecret",
+                "CouchDB has no session secret, which a cluster needs: making one".to_owned(),
+            ),
+            Step::NoteFilling => (
+                "NotingFilling",
+                "copies of the cluster's data will come to this node: writing down on its volume that they are not \
+                 complete"
+                    .to_owned(),
+            ),
+            Step::ProveWhole { .. } => (
+                "ProvingWhole",
+                "comparing the shards here with the other copies, to see whether this volume came empty".to_owned(),
+            ),
+            Step::RecordFounding { size, .. } => {
+                ("RecordingFounding", format!("writing down that {size} nodes founded a cluster here"))
+            }
+            Step::Refuse(refusal) => return self.refusal(refusal),
+            Step::ReleaseLease => {
+                ("ReleasingLease", "done with what only one agent may do at a time".to_owned())
+            }
+            Step::Settled => ("Settled", "the cluster is formed, and every member confirms it".to_owned()),
+            Step::TakeLease => (
+                "TakingLease",
+                format!(
+                    "taking Lease '{}', for what only one agent may do at a time",
+                    contract::objects::companion(self.me.pod().set().as_str())
+                ),
+            ),
+            Step::Dial { wait, .. } | Step::Wait(wait) => return self.wait(wait),
+        };
+        plain(reason, message)
+    }
+
+    /// Why the pod is not ready.
+    pub fn not_ready(&self, why: &NotReady, step: Option<&Step>) -> Words {
+        match (why, step) {
+            (NotReady::Refused(refusal), _) => self.refusal(refusal),
+            (NotReady::FirstLook, _)
+            | (NotReady::Filling | NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, None) => {
+                first_look()
+            }
+            (NotReady::Filling, Some(step)) if step.sort() != Sort::Act => {
+                self.step(&Step::Fill { from: BTreeSet::new() })
+            }
+            (
+                NotReady::Filling | NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed,
+                Some(step),
+            ) => self.step(step),
+        }
+    }
+
+    fn pod(&self, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.me.pod().set())
+    }
+
+    fn pods(&self, ordinals: &BTreeSet<u32>) -> String {
+        list(ordinals.iter().map(|ordinal| self.pod(*ordinal)))
+    }
+}
+
+/// What is so before the first round.
+pub(crate) fn first_look() -> Words {
+    plain("FirstLook", "nothing has been looked at yet")
+}
+
+/// Why there are no credentials.
+pub(crate) fn unresolved(error: &ResolveError) -> Words {
+    let reason = match error {
+        ResolveError::Absent { .. }
+        | ResolveError::Container { .. }
+        | ResolveError::Env(_)
+        | ResolveError::Mistake(_)
+        | ResolveError::NoApi
+        | ResolveError::NoWorkload { .. } => "CredentialsMissing",
+        ResolveError::Forbidden { .. } => "CredentialsForbidden",
+        ResolveError::Garbled { .. } | ResolveError::Silent { .. } | ResolveError::Unanswered { .. } => {
+            "WaitingForKubernetes"
+        }
+    };
+    plain(reason, format!("no admin credentials were injected, and {}", chain(error)))
+}
+
+/// What an unseen node does.
+fn how(unseen: &Unseen) -> String {
+    match unseen {
+        Unseen::Busy => "is not up yet".to_owned(),
+        Unseen::Garbled => "answers something unclear".to_owned(),
+        Unseen::LockedOut => "has locked the admin out after too many wrong passwords".to_owned(),
+        Unseen::Misnamed(actual) => format!("calls itself '{actual}'"),
+        Unseen::NameUnknown => "is not in DNS".to_owned(),
+        Unseen::NoAnswer => "does not answer in time".to_owned(),
+        Unseen::Rejects => "rejects the admin's name or password".to_owned(),
+        Unseen::Unreachable => "can't be reached".to_owned(),
+        Unseen::Untrusted => "shows no certificate for its name from an authority that is trusted".to_owned(),
+    }
+}
+
+/// What a person can do about a node that can't be seen, where it is known.
+fn cure_of(unseen: &Unseen) -> Option<&'static str> {
+    match unseen {
+        Unseen::NameUnknown => {
+            Some("Has the Service publishNotReadyAddresses: true, and does the pod exist?")
+        }
+        Unseen::Rejects => Some(
+            "While a new password is brought by a rolling restart this ends by itself; else give all pods the same \
+             admin, and restart those that lack it",
+        ),
+        Unseen::Untrusted => Some(
+            "Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and see that the certificate \
+             has the pod's DNS name",
+        ),
+        Unseen::Busy
+        | Unseen::Garbled
+        | Unseen::LockedOut
+        | Unseen::Misnamed(_)
+        | Unseen::NoAnswer
+        | Unseen::Unreachable => None,
+    }
+}
+
+/// What needs nobody, or nobody knows what.
+fn plain(reason: &'static str, message: impl Into<String>) -> Words {
+    Words { reason, message: message.into(), cure: None }
+}
+
+/// What is so, and what to do about it.
+fn curable(reason: &'static str, fact: impl Display, cure: impl Into<String>) -> Words {
+    let cure = cure.into();
+    Words { reason, message: format!("{fact}. {cure}"), cure: Some(cure) }
+}
+
+fn names(databases: &BTreeSet<SystemDatabase>) -> String {
+    databases.iter().map(|database| database.name()).collect::<Vec<_>>().join(" and ")
+}
+
+fn list(words: impl Iterator<Item = String>) -> String {
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn quoted<T: Display>(words: impl IntoIterator<Item = T>) -> String {
+    list(words.into_iter().map(|word| format!("'{word}'")))
+}
