@@ -96,7 +96,7 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
     assert_eq!(status.status.code(), Some(1), "not ready");
     let shown = String::from_utf8(status.stdout).unwrap();
     assert!(
-        shown.starts_with("db-0.db.shop.svc.cluster.local: not ready\nWaitingForCouchDb since "),
+        shown.starts_with("db-0.db.shop.svc.cluster.local is not ready\n\nWaitingForCouchDb, since "),
         "{shown}"
     );
     let asked = Instant::now();

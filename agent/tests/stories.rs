@@ -340,7 +340,7 @@ fn a_member_beyond_the_size_keeps_serving() {
 #[test]
 fn strangers_and_wrong_names_are_refused() {
     let strangers: BTreeSet<String> = ["couchdb@10.42.0.11".to_owned()].into();
-    assert_snapshot!(tell(&seen(0, 1, Node { strangers, ..member([0]) }, [])), @"[not ready] NodeRenamed: _nodes lists 'couchdb@10.42.0.11', which is no pod of 'couchdb' here: was the volume used under another name, or a wrong host added by hand?. Give the pods their old names back, or, where nothing is kept under these names, DELETE their documents in /_node/_local/_nodes");
+    assert_snapshot!(tell(&seen(0, 1, Node { strangers, ..member([0]) }, [])), @"[not ready] NodeRenamed: _nodes lists 'couchdb@10.42.0.11', which is no pod of 'couchdb' here: the volume was used under another name, or a wrong host was added by hand. Give the pods their old names back, or, where nothing is kept under these names, DELETE their documents in /_node/_local/_nodes");
     let misnamed = Err(Unseen::Misnamed("nonode@nohost".to_owned()));
     assert_snapshot!(tell(&Observed { local: misnamed, ..seen(0, 1, fresh([0]), []) }), @"[not ready] NodeNameMismatch: CouchDB calls itself 'nonode@nohost', and its peers will look for 'couchdb@couchdb-0.couchdb.default.svc.cluster.local'. Set ERL_FLAGS='-name couchdb' or NODENAME='couchdb-0.couchdb.default.svc.cluster.local' on the CouchDB container");
 }
