@@ -75,6 +75,7 @@ pub fn when_entered(step: &Step, words: &Words, joined: bool) -> Option<Announce
         Step::Dial { wait: WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_), .. }
             | Step::Wait(
                 WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
+                    | WaitFor::MapsAiling(_)
                     | WaitFor::NotListed(_)
                     | WaitFor::Outsized(_)
             )

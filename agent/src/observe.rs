@@ -13,7 +13,7 @@ use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
 use crate::kubernetes::{Claim, Knowledge, expectation};
 use crate::probe::probe;
 use crate::settings::{Endpoint, Pod, Size};
-use crate::step::{Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Unseen, View};
+use crate::step::{Ailing, Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Unseen, View};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -87,6 +87,7 @@ pub async fn observe(couch: &Couch, directory: &Directory, told: Told<'_>, probe
         note: more.note,
         mode: more.mode,
         peers,
+        ailing: Ailing::default(),
         paths,
     }
 }

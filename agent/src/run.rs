@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::PodFqdn;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::act::{ActError, Hand, act};
 use crate::couch::Pulse;
@@ -20,7 +20,7 @@ use crate::ready::readiness;
 use crate::resolve::Resolver;
 use crate::settings::{Credentials, Pod, PodManagement, Size};
 use crate::status::{History, Page};
-use crate::step::{Api, Observed, Sort, Step, Unseen, View, next_step};
+use crate::step::{Ailing, Api, Observed, Sort, Step, Unseen, View, WaitFor, next_step};
 use crate::vigil::Vigil;
 use crate::words::{Speaker, Words, unresolved};
 
@@ -68,6 +68,26 @@ struct Memory {
     progress: Option<String>,
     /// Since when some member answers and is not connected.
     lonely_since: Option<Instant>,
+    maps: Maps,
+}
+
+/// What the last look at all databases' maps showed. They are facts like others, and too many to be asked for in each
+/// round.
+#[derive(Default)]
+struct Maps {
+    ailing: Ailing,
+    looked: Option<Instant>,
+}
+
+impl Maps {
+    /// All else must be well: nobody looks for small trouble in the middle of a great one. When it has just become well
+    /// members may have met again that changed one map in two places.
+    fn is_due(&self, step: &Step, before: Option<&Step>) -> bool {
+        let older = |age| self.looked.is_none_or(|looked| looked.elapsed() > age);
+        let ailing = matches!(step, Step::Wait(WaitFor::MapsAiling(_)));
+        let settles = *step == Step::Settled && before != Some(step);
+        settles || (*step == Step::Settled && older(MAPS_ARE_WELL)) || (ailing && older(MAPS_AIL))
+    }
 }
 
 impl Memory {
@@ -98,17 +118,24 @@ impl Agent {
             ask_again: Instant::now(),
             progress: None,
             lonely_since: None,
+            maps: Maps::default(),
         };
         loop {
             let known = knowledge.borrow_and_update().clone();
             let Hand { couch, directory, claim, .. } = &self.hand;
             let told = Told { size: self.size, pod: &self.pod, knowledge: &known, claim: claim.as_ref() };
-            let observed = observe(couch, directory, told, memory.probes()).await;
+            let mut observed = observe(couch, directory, told, memory.probes()).await;
             memory.watch_connections(&observed);
+            observed.ailing = memory.maps.ailing.clone();
             if self.has_other_credentials(&mut memory, &observed).await {
                 continue;
             }
-            let step = next_step(&observed);
+            let mut step = next_step(&observed);
+            if memory.maps.is_due(&step, memory.step.as_ref()) {
+                self.look_at_maps(&mut memory.maps, &observed).await;
+                observed.ailing = memory.maps.ailing.clone();
+                step = next_step(&observed);
+            }
             self.note(&mut memory, &step);
             self.publish(&page, &memory, &observed, &step, &known);
             if is_due(&step, memory.repeats) {
@@ -117,6 +144,17 @@ impl Agent {
             }
             let pause = pause(&step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             self.rest(&step, pause, &mut knowledge).await;
+        }
+    }
+
+    async fn look_at_maps(&self, maps: &mut Maps, observed: &Observed) {
+        let Ok(local) = &observed.local else { return };
+        let directory = &self.hand.directory;
+        let name = |ordinal: &u32| directory.me.sibling(*ordinal).ok().map(|pod| pod.node().to_string());
+        let members = local.members.iter().filter_map(name).collect();
+        match self.hand.couch.ailing_maps(&directory.local(), &members).await {
+            Ok(ailing) => (maps.ailing, maps.looked) = (ailing, Some(Instant::now())),
+            Err(error) => debug!("the databases' maps could not be looked at: {}", chain(&error)),
         }
     }
 
@@ -323,6 +361,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
+/// Between two looks at the maps of all databases, while they are well. A settled cluster is looked at every 10 minutes.
+const MAPS_ARE_WELL: Duration = Duration::from_secs(540);
+/// The same while one isn't: it clears soon after somebody has mended it.
+const MAPS_AIL: Duration = Duration::from_secs(10);
 /// Between two looks at where rejected credentials came from.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// Members that join are connected within a second, and those that are dialled too.

@@ -9,8 +9,8 @@ use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
 use agent::step::{
-    Api, Digest, Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Step, SystemDatabase, Trait,
-    Unseen, WaitFor, next_step,
+    Ailing, Ailment, Api, Digest, Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Step,
+    SystemDatabase, Trait, Unseen, WaitFor, next_step,
 };
 use agent::words::Speaker;
 use contract::PodFqdn;
@@ -122,6 +122,19 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
     assert!(matches!(next_step(&Observed { lock: Lock::Mine, ..closed.clone() }), Step::AddCopies(_)));
     assert!(matches!(next_step(&held(&closed)), Step::Fill { .. }));
     assert!(matches!(next_step(&Observed { api: Api::Silent, ..closed }), Step::Fill { .. }));
+}
+
+#[test]
+fn maps_that_a_person_has_to_look_at_are_named_and_the_node_stays_ready() {
+    let all = member([0, 1]);
+    let mut ailing = Ailing::default();
+    ailing.add("orders", Ailment::Conflict);
+    let of = |ailing| Observed { ailing, ..seen(0, 2, all.clone(), [(1, Ok(all.clone()))]) };
+    assert_snapshot!(tell(&of(ailing.clone())), @"");
+    ailing.add("bills", Ailment::LacksRange);
+    ailing.add("carts", Ailment::NoMember("couchdb@10.0.0.7".to_owned()));
+    ["a", "b", "c", "d"].iter().for_each(|database| ailing.add(database, Ailment::Conflict));
+    assert_snapshot!(tell(&of(ailing)), @"");
 }
 
 #[test]
@@ -492,6 +505,7 @@ fn seen<const N: usize>(
         note: Note::Whole,
         mode: Mode::Serving,
         peers: peers.into(),
+        ailing: Ailing::default(),
         paths: BTreeMap::new(),
     }
 }

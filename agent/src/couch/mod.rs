@@ -2,6 +2,7 @@
 //!
 //! `add_node` is not among them: it answers 201 to refused joins, and the receiver logs the Erlang cookie in clear.
 
+mod ailments;
 mod error;
 mod shards;
 mod wire;

@@ -83,7 +83,7 @@ impl Couch {
         others: &[Holder],
         survey: &mut Survey,
     ) -> Result<Surveyed, CouchError> {
-        let maps = self.maps_after(&me.base, survey.after.as_deref()).await?;
+        let maps = self.maps_after(&me.base, survey.after.as_deref(), PAGE).await?;
         for map in &maps.rows {
             match self.compare(me, others, survey, map).await? {
                 Some(found) if !survey.counts_on => return Ok(found),
@@ -153,12 +153,19 @@ impl Couch {
         }
     }
 
-    async fn maps_after(&self, base: &str, after: Option<&str>) -> Result<Page, CouchError> {
+    pub(super) async fn maps_after(
+        &self,
+        base: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, CouchError> {
         let from = after.map_or_else(String::new, |after| {
             // The name that follows: nothing stands between a name and itself with a NUL.
             format!("&startkey={}", encoded(&json!(format!("{after}\0")).to_string()))
         });
-        self.get(base, &format!("/_node/_local/_dbs/_all_docs?include_docs=true&limit={PAGE}{from}")).await
+        let path =
+            format!("/_node/_local/_dbs/_all_docs?include_docs=true&conflicts=true&limit={limit}{from}");
+        self.get(base, &path).await
     }
 
     /// Asks all holders of a database to bring their copies in step. Without it a copy that was added to a map stays
@@ -200,20 +207,22 @@ fn with_copy(mut map: Map<String, Value>, node: &str) -> Option<Map<String, Valu
 }
 
 #[derive(Deserialize)]
-struct Page {
-    rows: Vec<MapRow>,
+pub(super) struct Page {
+    pub(super) rows: Vec<MapRow>,
 }
 
 #[derive(Deserialize)]
-struct MapRow {
-    id: String,
-    doc: Option<ShardMap>,
+pub(super) struct MapRow {
+    pub(super) id: String,
+    pub(super) doc: Option<ShardMap>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct ShardMap {
-    by_range: BTreeMap<String, Vec<String>>,
+pub(super) struct ShardMap {
+    pub(super) by_range: BTreeMap<String, Vec<String>>,
+    #[serde(rename = "_conflicts")]
+    pub(super) conflicts: Vec<String>,
     shard_suffix: Vec<u8>,
 }
 

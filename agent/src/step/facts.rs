@@ -41,6 +41,8 @@ pub struct Observed {
     pub mode: Mode,
     /// Every other ordinal of `expected` and `founders`.
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
+    /// Databases whose maps a person has to look at. Looked for only while all else is well.
+    pub ailing: Ailing,
     /// What is in the way to members that answer and that CouchDB hasn't been connected to for a while. It decides
     /// nothing but what is said.
     pub paths: BTreeMap<u32, Path>,
@@ -60,6 +62,39 @@ pub enum Lock {
     /// It has not been read yet.
     Unknown,
 }
+
+/// Shard maps that are not as they should be: all of them counted, and the first few named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ailing {
+    /// The first few, by database.
+    pub named: BTreeMap<String, Ailment>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// What is wrong with a database's shard map.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Ailment {
+    /// Two databases of one name were made, or the map was changed in two places: CouchDB shows one, and hides the other.
+    Conflict,
+    /// A part of the documents is nobody's.
+    LacksRange,
+    /// It names a node that is no member.
+    NoMember(String),
+}
+
+impl Ailing {
+    /// Counts one more.
+    pub fn add(&mut self, database: &str, ailment: Ailment) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.insert(database.to_owned(), ailment);
+        }
+    }
+}
+
+/// As many as fit into an Event.
+const NAMED: usize = 5;
 
 /// What is found at the ports that Erlang needs on another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,9 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use facts::{Api, Lock, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen};
+pub use facts::{
+    Ailing, Ailment, Api, Lock, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen,
+};
 pub use identity::{Difference, Digest, Identity, Trait};
 pub use verdict::{Refusal, Sort, Step, WaitFor};
 pub(crate) use view::View;
@@ -310,6 +312,9 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     if expected.first() == Some(&view.me) && lacks_a_record(observed) {
         let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
         return Step::RecordFounding { size: count(expected), instead_of };
+    }
+    if observed.ailing.count > 0 {
+        return Step::Wait(WaitFor::MapsAiling(observed.ailing.clone()));
     }
     match observed.mode {
         Mode::Serving => Step::Settled,

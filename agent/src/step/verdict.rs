@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Mode, SystemDatabase, Unseen};
+use super::facts::{Ailing, Mode, SystemDatabase, Unseen};
 use super::identity::Difference;
 
 /// The one thing to do now. Doing it twice is harmless.
@@ -122,6 +122,8 @@ pub enum WaitFor {
     },
     /// The CouchDB beside me.
     LocalCouchDb(Unseen),
+    /// A person, to look at databases' maps. All else is well.
+    MapsAiling(Ailing),
     /// Nodes to list every member: (who, whom it doesn't list).
     Membership(BTreeMap<u32, BTreeSet<u32>>),
     /// This pod to be taken away, or the size to grow: its ordinal is not among those expected.
@@ -253,6 +255,7 @@ impl WaitFor {
             | Self::KubernetesApi
             | Self::Lease(_)
             | Self::LocalCouchDb(_)
+            | Self::MapsAiling(_)
             | Self::NotExpected
             | Self::NotListed(_)
             | Self::Outsized(_)

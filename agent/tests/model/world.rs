@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent::kubernetes::Record;
 use agent::step::{
-    Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Sort, Spread, Step, SystemDatabase,
-    Unseen, next_step,
+    Ailing, Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Sort, Spread, Step,
+    SystemDatabase, Unseen, next_step,
 };
 
 use crate::couch::{Couch, Map, RESTARTED};
@@ -165,6 +165,7 @@ impl World {
             note: local.note,
             mode: if local.maintenance { Mode::Maintenance } else { Mode::Serving },
             peers,
+            ailing: Ailing::default(),
             paths: BTreeMap::new(),
         }
     }

@@ -168,6 +168,16 @@ impl Stage {
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
+    /// Deletes a document on the node of pod `i`.
+    ///
+    /// # Panics
+    ///
+    /// When the node doesn't do it.
+    pub async fn delete_at_node(&self, i: usize, path: &str) {
+        let answer = self.as_admin(i, Method::DELETE, path).send().await.expect("a node that answers");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
     fn as_admin(&self, i: usize, method: Method, path: &str) -> RequestBuilder {
         let env = couchdb_env(&self.pods[i]);
         let admin = contract::env::CREDENTIALS
