@@ -130,11 +130,11 @@ fn maps_that_a_person_has_to_look_at_are_named_and_the_node_stays_ready() {
     let mut ailing = Ailing::default();
     ailing.add("orders", Ailment::Conflict);
     let of = |ailing| Observed { ailing, ..seen(0, 2, all.clone(), [(1, Ok(all.clone()))]) };
-    assert_snapshot!(tell(&of(ailing.clone())), @"");
+    assert_snapshot!(tell(&of(ailing.clone())), @"[ready] ShardMapsBroken: 'orders' has conflicting maps: CouchDB shows one and hides the others. Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is hidden or unreachable, then change the document there");
     ailing.add("bills", Ailment::LacksRange);
     ailing.add("carts", Ailment::NoMember("couchdb@10.0.0.7".to_owned()));
     ["a", "b", "c", "d"].iter().for_each(|database| ailing.add(database, Ailment::Conflict));
-    assert_snapshot!(tell(&of(ailing)), @"");
+    assert_snapshot!(tell(&of(ailing)), @"[ready] ShardMapsBroken: 'a' has conflicting maps: CouchDB shows one and hides the others, 'b' has conflicting maps: CouchDB shows one and hides the others, the map of 'bills' lacks a range: a part of its documents is nobody's, the map of 'carts' names 'couchdb@10.0.0.7', which is no member, 'orders' has conflicting maps: CouchDB shows one and hides the others and 2 more. Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is hidden or unreachable, then change the document there");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use contract::{NodeName, PodFqdn};
 
+use super::waits::ailments;
 use super::{Speaker, how, quoted};
 use crate::kubernetes::Record;
 use crate::step::{Node, Observed, Path, Refusal, Spread, Step, Unseen, WaitFor};
@@ -69,6 +70,7 @@ impl Speaker<'_> {
                 let held = |spread: &Spread| self.pods(&spread.holders);
                 local.map(|spread| format!("{} is whole on {}", database.name(), held(spread))).collect()
             }
+            WaitFor::MapsAiling(ailing) => ailments(ailing),
             WaitFor::Adoption(_)
             | WaitFor::ClosedByHand(_)
             | WaitFor::Founding(_)

@@ -6,7 +6,7 @@ use contract::keys;
 
 use super::{Speaker, Words, curable, cure_of, how, list, plain, quoted};
 use crate::settings::Credentials;
-use crate::step::{Mode, Refusal, Unseen, WaitFor};
+use crate::step::{Ailing, Ailment, Mode, Refusal, Unseen, WaitFor};
 
 impl Speaker<'_> {
     pub(super) fn wait(&self, wait: &WaitFor) -> Words {
@@ -66,6 +66,15 @@ impl Speaker<'_> {
                 format!("the agent of {by} does what only one may do at a time, and holds the Lease"),
             ),
             WaitFor::LocalCouchDb(unseen) => self.local(unseen),
+            WaitFor::MapsAiling(ailing) => curable(
+                "ShardMapsBroken",
+                match ailing.count - ailing.named.len() {
+                    0 => list(ailments(ailing).into_iter()),
+                    more => format!("{} and {more} more", list(ailments(ailing).into_iter())),
+                },
+                "Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is \
+                 hidden or unreachable, then change the document there",
+            ),
             WaitFor::Membership(lacking) => {
                 plain("WaitingForMembership", self.table(lacking, "doesn't list"))
             }
@@ -252,4 +261,18 @@ impl Speaker<'_> {
     fn table(&self, lacking: &BTreeMap<u32, BTreeSet<u32>>, lacks: &str) -> String {
         list(lacking.iter().map(|(who, whom)| format!("{} {lacks} {}", self.pod(*who), self.pods(whom))))
     }
+}
+
+/// What is wrong with the maps that are named.
+pub(super) fn ailments(ailing: &Ailing) -> Vec<String> {
+    let said = |(database, ailment): (&String, &Ailment)| match ailment {
+        Ailment::Conflict => {
+            format!("'{database}' has conflicting maps: CouchDB shows one and hides the others")
+        }
+        Ailment::LacksRange => {
+            format!("the map of '{database}' lacks a range: a part of its documents is nobody's")
+        }
+        Ailment::NoMember(name) => format!("the map of '{database}' names '{name}', which is no member"),
+    };
+    ailing.named.iter().map(said).collect()
 }
