@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::couch::{Couch, CouchError, Holder, Survey, Surveyed};
 use crate::kubernetes::{Claim, Founding, LeaseError, RecordError};
 use crate::observe::Directory;
-use crate::step::{Mode, Note, Step};
+use crate::step::{Digest, Mode, Note, Source, Step};
 
 /// What steps are carried out with.
 #[derive(Clone)]
@@ -81,11 +81,14 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
                 couch.add_copy(&local, &directory.me.node().to_string(), *database).await?;
             }
         }
-        Step::Adopt(difference) => {
-            if let Ok(peer) = directory.me.sibling(difference.from) {
-                couch.adopt(&directory.peer(&peer), &local, difference).await?;
+        Step::Adopt(difference) => match &difference.from {
+            Source::Member(ordinal) => {
+                if let Ok(peer) = directory.me.sibling(*ordinal) {
+                    couch.adopt(&directory.peer(&peer), &local, difference).await?;
+                }
             }
-        }
+            Source::Record { uuid } => couch.set_uuid(&local, uuid).await?,
+        },
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,
         Step::Dial { peers, .. } => {
             for peer in peers.iter().filter_map(|peer| directory.me.sibling(*peer).ok()) {
@@ -115,9 +118,11 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
             let note = if hand.survey(by, true).await?.came_empty() { Note::Filling } else { Note::Whole };
             couch.write_note(&local, note).await?;
         }
-        Step::RecordFounding { size, instead_of } => {
-            if let Some(claim) = claim {
-                let uuid = couch.uuid(&local).await?;
+        Step::RecordFounding { size, instead_of, uuid: decided } => {
+            let uuid = couch.uuid(&local).await?;
+            // Another one meanwhile: the next round sees it.
+            let same = decided.is_none_or(|decided| Digest::of([&uuid]) == decided);
+            if let Some(claim) = claim.as_ref().filter(|_| same) {
                 claim
                     .record(Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now })
                     .await?;

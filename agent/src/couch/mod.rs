@@ -127,6 +127,12 @@ impl Couch {
         }
     }
 
+    /// Gives the node the uuid of its cluster, in memory only.
+    pub async fn set_uuid(&self, base: &str, uuid: &str) -> Result<(), CouchError> {
+        let (section, key) = place(&Trait::Uuid);
+        self.set(base, section, key, &json!(uuid)).await
+    }
+
     /// Sets an option in memory only.
     async fn set(&self, base: &str, section: &str, key: &str, value: &Value) -> Result<(), CouchError> {
         let key = utf8_percent_encode(key, NON_ALPHANUMERIC);

@@ -35,10 +35,22 @@ pub struct Digest(u64);
 pub struct Difference {
     /// What differs.
     pub what: Trait,
-    /// Who has it as most do.
-    pub from: u32,
+    /// Where it is to be had.
+    pub from: Source,
     /// What they have. Who restarts in between has something else, which nobody is to take over.
     pub digest: Digest,
+}
+
+/// Who holds a part of the identity as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// This ordinal, as most do.
+    Member(u32),
+    /// The founding record.
+    Record {
+        /// The cluster's uuid.
+        uuid: String,
+    },
 }
 
 impl Trait {
@@ -73,21 +85,50 @@ impl fmt::Debug for Digest {
 /// Where as many have one value as another, the node decides that has been up longest: a restarted container has
 /// forgotten the cluster's identity and made up its own. Nodes that started within [`TOGETHER`] of each other count as
 /// equally old, and then the lowest ordinal decides, so that two agents that look a moment apart choose the same.
-pub(super) fn difference(me: u32, nodes: &BTreeMap<u32, &Node>) -> Option<Difference> {
+///
+/// The uuid that was `recorded` at the founding counts as one more, who has never restarted: a node that sees nobody
+/// else, being the only one or the first to have another password, has made a uuid up all the same.
+pub(super) fn difference(
+    me: u32,
+    nodes: &BTreeMap<u32, &Node>,
+    recorded: Option<&String>,
+) -> Option<Difference> {
     let known: BTreeSet<&Trait> = nodes.values().flat_map(|node| node.identity.traits.keys()).collect();
-    known.into_iter().find_map(|what| {
-        let vote = |(ordinal, node): (&u32, &&Node)| {
-            let digest = node.identity.traits.get(what).copied();
-            (digest.is_some() || what.may_lack()).then_some((*ordinal, (digest, node.identity.uptime)))
-        };
-        let votes: Votes = nodes.iter().filter_map(vote).collect();
-        let from = elect(&votes)?;
-        let (right, _) = votes.get(&from)?;
-        let mine = votes.get(&me).and_then(|(mine, _)| *mine);
-        // What most lack is taken away from nobody.
-        let digest = right.filter(|_| mine != *right)?;
-        Some(Difference { what: what.clone(), from, digest })
-    })
+    let unsettled = |what: &Trait| match recorded.filter(|uuid| *what == Trait::Uuid && counts(uuid, nodes)) {
+        Some(uuid) => from_record(me, nodes, uuid),
+        None => from_members(me, nodes, what),
+    };
+    known.into_iter().find_map(unsettled)
+}
+
+/// Whether as many have the recorded uuid as have any other, the record being one of them.
+fn counts(uuid: &String, nodes: &BTreeMap<u32, &Node>) -> bool {
+    let recorded = Digest::of([uuid]);
+    let uuids = || nodes.values().filter_map(|node| node.identity.traits.get(&Trait::Uuid));
+    let supporters = |digest: &Digest| uuids().filter(|other| *other == digest).count();
+    let most = uuids().filter(|other| **other != recorded).map(supporters).max().unwrap_or_default();
+    supporters(&recorded) + 1 >= most
+}
+
+fn from_record(me: u32, nodes: &BTreeMap<u32, &Node>, uuid: &String) -> Option<Difference> {
+    let digest = Digest::of([uuid]);
+    let mine = nodes.get(&me)?.identity.traits.get(&Trait::Uuid);
+    let from = Source::Record { uuid: uuid.clone() };
+    (mine != Some(&digest)).then_some(Difference { what: Trait::Uuid, from, digest })
+}
+
+fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, what: &Trait) -> Option<Difference> {
+    let vote = |(ordinal, node): (&u32, &&Node)| {
+        let digest = node.identity.traits.get(what).copied();
+        (digest.is_some() || what.may_lack()).then_some((*ordinal, (digest, node.identity.uptime)))
+    };
+    let votes: Votes = nodes.iter().filter_map(vote).collect();
+    let from = elect(&votes)?;
+    let (right, _) = votes.get(&from)?;
+    let mine = votes.get(&me).and_then(|(mine, _)| *mine);
+    // What most lack is taken away from nobody.
+    let digest = right.filter(|_| mine != *right)?;
+    Some(Difference { what: what.clone(), from: Source::Member(from), digest })
 }
 
 /// What each node has, if anything, and how long it has been up.
@@ -124,8 +165,39 @@ mod tests {
     }
 
     fn choose(me: u32, nodes: &[(u32, Node)]) -> Option<u32> {
+        match choose_with(me, nodes, None) {
+            Some(Source::Member(from)) => Some(from),
+            None => None,
+            Some(Source::Record { uuid }) => panic!("nobody recorded {uuid}"),
+        }
+    }
+
+    fn choose_with(me: u32, nodes: &[(u32, Node)], recorded: Option<&str>) -> Option<Source> {
         let nodes = nodes.iter().map(|(ordinal, node)| (*ordinal, node)).collect();
-        difference(me, &nodes).map(|difference| difference.from)
+        difference(me, &nodes, recorded.map(str::to_owned).as_ref()).map(|difference| difference.from)
+    }
+
+    #[test]
+    fn the_recorded_uuid_counts_as_one_more_node_that_never_restarted() {
+        let record = || Some(Source::Record { uuid: "old".to_owned() });
+        assert_eq!(
+            choose_with(0, &[(0, node("new", 900))], Some("old")),
+            record(),
+            "who is alone made it up"
+        );
+        assert_eq!(choose_with(0, &[(0, node("old", 900))], Some("old")), None);
+        let two = [(0, node("new", 900)), (1, node("old", 3))];
+        assert_eq!([0, 1].map(|me| choose_with(me, &two, Some("old"))), [record(), None]);
+        let parted = [(0, node("x", 900)), (1, node("y", 3))];
+        assert_eq!([0, 1].map(|me| choose_with(me, &parted, Some("old"))), [record(), record()]);
+        let changed = [(0, node("new", 900)), (1, node("new", 3))];
+        assert_eq!(
+            [0, 1].map(|me| choose_with(me, &changed, Some("old"))),
+            [None, None],
+            "most have another"
+        );
+        let changing = [(0, node("new", 900)), (1, node("new", 3)), (2, node("third", 3))];
+        assert_eq!(choose_with(2, &changing, Some("old")), Some(Source::Member(0)));
     }
 
     #[test]

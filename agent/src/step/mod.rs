@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use facts::{
     Ailing, Ailment, Api, Lock, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen,
 };
-pub use identity::{Difference, Digest, Identity, Trait};
+pub use identity::{Difference, Digest, Identity, Source, Trait};
 pub use verdict::{Refusal, Sort, Step, WaitFor};
 pub(crate) use view::View;
 
@@ -68,7 +68,7 @@ fn wanted(observed: &Observed) -> Step {
         (_, _) => keep(&view, observed, &groups)
             .or_else(|| close(&view, observed))
             // Before anything is waited for: a client may hold a cookie from another node just now.
-            .or_else(|| heal(&view, &groups))
+            .or_else(|| heal(&view, observed, &groups))
             .or_else(|| fill(&view, observed))
             .or_else(|| gather(&view, expected))
             .unwrap_or_else(|| prove(&view, observed)),
@@ -213,9 +213,14 @@ fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
 }
 
 /// What makes this node another one to clients than the cluster is.
-fn heal(view: &View<'_>, groups: &[BTreeSet<u32>]) -> Option<Step> {
+fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
     let mine = groups.iter().find(|group| group.contains(&view.me))?;
-    difference(view.me, &view.group(mine)).map(Step::Adopt)
+    let recorded = match &observed.record {
+        record if record.is_given_up(observed.form_anew.as_ref()) => None,
+        Record::Formed { uuid, .. } => Some(uuid),
+        Record::Absent | Record::Forbidden | Record::Newer | Record::Unread => None,
+    };
+    difference(view.me, &view.group(mine), recorded).map(Step::Adopt)
 }
 
 /// What is to be done for a node that was kept out of reads to have its share of the data, whoever else is silent.
@@ -311,7 +316,8 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     }
     if expected.first() == Some(&view.me) && lacks_a_record(observed) {
         let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
-        return Step::RecordFounding { size: count(expected), instead_of };
+        let uuid = view.local.identity.traits.get(&Trait::Uuid).copied();
+        return Step::RecordFounding { size: count(expected), instead_of, uuid };
     }
     if observed.ailing.count > 0 {
         return Step::Wait(WaitFor::MapsAiling(observed.ailing.clone()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Ailing, Mode, SystemDatabase, Unseen};
-use super::identity::Difference;
+use super::identity::{Difference, Digest};
 
 /// The one thing to do now. Doing it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +56,8 @@ pub enum Step {
         size: u32,
         /// In place of this lost cluster, which a person gave up.
         instead_of: Option<String>,
+        /// What the uuid is that is to be written down. Who restarts in between has made another one up.
+        uuid: Option<Digest>,
     },
     /// Do nothing until a person has looked: every step from here could lose data.
     Refuse(Refusal),

@@ -12,7 +12,7 @@ use crate::ready::NotReady;
 use crate::resolve::ResolveError;
 use crate::run::chain;
 use crate::settings::Credentials;
-use crate::step::{Difference, Sort, Step, SystemDatabase, Trait, Unseen};
+use crate::step::{Difference, Sort, Source, Step, SystemDatabase, Trait, Unseen};
 
 /// A word for machines and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +48,13 @@ impl Speaker<'_> {
                     Trait::SessionSecret => "session secret".to_owned(),
                     Trait::Uuid => "uuid".to_owned(),
                 };
+                let from = match from {
+                    Source::Member(from) => self.pod(*from),
+                    Source::Record { .. } => "the founding record".to_owned(),
+                };
                 (
                     "AdoptingIdentity",
-                    format!("the {what} differs from the cluster's: taking it over from {}", self.pod(*from)),
+                    format!("the {what} differs from the cluster's: taking it over from {from}"),
                 )
             }
             Step::CreateDatabase(database) => {

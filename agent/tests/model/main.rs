@@ -80,6 +80,25 @@ fn nodes_that_restart_get_the_clusters_identity_back() {
     every_state_ends_settled(World::fresh(2, cut_too));
 }
 
+/// What was written down at the founding is there for whoever sees nobody else.
+#[test]
+fn nodes_that_restart_have_the_recorded_identity_in_the_end() {
+    for n in 1..=2 {
+        let mut world = World::fresh(n, Faults { restarts: 2, ..Faults::default() });
+        world.asks_kubernetes = true;
+        every_state_ends_settled(world.clone());
+        let as_recorded = |end: World| end.nodes.iter().all(|node| node.identity == end.recorded);
+        assert!(
+            world
+                .reachable()
+                .into_iter()
+                .filter(|state| state.record)
+                .all(|state| as_recorded(state.settle())),
+            "the identity was lost with the ini of the node that had it"
+        );
+    }
+}
+
 /// One can't open a connection to the other, which can to it.
 #[test]
 fn nodes_through_cuts_in_one_direction() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent::kubernetes::Record;
 use agent::step::{
-    Ailing, Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Sort, Spread, Step,
+    Ailing, Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Sort, Source, Spread, Step,
     SystemDatabase, Unseen, next_step,
 };
 
@@ -22,6 +22,8 @@ pub(crate) struct World {
     /// Whether the agents may read and write the founding record, and whether it is written.
     pub(crate) asks_kubernetes: bool,
     pub(crate) record: bool,
+    /// Which identity was written down.
+    pub(crate) recorded: u8,
     /// Who holds the Lease.
     pub(crate) lease: Option<u8>,
     /// How many pods there are to be, and the fewest that there ever were to be.
@@ -66,6 +68,7 @@ impl World {
             left,
             asks_kubernetes: false,
             record: false,
+            recorded: 0,
             lease: None,
             size,
             smallest: size,
@@ -147,7 +150,7 @@ impl World {
             record: match (self.asks_kubernetes, self.record) {
                 (false, _) => Record::Forbidden,
                 (true, false) => Record::Absent,
-                (true, true) => Record::Formed { uuid: "u".to_owned(), instead_of: None },
+                (true, true) => Record::Formed { uuid: self.recorded.to_string(), instead_of: None },
             },
             lock: match (self.asks_kubernetes, self.lease) {
                 (false, _) => Lock::Unasked,
@@ -207,11 +210,21 @@ impl World {
             }
         }
         if let Step::Adopt(Difference { from, digest, .. }) = &step {
-            let from = u8::try_from(*from).unwrap();
-            let theirs = self.node(from).identity;
-            if self.reaches(me, from) && Digest::of([theirs.to_string()]) == *digest {
+            let theirs = match from {
+                Source::Member(from) => {
+                    let from = u8::try_from(*from).unwrap();
+                    Some(self.node(from).identity).filter(|_| self.reaches(me, from))
+                }
+                Source::Record { uuid } => uuid.parse().ok(),
+            };
+            if let Some(theirs) = theirs.filter(|theirs| Digest::of([theirs.to_string()]) == *digest) {
                 self.nodes[usize::from(me)].identity = theirs;
             }
+        }
+        if let Step::RecordFounding { uuid, .. } = &step
+            && uuid.is_none_or(|uuid| Digest::of([identity.to_string()]) == uuid)
+        {
+            (self.record, self.recorded) = (true, if self.asks_identity { identity } else { 0 });
         }
         let node = &mut self.nodes[usize::from(me)];
         match step {
@@ -225,8 +238,7 @@ impl World {
             Step::Join(peer) => drop(node.members.insert(u8::try_from(peer).unwrap())),
             Step::MakeSessionSecret => node.secret = true,
             Step::CreateDatabase(database) => node.make(me, database),
-            Step::RecordFounding { .. } => self.record = true,
-            Step::ReleaseLease | Step::TakeLease => {}
+            Step::RecordFounding { .. } | Step::ReleaseLease | Step::TakeLease => {}
             Step::Found => {
                 assert!(node.secret, "finish_cluster fails for ever without a secret");
                 if all_answer {

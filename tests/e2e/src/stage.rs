@@ -236,6 +236,33 @@ impl Stage {
         self.agents.insert(i, RunningAgent { address, task });
     }
 
+    /// Restarts the CouchDB container of pod `i` with what `pod` has in its environment. Its agent goes on as it is.
+    ///
+    /// # Panics
+    ///
+    /// When the official image would exit.
+    pub fn restart_node_as(&mut self, i: usize, pod: Pod) {
+        let settings = NodeSettings::from_image_env(
+            pod.fqdn.as_deref().expect("a governing Service"),
+            couchdb_env(&pod),
+        );
+        let settings = settings.expect("an environment for the image");
+        self.pods[i] = pod;
+        self.nodes[i].lose_ini();
+        self.nodes[i].reconfigure(|_| settings);
+        self.nodes[i].start().expect("a container that starts");
+    }
+
+    /// Waits until the agent of pod `i` has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't within 30 seconds.
+    pub async fn ends(&mut self, i: usize) {
+        let RunningAgent { task, .. } = self.agents.remove(&i).expect("an agent that runs");
+        tokio::time::timeout(DEADLINE, task).await.expect("an agent that ends").expect("no panic");
+    }
+
     /// Where the agent of pod `i` finds everybody's CouchDB and Erlang.
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
         let of = |j: usize| {
