@@ -84,7 +84,7 @@ impl ControlPlane {
         install_crypto();
         let api = ApiServer::start()?;
         let args = Args::parse_from(OWN.into_iter().chain(["--cert-mode=self", "--provide=on"]));
-        let bound = serve::bind(args, Kubernetes::At(Box::new(config(&api)))).await?;
+        let bound = serve::bind(args, Kubernetes::At(Box::new(client_config(&api)))).await?;
         let probes = bound.probes();
         let mut without = configuration(&url(&bound), "");
         for webhook in without["webhooks"].as_array_mut().into_iter().flatten() {
@@ -142,7 +142,7 @@ impl ControlPlane {
     ///
     /// When the stand-in's own URL or certificate is none.
     pub fn client_config(&self) -> kube::Config {
-        config(&self.api)
+        client_config(&self.api)
     }
 
     /// Creates an object as `kubectl create` does.
@@ -178,7 +178,7 @@ pub fn configuration(url: &str, ca_bundle: &str) -> Value {
 pub const CONFIGURATION: &str = include_str!("../../../manifests/base/mutating-webhook.yaml");
 
 /// The second one in a process finds it installed.
-fn install_crypto() {
+pub(crate) fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -187,7 +187,7 @@ fn url(bound: &Bound) -> String {
 }
 
 /// As an admin.
-fn config(api: &ApiServer) -> kube::Config {
+pub(crate) fn client_config(api: &ApiServer) -> kube::Config {
     let authority = CertificateDer::from_pem_slice(api.ca_pem().as_bytes()).expect("a certificate");
     let mut config = kube::Config::new(api.url().parse().expect("a URL"));
     config.root_cert = Some(vec![authority.to_vec()]);

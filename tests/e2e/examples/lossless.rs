@@ -1,0 +1,35 @@
+//! How many calls are lost while leaves, the certificate authority and the replicas are replaced under load.
+//!
+//! ```text
+//! cargo run --release -p couchdiscover-e2e --example lossless             # 100,000 calls of each kind
+//! cargo run --release -p couchdiscover-e2e --example lossless -- 5000
+//! ```
+//!
+//! One kind of caller keeps its connections, the other makes a whole TLS handshake for each call; both verify against the
+//! caBundle as it is published. It ends with 1 when a call was lost.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a tool for a person; a panic says what is wrong"
+)]
+
+use std::process::ExitCode;
+
+use e2e::lossless::{Plan, Report, run};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let calls = std::env::args().nth(1).map_or(100_000, |calls| calls.parse().unwrap());
+    let Report { kept, fresh, lost, renewals, bundles, restarts, took } =
+        run(Plan { calls, callers: 8, restarts: 4 }).await;
+    println!("{kept} calls on kept connections, {fresh} with a handshake each, in {took:.0?}");
+    println!(
+        "{renewals} certificates renewed while serving, {bundles} caBundles, {restarts} replicas replaced"
+    );
+    println!("{} calls lost", lost.len());
+    for why in lost.iter().take(20) {
+        println!("  {why}");
+    }
+    if lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
