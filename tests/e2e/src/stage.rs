@@ -290,6 +290,15 @@ impl Stage {
         }
     }
 
+    /// Where the agent of pod `i` can be asked.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't run.
+    pub fn agent_address(&self, i: usize) -> SocketAddr {
+        self.agents[&i].address
+    }
+
     /// What the agent of pod `i` shows of itself.
     ///
     /// # Panics

@@ -61,7 +61,10 @@
 //! - **Authorization**: everything is allowed but what a test forbids, or, when it asks for it, what Roles in the
 //!   store allow. No client certificates, no TokenReview, no impersonation.
 //! - **Lists** come in one page; **watches** know the last 10000 changes, and send bookmarks at the start only.
-//! - No discovery, OpenAPI, protobuf, compression, HTTP/2, `/exec`, `/log`, `/proxy`.
+//! - **Pods are asked** (`/pods/{name}:{port}/proxy/{path}`) by GET over plain HTTP, at addresses that a test leads
+//!   somewhere, since there are no pods. An answer comes back with its status, type and body only; what fails is worded
+//!   as Kubernetes' sources have it (a pod without address is refused with 400, one that doesn't answer is a 503).
+//! - No discovery, OpenAPI, protobuf, compression, HTTP/2, `/exec`, `/log`, `/proxy` of Services and nodes.
 //!
 //! # Kubelet
 //!

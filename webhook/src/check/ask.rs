@@ -1,6 +1,7 @@
 //! Asking an API server for objects as they are, in JSON. Of each only a few fields are looked at; the types of
 //! k8s-openapi for them would make the program 2 MB larger.
 
+use contract::ports;
 use kube::Client;
 use kube::api::{GetParams, ListParams, PostParams, Request};
 use kube::core::Status;
@@ -32,6 +33,20 @@ pub(super) async fn get(client: &Client, place: &str, name: &str) -> Seen<Option
         Ok(object) => Ok(Some(object)),
         Err(error) if api_says(&error).is_some_and(|status| status.code == 404) => Ok(None),
         Err(error) => Err(unseen(&error)),
+    }
+}
+
+/// What a pod's agent answers, asked through the API server. `Ok(None)`: it can't be asked, or says nothing that is known
+/// here; the error: it doesn't answer.
+pub(super) async fn agent(client: &Client, namespace: &str, pod: &str) -> Seen<Option<Value>> {
+    let proxy = format!("{}/{pod}:{}/proxy", at(CORE, Some(namespace), "pods"), ports::AGENT);
+    let page = ports::STATUS.trim_start_matches('/');
+    let Ok(request) = Request::new(proxy).get(page, &GetParams::default()) else { return Ok(None) };
+    match client.request(request).await {
+        Ok(page) => Ok(Some(page)),
+        // In these words API servers say that they could not reach a pod; what the pod itself answers isn't like that.
+        Err(error) if api_says(&error).is_some_and(|status| status.code == 503) => Err(unseen(&error)),
+        Err(_) => Ok(None),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::{keys, objects, ports};
+use contract::{keys, objects};
 use kube::Client;
 use serde_json::Value;
 
-use super::ask::{COORDINATION, CORE, RBAC, at, get, items, list, string};
-use super::facts::{Agent, Binding, Found, Headless, Pod, Record, Reference, Seen, Service, Set};
+use super::ask::{self, COORDINATION, CORE, RBAC, at, get, items, list, string};
+use super::facts::{Agent, Binding, Found, Headless, Pod, Record, Reference, Seen, Service, Set, Unseen};
 
 /// All that is to be known of it.
 pub(super) async fn set(client: &Client, stored: &Value) -> Set {
@@ -171,11 +171,10 @@ async fn look_at(client: &Client, namespace: &str, pod: &Value) -> Pod {
             let unscheduled =
                 unscheduled.and_then(|scheduled| Some(scheduled["message"].as_str()?.to_owned()));
             let phase = status["phase"].as_str().map(str::to_ascii_lowercase);
-            agent_says(client, namespace, &name)
-                .await
-                .or(containers_trouble(status))
-                .or(unscheduled)
-                .or(phase)
+            let agent = agent_says(client, namespace, &name).await;
+            let (said, silent) = agent.map_or_else(|why| (None, Some(why)), |said| (said, None));
+            // A container that doesn't run explains why its agent is silent.
+            said.or(containers_trouble(status)).or(unscheduled).or(silent).or(phase)
         }
     };
     Pod { name, ready, has_agent: has_agent(&pod["spec"]), trouble }
@@ -195,12 +194,14 @@ fn trouble(container: &Value) -> Option<String> {
     Some(format!("container '{}' {reason}{more}", string(&container["name"])))
 }
 
-/// The agent's own reason, where the user may ask it through the API server.
-async fn agent_says(client: &Client, namespace: &str, pod: &str) -> Option<String> {
-    let proxy = format!("{}/{pod}:{}/proxy", at(CORE, Some(namespace), "pods"), ports::AGENT);
-    let page = get(client, &proxy, ports::STATUS.trim_start_matches('/')).await.ok()??;
-    let readiness = &page["readiness"];
-    Some(format!("{}: {}", readiness["reason"].as_str()?, readiness["message"].as_str()?))
+/// The agent's own reason, where the user may ask it through the API server; the error: it doesn't answer.
+async fn agent_says(client: &Client, namespace: &str, pod: &str) -> Result<Option<String>, String> {
+    let page = ask::agent(client, namespace, pod).await;
+    let page = page.map_err(|Unseen(why)| format!("its agent doesn't answer: {why}"))?;
+    Ok(page.and_then(|page| {
+        let readiness = &page["readiness"];
+        Some(format!("{}: {}", readiness["reason"].as_str()?, readiness["message"].as_str()?))
+    }))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::select::Selector;
 use super::server::{Call, Shared, lock};
 use super::status::ApiError;
 use super::verbs::{self, Draft, Write};
-use super::{rbac, watch};
+use super::{proxy, rbac, watch};
 use crate::date::wall_clock;
 use crate::query::param;
 
@@ -74,6 +74,8 @@ pub(crate) enum Reply {
     Text(&'static str),
     /// A watch.
     Stream(Body),
+    /// What a pod answered.
+    Page(proxy::Page),
 }
 
 pub(crate) async fn answer(shared: &Arc<Shared>, request: Request) -> hyper::Response<Body> {
@@ -85,6 +87,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: Request) -> hyper::Res
     let reply = reply.unwrap_or_else(|error| Reply::Object(error.code(), error.status(), Vec::new()));
     let status = match &reply {
         Reply::Object(status, _, _) => *status,
+        Reply::Page(page) => page.status,
         Reply::Text(_) | Reply::Stream(_) => 200,
     };
     lock(&shared.state).calls.push(Call {
@@ -98,17 +101,20 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: Request) -> hyper::Res
 }
 
 fn write(reply: Reply) -> hyper::Response<Body> {
+    let json = HeaderValue::from_static("application/json");
     let (status, content_type, body, warnings) = match reply {
-        Reply::Object(status, value, warnings) => {
-            (status, "application/json", full(value.to_string()), warnings)
+        Reply::Object(status, value, warnings) => (status, json, full(value.to_string()), warnings),
+        Reply::Text(text) => (200, HeaderValue::from_static("text/plain"), full(text), Vec::new()),
+        Reply::Stream(body) => (200, json, body, Vec::new()),
+        Reply::Page(page) => {
+            let content_type = HeaderValue::from_str(&page.content_type).unwrap_or(json);
+            (page.status, content_type, full(page.body), Vec::new())
         }
-        Reply::Text(text) => (200, "text/plain", full(text.to_owned()), Vec::new()),
-        Reply::Stream(body) => (200, "application/json", body, Vec::new()),
     };
     let mut response = hyper::Response::new(body);
     *response.status_mut() =
         hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+    response.headers_mut().insert("content-type", content_type);
     response.headers_mut().insert("cache-control", HeaderValue::from_static("no-cache, private"));
     for warning in warnings {
         if let Ok(value) = HeaderValue::from_str(&warning_header(&warning)) {
@@ -118,8 +124,8 @@ fn write(reply: Reply) -> hyper::Response<Body> {
     response
 }
 
-fn full(text: String) -> Body {
-    Full::new(Bytes::from(text)).boxed_unsync()
+fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).boxed_unsync()
 }
 
 async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Reply, ApiError> {
@@ -155,6 +161,7 @@ async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Reply, ApiErro
         user
     };
     match request.method.as_str() {
+        "GET" if proxy::is_for_pod(&target) => proxy::answer(shared, request, &target).await.map(Reply::Page),
         "GET" if watching => watch::start(shared, request, target),
         "GET" => read(shared, request, &target),
         "DELETE" if target.name.is_none() => delete_all(shared, request, &target, &user).await,

@@ -22,6 +22,7 @@ mod handle;
 mod hooks;
 mod merge;
 mod path;
+mod proxy;
 mod rbac;
 mod select;
 mod server;

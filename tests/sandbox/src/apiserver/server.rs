@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -26,6 +26,7 @@ use super::defaults;
 use super::handle::{self, Request};
 use super::hooks::{Address, Admission, Endpoint, Services};
 use super::path::{Key, Resource, Target};
+use super::proxy::Ports;
 use super::status::ApiError;
 use super::store::Store;
 use crate::date::wall_clock;
@@ -70,6 +71,7 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) access: Access,
     pub(crate) services: Services,
+    pub(crate) pod_ports: Ports,
     pub(crate) endpoints: BTreeMap<Address, Endpoint>,
     pub(crate) admissions: Vec<Admission>,
     pub(crate) calls: Vec<Call>,
@@ -147,6 +149,7 @@ impl ApiServer {
                 store: Store::new(7),
                 access,
                 services: Services::new(),
+                pod_ports: Ports::new(),
                 endpoints: BTreeMap::new(),
                 admissions: Vec::new(),
                 calls: Vec::new(),
@@ -233,6 +236,12 @@ impl ApiServer {
     pub fn route_service(&self, namespace: &str, name: &str, port: u16, to: SocketAddr) {
         let key = (namespace.to_owned(), name.to_owned(), port);
         lock(&self.shared.state).services.insert(key, to);
+    }
+
+    /// Where a port of the pod with this address leads, for who asks through the API server. Without a route it can't be
+    /// reached.
+    pub fn route_pod(&self, ip: IpAddr, port: u16, to: SocketAddr) {
+        lock(&self.shared.state).pod_ports.insert((ip, port), to);
     }
 
     /// Every webhook that was asked, in order.

@@ -1,5 +1,7 @@
 //! Errors as the API server words them.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::path::Resource;
@@ -88,6 +90,14 @@ pub(crate) enum ApiError {
         /// The oldest that is known.
         oldest: u64,
     },
+    /// A pod that was to be asked doesn't answer.
+    #[error("error trying to reach service: {}{why}", dial(pod, why))]
+    Unreachable {
+        /// Its address and port.
+        pod: SocketAddr,
+        /// In Go's words.
+        why: String,
+    },
     /// Switched on by a test.
     #[error("{message}")]
     Injected {
@@ -96,6 +106,11 @@ pub(crate) enum ApiError {
         /// The whole sentence.
         message: String,
     },
+}
+
+/// What stands before the cause where no connection came about.
+fn dial(pod: &SocketAddr, why: &str) -> String {
+    if why.starts_with("connect: ") { format!("dial tcp {pod}: ") } else { String::new() }
 }
 
 impl ApiError {
@@ -110,6 +125,7 @@ impl ApiError {
             Self::NotAllowed => 405,
             Self::Internal { .. } => 500,
             Self::Expired { .. } => 410,
+            Self::Unreachable { .. } => 503,
             Self::Denied { code, .. } | Self::Injected { code, .. } => *code,
         }
     }
@@ -127,7 +143,7 @@ impl ApiError {
             Self::Internal { .. } => "InternalError",
             Self::Expired { .. } => "Expired",
             Self::Denied { reason, .. } => reason,
-            Self::Injected { .. } => "ServiceUnavailable",
+            Self::Injected { .. } | Self::Unreachable { .. } => "ServiceUnavailable",
         }
     }
 
@@ -158,6 +174,7 @@ impl ApiError {
             | Self::Denied { .. }
             | Self::Internal { .. }
             | Self::Expired { .. }
+            | Self::Unreachable { .. }
             | Self::Injected { .. } => {}
         }
         status["code"] = json!(self.code());

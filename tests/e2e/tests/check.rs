@@ -1,0 +1,159 @@
+//! `check` asks agents through the API server: one that is well, one that refuses, and one that doesn't answer.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use contract::ports;
+use e2e::control_plane::ControlPlane;
+use e2e::example::{played, stored};
+use e2e::stage::Stage;
+use sandbox::apiserver::Forbidden;
+use serde_json::json;
+use tokio::net::TcpListener;
+use webhook::check::{self, Level, Output};
+
+#[tokio::test]
+async fn a_formed_cluster_is_well() {
+    let control_plane = ControlPlane::deployed().await.unwrap();
+    let mut stage = played(&control_plane, 3).await;
+    stage.start_agents(0..3).await;
+    stage.formed().await;
+    for i in 0..3 {
+        stage.ready(i).await;
+        pod(&control_plane, i, Some(stage.readyz(i).await.0 == 200));
+    }
+    assert_eq!(said(&control_plane).await, [("ok".to_owned(), "3 of 3 are ready".to_owned())]);
+    let asked = control_plane.api.calls();
+    assert!(!asked.iter().any(|call| call.path.contains("/proxy")), "who is ready needn't say why not");
+}
+
+#[tokio::test]
+async fn agents_say_through_the_api_server_why_their_pods_are_not_ready() {
+    let control_plane = ControlPlane::deployed().await.unwrap();
+    let mut stage = played(&control_plane, 3).await;
+    // Two clusters of one, made by hand; the third pod's agent is not there.
+    for i in [0, 2] {
+        finish_alone(&stage, i).await;
+    }
+    stage.start_agents([0, 2]).await;
+    for i in [0, 2] {
+        stage.says(i, "SplitCluster").await;
+        control_plane.api.route_pod(address(i), ports::AGENT, stage.agent_address(i));
+    }
+    for i in 0..3 {
+        pod(&control_plane, i, Some(false));
+    }
+
+    // Nobody is there at all; then somebody was, and is no more.
+    let unreachable = |why: &str| {
+        format!(
+            "'couchdb-1' is not ready: its agent doesn't answer: error trying to reach service: dial tcp 10.0.0.1:8484: connect: {why}"
+        )
+    };
+    let [_, silent, refuses] = wrong(&control_plane).await;
+    assert_eq!(silent, unreachable("no route to host"));
+    assert!(refuses.starts_with("'couchdb-2' is not ready: SplitCluster: "), "{refuses}");
+    assert!(refuses.contains("couchdb-0 | couchdb-2"), "in the agent's own words: {refuses}");
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    control_plane.api.route_pod(address(1), ports::AGENT, closed);
+    assert_eq!(wrong(&control_plane).await[1], unreachable("connection refused"));
+
+    // What Kubernetes says of a container explains more than the silence of its neighbour.
+    let mut broken = control_plane.api.get("v1", "pods", Some("default"), "couchdb-1").unwrap();
+    broken["status"]["containerStatuses"] = json!([
+        { "name": "couchdb", "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling" } } }
+    ]);
+    control_plane.api.seed(broken);
+    assert_eq!(
+        wrong(&control_plane).await[1],
+        "'couchdb-1' is not ready: container 'couchdb' ImagePullBackOff: Back-off pulling"
+    );
+
+    // One that has no address yet can't be asked, nor can any by those who may not.
+    pod(&control_plane, 1, None);
+    assert_eq!(wrong(&control_plane).await[1], "'couchdb-1' is not ready: pending");
+    control_plane.api.forbid(Forbidden::new(&["get"], &["pods/proxy"]));
+    assert_eq!(wrong(&control_plane).await[2], "'couchdb-2' is not ready: running");
+    let answers = proxied(&control_plane, 1);
+    assert_eq!(answers, [503, 503, 503, 400, 403]);
+    assert_eq!(proxied(&control_plane, 2), [200, 200, 200, 200, 403]);
+}
+
+/// What the API server stand-in has of pod `i`; without `ready` it has not been started yet.
+fn pod(control_plane: &ControlPlane, i: usize, ready: Option<bool>) {
+    let set = stored(control_plane);
+    let template = &set["spec"]["template"];
+    let status = match ready {
+        None => json!({ "phase": "Pending" }),
+        Some(ready) => json!({
+            "phase": "Running",
+            "podIPs": [{ "ip": address(i) }],
+            "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }],
+        }),
+    };
+    let owner = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "couchdb", "uid": set["metadata"]["uid"] });
+    control_plane.api.seed(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": format!("couchdb-{i}"),
+            "namespace": "default",
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner],
+        },
+        "spec": template["spec"],
+        "status": status,
+    }));
+}
+
+fn address(i: usize) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, u8::try_from(i).unwrap()).into()
+}
+
+/// As by somebody who made a cluster of this node, with what stands in the example.
+async fn finish_alone(stage: &Stage, i: usize) {
+    let url = format!("{}/_cluster_setup", stage.node(i).url());
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let finish =
+        http.post(url).basic_auth("admin", Some("change-me")).json(&json!({ "action": "finish_cluster" }));
+    assert_eq!(finish.send().await.unwrap().status(), 201);
+}
+
+/// What `check` finds about the pods.
+async fn said(control_plane: &ControlPlane) -> Vec<(String, String)> {
+    let args = check::Args {
+        namespace: Some("default".to_owned()),
+        context: None,
+        config_name: "couchdiscover".to_owned(),
+        output: Output::Table,
+    };
+    let now = time::OffsetDateTime::now_utc();
+    let report = check::look(control_plane.client_config(), &args, now).await.unwrap();
+    let pods = report.findings.iter().filter(|finding| finding.check == "pods");
+    pods.map(|finding| {
+        let level = match finding.level {
+            Level::Ok => "ok",
+            Level::Unknown => "unknown",
+            Level::Warning => "warning",
+            Level::Wrong => "wrong",
+        };
+        (level.to_owned(), finding.message.clone())
+    })
+    .collect()
+}
+
+/// Why the three pods are not ready.
+async fn wrong(control_plane: &ControlPlane) -> [String; 3] {
+    let said = said(control_plane).await;
+    let wrong: Vec<String> =
+        said.iter().filter(|(level, _)| level == "wrong").map(|(_, message)| message.clone()).collect();
+    wrong.try_into().unwrap_or_else(|_| panic!("{said:#?}"))
+}
+
+/// How questions to the agent of pod `i` were answered.
+fn proxied(control_plane: &ControlPlane, i: usize) -> Vec<u16> {
+    let path = format!("/api/v1/namespaces/default/pods/couchdb-{i}:8484/proxy/status");
+    let calls = control_plane.api.calls().into_iter().filter(|call| call.path == path);
+    calls.map(|call| call.status).collect()
+}
