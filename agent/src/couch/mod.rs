@@ -103,7 +103,11 @@ impl Couch {
     pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
         let Pulse { uptime, .. } = self.pulse(base).await?;
         let mut traits = BTreeMap::new();
-        for section in [ADMINS, AUTH, COUCHDB] {
+        for section in [ADMINS, AUTH, COUCHDB, OLD_AUTH] {
+            // One call more for the releases that need it only.
+            if section == OLD_AUTH && traits.contains_key(&Trait::SessionSecret) {
+                continue;
+            }
             for (key, value) in self.section(base, section).await? {
                 if let (Some(what), Some(value)) = (trait_of(section, key), value.as_str()) {
                     traits.insert(what, Digest::of([value]));
@@ -116,14 +120,27 @@ impl Couch {
     /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
     /// on no volume it would be lost anyway, and where it can't be written a lasting change would fail.
     pub async fn adopt(&self, from: &str, to: &str, difference: &Difference) -> Result<(), CouchError> {
-        let (section, key) = place(&difference.what);
-        let value = self.section(from, section).await?.remove(key);
+        let (section, value) = self.find(from, &difference.what).await?;
         let same =
             |value: &Value| value.as_str().is_some_and(|value| Digest::of([value]) == difference.digest);
         match value.filter(same) {
-            Some(value) => self.set(to, section, key, &value).await,
+            Some(value) => {
+                let (own, mine) = self.find(to, &difference.what).await?;
+                let section = if mine.is_some() { own } else { section };
+                self.set(to, section, place(&difference.what).1, &value).await
+            }
             // Another one meanwhile, or none: the next round sees it.
             None => Ok(()),
+        }
+    }
+
+    /// Where the node has a part of the identity, and what it is. The session secret was moved in 3.2.1.
+    async fn find(&self, base: &str, what: &Trait) -> Result<(&'static str, Option<Value>), CouchError> {
+        let (section, key) = place(what);
+        let value = self.section(base, section).await?.remove(key);
+        match (value, what) {
+            (None, Trait::SessionSecret) => Ok((OLD_AUTH, self.section(base, OLD_AUTH).await?.remove(key))),
+            (value, _) => Ok((section, value)),
         }
     }
 
@@ -148,7 +165,7 @@ impl Couch {
 
     /// Whether the node has a secret to sign sessions with. Before 3.2.1 it stood in another section.
     pub async fn has_session_secret(&self, base: &str) -> Result<bool, CouchError> {
-        for section in ["chttpd_auth", "couch_httpd_auth"] {
+        for section in [AUTH, OLD_AUTH] {
             if self.section(base, section).await?.contains_key("secret") {
                 return Ok(true);
             }
@@ -371,7 +388,7 @@ fn rejects(call: String, admin: &Credentials) -> CouchError {
 fn trait_of(section: &str, key: String) -> Option<Trait> {
     match (section, key.as_str()) {
         (ADMINS, _) => Some(Trait::Admin(key)),
-        (AUTH, "secret") => Some(Trait::SessionSecret),
+        (AUTH | OLD_AUTH, "secret") => Some(Trait::SessionSecret),
         (COUCHDB, "uuid") => Some(Trait::Uuid),
         (_, _) => None,
     }
@@ -383,8 +400,9 @@ const FILLING: &str = "filling";
 const WHOLE: &str = "whole";
 const MAINTENANCE: &str = "maintenance_mode";
 const ADMINS: &str = "admins";
-/// Before 3.2.1 the secret stood elsewhere; there it is not healed.
 const AUTH: &str = "chttpd_auth";
+/// Where the session secret stood before 3.2.1.
+const OLD_AUTH: &str = "couch_httpd_auth";
 const COUCHDB: &str = "couchdb";
 
 /// Takes the server's "already so" for success.

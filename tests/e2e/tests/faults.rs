@@ -312,9 +312,32 @@ async fn who_am_i(stage: &Stage, i: usize, cookie: &str) -> String {
     session["userCtx"]["name"].as_str().unwrap_or("null").to_owned()
 }
 
+/// Its place moved in 3.2.1.
+#[tokio::test]
+async fn a_session_secret_that_nobody_configured_is_given_back_in_every_release() {
+    for version in [Version::new(3, 0, 0), Version::new(3, 2, 0), Version::new(3, 2, 1)] {
+        let mut stage = Stage::with(3, |settings| settings.version(version).secret(None));
+        stage.start_agents(0..3).await;
+        stage.formed().await;
+        let cookie = log_in(&stage, 0).await;
+        stage.node(2).restart_container().unwrap();
+        until("a session that is good on the restarted node", DEADLINE, async || {
+            let who = who_am_i(&stage, 2, &cookie).await;
+            if who == USER { Ok(()) } else { Err((version, who)) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn older_versions_of_couchdb_3_form_too() {
-    for version in [Version::new(3, 2, 1), Version::new(3, 3, 3)] {
+    for version in [
+        Version::new(3, 0, 0),
+        Version::new(3, 1, 2),
+        Version::new(3, 2, 0),
+        Version::new(3, 2, 1),
+        Version::new(3, 3, 3),
+    ] {
         let mut stage = Stage::with(3, |settings| settings.version(version));
         stage.start_agents(0..3).await;
         stage.formed().await;
