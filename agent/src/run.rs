@@ -69,8 +69,6 @@ struct Memory {
     /// Since when some member answers and is not connected.
     lonely_since: Option<Instant>,
     maps: Maps,
-    /// Whether the local CouchDB has taken the credentials since the agent started.
-    accepted: bool,
 }
 
 /// What the last look at all databases' maps showed. They are facts like others, and too many to be asked for in each
@@ -106,7 +104,7 @@ impl Memory {
 }
 
 impl Agent {
-    /// Goes round for ever, or until only another start can bring what is missing.
+    /// Goes round for ever.
     pub async fn run(self, page: watch::Sender<Page>) {
         let mut knowledge = self.knowledge.clone();
         first_word(&mut knowledge).await;
@@ -121,7 +119,6 @@ impl Agent {
             progress: None,
             lonely_since: None,
             maps: Maps::default(),
-            accepted: false,
         };
         loop {
             let known = knowledge.borrow_and_update().clone();
@@ -141,12 +138,6 @@ impl Agent {
             }
             self.note(&mut memory, &step);
             self.publish(&page, &memory, &observed, &step, &known);
-            memory.accepted |= observed.local.is_ok();
-            if self.has_outlived_its_credentials(&memory, &observed) {
-                warn!("{OUTLIVED}");
-                self.last_words.are(&format!("{OUTLIVED}\n"));
-                return;
-            }
             if is_due(&step, memory.repeats) {
                 self.carry_out(&mut memory, &step).await;
                 self.publish(&page, &memory, &observed, &step, &known);
@@ -220,14 +211,6 @@ impl Agent {
                 memory.last_error = Some(chain);
             }
         }
-    }
-
-    /// Whether CouchDB was started with other credentials than these, which worked before and can't change in a process.
-    /// The kubelet gives a container that it starts the present ones. An agent that was rejected from its first call on
-    /// stays, so this happens once.
-    fn has_outlived_its_credentials(&self, memory: &Memory, observed: &Observed) -> bool {
-        let injected_into_a_pod = self.resolver.is_none() && self.pod.uid.is_some();
-        injected_into_a_pod && memory.accepted && matches!(observed.local, Err(Unseen::Rejects))
     }
 
     /// Whether rejected credentials have been replaced where they came from; the ones there are taken.
@@ -382,9 +365,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 const MAPS_ARE_WELL: Duration = Duration::from_secs(540);
 /// The same while one isn't: it clears soon after somebody has mended it.
 const MAPS_AIL: Duration = Duration::from_secs(10);
-/// Why an agent ends by itself.
-const OUTLIVED: &str = "CouchDB was restarted and no longer takes the password that it took before: ending, so that \
-                        Kubernetes starts this container with the present one";
 /// Between two looks at where rejected credentials came from.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// Members that join are connected within a second, and those that are dialled too.

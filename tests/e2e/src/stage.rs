@@ -253,16 +253,6 @@ impl Stage {
         self.nodes[i].start().expect("a container that starts");
     }
 
-    /// Waits until the agent of pod `i` has ended by itself.
-    ///
-    /// # Panics
-    ///
-    /// When it doesn't within 30 seconds.
-    pub async fn ends(&mut self, i: usize) {
-        let RunningAgent { task, .. } = self.agents.remove(&i).expect("an agent that runs");
-        tokio::time::timeout(DEADLINE, task).await.expect("an agent that ends").expect("no panic");
-    }
-
     /// Where the agent of pod `i` finds everybody's CouchDB and Erlang.
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
         let of = |j: usize| {
