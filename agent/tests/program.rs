@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -83,8 +83,8 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
     drop(free);
     let vars =
         [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), ("COUCHDISCOVER_LISTEN", &listen)]].concat();
-    let mut child = program(&vars).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut child = Running(program(&vars).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let waiting = lines.find(|line| line.contains("WaitingForCouchDb")).unwrap();
     assert!(waiting.contains("the local CouchDB can't be reached"), "{waiting}");
     let status = Command::new(env!("CARGO_BIN_EXE_couchdiscover-agent"))
@@ -100,7 +100,7 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
         "{shown}"
     );
     let asked = Instant::now();
-    assert_eq!(terminate(&mut child), Some(0));
+    assert_eq!(child.terminate(), Some(0));
     // The kubelet kills after 30 s; anything near a second would be felt in a rolling restart.
     assert!(asked.elapsed() < Duration::from_secs(10));
     assert_eq!(lines.count(), 0, "one line a change, none a round");
@@ -160,11 +160,11 @@ fn kubeconfig(api: &std::net::TcpListener) -> tempfile::NamedTempFile {
 
 /// SIGTERM once it has asked whoever hangs. A call is given up after 5 s at the least, so to wait for one is too long.
 fn ends_while_it_is_asked(vars: &[(&str, &str)], hangs: &std::net::TcpListener) {
-    let mut child = program(vars).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = Running(program(vars).stdout(Stdio::null()).spawn().unwrap());
     let (asked, _) = hangs.accept().unwrap();
     asked.peek(&mut [0]).unwrap();
     let (sender, ended) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(terminate(&mut child)));
+    std::thread::spawn(move || sender.send(child.terminate()));
     let code = ended.recv_timeout(Duration::from_secs(4)).expect("an end before any call is given up");
     assert_eq!(code, Some(0));
 }
@@ -175,14 +175,22 @@ fn in_a_pod() -> Vec<(&'static str, &'static str)> {
     [&ADMIN[..], &[("HOSTNAME", "db-0.db.shop.svc.cluster.local")]].concat()
 }
 
-/// SIGTERM, and the exit code.
-fn terminate(child: &mut Child) -> Option<i32> {
-    let killed = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
-    assert!(killed.success());
-    let code = child.wait().unwrap().code();
-    let mut rest = String::new();
-    if let Some(stderr) = child.stderr.as_mut() {
-        stderr.read_to_string(&mut rest).unwrap();
+/// A program that doesn't outlive the test that started it.
+struct Running(Child);
+
+impl Running {
+    /// SIGTERM, and the exit code.
+    fn terminate(&mut self) -> Option<i32> {
+        let killed = Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.0.wait().unwrap().code()
     }
-    code
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Where it has ended by itself there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
