@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use contract::env;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -152,9 +152,12 @@ fn exit_code(error: &StartError) -> u8 {
 }
 
 fn start_log(log: Log) {
-    // Clients log every connection at debug; a person who turns the agent's log up doesn't ask for theirs.
-    let filter =
-        Targets::new().with_default(tracing::Level::WARN.min(log.level)).with_target("agent", log.level);
+    // Clients log every connection at debug; a person who turns the agent's log up doesn't ask for theirs. kube's warns
+    // of every attempt that fails, once in some seconds for as long as an API server is away: the agent says it once.
+    let others = tracing::Level::WARN.min(log.level);
+    let kubes = if log.level < tracing::Level::DEBUG { LevelFilter::OFF } else { others.into() };
+    let targets = [("kube_client", kubes), ("kube_runtime", kubes), ("agent", log.level.into())];
+    let filter = Targets::new().with_default(others).with_targets(targets);
     let registry = tracing_subscriber::registry().with(filter);
     let lines =
         tracing_subscriber::fmt::layer().with_target(false).with_ansi(std::io::stdout().is_terminal());

@@ -140,6 +140,31 @@ fn sigterm_ends_it_while_credentials_are_looked_for() {
     ends_while_it_is_asked(&vars, &hangs);
 }
 
+/// kube's client warns of each attempt.
+#[test]
+fn a_kubernetes_that_is_away_is_said_once() {
+    let cuts = listening();
+    let kubeconfig = kubeconfig(&cuts);
+    let vars = [
+        ("COUCHDB_USER", "admin"),
+        ("COUCHDB_PASSWORD", "s3cret"),
+        ("HOSTNAME", "db-0.db.shop.svc.cluster.local"),
+        ("KUBECONFIG", kubeconfig.path().to_str().unwrap()),
+        ("COUCHDISCOVER_COUCHDB_URL", "http://127.0.0.1:1"),
+        LISTEN,
+    ];
+    let mut child = Running(program(&vars).stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // Three watches try, and each at least twice.
+    for _ in 0..8 {
+        drop(cuts.accept().unwrap());
+    }
+    assert_eq!(child.terminate(), Some(0));
+    let lines: Vec<_> = lines.collect();
+    let kubernetes = lines.iter().filter(|line| line.contains("the Kubernetes API doesn't answer"));
+    assert_eq!((kubernetes.count(), lines.len()), (1, 3), "{lines:#?}");
+}
+
 /// Takes connections, by the kernel, and never answers.
 fn listening() -> std::net::TcpListener {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap()

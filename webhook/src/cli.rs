@@ -9,6 +9,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::check;
 use crate::files::{self, Format, Output, Verb};
@@ -217,12 +220,17 @@ fn start_logging(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    let logging = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_target(false);
-    let logging = logging.with_ansi(io::stderr().is_terminal());
+    // kube warns of every attempt that fails, once in some seconds for as long as an API server is away, and we say it once.
+    let kubes = if level < tracing::Level::DEBUG { LevelFilter::OFF } else { level.into() };
+    let targets = [("kube_client", kubes), ("kube_runtime", kubes)];
+    let registry =
+        tracing_subscriber::registry().with(Targets::new().with_default(level).with_targets(targets));
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = lines.with_ansi(io::stderr().is_terminal());
     // Fails only where logging is set up already, and then there is logging.
     let _ = match format {
-        LogFormat::Text => logging.try_init(),
-        LogFormat::Json => logging.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
 }
 

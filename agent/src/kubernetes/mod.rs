@@ -153,7 +153,8 @@ pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u6
             let kind = ApiResource::erase::<Pod>(&());
             let pods = Objects::namespaced_with(client.clone(), &namespace, &kind);
             let leases = Objects::namespaced(client, &namespace);
-            let follow_set = watch_one(sets, &set, &better, |event| heard_set(&sender, &event));
+            let mut told = None;
+            let follow_set = watch_one(sets, &set, &better, |event| heard_set(&sender, &mut told, &event));
             let follow_lease = watch_one(leases, &lease, &better, |event| heard_lease(&sender, &event));
             let follow_pod = watch_one(pods, &pod, &better, |event| heard_pod(&sender, &event));
             tokio::join!(follow_set, follow_lease, follow_pod);
@@ -218,7 +219,7 @@ type Event<K> = Result<Option<K>, watcher::Error>;
 
 /// Follows one object. When another watch recovers, from a missing role or an outage, this one tries again at once: left to
 /// its own pause it would go on saying for half a minute what is over.
-async fn watch_one<K>(objects: Objects<K>, name: &str, better: &Notify, heard: impl Fn(Event<K>))
+async fn watch_one<K>(objects: Objects<K>, name: &str, better: &Notify, mut heard: impl FnMut(Event<K>))
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -241,10 +242,11 @@ where
     }
 }
 
-fn heard_set(sender: &watch::Sender<Knowledge>, event: &Event<Set>) {
+/// `told` is what the log said last: an API that is silent from the start is told as well, with the reason.
+fn heard_set(sender: &watch::Sender<Knowledge>, told: &mut Option<Api>, event: &Event<Set>) {
     let before = sender.borrow().clone();
     let now = after_set(before.clone(), event.as_ref().map(Option::as_ref));
-    if now.api != before.api {
+    if told.replace(now.api) != Some(now.api) {
         tell(now.api, event.as_ref().err());
     }
     sender.send_if_modified(|knowledge| std::mem::replace(knowledge, now.clone()) != now);
