@@ -87,6 +87,20 @@ fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
 }
 
 #[test]
+fn a_node_that_is_alone_takes_the_recorded_uuid_unless_that_cluster_was_given_up() {
+    let traits = [(Trait::Uuid, Digest::of(["made up"]))].into();
+    let alone = Node { identity: Identity { traits, uptime: 9 }, ..member([0]) };
+    let recorded = Observed {
+        api: Api::Current,
+        record: Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
+        ..seen(0, 1, alone, [])
+    };
+    assert_snapshot!(tell(&recorded), @"[ready] AdoptingIdentity: the uuid differs from the cluster's: taking it over from the founding record");
+    let given_up = Observed { form_anew: Some("0409c57d".to_owned()), ..recorded };
+    assert!(!matches!(next_step(&given_up), Step::Adopt(_)), "it is another cluster's");
+}
+
+#[test]
 fn only_who_holds_the_lease_founds() {
     let free = seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]);
     let free = Observed { api: Api::Current, record: Record::Absent, lock: Lock::Free, ..free };

@@ -245,7 +245,7 @@ where
 /// `told` is what the log said last: an API that is silent from the start is told as well, with the reason.
 fn heard_set(sender: &watch::Sender<Knowledge>, told: &mut Option<Api>, event: &Event<Set>) {
     let before = sender.borrow().clone();
-    let now = after_set(before.clone(), event.as_ref().map(Option::as_ref));
+    let now = after_set(before, event.as_ref().map(Option::as_ref));
     if told.replace(now.api) != Some(now.api) {
         tell(now.api, event.as_ref().err());
     }
