@@ -72,13 +72,20 @@ pub fn when_entered(step: &Step, words: &Words, joined: bool) -> Option<Announce
     }
     let needs_a_person = matches!(
         step,
-        Step::Dial { wait: WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_), .. }
-            | Step::Wait(
-                WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
-                    | WaitFor::MapsAiling(_)
-                    | WaitFor::NotListed(_)
-                    | WaitFor::Outsized(_)
-            )
+        Step::Dial {
+            wait: WaitFor::CookieMismatch(_)
+                | WaitFor::NotPublished(_)
+                | WaitFor::PortsBlocked(_)
+                | WaitFor::Service(_),
+            ..
+        } | Step::Wait(
+            WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
+                | WaitFor::MapsAiling(_)
+                | WaitFor::NotListed(_)
+                | WaitFor::NotPublished(_)
+                | WaitFor::Outsized(_)
+                | WaitFor::Service(_)
+        )
     );
     (step.sort() == Sort::Refuse || needs_a_person).then(warning)
 }

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod observe;
 pub mod pace;
 mod probe;
+pub mod publication;
 pub mod ready;
 pub mod resolve;
 pub mod run;
@@ -50,6 +51,7 @@ use crate::kubernetes::Followed;
 use crate::last_words::LastWords;
 use crate::metrics::Metrics;
 use crate::observe::Directory;
+use crate::publication::Service;
 use crate::resolve::Resolver;
 use crate::run::Agent;
 use crate::settings::{Scheme, Settings};
@@ -147,10 +149,11 @@ impl Started {
                 ),
             };
             let uid = settings.pod.uid.as_deref();
-            let Followed { knowledge, claim } = kubernetes::follow(client, &me, uid, rand::random());
+            let followed = kubernetes::follow(client.clone(), &me, uid, rand::random());
+            let Followed { knowledge, claim } = followed;
             let hand = Hand {
                 couch: Arc::new(Couch::new(http, credentials, Arc::clone(&metrics))),
-                directory: Directory { me, endpoint: settings.couchdb, known: addresses },
+                directory: Directory { me: me.clone(), endpoint: settings.couchdb, known: addresses },
                 bind_address: any_address(settings.pod.ip).to_owned(),
                 claim,
                 survey: Arc::default(),
@@ -158,6 +161,7 @@ impl Started {
             let agent = Agent {
                 hand,
                 knowledge,
+                service: Service { client, me },
                 resolver,
                 herald,
                 metrics,

@@ -181,6 +181,7 @@ mod tests {
             strangers: Default::default(),
             databases: 2,
             system_database_copies: BTreeMap::new(),
+            release: None,
         };
         page.expected = vec!["db-0".to_owned(), "db-1".to_owned(), "db-2".to_owned()];
         page.nodes.insert("db-0".to_owned(), sight(&["db-0", "db-1"]));

@@ -13,7 +13,9 @@ use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
 use crate::kubernetes::{Claim, Knowledge, expectation};
 use crate::probe::probe;
 use crate::settings::{Endpoint, Pod, Size};
-use crate::step::{Ailing, Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Unseen, View};
+use crate::step::{
+    Ailing, Identity, Lock, Mode, Node, Note, Observed, Path, Publication, Spread, Unseen, View,
+};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -89,6 +91,7 @@ pub async fn observe(couch: &Couch, directory: &Directory, told: Told<'_>, probe
         peers,
         ailing: Ailing::default(),
         paths,
+        publication: Publication::default(),
     }
 }
 
@@ -173,12 +176,12 @@ async fn probe_all(directory: &Directory, peers: BTreeSet<u32>) -> BTreeMap<u32,
 /// has one.
 async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<Node, Unseen> {
     let answers = async {
-        let name = couch.name(base).await?;
+        let (name, release) = couch.name(base).await?;
         let membership = couch.membership(base).await?;
         let databases = couch.databases(base).await?;
-        Ok((name, membership, databases))
+        Ok((name, release, membership, databases))
     };
-    let (name, membership, databases) = answers.await.map_err(|error| unseen(&error))?;
+    let (name, release, membership, databases) = answers.await.map_err(|error| unseen(&error))?;
     if name != whom.node().to_string() {
         return Err(Unseen::Misnamed(name));
     }
@@ -192,7 +195,7 @@ async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<
     let Databases { count, system } = databases;
     let spread = |held: Held| Spread { copies: held.copies, holders: sort_out(me, &held.everywhere).0 };
     let system = system.into_iter().map(|(database, held)| (database, spread(held))).collect();
-    Ok(Node { members, connected, strangers, databases: count, identity, system })
+    Ok(Node { members, connected, strangers, databases: count, identity, system, release })
 }
 
 /// Ours by ordinal, and the names that are none of ours.

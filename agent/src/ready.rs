@@ -3,7 +3,9 @@
 //! A failing peer, API server or DNS never turns a ready member unready: CouchDB alone would have survived it.
 
 use crate::settings::PodManagement;
-use crate::step::{Note, Observed, Refusal, Step, SystemDatabase, View, WaitFor};
+use crate::step::{
+    Node, Note, Observed, Refusal, Step, SystemDatabase, Unseen, View, WaitFor, formed_before,
+};
 
 /// The answer to the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,5 +68,8 @@ fn lets_the_next_pod_come(observed: &Observed, step: &Step, view: &View<'_>) -> 
             .is_some_and(|peer| peer.as_ref().is_ok_and(|node| node.members.contains(&observed.me)))
     };
     let sized = *step != Step::Wait(WaitFor::Size);
-    founding && sized && observed.expected.contains(&observed.me) && lower.all(listed)
+    // This volume may be the one that was lost, and who keeps the others is there and can't be asked.
+    let there = |peer: &Result<Node, Unseen>| !matches!(peer, Ok(_) | Err(Unseen::NameUnknown));
+    let lost = formed_before(observed).is_some() && observed.peers.values().any(there);
+    founding && sized && !lost && observed.expected.contains(&observed.me) && lower.all(listed)
 }

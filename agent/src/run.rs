@@ -16,6 +16,7 @@ use crate::last_words::LastWords;
 use crate::metrics::Metrics;
 use crate::observe::{Told, observe};
 use crate::pace::{GLANCE, is_due, pause, until_asked_again};
+use crate::publication::{Lookout, Service};
 use crate::ready::readiness;
 use crate::resolve::Resolver;
 use crate::settings::{Credentials, Pod, PodManagement, Size};
@@ -31,6 +32,8 @@ pub struct Agent {
     pub hand: Hand,
     /// The last word of Kubernetes.
     pub knowledge: watch::Receiver<Knowledge>,
+    /// Whom to ask why a name is not in DNS.
+    pub service: Service,
     /// Where the credentials came from, if they weren't injected: what CouchDB rejects may have changed there.
     pub resolver: Option<Resolver>,
     /// Tells Kubernetes what a person should know.
@@ -68,6 +71,7 @@ struct Memory {
     progress: Option<String>,
     /// Since when some member answers and is not connected.
     lonely_since: Option<Instant>,
+    lookout: Lookout,
     maps: Maps,
 }
 
@@ -118,6 +122,7 @@ impl Agent {
             ask_again: Instant::now(),
             progress: None,
             lonely_since: None,
+            lookout: Lookout::default(),
             maps: Maps::default(),
         };
         loop {
@@ -127,6 +132,7 @@ impl Agent {
             let mut observed = observe(couch, directory, told, memory.probes()).await;
             memory.watch_connections(&observed);
             observed.ailing = memory.maps.ailing.clone();
+            observed.publication = memory.lookout.look(&self.service, &observed).await;
             if self.has_other_credentials(&mut memory, &observed).await {
                 continue;
             }

@@ -106,6 +106,9 @@ pub enum Sight {
         databases: u64,
         /// The copies of each system database's thinnest range.
         system_database_copies: BTreeMap<&'static str, u32>,
+        /// The release series of its CouchDB.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        release: Option<String>,
     },
     /// It did not.
     #[serde(rename_all = "camelCase")]
@@ -199,6 +202,7 @@ fn sight(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<Stri
                 .iter()
                 .map(|(database, spread)| (database.name(), spread.copies))
                 .collect(),
+            release: node.release.as_ref().map(ToString::to_string),
         },
         Err(unseen) => Sight::Unseen {
             unseen: match unseen {

@@ -9,8 +9,8 @@ use agent::ready::{Readiness, readiness};
 use agent::secret::Secret;
 use agent::settings::{Credentials, PodManagement};
 use agent::step::{
-    Ailing, Ailment, Api, Digest, Identity, Lock, Mode, Node, Note, Observed, Path, Spread, Step,
-    SystemDatabase, Trait, Unseen, WaitFor, next_step,
+    Ailing, Ailment, Api, Digest, Identity, Lock, Mode, Node, Note, Observed, Path, Publication, Release,
+    Spread, Step, SystemDatabase, Trait, Unseen, WaitFor, next_step,
 };
 use agent::words::Speaker;
 use contract::PodFqdn;
@@ -41,6 +41,60 @@ fn a_joined_node_waits_for_the_founder() {
 fn the_lowest_does_not_found_while_a_peer_is_silent() {
     let unseen = [(1, Err(Unseen::NameUnknown)), (2, Err(Unseen::Busy))];
     assert_snapshot!(tell(&seen(0, 3, fresh([0]), unseen)), @"[not ready] WaitingForPeers: couchdb-1 is not in DNS, couchdb-2 is not up yet. Has the Service publishNotReadyAddresses: true, and does the pod exist?");
+}
+
+#[test]
+fn why_names_are_not_in_dns_is_said_once_it_was_looked_for() {
+    let unseen = [(1, Err(Unseen::NameUnknown)), (2, Err(Unseen::Busy))];
+    let with = |publication| Observed { publication, ..seen(0, 3, fresh([0]), unseen.clone()) };
+    assert_snapshot!(tell(&with(Publication::Withheld([0, 1, 2].into()))), @"[not ready] NotPublished: not in DNS: couchdb-1. Service 'couchdb' publishes pods only once they are ready, and they become ready by being found. Set publishNotReadyAddresses: true in the spec of Service 'couchdb'");
+    assert_snapshot!(tell(&with(Publication::Nobody)), @"[not ready] NotPublished: not in DNS: couchdb-1. Service 'couchdb', which the StatefulSet's serviceName names, doesn't exist or selects none of its pods. Create it, headless (clusterIP: None), with publishNotReadyAddresses: true and with the pods' labels as its selector");
+    let others = next_step(&with(Publication::Withheld([0, 2].into())));
+    assert!(matches!(others, Step::Wait(WaitFor::Peers(_))), "they don't explain it");
+    let found = Observed {
+        publication: Publication::Nobody,
+        ..seen(0, 2, member([0, 1]), [(1, Err(Unseen::Unreachable))])
+    };
+    assert!(matches!(next_step(&found), Step::Wait(WaitFor::Peers(_))), "its name is known");
+}
+
+#[test]
+fn nothing_is_begun_while_the_nodes_are_of_more_than_one_release() {
+    let release = |minor| Some(Release { major: 3, minor });
+    let of = |minor, node: Node| Node { release: release(minor), ..node };
+    let founders = |theirs| seen(0, 2, of(4, fresh([0, 1])), [(1, Ok(of(theirs, fresh([0, 1]))))]);
+    assert_snapshot!(tell(&founders(5)), @"[not ready] MixedReleases: the nodes are of more than one release (3.4: couchdb-0, 3.5: couchdb-1): waiting until they are of one");
+    assert_eq!(next_step(&founders(4)), Step::Found);
+    let thin =
+        |node: Node| Node { system: SystemDatabase::ALL.map(|database| (database, on([0]))).into(), ..node };
+    let grown = |theirs| {
+        let peer = of(theirs, thin(member([0, 1])));
+        seen(1, 2, of(4, thin(member([0, 1]))), [(0, Ok(peer))])
+    };
+    assert_snapshot!(tell(&grown(5)), @"[ready] MixedReleases: the nodes are of more than one release (3.4: couchdb-1, 3.5: couchdb-0): waiting until they are of one");
+    assert_eq!(next_step(&grown(4)), Step::NoteFilling);
+    let whole = seen(0, 2, of(4, member([0, 1])), [(1, Ok(of(5, member([0, 1]))))]);
+    assert_eq!(next_step(&whole), Step::Settled, "it hinders nobody");
+    assert_eq!(Release::from_server("CouchDB/3.5.0 (Erlang OTP/25)"), release(5));
+    assert_eq!(Release::from_server("CouchDB/3.5"), release(5));
+    for other in ["nginx/1.29", "CouchDB/3", "CouchDB/x.y", ""] {
+        assert_eq!(Release::from_server(other), None);
+    }
+}
+
+#[test]
+fn under_a_record_an_empty_first_pod_lets_others_come_and_stands_in_for_none_that_is_there() {
+    let record = Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let ready = |peer: Result<Node, Unseen>, record: &Record| {
+        let peers = [(1, peer), (2, Err(Unseen::NameUnknown))];
+        let observed =
+            Observed { api: Api::Current, record: record.clone(), ..seen(0, 3, fresh([0]), peers) };
+        readiness(&observed, &next_step(&observed), PodManagement::OrderedReady) == Readiness::Ready
+    };
+    assert!(ready(Err(Unseen::NameUnknown), &record), "else it would never be made");
+    assert!(ready(Ok(fresh([1])), &record), "else the third would never be made");
+    assert!(!ready(Err(Unseen::NoAnswer), &record), "it has what this one lost");
+    assert!(ready(Err(Unseen::NoAnswer), &Record::Absent), "there was nothing to lose");
 }
 
 #[test]
@@ -521,6 +575,7 @@ fn seen<const N: usize>(
         peers: peers.into(),
         ailing: Ailing::default(),
         paths: BTreeMap::new(),
+        publication: Publication::default(),
     }
 }
 

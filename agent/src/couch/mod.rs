@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::SERVER;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -26,7 +27,7 @@ pub use wire::{Databases, Held, Membership, Pulse, SetupState};
 
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
-use crate::step::{Difference, Digest, Identity, Mode, Note, SystemDatabase, Trait};
+use crate::step::{Difference, Digest, Identity, Mode, Note, Release, SystemDatabase, Trait};
 
 /// Speaks to any CouchDB of the cluster as the admin that the settings name.
 #[derive(Debug)]
@@ -55,13 +56,18 @@ impl Couch {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What the node at `base` calls itself.
-    pub async fn name(&self, base: &str) -> Result<String, CouchError> {
+    /// What the node at `base` calls itself, and the release that its answer's header names.
+    pub async fn name(&self, base: &str) -> Result<(String, Option<Release>), CouchError> {
         #[derive(Deserialize)]
         struct Name {
             name: String,
         }
-        self.get(base, "/_node/_local").await.map(|Name { name }| name)
+        let path = "/_node/_local";
+        let response = self.send(base, Method::GET, path, READ, |request| request).await?;
+        let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok());
+        let release = server.and_then(Release::from_server);
+        let Name { name } = read(format!("GET {base}{path}"), response).await?;
+        Ok((name, release))
     }
 
     /// The uuid that the node calls its cluster by.
@@ -173,9 +179,13 @@ impl Couch {
         Ok(false)
     }
 
-    /// The copies that the node makes of a new database: `[cluster] n`, which is 3 where it isn't set.
+    /// The copies that the node makes of a new database: `[cluster] n`, which is 3 where it isn't set. One, where
+    /// `placement` says in which zones they go: copies that are added elsewhere would break a rule that somebody made.
     pub async fn copies(&self, base: &str) -> Result<u32, CouchError> {
         let options = self.section(base, "cluster").await?;
+        if options.contains_key("placement") {
+            return Ok(1);
+        }
         let n = options.get("n").and_then(Value::as_str).and_then(|n| n.parse().ok());
         Ok(n.unwrap_or(DEFAULT_COPIES))
     }
@@ -280,9 +290,7 @@ impl Couch {
 
     async fn get<T: DeserializeOwned>(&self, base: &str, path: &str) -> Result<T, CouchError> {
         let response = self.send(base, Method::GET, path, READ, |request| request).await?;
-        let call = format!("GET {base}{path}");
-        let body = response.bytes().await.map_err(|source| CouchError::unanswered(call.clone(), source))?;
-        serde_json::from_slice(&body).map_err(|source| CouchError::Garbled { call, source: source.into() })
+        read(format!("GET {base}{path}"), response).await
     }
 
     async fn post(&self, base: &str, path: &str, body: &Value) -> Result<(), CouchError> {
@@ -368,6 +376,11 @@ impl Couch {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.insert(base.to_owned(), Instant::now() + QUARANTINE);
     }
+}
+
+async fn read<T: DeserializeOwned>(call: String, response: Response) -> Result<T, CouchError> {
+    let body = response.bytes().await.map_err(|source| CouchError::unanswered(call.clone(), source))?;
+    serde_json::from_slice(&body).map_err(|source| CouchError::Garbled { call, source: source.into() })
 }
 
 /// Where CouchDB keeps a part of the identity: section and key.

@@ -1,6 +1,7 @@
 //! What an agent sees: facts, none of them a wish.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::identity::Identity;
 use crate::kubernetes::Record;
@@ -46,6 +47,8 @@ pub struct Observed {
     /// What is in the way to members that answer and that CouchDB hasn't been connected to for a while. It decides
     /// nothing but what is said.
     pub paths: BTreeMap<u32, Path>,
+    /// What the headless Service publishes, once names have lacked for a while. It decides nothing but what is said.
+    pub publication: Publication,
 }
 
 /// Who holds the StatefulSet's Lease, to one agent.
@@ -107,6 +110,27 @@ pub enum Path {
     Unregistered,
 }
 
+/// What the headless Service publishes, as its EndpointSlices say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Publication {
+    /// It has no pod, not even this one: there is no such Service, or it selects others.
+    Nobody,
+    /// It was not looked for, or can't be read, or doesn't explain why a name lacks.
+    #[default]
+    Unclear,
+    /// It has these pods, and keeps their names out of DNS until they are ready.
+    Withheld(BTreeSet<u32>),
+}
+
+/// A release series of CouchDB, such as 3.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Release {
+    /// The first number.
+    pub major: u16,
+    /// The second number.
+    pub minor: u16,
+}
+
 /// What the Kubernetes API last was to this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
@@ -137,6 +161,8 @@ pub struct Node {
     pub identity: Identity,
     /// How each system database that its `_dbs` has is spread.
     pub system: BTreeMap<SystemDatabase, Spread>,
+    /// What it says it is; nothing, where something between here and there keeps that back.
+    pub release: Option<Release>,
 }
 
 /// How the copies of a database are spread, as one node's map of it says.
@@ -202,6 +228,20 @@ pub enum Unseen {
     Untrusted,
     /// Nothing listens there, or no way leads there.
     Unreachable,
+}
+
+impl Release {
+    /// From CouchDB's `Server` header, such as `CouchDB/3.5.0 (Erlang OTP/25)`.
+    pub fn from_server(header: &str) -> Option<Self> {
+        let mut numbers = header.strip_prefix("CouchDB/")?.split('.').map(str::parse);
+        Some(Self { major: numbers.next()?.ok()?, minor: numbers.next()?.ok()? })
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
 }
 
 impl SystemDatabase {

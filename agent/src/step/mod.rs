@@ -17,7 +17,8 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use facts::{
-    Ailing, Ailment, Api, Lock, Mode, Node, Note, Observed, Path, Spread, SystemDatabase, Unseen,
+    Ailing, Ailment, Api, Lock, Mode, Node, Note, Observed, Path, Publication, Release, Spread,
+    SystemDatabase, Unseen,
 };
 pub use identity::{Difference, Digest, Identity, Source, Trait};
 pub use verdict::{Refusal, Sort, Step, WaitFor};
@@ -73,12 +74,26 @@ fn wanted(observed: &Observed) -> Step {
             .or_else(|| gather(&view, expected))
             .unwrap_or_else(|| prove(&view, observed)),
     };
-    match (step, view.undialled()) {
-        (Step::Wait(wait), peers) if wait.ends_by_connecting() && !peers.is_empty() => {
-            let wait = in_the_way(observed, &peers).unwrap_or(wait);
-            Step::Dial { peers, wait }
+    let Step::Wait(wait) = step else { return step };
+    let why = if let WaitFor::Peers(unseen) = &wait { unpublished(observed, unseen) } else { None };
+    let (wait, peers) = (why.unwrap_or(wait), view.undialled());
+    if wait.ends_by_connecting() && !peers.is_empty() {
+        let wait = in_the_way(observed, &peers).unwrap_or(wait);
+        return Step::Dial { peers, wait };
+    }
+    Step::Wait(wait)
+}
+
+/// What keeps names of `unseen` out of DNS, once it was looked for.
+fn unpublished(observed: &Observed, unseen: &BTreeMap<u32, Unseen>) -> Option<WaitFor> {
+    let nameless = unseen.iter().filter(|(_, why)| **why == Unseen::NameUnknown).map(|(peer, _)| *peer);
+    let nameless: BTreeSet<u32> = nameless.collect();
+    match &observed.publication {
+        Publication::Nobody if !nameless.is_empty() => Some(WaitFor::Service(nameless)),
+        Publication::Withheld(pods) if !nameless.is_disjoint(pods) => {
+            Some(WaitFor::NotPublished(nameless.intersection(pods).copied().collect()))
         }
-        (step, _) => step,
+        Publication::Nobody | Publication::Unclear | Publication::Withheld(_) => None,
     }
 }
 
@@ -136,6 +151,9 @@ fn found(view: &View<'_>, observed: &Observed) -> Step {
     if !outsized.is_empty() {
         return Step::Wait(WaitFor::Outsized(outsized));
     }
+    if let Some(wait) = view.mixed() {
+        return Step::Wait(wait);
+    }
     if !*session_secret {
         return Step::MakeSessionSecret;
     }
@@ -148,7 +166,7 @@ fn found(view: &View<'_>, observed: &Observed) -> Step {
 }
 
 /// The cluster that was founded here and that nobody gave up.
-fn formed_before(observed: &Observed) -> Option<Option<String>> {
+pub(crate) fn formed_before(observed: &Observed) -> Option<Option<String>> {
     match &observed.record {
         record if record.is_given_up(observed.form_anew.as_ref()) => None,
         Record::Formed { uuid, .. } => Some(Some(uuid.clone())),
@@ -257,11 +275,12 @@ fn gather(view: &View<'_>, expected: &BTreeSet<u32>) -> Option<Step> {
 }
 
 /// Who is to be given copies of which system databases: one member at a time, the lowest first, and only while all
-/// members see the same, because of two changes to one map CouchDB forgets one.
+/// members see the same, because of two changes to one map CouchDB forgets one, and are of one release.
 fn turn(view: &View<'_>, observed: &Observed) -> Option<(u32, BTreeSet<SystemDatabase>)> {
     let Observed { expected, wanted_copies, .. } = observed;
-    let apart =
-        gather(view, expected).is_some() || view.nodes().any(|(_, node)| node.system != view.local.system);
+    let apart = gather(view, expected).is_some()
+        || view.nodes().any(|(_, node)| node.system != view.local.system)
+        || view.mixed().is_some();
     let want = (*wanted_copies).min(count(expected));
     let thin = |ordinal: u32| -> BTreeSet<SystemDatabase> {
         let lacks = |spread: &Spread| spread.copies < want && !spread.holders.contains(&ordinal);
@@ -295,6 +314,9 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     for database in SystemDatabase::ALL {
         let copies = |(_, node): (u32, &Node)| node.system.get(&database).map(|spread| spread.copies);
         if let Some(have) = view.nodes().filter_map(copies).min().filter(|have| *have < want) {
+            if let Some(wait) = view.mixed() {
+                return Step::Wait(wait);
+            }
             let turn = turn.map(|(ordinal, _)| ordinal);
             return match (observed.mode, &observed.lock) {
                 (Mode::Serving, _) if turn == Some(view.me) && observed.may_have_the_lease() => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Ailing, Mode, SystemDatabase, Unseen};
+use super::facts::{Ailing, Mode, Release, SystemDatabase, Unseen};
 use super::identity::{Difference, Digest};
 
 /// The one thing to do now. Doing it twice is harmless.
@@ -132,12 +132,18 @@ pub enum WaitFor {
     NotExpected,
     /// The members to list me again: somebody took me out of their `_nodes`.
     NotListed(BTreeSet<u32>),
+    /// Names that the Service keeps out of DNS until their pods are ready, which they become by being found.
+    NotPublished(BTreeSet<u32>),
+    /// An update to end: these nodes are of more than one release.
+    OneRelease(BTreeMap<Release, BTreeSet<u32>>),
     /// Pods beyond the StatefulSet's size that are still members.
     Outsized(BTreeSet<u32>),
     /// Peers that can't be seen.
     Peers(BTreeMap<u32, Unseen>),
     /// Ports that Erlang needs on members whose CouchDB answers; none where no CouchDB is registered there.
     PortsBlocked(BTreeMap<u32, Option<u16>>),
+    /// The headless Service, without which these names are in no DNS: there is none, or it selects other pods.
+    Service(BTreeSet<u32>),
     /// Anything that tells how many nodes to expect.
     Size,
     /// The lowest member, to make a system database.
@@ -245,8 +251,10 @@ impl WaitFor {
             | Self::CookieMismatch(_)
             | Self::Founding(_)
             | Self::Membership(_)
+            | Self::NotPublished(_)
             | Self::Peers(_)
             | Self::PortsBlocked(_)
+            | Self::Service(_)
             | Self::SystemDatabase { .. }
             | Self::SystemDatabasesOpen
             | Self::SystemDatabasesSpread(_) => true,
@@ -260,6 +268,7 @@ impl WaitFor {
             | Self::MapsAiling(_)
             | Self::NotExpected
             | Self::NotListed(_)
+            | Self::OneRelease(_)
             | Self::Outsized(_)
             | Self::Size => false,
         }

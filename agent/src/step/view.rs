@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Node, Unseen};
+use super::facts::{Node, Release, Unseen};
 use super::verdict::WaitFor;
 
 /// The local node and the peers of one round.
@@ -87,6 +87,18 @@ impl View<'_> {
     /// Members that `wanted` doesn't have.
     pub(super) fn outsized(&self, wanted: &BTreeSet<u32>) -> BTreeSet<u32> {
         self.nodes().flat_map(|(_, node)| node.members.difference(wanted).copied()).collect()
+    }
+
+    /// Nodes of more than one release: an update is on its way, and nothing is begun that another release may do
+    /// in another way.
+    pub(super) fn mixed(&self) -> Option<WaitFor> {
+        let mut releases: BTreeMap<Release, BTreeSet<u32>> = BTreeMap::new();
+        for (ordinal, node) in self.nodes() {
+            if let Some(release) = node.release {
+                releases.entry(release).or_default().insert(ordinal);
+            }
+        }
+        (releases.len() > 1).then_some(WaitFor::OneRelease(releases))
     }
 
     /// The nodes of a group.

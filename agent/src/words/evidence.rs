@@ -61,7 +61,9 @@ impl Speaker<'_> {
             | WaitFor::JoinedBefore { .. }
             | WaitFor::Membership(_)
             | WaitFor::NotListed(_)
-            | WaitFor::Outsized(_) => self.nodes(observed),
+            | WaitFor::NotPublished(_)
+            | WaitFor::Outsized(_)
+            | WaitFor::Service(_) => self.nodes(observed),
             WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => {
                 observed.paths.iter().map(|(peer, path)| self.path(*peer, *path)).collect()
             }
@@ -78,6 +80,7 @@ impl Speaker<'_> {
             | WaitFor::Lease(_)
             | WaitFor::LocalCouchDb(_)
             | WaitFor::NotExpected
+            | WaitFor::OneRelease(_)
             | WaitFor::Peers(_)
             | WaitFor::Size
             | WaitFor::SystemDatabase { .. }

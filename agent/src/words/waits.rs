@@ -87,6 +87,23 @@ impl Speaker<'_> {
                 format!("somebody removed this node: it is no longer listed by {}", self.pods(by)),
                 "To take it back, PUT its name into their _nodes; to let it go, scale down",
             ),
+            WaitFor::NotPublished(pods) => curable(
+                "NotPublished",
+                format!(
+                    "not in DNS: {}. Service '{}' publishes pods only once they are ready, and they become ready by \
+                     being found",
+                    self.pods(pods),
+                    self.me.service()
+                ),
+                format!("Set publishNotReadyAddresses: true in the spec of Service '{}'", self.me.service()),
+            ),
+            WaitFor::OneRelease(releases) => plain(
+                "MixedReleases",
+                format!(
+                    "the nodes are of more than one release ({}): waiting until they are of one",
+                    list(releases.iter().map(|(release, pods)| format!("{release}: {}", self.pods(pods))))
+                ),
+            ),
             WaitFor::Outsized(pods) => curable(
                 "MembersBeyondSize",
                 format!(
@@ -103,6 +120,17 @@ impl Speaker<'_> {
                     list(blocked.iter().map(|(peer, port)| self.port(*peer, *port)))
                 ),
                 "Look at NetworkPolicies, and at meshes, which must leave them alone",
+            ),
+            WaitFor::Service(pods) => curable(
+                "NotPublished",
+                format!(
+                    "not in DNS: {}. Service '{}', which the StatefulSet's serviceName names, doesn't exist or selects \
+                     none of its pods",
+                    self.pods(pods),
+                    self.me.service()
+                ),
+                "Create it, headless (clusterIP: None), with publishNotReadyAddresses: true and with the pods' labels \
+                 as its selector",
             ),
             WaitFor::Size => curable(
                 "SizeUnknown",

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent::kubernetes::Record;
 use agent::step::{
-    Ailing, Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Sort, Source, Spread, Step,
-    SystemDatabase, Unseen, next_step,
+    Ailing, Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Publication, Sort, Source,
+    Spread, Step, SystemDatabase, Unseen, next_step,
 };
 
 use crate::couch::{Couch, Map, RESTARTED};
@@ -133,6 +133,7 @@ impl World {
                 false => Identity::default(),
             },
             system: SystemDatabase::ALL.into_iter().filter_map(spread).collect(),
+            release: None,
         }
     }
 
@@ -170,6 +171,7 @@ impl World {
             peers,
             ailing: Ailing::default(),
             paths: BTreeMap::new(),
+            publication: Publication::default(),
         }
     }
 

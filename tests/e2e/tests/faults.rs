@@ -329,21 +329,6 @@ async fn a_session_secret_that_nobody_configured_is_given_back_in_every_release(
     }
 }
 
-#[tokio::test]
-async fn older_versions_of_couchdb_3_form_too() {
-    for version in [
-        Version::new(3, 0, 0),
-        Version::new(3, 1, 2),
-        Version::new(3, 2, 0),
-        Version::new(3, 2, 1),
-        Version::new(3, 3, 3),
-    ] {
-        let mut stage = Stage::with(3, |settings| settings.version(version));
-        stage.start_agents(0..3).await;
-        stage.formed().await;
-    }
-}
-
 async fn formed_of(count: usize) -> Stage {
     let mut stage = Stage::with_nodes(count);
     stage.start_agents(0..count).await;

@@ -187,7 +187,7 @@ async fn play(scene: &Scene, nodes: usize) -> Stage {
 }
 
 /// Binds the role that ships as the webhook's controller does.
-async fn bind_role(scene: &Scene) {
+pub(crate) async fn bind_role(scene: &Scene) {
     let role = yaml(AGENT_ROLE);
     scene.admin.apply(&role).await.taken();
     let binding = scene.here(json!({
@@ -201,7 +201,7 @@ async fn bind_role(scene: &Scene) {
 }
 
 /// A token such as the kubelet gets for the first of so many pods.
-async fn token(scene: &Scene, nodes: usize) -> String {
+pub(crate) async fn token(scene: &Scene, nodes: usize) -> String {
     let pods = scene.pods("couchdb", nodes).await;
     let pod = &pods[0];
     let account = scene.here(json!({

@@ -17,6 +17,7 @@ mod outage;
 mod pods;
 mod policy;
 mod provider;
+mod published;
 mod said;
 mod scene;
 mod taken_away;

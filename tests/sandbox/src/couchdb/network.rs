@@ -14,7 +14,7 @@ use super::erlang_ports::Service;
 use super::handle::NodeHandle;
 use super::http::Time;
 use super::serve;
-use super::settings::{Host, NodeSettings, SettingsError};
+use super::settings::{Host, NodeSettings, SettingsError, Version};
 use super::world::{Cut, World};
 use crate::port;
 use crate::tls::{ServerTls, TlsError};
@@ -260,6 +260,11 @@ impl Shared {
             state.reconcile(self);
         }
         result
+    }
+
+    /// The release that the node at `host` is.
+    pub(crate) fn version_of(&self, host: &Host) -> Version {
+        lock(&self.state).world.nodes[host].settings.version
     }
 }
 

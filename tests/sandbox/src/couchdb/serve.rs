@@ -20,7 +20,7 @@ use super::calls::{Fate, Moment};
 use super::erlang_ports::{self, Service};
 use super::http::{Answer, Request, Response};
 use super::network::{Shared, Source, lock};
-use super::settings::Host;
+use super::settings::{Host, Version};
 use super::world::World;
 
 /// The connection ends here, without an answer.
@@ -116,7 +116,7 @@ impl Caller {
             return Err(CutOff);
         }
         lock(&self.shared.calls).end(number, response.status);
-        write(response, number)
+        write(response, number, self.shared.version_of(&self.host))
     }
 
     async fn read(&self, request: hyper::Request<Incoming>) -> Result<Request, CutOff> {
@@ -158,12 +158,12 @@ impl Caller {
     }
 }
 
-fn write(response: Response, number: u64) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
+fn write(response: Response, number: u64, version: Version) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
     let mut builder = hyper::Response::builder()
         .status(response.status)
         .header("cache-control", "must-revalidate")
         .header("content-type", "application/json")
-        .header("server", "CouchDB/3.5.0 (Erlang OTP/25)")
+        .header("server", format!("CouchDB/{version} (Erlang OTP/25)"))
         .header("x-couch-request-id", format!("{number:010x}"))
         .header("x-couchdb-body-time", "0");
     for (name, value) in &response.headers {
