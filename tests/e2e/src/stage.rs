@@ -2,7 +2,7 @@
 //! without ceremony, as SIGKILL would.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ pub struct Stage {
     kubernetes: Option<kube::Config>,
     /// Where agents that are started leave their last words.
     pub termination_log: Option<PathBuf>,
+    /// Whether agents that are started find Erlang's ports, of which each pair of pods has two: many pods have more of
+    /// them than a process may open files.
+    pub erlang_ports: bool,
     vars: Vec<(String, String)>,
 }
 
@@ -115,6 +118,7 @@ impl Stage {
             http,
             kubernetes,
             termination_log: None,
+            erlang_ports: true,
             vars: vec![],
         }
     }
@@ -257,7 +261,8 @@ impl Stage {
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
         let of = |j: usize| {
             let erlang = |(port, service)| {
-                let address = self.nodes[j].port(service, self.fqdn(i)).expect("a free port on loopback");
+                let open = || self.nodes[j].port(service, self.fqdn(i)).expect("a free port on loopback");
+                let address = if self.erlang_ports { open() } else { NOBODY };
                 (format!("{}:{port}", self.fqdn(j)), address)
             };
             let erlang = [(4369, Service::Epmd), (9100, Service::Distribution)].map(erlang);
@@ -454,6 +459,8 @@ pub fn host(i: usize) -> String {
 }
 
 const SYSTEM: [&str; 2] = ["_replicator", "_users"];
+/// A port that nobody listens on.
+const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 /// The admin of the example.
 pub const USER: &str = "admin";
 pub use manifest::PASSWORD;
