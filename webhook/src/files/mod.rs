@@ -2,6 +2,7 @@
 //!
 //! Pure: text in, text and a report out. What isn't changed passes through byte for byte.
 
+mod services;
 mod stream;
 mod yaml;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::inject::{Decision, Outcome, Problem, Question, Settings, apply, decide, uninject};
+use services::Services;
 use stream::{Document, Syntax};
 
 /// What is to be done to the StatefulSets of a file.
@@ -100,6 +102,9 @@ pub fn run(
     let mut run = Run { verb, settings, namespace, found: Found::default() };
     let documents = documents.into_iter().map(|document| run.document(document)).collect::<Vec<_>>();
     run.found.check(verb)?;
+    if verb == Verb::Inject {
+        run.found.report.extend(run.found.services.report());
+    }
     let format = format.unwrap_or(match syntax {
         Syntax::Yaml => Format::Yaml,
         Syntax::Json => Format::Json,
@@ -131,6 +136,7 @@ struct Found {
     /// StatefulSets that are not.
     unlabelled: Vec<String>,
     hints: Vec<String>,
+    services: Services,
 }
 
 struct Run<'r> {
@@ -156,6 +162,7 @@ impl Run<'_> {
 
     /// Changes one object, if it is to be changed.
     fn object(&mut self, object: &mut Value) -> bool {
+        self.found.services.meet(object);
         if !is_stateful_set(object) {
             self.found.hints.extend(hint(object));
             return false;
@@ -326,11 +333,18 @@ fn hint(object: &Value) -> Option<String> {
     }
 }
 
-/// A label that was written as an annotation asks for nothing.
+/// A label that was written as an annotation asks for nothing, and neither does the pods'.
 fn misplaced_label(object: &Value) -> Option<String> {
-    let annotations = object.pointer("/metadata/annotations")?;
-    let labelled = label(object).is_some() || annotations.get(keys::INJECT).is_none();
-    (!labelled).then(|| format!("; '{}' is a label, not an annotation: move it there", keys::INJECT))
+    let key = keys::INJECT;
+    if label(object).is_some() {
+        None
+    } else if object["metadata"]["annotations"].get(key).is_some() {
+        Some(format!("; '{key}' is a label, not an annotation: move it there"))
+    } else if object["spec"]["template"]["metadata"]["labels"].get(key).is_some() {
+        Some(format!("; '{key}' is the StatefulSet's label, not the pods': move it to metadata.labels"))
+    } else {
+        None
+    }
 }
 
 fn label(object: &Value) -> Option<&str> {

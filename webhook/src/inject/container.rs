@@ -4,7 +4,7 @@ use contract::{name, ports};
 
 use super::problem::Problem;
 use super::view::{Container, View};
-use super::warning::Warning;
+use super::warning::{Guess, Warning};
 
 /// The container that was found, and its place among the others.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,9 @@ pub(crate) struct CouchDb<'v> {
 
 /// Finds the CouchDB container: the one the annotation names; else `couchdb`; else the StatefulSet's namesake;
 /// else the one whose image is called so; else the only one.
+///
+/// The namesake gives way where its image says nothing of CouchDB and one other's is `couchdb` exactly: the pods of a
+/// Hyperledger Fabric peer are so.
 pub(crate) fn find<'v>(
     view: &'v View<'v>,
     wanted: Option<&str>,
@@ -27,41 +30,81 @@ pub(crate) fn find<'v>(
         let missing = || Problem::NoSuchContainer { wanted: wanted.to_owned(), candidates: others() };
         return named(wanted).ok_or_else(missing);
     }
-    let set = view.metadata.name.as_ref().map_or("", |name| name.as_str());
-    let by_name = || named(name::COUCHDB).or_else(|| named(set));
-    let by_image = || {
-        let exactly = only(containers, |container| image_name(container) == name::COUCHDB);
-        exactly.or_else(|| only(containers, |container| image_name(container).contains(name::COUCHDB)))
-    };
-    if let Some(found) = by_name().or_else(by_image) {
+    if let Some(found) = named(name::COUCHDB) {
         return Ok(found);
     }
-    let [container] = containers.as_slice() else {
+    let by_image = |is_it: fn(&str) -> bool| only(containers, |container| is_it(image_name(container)));
+    let exactly = by_image(|image| image == name::COUCHDB);
+    let namesake = named(view.metadata.name.as_ref().map_or("", |name| name.as_str()));
+    if let Some(found) = namesake.filter(|it| image_name(it.container).contains(name::COUCHDB)).or(exactly) {
+        return Ok(found);
+    }
+    // `fabric-couchdb` is CouchDB, and `couchdb-exporter` isn't.
+    if let (None, Some(found)) = (namesake, by_image(|image| image.ends_with(name::COUCHDB))) {
+        return Ok(found);
+    }
+    let guess = namesake
+        .map(|found| (found, Guess::Namesake))
+        .or_else(|| Some((by_image(|image| image.contains(name::COUCHDB))?, Guess::Image)))
+        .or_else(|| Some((only(containers, |_| true)?, Guess::Only)));
+    let Some((found, guess)) = guess else {
         return Err(Problem::WhichContainer { candidates: others() });
     };
-    let image = container.image.as_ref().map_or("", |image| image.as_str()).to_owned();
-    warnings.push(Warning::OnlyContainer { container: container.name.as_str().to_owned(), image });
-    Ok(CouchDb { index: 0, container })
+    let image = found.container.image.as_ref().map_or("", |image| image.as_str()).to_owned();
+    warnings.push(Warning::Guessed { container: found.container.name.as_str().to_owned(), guess, image });
+    Ok(found)
 }
 
 impl CouchDb<'_> {
-    /// Where CouchDB's HTTP interface listens: the port that is named so, else the usual one.
+    /// Where CouchDB's HTTP interface listens: the port that is named `couchdb`, else the usual one where it is
+    /// listed, else the one that is named as others name it, else the usual one.
     pub(crate) fn port(&self) -> u16 {
         let ports = self.container.ports.as_deref().unwrap_or(&[]);
-        let named = |wanted: &&str| {
-            let is_it = |name: &crate::review::Text<'_>| name.as_str() == *wanted;
-            ports.iter().find(|port| port.name.as_ref().is_some_and(is_it))
+        let named = |wanted: &str| {
+            let is_it = |name: &crate::review::Text<'_>| name.as_str() == wanted;
+            let port = ports.iter().find(|port| port.name.as_ref().is_some_and(is_it));
+            port.map(|port| port.container_port)
         };
-        ports::COUCHDB_PORT_NAMES.iter().find_map(named).map_or(ports::COUCHDB, |port| port.container_port)
+        let [couchdb, others @ ..] = ports::COUCHDB_PORT_NAMES;
+        let usual =
+            || ports.iter().any(|port| port.container_port == ports::COUCHDB).then_some(ports::COUCHDB);
+        let other = || others.iter().find_map(|name| named(name));
+        named(couchdb).or_else(usual).or_else(other).unwrap_or(ports::COUCHDB)
     }
 
     /// The version that the image's tag tells, of images that are called `couchdb` and are old.
     pub(crate) fn unmaintained(&self) -> Option<&str> {
-        let (name, tag) = name_and_tag(self.container)?;
-        let digits = tag.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(tag.len());
-        let major: u32 = tag[..digits].parse().ok()?;
-        (name == name::COUCHDB && major <= 2).then_some(tag)
+        let (version, tag) = self.version()?;
+        (version.major <= 2).then_some(tag)
     }
+
+    /// Whether the image is one of those before 3.2.1, whose entrypoint doesn't read `COUCHDB_ERLANG_COOKIE`, so that
+    /// each container makes a cookie of its own. A tag that leaves parts out is that of the newest.
+    pub(crate) fn ignores_cookie(&self) -> bool {
+        self.version().is_some_and(|(version, _)| match version {
+            Version { major: 3, minor: None, .. } | Version { major: 3, minor: Some(2), patch: None } => {
+                false
+            }
+            Version { major, minor, patch } => (major, minor.unwrap_or(0), patch.unwrap_or(0)) < (3, 2, 1),
+        })
+    }
+
+    /// The version that the image's tag tells, and the tag, of images that are called `couchdb`.
+    pub(crate) fn version(&self) -> Option<(Version, &str)> {
+        let (name, tag) = name_and_tag(self.container)?;
+        let mut parts = tag.split_once('-').map_or(tag, |(version, _)| version).split('.').map(str::parse);
+        let major = parts.next()?.ok()?;
+        let mut part = || parts.next().and_then(Result::ok);
+        (name == name::COUCHDB).then(|| (Version { major, minor: part(), patch: part() }, tag))
+    }
+}
+
+/// A version, as far as a tag tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version {
+    major: u32,
+    minor: Option<u32>,
+    patch: Option<u32>,
 }
 
 /// The one container of which it is true; neither of several.
@@ -71,7 +114,8 @@ fn only<'v>(containers: &'v [Container<'v>], is_it: impl Fn(&Container<'_>) -> b
     found.next().is_none().then_some(CouchDb { index, container })
 }
 
-fn image_name<'v>(container: &'v Container<'_>) -> &'v str {
+/// The last part of the image's path, without its tag.
+pub(crate) fn image_name<'v>(container: &'v Container<'_>) -> &'v str {
     name_and_tag(container).map_or("", |(name, _)| name)
 }
 

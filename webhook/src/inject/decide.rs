@@ -221,6 +221,12 @@ impl Case<'_, '_> {
             Ok(plan) => plan,
             Err(problems) => return Decision::deny(problems, warnings),
         };
+        if self.old.is_some()
+            && self.record().is_none()
+            && let Some(name) = plan.names_nodes()
+        {
+            warnings.push(Warning::Renames { name });
+        }
         let patch = match self.record() {
             None => patch::fresh(self.view, &plan),
             Some(record) => {

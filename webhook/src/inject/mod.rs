@@ -4,6 +4,8 @@
 //! view       the few fields that are looked at, borrowed from the JSON
 //! wishes     the annotations, parsed
 //! container, variables, sidecar    what is found, what is added
+//! flags, naming                    how Erlang reads its flags, and what it calls the nodes
+//! concerns                         what goes through, with a warning
 //! plan       all of it for one StatefulSet, or all that stands in the way
 //! patch      the plan as JSON Patch, for a template without injection
 //! record     what was added, to be taken out again
@@ -14,7 +16,9 @@
 mod concerns;
 mod container;
 mod decide;
+mod flags;
 mod json;
+mod naming;
 mod patch;
 mod plan;
 mod problem;

@@ -6,6 +6,7 @@ use contract::name::Domain;
 use contract::{Label, NameError, PodFqdn, PodName, env, objects};
 
 use super::container::{self, CouchDb};
+use super::flags;
 use super::json::{Digest, Fields, digest};
 use super::problem::Problem;
 use super::record::{Item, Parent, Place, Record};
@@ -29,6 +30,17 @@ pub(crate) struct Plan {
     pub(crate) volume: Option<String>,
     /// To the template's annotations.
     pub(crate) record: Record,
+}
+
+impl Plan {
+    /// The variable that is added and gives CouchDB's nodes their names.
+    pub(crate) fn names_nodes(&self) -> Option<&'static str> {
+        let names = |addition: &&Addition| match addition.name {
+            env::NODENAME => true,
+            name => name == env::ERL_FLAGS && addition.json.contains("-name "),
+        };
+        self.env.iter().find(names).map(|addition| addition.name)
+    }
 }
 
 /// Makes the plan for a StatefulSet without injection.
@@ -112,6 +124,7 @@ fn render(
     }
     let env = variables::additions(couchdb, wishes, &facts);
     super::concerns::warn(view, couchdb, wishes, &credentials, &env, (size.founding, size.pinned), warnings);
+    super::naming::warn(view, couchdb, wishes, &facts, warnings);
     let token = view.spec.template.spec.automount_service_account_token == Some(false);
     let agent = Agent {
         couchdb,
@@ -241,7 +254,7 @@ fn monsters(couchdb: CouchDb<'_>, problems: &mut Vec<Problem>) {
         let is_cookie = [env::COUCHDB_ERLANG_COOKIE, env::ERLANG_COOKIE].contains(&variable.name.as_str());
         let value = variable.literal().unwrap_or("");
         let in_flags =
-            variable.name.as_str() == env::ERL_FLAGS && variables::cookie_in(value) == Some(MONSTER);
+            variable.name.as_str() == env::ERL_FLAGS && flags::cookie(value).as_deref() == Some(MONSTER);
         if is_cookie && value.trim() == MONSTER || in_flags {
             problems.push(Problem::Monster { path: value_path(couchdb, variable) });
         }

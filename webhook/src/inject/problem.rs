@@ -83,7 +83,7 @@ pub enum Problem {
     },
     /// The cookie that every Erlang programmer knows.
     #[error(
-        "{path}: the Erlang cookie 'monster' is known to everyone and CouchDB refuses to start with it: take the cookie from a Secret, or remove it and one is made"
+        "{path}: the Erlang cookie 'monster' is known to everyone, and CouchDB since 3.2.1 refuses to start with it: take another one from a Secret, or remove it and one is made"
     )]
     Monster {
         /// The field.

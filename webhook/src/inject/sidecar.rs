@@ -244,7 +244,7 @@ fn probe(out: &mut String, kind: &str, path: &str, period: u8) {
 }
 
 /// The names in `$(NAME)`; `$$(NAME)` is an escaped dollar.
-fn references(value: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn references(value: &str) -> impl Iterator<Item = &str> {
     let mut rest = value;
     std::iter::from_fn(move || {
         loop {

@@ -3,6 +3,7 @@
 use contract::{env, objects};
 
 use super::container::CouchDb;
+use super::flags;
 use super::json;
 use super::view::Env;
 use super::wishes::{SecretKey, Wishes};
@@ -36,18 +37,6 @@ pub(crate) fn additions(couchdb: CouchDb<'_>, wishes: &Wishes<'_>, facts: &Facts
     adding.unless_set(env::COUCHDB_CLUSTER_SIZE, |out, name| literal(out, name, facts.size_text));
     adding.node_name(facts);
     adding.added
-}
-
-/// Whether flags of the Erlang VM give the node a name.
-pub(crate) fn names_the_node(flags: &str) -> bool {
-    flags.split_whitespace().any(|flag| flag == "-name" || flag == "-sname")
-}
-
-/// The cookie that flags of the Erlang VM set.
-pub(crate) fn cookie_in(flags: &str) -> Option<&str> {
-    let mut flags = flags.split_whitespace();
-    flags.find(|flag| *flag == "-setcookie")?;
-    flags.next()
 }
 
 /// Appends an entry whose value is a field of the pod.
@@ -118,14 +107,22 @@ impl<'v> Adding<'v, '_> {
     /// `ERL_FLAGS=-name couchdb` makes Erlang take a long name from the pod's FQDN, whatever the cluster domain.
     /// Where the user's flags stand in the way, the image's own variable does it.
     fn node_name(&mut self, facts: &Facts<'_>) {
-        if self.is_set(env::NODENAME) || self.kept(env::ERL_FLAGS) {
+        if self.kept(env::ERL_FLAGS) {
             return;
         }
+        let named = self.is_set(env::NODENAME);
         let Some(flags) = self.variable(env::ERL_FLAGS) else {
-            return self.add(env::ERL_FLAGS, |out, name| literal(out, name, NAME_FLAG));
+            let flags = match (named, self.lacks_cookie()) {
+                (false, false) => NAME_FLAG,
+                (false, true) => NAME_AND_COOKIE_FLAGS,
+                (true, true) => COOKIE_FLAG,
+                (true, false) => return,
+            };
+            return self.add(env::ERL_FLAGS, |out, name| literal(out, name, flags));
         };
-        // Flags that can't be seen may carry a name, and two names keep Erlang from starting.
-        if flags.seen().is_none() || flags.literal().is_some_and(names_the_node) {
+        // Flags that can't be seen may carry a name. Of two names Erlang takes the one that NODENAME gives, and a
+        // node that has data under the other one would no longer find it.
+        if named || flags.seen().is_none() || flags.literal().is_some_and(flags::name_the_node) {
             return;
         }
         let namespace = match facts.namespace {
@@ -140,10 +137,19 @@ impl<'v> Adding<'v, '_> {
         let host = format!("$({}).{service}.{namespace}.svc.{domain}", env::POD_NAME);
         self.add(env::NODENAME, |out, name| literal(out, name, &host));
     }
+
+    /// Images that don't read the cookie's variable must be given it by flag; Kubernetes expands the reference.
+    fn lacks_cookie(&self) -> bool {
+        let kept = [env::COUCHDB_ERLANG_COOKIE, env::ERLANG_COOKIE].iter().any(|name| self.kept(name));
+        self.couchdb.ignores_cookie() && !kept
+    }
 }
 
 /// The name part is the one that the official image gives every node.
 const NAME_FLAG: &str = "-name couchdb";
+/// The variable stands before the flags, set by the user or first of all that is added.
+const COOKIE_FLAG: &str = "-setcookie $(COUCHDB_ERLANG_COOKIE)";
+const NAME_AND_COOKIE_FLAGS: &str = "-name couchdb -setcookie $(COUCHDB_ERLANG_COOKIE)";
 
 /// Appends an entry whose value is a key of a Secret.
 fn secret_ref(out: &mut String, name: &str, secret: SecretKey<'_>) {

@@ -86,7 +86,7 @@ pub(crate) struct PodSpec<'a> {
     #[serde(borrow)]
     pub(crate) init_containers: Option<Vec<Named<'a>>>,
     #[serde(borrow)]
-    pub(crate) volumes: Option<Vec<Named<'a>>>,
+    pub(crate) volumes: Option<Vec<Volume<'a>>>,
     pub(crate) automount_service_account_token: Option<bool>,
     #[serde(borrow)]
     pub(crate) hostname: Option<Text<'a>>,
@@ -110,6 +110,13 @@ pub(crate) struct Container<'a> {
     pub(crate) ports: Option<Vec<Port<'a>>>,
     #[serde(borrow)]
     pub(crate) liveness_probe: Option<Probe<'a>>,
+    /// The program, where it isn't the image's own.
+    #[serde(borrow)]
+    pub(crate) command: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) args: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) volume_mounts: Option<&'a RawValue>,
 }
 
 /// An environment variable, with the JSON it was read from, so that it can be copied whole.
@@ -137,6 +144,8 @@ pub(crate) struct Port<'a> {
 pub(crate) struct Probe<'a> {
     #[serde(borrow)]
     pub(crate) http_get: Option<HttpGet<'a>>,
+    #[serde(borrow)]
+    pub(crate) exec: Option<&'a RawValue>,
 }
 
 /// A probe by HTTP.
@@ -144,6 +153,16 @@ pub(crate) struct Probe<'a> {
 pub(crate) struct HttpGet<'a> {
     #[serde(borrow)]
     pub(crate) path: Option<Text<'a>>,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Volume<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) persistent_volume_claim: Option<&'a RawValue>,
 }
 
 /// Anything with a name.

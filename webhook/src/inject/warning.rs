@@ -20,11 +20,35 @@ pub enum Warning {
         /// The CouchDB container.
         container: String,
     },
+    /// The agent would have no way in, though another container of the pod has.
+    #[error(
+        "container '{container}' has no complete admin credentials, and '{other}' has: give it the same {user} and {password}, else the agent can only wait"
+    )]
+    CredentialsElsewhere {
+        /// The CouchDB container.
+        container: String,
+        /// The one that has them.
+        other: String,
+        /// The name's variable.
+        user: &'static str,
+        /// The password's.
+        password: &'static str,
+    },
     /// The data dies with the pod.
     #[error(
         "spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless another volume holds them"
     )]
     NoVolumeClaims,
+    /// One volume for the files of all nodes.
+    #[error(
+        "{path}: all pods would keep their files in the one claim '{claim}', and spoil each other's: use volumeClaimTemplates, or subPathExpr with the pod's name"
+    )]
+    SharedClaim {
+        /// The field.
+        path: String,
+        /// The claim.
+        claim: String,
+    },
     /// A node in maintenance would be killed.
     #[error(
         "{path}: '/_up' answers 404 in maintenance mode, so Kubernetes would kill a node that is being maintained: probe '/' for liveness"
@@ -92,15 +116,77 @@ pub enum Warning {
         /// The names that are injected.
         names: String,
     },
-    /// A container that nothing but its being alone tells to be CouchDB.
+    /// A container that too little tells to be CouchDB.
     #[error(
-        "container '{container}' is taken for CouchDB only because there is no other: is '{image}' CouchDB?"
+        "container '{container}' is taken for CouchDB only because {guess}: is '{image}' CouchDB? Name the right one in '{key}'",
+        key = keys::CONTAINER
     )]
-    OnlyContainer {
+    Guessed {
+        /// Its name.
+        container: String,
+        /// What tells it.
+        guess: Guess,
+        /// Its image.
+        image: String,
+    },
+    /// A container whose image joins and founds as well.
+    #[error(
+        "container '{container}': '{image}' joins nodes and founds clusters, too, and by other rules: remove it"
+    )]
+    AnotherFounder {
         /// Its name.
         container: String,
         /// Its image.
         image: String,
+    },
+    /// A program that isn't the image's own.
+    #[error(
+        "{path}: takes the place of the image's entrypoint, which hands CouchDB admin, cookie and session secret from the environment: end with 'exec tini -- /docker-entrypoint.sh /opt/couchdb/bin/couchdb'"
+    )]
+    Entrypoint {
+        /// The field.
+        path: String,
+    },
+    /// A name that no peer looks for.
+    #[error(
+        "{path}: CouchDB would call itself '{name}', and its peers look for 'couchdb@' with the pod's full DNS name: take the name out, and that is injected"
+    )]
+    NodeName {
+        /// The field.
+        path: String,
+        /// The name.
+        name: String,
+    },
+    /// A reference that stays as it is written.
+    #[error(
+        "{path}: Kubernetes expands only variables that stand earlier in env, so '$({name})' stays as it is: {cure} it", cure = if *later { "put this behind" } else { "define it first, and put this behind" }
+    )]
+    Unexpanded {
+        /// The field.
+        path: String,
+        /// What is referred to.
+        name: String,
+        /// Whether the variable stands later.
+        later: bool,
+    },
+    /// A cookie that the image doesn't read.
+    #[error(
+        "{path}: the image of CouchDB {version} doesn't read {name}, so each container makes a cookie of its own: add '-setcookie' here, or use 3.2.1 or later",
+        name = env::COUCHDB_ERLANG_COOKIE
+    )]
+    CookieUnread {
+        /// The field.
+        path: String,
+        /// The image's version.
+        version: String,
+    },
+    /// Nodes that may hold data under another name.
+    #[error(
+        "{name} gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back"
+    )]
+    Renames {
+        /// The variable.
+        name: &'static str,
     },
     /// Two cookies are named, and the container's wins.
     #[error("{path}: has no effect, since the container sets {name}", path = annotation(keys::ERLANG_COOKIE_SECRET))]
@@ -155,4 +241,18 @@ pub enum Warning {
         key = keys::INJECTED
     )]
     BrokenRecord,
+}
+
+/// What a container is taken for CouchDB by, where its image isn't `couchdb`.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Guess {
+    /// It is called as the StatefulSet is.
+    #[error("it is named as the StatefulSet")]
+    Namesake,
+    /// Its image's name has `couchdb` in it.
+    #[error("of its image's name")]
+    Image,
+    /// There is no other.
+    #[error("there is no other")]
+    Only,
 }

@@ -195,10 +195,13 @@ fn opting_in_and_out() {
     disabled: uninjected (opted-out), pods restart
     still disabled, new image: skipped (disabled), pods restart
     enabled again: injected (opted-in), pods restart
+      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
     label removed: uninjected (opted-out), pods restart
     labelled again: injected (opted-in), pods restart
+      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
     replaced by a manifest without label and injection: skipped (not-labelled), pods restart
     replaced by one with the label: injected (opted-in), pods restart
+      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
     label misspelt: denied (invalid), pods stay
       metadata.labels[couchdiscover.io/inject]: 'enable' is neither 'enabled' nor 'disabled': use one of these, or remove the label
     ");
@@ -229,6 +232,7 @@ fn labelled_before_there_was_a_webhook() {
     scaled: skipped (not-injected-yet), pods stay
       warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
     rollout restart: injected (template-changed), pods restart
+      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
     ");
 }
 

@@ -1,0 +1,157 @@
+//! What Erlang will call CouchDB's nodes, as far as that can be told before they run.
+//!
+//! Peers look for `couchdb@` and the pod's full DNS name. A user's `ERL_FLAGS` or `NODENAME` that says something else
+//! shows here, and not only when no node joins another.
+
+use std::borrow::Cow;
+
+use contract::{env, name};
+use serde::Deserialize;
+
+use super::container::CouchDb;
+use super::flags;
+use super::plan::value_path;
+use super::sidecar::references;
+use super::variables::Facts;
+use super::view::{Container, Env, View};
+use super::warning::Warning;
+use super::wishes::Wishes;
+
+/// Warns of a name that the user gives, and that is not the one that peers look for.
+pub(crate) fn warn(
+    view: &View<'_>,
+    couchdb: CouchDb<'_>,
+    wishes: &Wishes<'_>,
+    facts: &Facts<'_>,
+    warnings: &mut Vec<Warning>,
+) {
+    if [env::ERL_FLAGS, env::NODENAME].iter().all(|name| couchdb.container.variable(name).is_none()) {
+        return;
+    }
+    let set = view.metadata.name.as_ref().map_or("", |name| name.as_str());
+    let start = view.spec.ordinals.as_ref().map_or(0, |ordinals| i64::from(ordinals.start));
+    // The first and the last pod: a name without a reference is right for one of them at most.
+    for ordinal in [start, start + view.replicas().max(1) - 1] {
+        let pod = Pod { container: couchdb.container, name: &format!("{set}-{ordinal}"), facts };
+        if let Some((variable, name)) = pod.given(wishes)
+            && !pod.is_expected(&name)
+            // Said with its own cure.
+            && unexpanded(couchdb.container, variable).is_none()
+        {
+            let path = value_path(couchdb, variable);
+            return warnings.push(Warning::NodeName { path, name: name.into_owned() });
+        }
+    }
+}
+
+/// The reference in a variable's value that Kubernetes won't expand, and whether the variable that it means comes later.
+pub(crate) fn unexpanded<'v>(container: &'v Container<'v>, variable: &'v Env<'v>) -> Option<(&'v str, bool)> {
+    let before = earlier(container, variable);
+    let is_unknown = |name: &&str| {
+        let unseen = !container.env_from().is_empty() || is_of_a_service(name);
+        !unseen && !before.iter().any(|other| other.name.as_str() == *name)
+    };
+    let name = references(variable.literal()?).find(is_unknown)?;
+    Some((name, container.variable(name).is_some()))
+}
+
+/// One pod of the StatefulSet.
+struct Pod<'p> {
+    container: &'p Container<'p>,
+    name: &'p str,
+    facts: &'p Facts<'p>,
+}
+
+impl<'p> Pod<'p> {
+    /// The name that the user's variables give the node, as far as it can be told, and the variable that does.
+    ///
+    /// A short name wins over all others. Of several long ones Erlang takes the first, which is that of `NODENAME`: the
+    /// image writes it into `vm.args`.
+    fn given(&self, wishes: &Wishes<'_>) -> Option<(&'p Env<'p>, Cow<'p, str>)> {
+        let users = |name| self.container.variable(name).filter(|_| !wishes.keep.contains(&name));
+        let flags = users(env::ERL_FLAGS).and_then(|variable| Some((variable, self.value(variable)?)));
+        if let Some((variable, flags)) = &flags
+            && let Some(short) = flags::argument(flags, "-sname")
+        {
+            let host = if short.contains('@') { "" } else { self.name };
+            return Some((variable, format!("{short}@{host}").trim_end_matches('@').to_owned().into()));
+        }
+        if let Some(host) = users(env::NODENAME) {
+            return Some((host, format!("{}@{}", name::COUCHDB, self.value(host)?).into()));
+        }
+        let (variable, flags) = flags?;
+        let long = flags::argument(&flags, "-name")?;
+        // Without a host, Erlang adds the pod's full DNS name.
+        (long != name::COUCHDB).then(|| (variable, long.into_owned().into()))
+    }
+
+    /// Whether peers look for a node of this name. The cluster domain is each cluster's own.
+    fn is_expected(&self, name: &str) -> bool {
+        let Facts { service, namespace, .. } = self.facts;
+        let host = name.strip_prefix(name::COUCHDB).and_then(|rest| rest.strip_prefix('@'));
+        let rest = host.and_then(|host| {
+            host.strip_prefix(self.name)?.strip_prefix('.')?.strip_prefix(service)?.strip_prefix('.')
+        });
+        let parts = rest.and_then(|rest| rest.split_once(".svc."));
+        parts.is_some_and(|(found, domain)| !domain.is_empty() && namespace.is_none_or(|it| it == found))
+    }
+
+    /// What a variable will hold in this pod; `None` when that can't be told.
+    fn value(&self, variable: &'p Env<'p>) -> Option<Cow<'p, str>> {
+        match variable.value_from {
+            None => self.expand(variable),
+            Some(value_from) => {
+                match serde_json::from_str::<ValueFrom<'_>>(value_from.get()).ok()?.field_ref?.field_path {
+                    "metadata.name" => Some(self.name.into()),
+                    "metadata.namespace" => Some(self.facts.namespace.unwrap_or(ANY_NAMESPACE).into()),
+                    // Known to be something else.
+                    field => Some(format!("<{field}>").into()),
+                }
+            }
+        }
+    }
+
+    fn expand(&self, variable: &'p Env<'p>) -> Option<Cow<'p, str>> {
+        let text = variable.literal()?;
+        let mut expanded = Cow::Borrowed(text);
+        for name in references(text) {
+            let before = earlier(self.container, variable);
+            let Some(other) = before.iter().rfind(|other| other.name.as_str() == name) else {
+                if self.container.env_from().is_empty() && !is_of_a_service(name) {
+                    continue;
+                }
+                return None;
+            };
+            expanded = expanded.replace(&format!("$({name})"), &self.value(other)?).into();
+        }
+        Some(expanded)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ValueFrom<'a> {
+    #[serde(borrow)]
+    field_ref: Option<FieldRef<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldRef<'a> {
+    field_path: &'a str,
+}
+
+/// Stands for the namespace of a file that doesn't say where it will be applied.
+const ANY_NAMESPACE: &str = "default";
+
+/// The variables that Kubernetes knows when it expands this one.
+fn earlier<'v>(container: &'v Container<'v>, variable: &Env<'_>) -> &'v [Env<'v>] {
+    let env = container.env();
+    let index = env.iter().position(|env| std::ptr::eq(env.raw, variable.raw));
+    &env[..index.unwrap_or(0)]
+}
+
+/// Whether a variable may be one of those that Kubernetes sets for each Service: `DB_SERVICE_HOST`, `DB_PORT_5984_TCP`.
+fn is_of_a_service(name: &str) -> bool {
+    name.contains("_SERVICE_") || name.contains("_PORT")
+}
