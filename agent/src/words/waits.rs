@@ -211,7 +211,11 @@ impl Speaker<'_> {
             Unseen::Untrusted => curable(
                 "CouchDbUntrusted",
                 format!("the local CouchDB {}", how(unseen)),
-                cure_of(unseen).unwrap_or_default(),
+                format!(
+                    "Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and CouchDB in \
+                     COUCHDISCOVER_COUCHDB_URL by a name that its certificate has, such as https://{}:6984",
+                    self.me
+                ),
             ),
             Unseen::Busy
             | Unseen::NameUnknown

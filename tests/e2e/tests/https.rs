@@ -25,7 +25,7 @@ async fn another_authority_is_not_trusted_and_no_password_goes_out() {
     stage.set(COUCHDISCOVER_CA_FILE, &other.path().to_string_lossy());
     stage.start_agent(0).await;
     let says = stage.says(0, "CouchDbUntrusted").await;
-    insta::assert_snapshot!(says, @"the local CouchDB shows no certificate for its name from an authority that is trusted. Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and see that the certificate has the pod's DNS name");
+    insta::assert_snapshot!(says, @"the local CouchDB shows no certificate for its name from an authority that is trusted. Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and CouchDB in COUCHDISCOVER_COUCHDB_URL by a name that its certificate has, such as https://couchdb-0.couchdb.default.svc.cluster.local:6984");
     assert!(stage.net.calls().is_empty());
     assert!(stage.metrics(0).await.contains("couchdb_calls_total{outcome=\"untrusted\"}"));
 }
