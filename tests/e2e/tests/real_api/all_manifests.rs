@@ -21,12 +21,19 @@ async fn what_the_webhook_makes_of_a_manifest_is_valid() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Whether the API server takes it, or hands on the denial that was recorded, and the same warnings.
+/// Whether the API server takes each StatefulSet of a case, or hands on the denial that was recorded.
 async fn judge(scene: &Scene, case: &Path) -> Result<(), String> {
     let objects = manifest::objects(&fs::read_to_string(case.join("in.yaml")).unwrap());
     let objects = objects.map_err(|error| format!("{error:?}"))?;
-    let set = scene.here(manifest::statefulset(&objects).unwrap().clone());
-    let answer = scene.admin.try_create(&set).await;
+    for set in objects.iter().filter(|object| object["kind"] == "StatefulSet") {
+        judge_one(scene, case, set).await?;
+    }
+    Ok(())
+}
+
+/// Whether the API server takes it, and says the same as the file's report, or as its denial.
+async fn judge_one(scene: &Scene, case: &Path, set: &Value) -> Result<(), String> {
+    let answer = scene.admin.try_create(&scene.here(set.clone())).await;
     let said = answer.message().to_owned();
     if let Ok(denial) = fs::read_to_string(case.join("error.txt")) {
         let expected = denial.split_once(": ").unwrap().1.trim_end().to_owned();
@@ -39,9 +46,20 @@ async fn judge(scene: &Scene, case: &Path) -> Result<(), String> {
         return Err("not injected".to_owned());
     }
     let report = fs::read_to_string(case.join("report.txt")).unwrap();
-    let warnings: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("  warning: ")).collect();
-    same(&answer.warnings.join("\n"), &warnings.join("\n"))?;
+    same(&answer.warnings.join("\n"), &warnings_of(&report, set).join("\n"))?;
     goes_in_again(scene, &answer.body).await
+}
+
+/// What a report says below a StatefulSet's own line.
+fn warnings_of<'r>(report: &'r str, set: &Value) -> Vec<&'r str> {
+    let name = set["metadata"]["name"].as_str().unwrap();
+    let is_its_own = |line: &&str| {
+        let rest = line.strip_prefix("statefulset/").and_then(|line| line.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with([' ', ':']))
+    };
+    let below = report.lines().skip_while(|line| !is_its_own(line)).skip(1);
+    let own = below.take_while(|line| line.starts_with(' '));
+    own.filter_map(|line| line.strip_prefix("  warning: ")).collect()
 }
 
 /// Its own output in, nothing added.
