@@ -51,6 +51,9 @@ fn bad_input_is_told_what_to_do() {
         "  name: couchdb\n  labels:\n    app: couchdb\nspec:\n  serviceName",
         "  name: couchdb\n  annotations:\n    couchdiscover.io/inject: enabled\nspec:\n  serviceName",
     );
+    let template = "  template:\n    metadata:\n      labels:\n";
+    let labelled_pods =
+        unlabelled.replace(template, &format!("{template}        couchdiscover.io/inject: enabled\n"));
     let nginx = labelled()
         .to_string()
         .replace(r#"{"name":"couchdb"}"#, r#"{"name":"a","image":"nginx:1"},{"name":"b"}"#);
@@ -68,6 +71,7 @@ fn bad_input_is_told_what_to_do() {
         ("an old StatefulSet", "apiVersion: apps/v1beta1\nkind: StatefulSet\n"),
         ("not labelled", &unlabelled),
         ("annotated instead", &annotated),
+        ("the pods labelled instead", &labelled_pods),
         ("not CouchDB", &nginx),
         (
             "no StatefulSet but by name",
@@ -97,6 +101,7 @@ fn bad_input_is_told_what_to_do() {
     an old StatefulSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; StatefulSet of 'apps/v1beta1' is no longer served: write it as apps/v1
     not labelled: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
     annotated instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is a label, not an annotation: move it there
+    the pods labelled instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is the StatefulSet's label, not the pods': move it to metadata.labels
     not CouchDB: error: statefulset/db: spec.template.spec.containers: unable to tell which one is CouchDB: name one of 'a', 'b' in the annotation 'couchdiscover.io/container'
     no StatefulSet but by name: error: statefulset/x: unable to read the StatefulSet: missing field `spec`
     a wrong type: error: statefulset/x: unable to read the StatefulSet: spec.template.spec.containers[0].name: invalid type: sequence, expected a string

@@ -126,3 +126,34 @@ fn name_and_tag<'v>(container: &'v Container<'_>) -> Option<(&'v str, &'v str)> 
     let last = without_digest.rsplit_once('/').map_or(without_digest, |(_, last)| last);
     Some(last.split_once(':').unwrap_or((last, "")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_tells_whether_the_cookie_is_read() {
+        let ignores = |image: &str| {
+            let json = format!(r#"{{"name":"couchdb","image":"{image}"}}"#);
+            let container = serde_json::from_str(&json).unwrap();
+            CouchDb { index: 0, container: &container }.ignores_cookie()
+        };
+        for old in
+            ["couchdb:3.2.0", "couchdb:3.1", "couchdb:3.0.1-ubi", "a.b:5000/c/couchdb:2.3.1", "couchdb:1"]
+        {
+            assert!(ignores(old), "{old}");
+        }
+        for new in [
+            "couchdb",
+            "couchdb:latest",
+            "couchdb:3",
+            "couchdb:3.2",
+            "couchdb:3.2.1",
+            "couchdb:3.3",
+            "couchdb:4",
+            "my-couchdb:3.1",
+        ] {
+            assert!(!ignores(new), "{new}");
+        }
+    }
+}

@@ -155,3 +155,105 @@ fn earlier<'v>(container: &'v Container<'v>, variable: &Env<'_>) -> &'v [Env<'v>
 fn is_of_a_service(name: &str) -> bool {
     name.contains("_SERVICE_") || name.contains("_PORT")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::inject::{Question, Settings, decide};
+
+    /// What is said of a container's variables, in the file of a StatefulSet that may say its namespace.
+    fn said(env: Value, replicas: u32, namespace: Option<&str>) -> Vec<Warning> {
+        let settings = Settings {
+            agent_image: "agent".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            version: "0".to_owned(),
+        };
+        let object = json!({
+            "metadata": {"name": "db", "labels": {"couchdiscover.io/inject": "enabled"}},
+            "spec": {"serviceName": "dbs", "replicas": replicas, "ordinals": {"start": 5}, "template": {"spec": {
+                "containers": [{"name": "couchdb", "image": "couchdb", "env": env}],
+            }}},
+        });
+        let object = object.to_string();
+        let decision = decide(&settings, &Question { object: &object, old: None, namespace });
+        assert!(decision.problems.is_empty(), "{:?}", decision.problems);
+        let is_about_names =
+            |warning: &Warning| matches!(warning, Warning::NodeName { .. } | Warning::Unexpanded { .. });
+        decision.warnings.into_iter().filter(is_about_names).collect()
+    }
+
+    /// The name that is found wrong, if one is.
+    fn wrong(env: Value, replicas: u32, namespace: Option<&str>) -> Option<String> {
+        let mut said = said(env, replicas, namespace);
+        assert!(said.len() <= 1, "{said:?}");
+        let warning = said.pop()?;
+        let Warning::NodeName { name, .. } = warning else { return Some(warning.to_string()) };
+        Some(name)
+    }
+
+    fn node(value: &str) -> Value {
+        json!([
+            {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "NS", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+            {"name": "NODENAME", "value": value},
+        ])
+    }
+
+    #[test]
+    fn names_are_expanded_as_in_the_first_and_in_the_last_pod() {
+        let shop = Some("shop");
+        for good in ["$(POD).dbs.$(NS).svc.cluster.local", "$(POD).dbs.shop.svc.other.domain"] {
+            assert_eq!(wrong(node(good), 3, shop), None, "{good}");
+            assert_eq!(wrong(node(good), 3, None), None, "{good}");
+        }
+        assert_eq!(wrong(node("$(POD).dbs.bar.svc.cluster.local"), 3, None), None, "may be applied there");
+        assert_eq!(wrong(node("db-5.dbs.$(NS).svc.cluster.local"), 1, shop), None, "the only pod's own");
+        for (bad, name) in [
+            ("$(POD).dbs.bar.svc.cluster.local", "couchdb@db-5.dbs.bar.svc.cluster.local"),
+            ("$(POD).dbs.shop.svc", "couchdb@db-5.dbs.shop.svc"),
+            ("$(POD).other.shop.svc.cluster.local", "couchdb@db-5.other.shop.svc.cluster.local"),
+            ("db-5.dbs.shop.svc.cluster.local", "couchdb@db-5.dbs.shop.svc.cluster.local"),
+            ("db-0.dbs.shop.svc.cluster.local", "couchdb@db-0.dbs.shop.svc.cluster.local"),
+        ] {
+            assert_eq!(wrong(node(bad), 3, shop).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn of_several_names_the_one_counts_that_erlang_takes() {
+        let flags = |flags: &str, host: Option<&str>| {
+            let mut env = vec![json!({"name": "ERL_FLAGS", "value": flags})];
+            env.extend(host.map(|host| json!({"name": "NODENAME", "value": host})));
+            wrong(env.into(), 1, Some("shop"))
+        };
+        let own = Some("db-5.dbs.shop.svc.cluster.local");
+        assert_eq!(flags("-name couchdb", None), None);
+        assert_eq!(flags("-name other", None).as_deref(), Some("other"));
+        assert_eq!(flags("-name other", own), None, "that of NODENAME comes first");
+        assert_eq!(flags("-name couchdb", Some("here")).as_deref(), Some("couchdb@here"));
+        assert_eq!(flags("-sname couchdb", own).as_deref(), Some("couchdb@db-5"), "a short one before all");
+        assert_eq!(flags("-sname a@b", None).as_deref(), Some("a@b"));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_judged() {
+        let shop = Some("shop");
+        for value_from in [
+            json!({"configMapKeyRef": {"name": "a", "key": "b"}}),
+            json!({"secretKeyRef": {"name": "a", "key": "b"}}),
+        ] {
+            assert_eq!(wrong(json!([{"name": "NODENAME", "valueFrom": value_from}]), 3, shop), None);
+            let env =
+                json!([{"name": "A", "valueFrom": value_from}, {"name": "NODENAME", "value": "$(A).b"}]);
+            assert_eq!(wrong(env, 3, shop), None);
+        }
+        assert_eq!(wrong(node("$(DB_SERVICE_HOST)"), 3, shop), None);
+        assert!(
+            wrong(node("$(hostname -f)"), 3, shop)
+                .unwrap()
+                .contains("'$(hostname -f)' stays as it is: define it")
+        );
+    }
+}
