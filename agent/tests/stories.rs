@@ -193,6 +193,43 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
 }
 
 #[test]
+fn copies_are_given_only_of_what_is_thin_and_only_while_all_see_the_same() {
+    let three = on([0, 1, 2]);
+    let spread = |replicator: Spread, users: Spread| Node {
+        system: [(SystemDatabase::Replicator, replicator), (SystemDatabase::Users, users)].into(),
+        ..member([0, 1, 2, 3])
+    };
+    let with = |mine: Node, theirs: Node| Observed {
+        note: Note::Filling,
+        mode: Mode::Maintenance,
+        ..seen(3, 4, mine, [0, 1, 2].map(|peer| (peer, Ok(theirs.clone()))))
+    };
+    let thin = spread(on([0]), three.clone());
+    assert!(matches!(next_step(&with(thin.clone(), thin.clone())), Step::Fill { .. }), "it is 1's turn");
+    let last = spread(on([0, 1]), three.clone());
+    let held_by_two = Spread { copies: 2, holders: [0, 1, 2].into() };
+    let mine = spread(held_by_two.clone(), three.clone());
+    assert_eq!(
+        next_step(&with(mine.clone(), mine.clone())),
+        Step::AddCopies([SystemDatabase::Replicator].into()),
+        "the other one has enough"
+    );
+    assert!(matches!(next_step(&with(mine.clone(), last)), Step::Fill { .. }), "they see another map");
+    let alone = Observed {
+        peers: [(0, Ok(mine.clone())), (1, Ok(mine.clone())), (2, Err(Unseen::NoAnswer))].into(),
+        ..with(mine.clone(), mine)
+    };
+    assert!(matches!(next_step(&alone), Step::Fill { .. }), "one may be changing it");
+}
+
+#[test]
+fn a_volume_is_compared_with_those_only_who_hold_data() {
+    let peers = [(1, Ok(member([0, 1, 2]))), (2, Ok(fresh([0, 1, 2])))];
+    let unknown = Observed { note: Note::None, ..seen(0, 3, member([0, 1, 2]), peers) };
+    assert_eq!(next_step(&unknown), Step::ProveWhole { by: [1].into() });
+}
+
+#[test]
 fn maps_that_a_person_has_to_look_at_are_named_and_the_node_stays_ready() {
     let all = member([0, 1]);
     let mut ailing = Ailing::default();
