@@ -176,7 +176,7 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
         api: Api::Current,
         record: Record::Formed { uuid: "u".to_owned(), instead_of: None },
         lock: Lock::Free,
-        ..seen(1, 2, thin.clone(), [(0, Ok(thin))])
+        ..seen(1, 2, thin.clone(), [(0, Ok(thin.clone()))])
     };
     let held =
         |observed: &Observed| Observed { lock: Lock::Held("couchdb-0".to_owned()), ..observed.clone() };
@@ -184,6 +184,11 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
     assert_snapshot!(tell(&held(&free)), @"[ready] WaitingForLease: the agent of couchdb-0 does what only one may do at a time, and holds the Lease");
     let silent = Observed { api: Api::Silent, ..free.clone() };
     assert!(matches!(next_step(&silent), Step::Wait(WaitFor::Copies { .. })));
+    let not_my_turn = Observed {
+        lock: Lock::Held("couchdb-1".to_owned()),
+        ..seen(0, 2, thin.clone(), [(1, Ok(thin.clone()))])
+    };
+    assert!(matches!(next_step(&not_my_turn), Step::Wait(WaitFor::Copies { turn: Some(1), .. })));
 
     let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..free };
     assert_eq!(next_step(&closed), Step::TakeLease);
