@@ -174,7 +174,7 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
         Node { system: SystemDatabase::ALL.map(|database| (database, on([0]))).into(), ..member([0, 1]) };
     let free = Observed {
         api: Api::Current,
-        record: Record::Formed { uuid: "u".to_owned(), instead_of: None },
+        record: Record::Absent,
         lock: Lock::Free,
         ..seen(1, 2, thin.clone(), [(0, Ok(thin.clone()))])
     };

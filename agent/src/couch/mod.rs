@@ -120,6 +120,10 @@ impl Couch {
                 }
             }
         }
+        // It is made up when somebody asks for the welcome first, which may be a client in an hour: then better now.
+        if !traits.contains_key(&Trait::Uuid) {
+            traits.insert(Trait::Uuid, Digest::of([self.uuid(base).await?]));
+        }
         Ok(Identity { traits, uptime })
     }
 
@@ -268,7 +272,7 @@ impl Couch {
     /// Makes admins, uuid and secret equal on all members, then the system databases. CouchDB itself waits up to 5 s
     /// for the members to connect.
     pub async fn finish_cluster(&self, base: &str) -> Result<(), CouchError> {
-        // Before 3.2 a node makes its uuid when it is first asked for it, and fails to finish without one.
+        // A node makes its uuid when it is first asked for it, and before 3.2 fails to finish without one.
         self.uuid(base).await?;
         let done = self.post(base, "/_cluster_setup", &json!({ "action": "finish_cluster" })).await;
         accept(done, StatusCode::BAD_REQUEST, "Cluster is already finished")

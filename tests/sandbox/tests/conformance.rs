@@ -61,6 +61,7 @@ scripts! {
     k_asking_a_peer,
     l_node_local,
     m_require_valid_user,
+    n_uuid,
     p_minority,
     r1_removed_itself,
     r2_removed_while_down,

@@ -11,7 +11,7 @@ use super::ini::Ini;
 use super::password;
 use super::revs::Docs;
 use super::seeds::Seeds;
-use super::settings::{NodeSettings, SettingsError, Version};
+use super::settings::{NodeSettings, SettingsError};
 use super::shards::Shard;
 use crate::random::Random;
 
@@ -99,12 +99,6 @@ impl Node {
             let hashed = password::hash(&value, &random.hex32());
             config.set("admins", &user, &hashed);
             self.etc.set("admins", &user, hashed);
-        }
-        // Before 3.2 a uuid is made only when `GET /` asks for it.
-        if config.get("couchdb", "uuid").is_none() && self.settings.version >= Version::new(3, 2, 0) {
-            let uuid = random.hex32();
-            config.set("couchdb", "uuid", &uuid);
-            self.etc.set("couchdb", "uuid", uuid);
         }
         let seeds = Seeds::new(&config, self.settings.name.as_deref(), now);
         let members = self.settings.name.iter().chain(seeds.names());
