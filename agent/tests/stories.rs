@@ -296,6 +296,17 @@ fn a_founding_that_is_not_written_down_is_by_the_lowest() {
     assert_eq!(next_step(&unwritten(1, 0)), Step::Settled);
     let lost_api = Observed { api: Api::Silent, ..unwritten(0, 1) };
     assert_eq!(next_step(&lost_api), Step::Settled);
+
+    let instead_of = |record| {
+        let given_up = Observed { form_anew: Some("lost".to_owned()), record, ..unwritten(0, 1) };
+        match next_step(&given_up) {
+            Step::RecordFounding { instead_of, .. } => instead_of,
+            step => panic!("{step:?}"),
+        }
+    };
+    let lost = Record::Formed { uuid: "lost".to_owned(), instead_of: None };
+    assert_eq!(instead_of(lost), Some("lost".to_owned()));
+    assert_eq!(instead_of(Record::Absent), None, "nothing was written down of it");
 }
 
 #[test]
@@ -373,6 +384,16 @@ fn a_wiped_lowest_that_has_joined_waits_for_the_maps() {
 fn a_fresh_node_between_two_groups_joins_neither() {
     let peers = [(1, Ok(member([1]))), (2, Ok(member([2])))];
     assert_snapshot!(tell(&seen(0, 3, fresh([0]), peers)), @"[not ready] SplitCluster: there are 2 groups that hold data and don't know each other: couchdb-1 | couchdb-2. Brought together, one side's databases would vanish. Choose the one that stays, save what the others hold, then empty their volumes to let them join");
+}
+
+#[test]
+fn a_fresh_node_that_joined_somebody_joins_on_where_nobody_can_be_brought_together() {
+    let joins =
+        |peers| matches!(next_step(&seen(2, 3, fresh([0, 2]), peers)), Step::NoteFilling | Step::Join(1));
+    assert!(joins([(0, Ok(fresh([0]))), (1, Ok(member([1])))]), "nobody is silent");
+    assert!(joins([(0, Err(Unseen::NoAnswer)), (1, Ok(member([1, 2])))]), "they know me");
+    assert!(joins([(0, Err(Unseen::NoAnswer)), (1, Ok(member([0, 1])))]), "they know whom I joined");
+    assert!(!joins([(0, Err(Unseen::NoAnswer)), (1, Ok(member([1])))]), "they may be another cluster");
 }
 
 #[test]

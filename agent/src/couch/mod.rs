@@ -7,6 +7,7 @@ mod error;
 mod shards;
 mod wire;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -121,8 +122,8 @@ impl Couch {
             }
         }
         // It is made up when somebody asks for the welcome first, which may be a client in an hour: then better now.
-        if !traits.contains_key(&Trait::Uuid) {
-            traits.insert(Trait::Uuid, Digest::of([self.uuid(base).await?]));
+        if let Entry::Vacant(lacking) = traits.entry(Trait::Uuid) {
+            lacking.insert(Digest::of([self.uuid(base).await?]));
         }
         Ok(Identity { traits, uptime })
     }
