@@ -184,10 +184,8 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
     assert_snapshot!(tell(&held(&free)), @"[ready] WaitingForLease: the agent of couchdb-0 does what only one may do at a time, and holds the Lease");
     let silent = Observed { api: Api::Silent, ..free.clone() };
     assert!(matches!(next_step(&silent), Step::Wait(WaitFor::Copies { .. })));
-    let not_my_turn = Observed {
-        lock: Lock::Held("couchdb-1".to_owned()),
-        ..seen(0, 2, thin.clone(), [(1, Ok(thin.clone()))])
-    };
+    let not_my_turn =
+        Observed { lock: Lock::Held("couchdb-1".to_owned()), ..seen(0, 2, thin.clone(), [(1, Ok(thin))]) };
     assert!(matches!(next_step(&not_my_turn), Step::Wait(WaitFor::Copies { turn: Some(1), .. })));
 
     let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..free };
@@ -210,10 +208,10 @@ fn copies_are_given_only_of_what_is_thin_and_only_while_all_see_the_same() {
         ..seen(3, 4, mine, [0, 1, 2].map(|peer| (peer, Ok(theirs.clone()))))
     };
     let thin = spread(on([0]), three.clone());
-    assert!(matches!(next_step(&with(thin.clone(), thin.clone())), Step::Fill { .. }), "it is 1's turn");
+    assert!(matches!(next_step(&with(thin.clone(), thin)), Step::Fill { .. }), "it is 1's turn");
     let last = spread(on([0, 1]), three.clone());
     let held_by_two = Spread { copies: 2, holders: [0, 1, 2].into() };
-    let mine = spread(held_by_two.clone(), three.clone());
+    let mine = spread(held_by_two, three);
     assert_eq!(
         next_step(&with(mine.clone(), mine.clone())),
         Step::AddCopies([SystemDatabase::Replicator].into()),
@@ -299,14 +297,18 @@ fn a_founding_that_is_not_written_down_is_by_the_lowest() {
 
     let instead_of = |record| {
         let given_up = Observed { form_anew: Some("lost".to_owned()), record, ..unwritten(0, 1) };
-        match next_step(&given_up) {
-            Step::RecordFounding { instead_of, .. } => instead_of,
-            step => panic!("{step:?}"),
-        }
+        let Step::RecordFounding { instead_of, .. } = next_step(&given_up) else { panic!("{given_up:?}") };
+        instead_of
     };
     let lost = Record::Formed { uuid: "lost".to_owned(), instead_of: None };
     assert_eq!(instead_of(lost), Some("lost".to_owned()));
     assert_eq!(instead_of(Record::Absent), None, "nothing was written down of it");
+}
+
+#[test]
+fn a_peer_that_lost_its_volume_has_removed_nobody() {
+    let wiped = seen(0, 2, member([0, 1]), [(1, Ok(fresh([1])))]);
+    assert_snapshot!(tell(&wiped), @"[ready] WaitingForMembership: couchdb-1 doesn't list couchdb-0");
 }
 
 #[test]
