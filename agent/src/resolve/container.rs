@@ -69,7 +69,8 @@ pub(super) struct FieldRef {
 }
 
 /// The CouchDB container of a pod: the one that is named; else `couchdb`; else the StatefulSet's namesake; else the one
-/// whose image is called so; else the only one beside the agent.
+/// whose image is called so; else the only one beside the agent. As the webhook finds it: the namesake gives way where its
+/// image says nothing of CouchDB and one other's is `couchdb` exactly.
 pub(super) fn find(pod: &Value, wanted: Option<&str>, set: &str) -> Result<Container, Vec<String>> {
     let containers = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let parsed = containers.iter().filter_map(|container| Container::deserialize(container).ok());
@@ -82,11 +83,17 @@ pub(super) fn find(pod: &Value, wanted: Option<&str>, set: &str) -> Result<Conta
         let first = found.next().map(|(index, _)| index);
         first.filter(|_| found.next().is_none())
     };
+    let namesake = named(set);
+    let says_so = |index: &usize| image_name(&others[*index].image).contains(contract::name::COUCHDB);
     let found = match wanted {
         Some(wanted) => named(wanted),
         None => named(contract::name::COUCHDB)
-            .or_else(|| named(set))
+            .or_else(|| namesake.filter(says_so))
             .or_else(|| by_image(&|image| image == contract::name::COUCHDB))
+            .or_else(|| {
+                by_image(&|image| image.ends_with(contract::name::COUCHDB)).filter(|_| namesake.is_none())
+            })
+            .or(namesake)
             .or_else(|| by_image(&|image| image.contains(contract::name::COUCHDB)))
             .or((others.len() == 1).then_some(0)),
     };
@@ -120,6 +127,10 @@ mod tests {
         let backup = ("backup", "example.com/couchdb-backup:1");
         assert_eq!(pick(&[("orders", "x"), ("couchdb", "y"), agent], None).as_deref(), Ok("couchdb"));
         assert_eq!(pick(&[("orders", "x"), backup, agent], None).as_deref(), Ok("orders"));
+        assert_eq!(pick(&[("orders", "fabric-peer:2"), ("db", "couchdb:3")], None).as_deref(), Ok("db"));
+        assert_eq!(pick(&[("orders", "my-couchdb"), ("db", "couchdb:3")], None).as_deref(), Ok("orders"));
+        let exporter = ("exporter", "couchdb-exporter:1");
+        assert_eq!(pick(&[exporter, ("db", "fabric-couchdb:3")], None).as_deref(), Ok("db"));
         assert_eq!(pick(&[("db", "a:5000/couchdb:3@sha256:0"), backup], None).as_deref(), Ok("db"));
         assert_eq!(pick(&[("db", "my-couchdb"), ("log", "x")], None).as_deref(), Ok("db"));
         assert_eq!(pick(&[("db", "x"), agent], None).as_deref(), Ok("db"));
