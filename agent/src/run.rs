@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::PodFqdn;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use crate::act::{ActError, Hand, act};
@@ -22,7 +22,7 @@ use crate::resolve::Resolver;
 use crate::settings::{Credentials, Pod, PodManagement, Size};
 use crate::status::{History, Page};
 use crate::step::{Ailing, Api, Observed, Sort, Step, Unseen, View, WaitFor, next_step};
-use crate::vigil::Vigil;
+use crate::vigil::{Vigil, until_it_listens};
 use crate::words::{Speaker, Words, unresolved};
 
 /// One agent, ready to go round.
@@ -274,6 +274,9 @@ impl Agent {
         let enough = async {
             match step.sort() {
                 Sort::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
+                Sort::Wait if *step == Step::Wait(WaitFor::LocalCouchDb(Unseen::Unreachable)) => {
+                    let _ = timeout(pause, until_it_listens(&self.hand.directory.endpoint)).await;
+                }
                 Sort::Act | Sort::Dial | Sort::Refuse | Sort::Wait => sleep(pause).await,
             }
         };

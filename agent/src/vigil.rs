@@ -1,10 +1,10 @@
-//! Notices the end of the local CouchDB at once, without asking it anything.
+//! Notices the end of the local CouchDB and its beginning at once, without asking it anything.
 
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::settings::{Endpoint, Scheme};
 
@@ -46,5 +46,19 @@ impl Vigil {
     }
 }
 
+/// Returns when somebody listens there. A node is met by its peers some 100 ms before it listens, and what it lacks is
+/// handed out by then: an agent that looks later by its pause would be too late by as much.
+pub(crate) async fn until_it_listens(endpoint: &Endpoint) {
+    let host = endpoint.host.trim_matches(['[', ']']);
+    loop {
+        sleep(KNOCK).await;
+        if TcpStream::connect((host, endpoint.port)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Between two attempts to connect, each of which the own kernel answers.
+const KNOCK: Duration = Duration::from_millis(25);
 /// CouchDB's HTTP server gives up connections that have been silent for 5 minutes; this is far below it.
 const SHORT: Duration = Duration::from_secs(20);

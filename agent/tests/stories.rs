@@ -233,6 +233,27 @@ fn a_volume_is_compared_with_those_only_who_hold_data() {
 }
 
 #[test]
+fn who_has_just_started_with_a_volume_that_nobody_looked_at_is_closed_before_it_is_compared() {
+    let up = |uptime, databases| Node {
+        identity: Identity { uptime, ..Identity::default() },
+        databases,
+        ..member([0, 1])
+    };
+    let with = |node: Node, peer| Observed { note: Note::None, ..seen(0, 2, node, [(1, peer)]) };
+    let whole = || Ok(member([0, 1]));
+    assert_eq!(next_step(&with(up(29, 3), whole())), Step::NoteFilling);
+    let compared = Step::ProveWhole { by: [1].into() };
+    assert_eq!(next_step(&with(up(30, 3), whole())), compared, "it has been open for long");
+    assert_eq!(next_step(&with(up(29, 2), whole())), compared, "nothing of anybody's is on it");
+    let silent = Observed {
+        peers: [(1, whole()), (2, Err(Unseen::NoAnswer))].into(),
+        expected: [0, 1, 2].into(),
+        ..with(up(29, 3), whole())
+    };
+    assert_eq!(next_step(&silent), compared, "nobody else might have what it has");
+}
+
+#[test]
 fn maps_that_a_person_has_to_look_at_are_named_and_the_node_stays_ready() {
     let all = member([0, 1]);
     let mut ailing = Ailing::default();

@@ -224,11 +224,28 @@ fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
     match (observed.note, observed.mode) {
         // Alone there is nobody to compare with, and nobody else to ask.
         (_, _) if others.is_empty() => None,
+        // To see what it has takes a while where there are many databases; a full one opens again at once. Not while
+        // somebody is silent: what only he could prove would stay closed for as long.
+        (Note::None, Mode::Serving)
+            if just_started(view.local) && view.unseen(&observed.expected).is_empty() =>
+        {
+            Some(Step::NoteFilling)
+        }
         (Note::None, Mode::Serving) => Some(Step::ProveWhole { by: others }),
         (Note::Filling, Mode::Serving) => Some(Step::EnterMaintenance),
         (Note::None | Note::Filling, Mode::Maintenance | Mode::NoClients) | (Note::Whole, _) => None,
     }
 }
+
+/// Whether a node with more than the system databases was started so recently that its peers may have handed it empty
+/// copies before any agent looked.
+fn just_started(node: &Node) -> bool {
+    let system = u64::try_from(node.system.len()).unwrap_or(u64::MAX);
+    node.databases > system && node.identity.uptime < RECENTLY
+}
+
+/// In seconds. Agents look within one; the rest is for slow machines.
+const RECENTLY: u64 = 30;
 
 /// What makes this node another one to clients than the cluster is.
 fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
