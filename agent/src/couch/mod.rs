@@ -4,11 +4,11 @@
 
 mod ailments;
 mod error;
+mod identity;
 mod shards;
 mod wire;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub use wire::{Databases, Held, Membership, Pulse, SetupState};
 
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
-use crate::step::{Difference, Digest, Identity, Mode, Note, Release, SystemDatabase, Trait};
+use crate::step::{Mode, Note, Release, SystemDatabase};
 
 /// Speaks to any CouchDB of the cluster as the admin that the settings name.
 #[derive(Debug)]
@@ -106,61 +106,6 @@ impl Couch {
         self.get(base, "/_node/_local/_system").await
     }
 
-    /// Whom the node takes itself for.
-    pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
-        let Pulse { uptime, .. } = self.pulse(base).await?;
-        let mut traits = BTreeMap::new();
-        for section in [ADMINS, AUTH, COUCHDB, OLD_AUTH] {
-            // One call more for the releases that need it only.
-            if section == OLD_AUTH && traits.contains_key(&Trait::SessionSecret) {
-                continue;
-            }
-            for (key, value) in self.section(base, section).await? {
-                if let (Some(what), Some(value)) = (trait_of(section, key), value.as_str()) {
-                    traits.insert(what, Digest::of([value]));
-                }
-            }
-        }
-        // It is made up when somebody asks for the welcome first, which may be a client in an hour: then better now.
-        if let Entry::Vacant(lacking) = traits.entry(Trait::Uuid) {
-            lacking.insert(Digest::of([self.uuid(base).await?]));
-        }
-        Ok(Identity { traits, uptime })
-    }
-
-    /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
-    /// on no volume it would be lost anyway, and where it can't be written a lasting change would fail.
-    pub async fn adopt(&self, from: &str, to: &str, difference: &Difference) -> Result<(), CouchError> {
-        let (section, value) = self.find(from, &difference.what).await?;
-        let same =
-            |value: &Value| value.as_str().is_some_and(|value| Digest::of([value]) == difference.digest);
-        match value.filter(same) {
-            Some(value) => {
-                let (own, mine) = self.find(to, &difference.what).await?;
-                let section = if mine.is_some() { own } else { section };
-                self.set(to, section, place(&difference.what).1, &value).await
-            }
-            // Another one meanwhile, or none: the next round sees it.
-            None => Ok(()),
-        }
-    }
-
-    /// Where the node has a part of the identity, and what it is. The session secret was moved in 3.2.1.
-    async fn find(&self, base: &str, what: &Trait) -> Result<(&'static str, Option<Value>), CouchError> {
-        let (section, key) = place(what);
-        let value = self.section(base, section).await?.remove(key);
-        match (value, what) {
-            (None, Trait::SessionSecret) => Ok((OLD_AUTH, self.section(base, OLD_AUTH).await?.remove(key))),
-            (value, _) => Ok((section, value)),
-        }
-    }
-
-    /// Gives the node the uuid of its cluster, in memory only.
-    pub async fn set_uuid(&self, base: &str, uuid: &str) -> Result<(), CouchError> {
-        let (section, key) = place(&Trait::Uuid);
-        self.set(base, section, key, &json!(uuid)).await
-    }
-
     /// Sets an option in memory only.
     async fn set(&self, base: &str, section: &str, key: &str, value: &Value) -> Result<(), CouchError> {
         let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
@@ -172,16 +117,6 @@ impl Couch {
     /// Values are taken as they come: an error about one would show it.
     async fn section(&self, base: &str, section: &str) -> Result<HashMap<String, Value>, CouchError> {
         self.get(base, &format!("/_node/_local/_config/{section}")).await
-    }
-
-    /// Whether the node has a secret to sign sessions with. Before 3.2.1 it stood in another section.
-    pub async fn has_session_secret(&self, base: &str) -> Result<bool, CouchError> {
-        for section in [AUTH, OLD_AUTH] {
-            if self.section(base, section).await?.contains_key("secret") {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The copies that the node makes of a new database: `[cluster] n`, which is 3 where it isn't set. One, where
@@ -388,28 +323,9 @@ async fn read<T: DeserializeOwned>(call: String, response: Response) -> Result<T
     serde_json::from_slice(&body).map_err(|source| CouchError::Garbled { call, source: source.into() })
 }
 
-/// Where CouchDB keeps a part of the identity: section and key.
-fn place(what: &Trait) -> (&'static str, &str) {
-    match what {
-        Trait::Admin(name) => (ADMINS, name),
-        Trait::SessionSecret => (AUTH, "secret"),
-        Trait::Uuid => (COUCHDB, "uuid"),
-    }
-}
-
 fn rejects(call: String, admin: &Credentials) -> CouchError {
     let Credentials { user, source, .. } = admin;
     CouchError::Rejects { call, user: user.clone(), origin: source.clone() }
-}
-
-/// What an option is to the identity, if anything.
-fn trait_of(section: &str, key: String) -> Option<Trait> {
-    match (section, key.as_str()) {
-        (ADMINS, _) => Some(Trait::Admin(key)),
-        (AUTH | OLD_AUTH, "secret") => Some(Trait::SessionSecret),
-        (COUCHDB, "uuid") => Some(Trait::Uuid),
-        (_, _) => None,
-    }
 }
 
 /// Where the note lies.
@@ -417,10 +333,6 @@ const NOTE: &str = "/_node/_local/_dbs/_local/couchdiscover";
 const FILLING: &str = "filling";
 const WHOLE: &str = "whole";
 const MAINTENANCE: &str = "maintenance_mode";
-const ADMINS: &str = "admins";
-const AUTH: &str = "chttpd_auth";
-/// Where the session secret stood before 3.2.1.
-const OLD_AUTH: &str = "couch_httpd_auth";
 const COUCHDB: &str = "couchdb";
 
 /// Takes the server's "already so" for success.
