@@ -201,7 +201,15 @@ async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
         }
     };
     let rotate = async {
-        one.logged("is to follow").await;
+        // By whichever replica comes first.
+        until("an authority that is to follow", DEADLINE, async || {
+            let bring = "authority_rotations_total{step=\"bring\"}";
+            match one.metric(bring).await + other.metric(bring).await {
+                1.0.. => Ok(()),
+                _ => Err((one.log(), other.log())),
+            }
+        })
+        .await;
         for replica in [&one, &other] {
             until("three leaves", DEADLINE, async || {
                 match replica.metric("certificate_renewals_total").await {
