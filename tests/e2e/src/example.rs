@@ -4,7 +4,7 @@ use sandbox::couchdb::Clock;
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
-use crate::manifest::{EXAMPLE, companion_secret, objects, pods};
+use crate::manifest::{EXAMPLE, companion_secret, objects, pods, statefulset};
 use crate::stage::Stage;
 
 /// The example with so many nodes, through the webhook; no agent runs yet.
@@ -32,4 +32,27 @@ pub async fn played(control_plane: &ControlPlane, nodes: usize) -> Stage {
 /// When there is none.
 pub fn stored(control_plane: &ControlPlane) -> Value {
     control_plane.api.get("apps/v1", "statefulsets", Some("default"), "couchdb").expect("the StatefulSet")
+}
+
+/// The review of its StatefulSet's creation, as an API server asks.
+///
+/// # Panics
+///
+/// When the example is none.
+pub fn creation() -> Value {
+    let objects = objects(EXAMPLE).expect("the example");
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "kind": { "group": "apps", "version": "v1", "kind": "StatefulSet" },
+            "resource": { "group": "apps", "version": "v1", "resource": "statefulsets" },
+            "operation": "CREATE",
+            "namespace": "default",
+            "name": "couchdb",
+            "object": statefulset(&objects).expect("the example's StatefulSet"),
+            "userInfo": {},
+        },
+    })
 }

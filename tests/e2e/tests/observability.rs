@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use contract::ports;
 use e2e::control_plane::bind_webhook;
+use e2e::example::creation;
 use e2e::manifest;
 use e2e::stage::Stage;
 use serde_json::{Value, json};
@@ -99,7 +100,7 @@ async fn exposed() -> BTreeSet<String> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(bound.serve(stop.clone()));
     // What was never counted is not shown: one review, and one request that is none.
-    for (body, code) in [(review(), 200), (json!({}), 400)] {
+    for (body, code) in [(creation(), 200), (json!({}), 400)] {
         assert_eq!(client.post(&mutate).json(&body).send().await.unwrap().status(), code);
     }
     let webhook = reqwest::get(url).await.unwrap().text().await.unwrap();
@@ -110,24 +111,6 @@ async fn exposed() -> BTreeSet<String> {
         types.flat_map(|(name, kind)| samples(name, kind)).collect()
     };
     families(&agent).into_iter().chain(families(&webhook)).collect()
-}
-
-fn review() -> Value {
-    let objects = manifest::objects(manifest::EXAMPLE).unwrap();
-    json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "1",
-            "kind": { "group": "apps", "version": "v1", "kind": "StatefulSet" },
-            "resource": { "group": "apps", "version": "v1", "resource": "statefulsets" },
-            "operation": "CREATE",
-            "namespace": "default",
-            "name": "couchdb",
-            "object": manifest::statefulset(&objects).unwrap(),
-            "userInfo": {},
-        },
-    })
 }
 
 /// The names of a family's samples.

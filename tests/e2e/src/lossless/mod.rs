@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use webhook::serve::Args;
 
 use crate::control_plane::{configuration, install_crypto};
-use crate::manifest;
+use crate::example::creation;
 use crate::until::until;
 use caller::{Connection, connector};
 use replica::Replica;
@@ -274,22 +274,7 @@ fn is_injection(body: &[u8]) -> bool {
 
 /// The creation of the example, asked as an API server asks.
 fn request(name: &str) -> Vec<u8> {
-    let objects = manifest::objects(manifest::EXAMPLE).expect("the example");
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "1",
-            "kind": { "group": "apps", "version": "v1", "kind": "StatefulSet" },
-            "resource": { "group": "apps", "version": "v1", "resource": "statefulsets" },
-            "operation": "CREATE",
-            "namespace": "default",
-            "name": "couchdb",
-            "object": manifest::statefulset(&objects).expect("the example's StatefulSet"),
-            "userInfo": {},
-        },
-    })
-    .to_string();
+    let review = creation().to_string();
     let length = review.len();
     let head = format!(
         "POST {}?timeout=5s HTTP/1.1\r\nHost: {name}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
