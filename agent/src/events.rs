@@ -70,23 +70,20 @@ pub fn when_entered(step: &Step, words: &Words, joined: bool) -> Option<Announce
             note,
         });
     }
-    let needs_a_person = matches!(
-        step,
-        Step::Dial {
-            wait: WaitFor::CookieMismatch(_)
-                | WaitFor::NotPublished(_)
-                | WaitFor::PortsBlocked(_)
-                | WaitFor::Service(_),
-            ..
-        } | Step::Wait(
-            WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
+    let needs_a_person = |wait: &WaitFor| {
+        matches!(
+            wait,
+            WaitFor::CookieMismatch(_)
+                | WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
                 | WaitFor::MapsAiling(_)
                 | WaitFor::NotListed(_)
                 | WaitFor::NotPublished(_)
                 | WaitFor::Outsized(_)
+                | WaitFor::PortsBlocked(_)
                 | WaitFor::Service(_)
         )
-    );
+    };
+    let needs_a_person = matches!(step, Step::Dial { wait, .. } | Step::Wait(wait) if needs_a_person(wait));
     (step.sort() == Sort::Refuse || needs_a_person).then(warning)
 }
 

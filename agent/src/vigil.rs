@@ -22,8 +22,7 @@ impl Vigil {
         if endpoint.scheme == Scheme::Https {
             return Self { stream: None };
         }
-        let host = endpoint.host.trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, endpoint.port)).await.ok();
+        let stream = connect(endpoint).await.ok();
         Self { stream: stream.map(|stream| (stream, Instant::now())) }
     }
 
@@ -49,13 +48,17 @@ impl Vigil {
 /// Returns when somebody listens there. A node is met by its peers some 100 ms before it listens, and what it lacks is
 /// handed out by then: an agent that looks later by its pause would be too late by as much.
 pub(crate) async fn until_it_listens(endpoint: &Endpoint) {
-    let host = endpoint.host.trim_matches(['[', ']']);
     loop {
         sleep(KNOCK).await;
-        if TcpStream::connect((host, endpoint.port)).await.is_ok() {
+        if connect(endpoint).await.is_ok() {
             return;
         }
     }
+}
+
+async fn connect(endpoint: &Endpoint) -> std::io::Result<TcpStream> {
+    let host = endpoint.host.trim_matches(['[', ']']);
+    TcpStream::connect((host, endpoint.port)).await
 }
 
 /// Between two attempts to connect, each of which the own kernel answers.

@@ -250,12 +250,8 @@ const RECENTLY: u64 = 30;
 /// What makes this node another one to clients than the cluster is.
 fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
     let mine = groups.iter().find(|group| group.contains(&view.me))?;
-    let recorded = match &observed.record {
-        record if record.is_given_up(observed.form_anew.as_ref()) => None,
-        Record::Formed { uuid, .. } => Some(uuid),
-        Record::Absent | Record::Forbidden | Record::Newer | Record::Unread => None,
-    };
-    difference(view.me, &view.group(mine), recorded).map(Step::Adopt)
+    let recorded = formed_before(observed).flatten();
+    difference(view.me, &view.group(mine), recorded.as_ref()).map(Step::Adopt)
 }
 
 /// What is to be done for a node that was kept out of reads to have its share of the data, whoever else is silent.
