@@ -3,11 +3,13 @@
 //! Neither side owns these words, so they live here, each once. Nothing in this crate does I/O.
 //!
 //! * [`keys`]: label and annotation keys, and the values they take
+//! * [`container`]: which container of a pod runs CouchDB
 //! * [`env`]: environment variables of the CouchDB container and of the agent
 //! * [`ports`]: port numbers and probe paths
 //! * [`objects`]: names of the Kubernetes objects and Secret keys that both sides refer to
 //! * [`name`]: the grammar of pod, host and Erlang node names
 
+pub mod container;
 pub mod env;
 pub mod keys;
 pub mod name;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::container::choose;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -68,46 +69,21 @@ pub(super) struct FieldRef {
     pub(super) field_path: String,
 }
 
-/// The CouchDB container of a pod: the one that is named; else `couchdb`; else the StatefulSet's namesake; else the one
-/// whose image is called so; else the only one beside the agent. As the webhook finds it: the namesake gives way where its
-/// image says nothing of CouchDB and one other's is `couchdb` exactly.
+/// The CouchDB container of a pod: the one that is named, else the one that the webhook would choose.
 pub(super) fn find(pod: &Value, wanted: Option<&str>, set: &str) -> Result<Container, Vec<String>> {
     let containers = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let parsed = containers.iter().filter_map(|container| Container::deserialize(container).ok());
     let mut others: Vec<_> =
         parsed.filter(|container| container.name != contract::objects::AGENT_CONTAINER).collect();
-    let named = |name: &str| others.iter().position(|container| container.name == name);
-    let by_image = |is_it: &dyn Fn(&str) -> bool| {
-        let mut found =
-            others.iter().enumerate().filter(|(_, container)| is_it(image_name(&container.image)));
-        let first = found.next().map(|(index, _)| index);
-        first.filter(|_| found.next().is_none())
-    };
-    let namesake = named(set);
-    let says_so = |index: &usize| image_name(&others[*index].image).contains(contract::name::COUCHDB);
+    let known = others.iter().map(|container| (container.name.as_str(), container.image.as_str()));
     let found = match wanted {
-        Some(wanted) => named(wanted),
-        None => named(contract::name::COUCHDB)
-            .or_else(|| namesake.filter(says_so))
-            .or_else(|| by_image(&|image| image == contract::name::COUCHDB))
-            .or_else(|| {
-                by_image(&|image| image.ends_with(contract::name::COUCHDB)).filter(|_| namesake.is_none())
-            })
-            .or(namesake)
-            .or_else(|| by_image(&|image| image.contains(contract::name::COUCHDB)))
-            .or((others.len() == 1).then_some(0)),
+        Some(wanted) => others.iter().position(|container| container.name == wanted),
+        None => choose(set, known).map(|(index, _)| index),
     };
     match found {
         Some(index) => Ok(others.swap_remove(index)),
         None => Err(others.into_iter().map(|container| container.name).collect()),
     }
-}
-
-/// The last part of the image's path, without tag and digest.
-fn image_name(image: &str) -> &str {
-    let path = image.split('@').next().unwrap_or_default();
-    let last = path.rsplit('/').next().unwrap_or_default();
-    last.split(':').next().unwrap_or_default()
 }
 
 #[cfg(test)]

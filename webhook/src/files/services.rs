@@ -21,7 +21,7 @@ impl Services {
     /// Takes notice of an object.
     pub(super) fn meet(&mut self, object: &Value) {
         let namespace = object["metadata"]["namespace"].clone();
-        let enabled = object["metadata"]["labels"][keys::INJECT] == keys::INJECT_ENABLED;
+        let enabled = super::label(object) == Some(keys::INJECT_ENABLED);
         match object["kind"].as_str() {
             Some("Service") => self.services.push(object.clone()),
             Some("StatefulSet") if enabled => {

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use contract::container::image_name;
 use contract::{env, name};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::container::{CouchDb, image_name};
+use super::container::CouchDb;
 use super::flags;
 use super::naming;
 use super::plan::value_path;
@@ -119,9 +120,9 @@ fn sizes(view: &View<'_>, size: u32, pinned: bool, warnings: &mut Vec<Warning>) 
 }
 
 fn image(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
-    if let (Some(version), Some(image)) = (couchdb.unmaintained(), &couchdb.container.image) {
+    if let Some(version) = couchdb.unmaintained() {
         let path = format!("spec.template.spec.containers[{}].image", couchdb.index);
-        let (image, version) = (image.as_str().to_owned(), version.to_owned());
+        let (image, version) = (couchdb.container.image().to_owned(), version.to_owned());
         warnings.push(Warning::OldImage { path, image, version });
     }
 }
@@ -237,9 +238,9 @@ fn unread_cookie(couchdb: CouchDb<'_>, wishes: &Wishes<'_>, warnings: &mut Vec<W
 fn founders(view: &View<'_>, couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     const FOUNDERS: [&str; 2] = ["couchdiscover", "couchdb-statefulset-assembler"];
     let others = view.spec.template.spec.containers.iter().filter(|it| it.name != couchdb.container.name);
-    for other in others.filter(|it| FOUNDERS.contains(&image_name(it))) {
+    for other in others.filter(|it| FOUNDERS.contains(&image_name(it.image()))) {
         let container = other.name.as_str().to_owned();
-        let image = other.image.as_ref().map_or("", |image| image.as_str()).to_owned();
+        let image = other.image().to_owned();
         warnings.push(Warning::AnotherFounder { container, image });
     }
 }

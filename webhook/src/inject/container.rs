@@ -1,10 +1,11 @@
 //! Which container is CouchDB, and where it listens.
 
+use contract::container::{choose, name_and_tag};
 use contract::{name, ports};
 
 use super::problem::Problem;
 use super::view::{Container, View};
-use super::warning::{Guess, Warning};
+use super::warning::Warning;
 
 /// The container that was found, and its place among the others.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +14,8 @@ pub(crate) struct CouchDb<'v> {
     pub(crate) container: &'v Container<'v>,
 }
 
-/// Finds the CouchDB container: the one the annotation names; else `couchdb`; else the StatefulSet's namesake;
-/// else the one whose image is called so; else the only one.
-///
-/// The namesake gives way where its image says nothing of CouchDB and one other's is `couchdb` exactly: the pods of a
-/// Hyperledger Fabric peer are so.
+/// Finds the CouchDB container: the one the annotation names; else what [`choose`] tells, with a warning where that is a
+/// guess.
 pub(crate) fn find<'v>(
     view: &'v View<'v>,
     wanted: Option<&str>,
@@ -25,34 +23,21 @@ pub(crate) fn find<'v>(
 ) -> Result<CouchDb<'v>, Problem> {
     let containers = &view.spec.template.spec.containers;
     let others = || containers.iter().map(|container| container.name.as_str().to_owned()).collect();
-    let named = |wanted: &str| only(containers, |container| container.name.as_str() == wanted);
     if let Some(wanted) = wanted {
         let missing = || Problem::NoSuchContainer { wanted: wanted.to_owned(), candidates: others() };
-        return named(wanted).ok_or_else(missing);
+        return only(containers, |container| container.name.as_str() == wanted).ok_or_else(missing);
     }
-    if let Some(found) = named(name::COUCHDB) {
-        return Ok(found);
-    }
-    let by_image = |is_it: fn(&str) -> bool| only(containers, |container| is_it(image_name(container)));
-    let exactly = by_image(|image| image == name::COUCHDB);
-    let namesake = named(view.metadata.name.as_ref().map_or("", |name| name.as_str()));
-    if let Some(found) = namesake.filter(|it| image_name(it.container).contains(name::COUCHDB)).or(exactly) {
-        return Ok(found);
-    }
-    // `fabric-couchdb` is CouchDB, and `couchdb-exporter` isn't.
-    if let (None, Some(found)) = (namesake, by_image(|image| image.ends_with(name::COUCHDB))) {
-        return Ok(found);
-    }
-    let guess = namesake
-        .map(|found| (found, Guess::Namesake))
-        .or_else(|| Some((by_image(|image| image.contains(name::COUCHDB))?, Guess::Image)))
-        .or_else(|| Some((only(containers, |_| true)?, Guess::Only)));
-    let Some((found, guess)) = guess else {
+    let set = view.metadata.name.as_ref().map_or("", |name| name.as_str());
+    let known = containers.iter().map(|container| (container.name.as_str(), container.image()));
+    let Some((index, guess)) = choose(set, known) else {
         return Err(Problem::WhichContainer { candidates: others() });
     };
-    let image = found.container.image.as_ref().map_or("", |image| image.as_str()).to_owned();
-    warnings.push(Warning::Guessed { container: found.container.name.as_str().to_owned(), guess, image });
-    Ok(found)
+    let container = &containers[index];
+    if let Some(guess) = guess {
+        let (container, image) = (container.name.as_str().to_owned(), container.image().to_owned());
+        warnings.push(Warning::Guessed { container, guess, image });
+    }
+    Ok(CouchDb { index, container })
 }
 
 impl CouchDb<'_> {
@@ -91,7 +76,7 @@ impl CouchDb<'_> {
 
     /// The version that the image's tag tells, and the tag, of images that are called `couchdb`.
     pub(crate) fn version(&self) -> Option<(Version, &str)> {
-        let (name, tag) = name_and_tag(self.container)?;
+        let (name, tag) = name_and_tag(self.container.image());
         let mut parts = tag.split_once('-').map_or(tag, |(version, _)| version).split('.').map(str::parse);
         let major = parts.next()?.ok()?;
         let mut part = || parts.next().and_then(Result::ok);
@@ -112,19 +97,6 @@ fn only<'v>(containers: &'v [Container<'v>], is_it: impl Fn(&Container<'_>) -> b
     let mut found = containers.iter().enumerate().filter(|(_, container)| is_it(container));
     let (index, container) = found.next()?;
     found.next().is_none().then_some(CouchDb { index, container })
-}
-
-/// The last part of the image's path, without its tag.
-pub(crate) fn image_name<'v>(container: &'v Container<'_>) -> &'v str {
-    name_and_tag(container).map_or("", |(name, _)| name)
-}
-
-/// The last part of the image's path, and what follows the colon there.
-fn name_and_tag<'v>(container: &'v Container<'_>) -> Option<(&'v str, &'v str)> {
-    let image = container.image.as_ref()?.as_str();
-    let without_digest = image.split_once('@').map_or(image, |(image, _)| image);
-    let last = without_digest.rsplit_once('/').map_or(without_digest, |(_, last)| last);
-    Some(last.split_once(':').unwrap_or((last, "")))
 }
 
 #[cfg(test)]

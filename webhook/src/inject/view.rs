@@ -234,6 +234,11 @@ impl Template<'_> {
 }
 
 impl<'a> Container<'a> {
+    /// Its image, as it is written; nothing where there is none.
+    pub(crate) fn image(&self) -> &str {
+        self.image.as_ref().map_or("", |image| image.as_str())
+    }
+
     /// Its variables.
     pub(crate) fn env(&self) -> &[Env<'a>] {
         self.env.as_deref().unwrap_or(&[])

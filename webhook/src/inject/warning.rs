@@ -2,6 +2,7 @@
 //!
 //! An API server may cut a warning at 256 characters, so each stays below.
 
+use contract::container::Guess;
 use contract::{env, keys};
 use thiserror::Error;
 
@@ -241,18 +242,4 @@ pub enum Warning {
         key = keys::INJECTED
     )]
     BrokenRecord,
-}
-
-/// What a container is taken for CouchDB by, where its image isn't `couchdb`.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum Guess {
-    /// It is called as the StatefulSet is.
-    #[error("it is named as the StatefulSet")]
-    Namesake,
-    /// Its image's name has `couchdb` in it.
-    #[error("of its image's name")]
-    Image,
-    /// There is no other.
-    #[error("there is no other")]
-    Only,
 }
