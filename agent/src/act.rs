@@ -78,7 +78,7 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
     match step {
         Step::AddCopies(databases) => {
             for database in databases {
-                couch.add_copy(&local, &directory.me.node().to_string(), *database).await?;
+                couch.add_copy(&local, &directory.node(directory.me.pod().ordinal()), *database).await?;
             }
         }
         Step::Adopt(difference) => match &difference.from {
@@ -91,8 +91,8 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
         },
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,
         Step::Dial { peers, .. } => {
-            for peer in peers.iter().filter_map(|peer| directory.me.sibling(*peer).ok()) {
-                couch.dial(&local, &peer.node().to_string()).await;
+            for peer in peers {
+                couch.dial(&local, &directory.node(*peer)).await;
             }
         }
         Step::EnableCluster { node_count } => couch.enable_cluster(&local, bind_address, *node_count).await?,
@@ -106,12 +106,7 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
             couch.write_note(&local, Note::Whole).await?;
         }
         Step::Found => couch.finish_cluster(&local).await?,
-        Step::Join(peer) => {
-            // A name too long for DNS was never seen, so nobody decides to join it.
-            if let Ok(peer) = directory.me.sibling(*peer) {
-                couch.join(&local, &peer.node().to_string()).await?;
-            }
-        }
+        Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
         Step::NoteFilling => couch.write_note(&local, Note::Filling).await?,
         Step::ProveWhole { by } => {
@@ -147,10 +142,10 @@ impl Hand {
     /// Goes on comparing the shards here with those of `others`, for about [`SLICE`]; the outcome once all are through.
     async fn survey(&self, others: &BTreeSet<u32>, counts_on: bool) -> Result<Survey, ActError> {
         let Self { couch, directory, .. } = self;
-        let me = Holder { name: directory.me.node().to_string(), base: directory.local() };
+        let me = Holder { name: directory.node(directory.me.pod().ordinal()), base: directory.local() };
         let holder = |ordinal: &u32| {
             let peer = directory.me.sibling(*ordinal).ok()?;
-            Some(Holder { name: peer.node().to_string(), base: directory.peer(&peer) })
+            Some(Holder { name: directory.node(*ordinal), base: directory.peer(&peer) })
         };
         let others: Vec<Holder> = others.iter().filter_map(holder).collect();
         let begun = self.kept().take().filter(|survey| survey.counts_on == counts_on);

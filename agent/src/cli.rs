@@ -13,11 +13,12 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::client::client;
 use crate::identity::Clues;
 use crate::last_words::{LastWords, TERMINATION_LOG};
 use crate::run::chain;
 use crate::settings::{Log, LogFormat, Scheme, Settings};
-use crate::{StartError, Surroundings, ask, client, start};
+use crate::{StartError, Surroundings, ask, start};
 
 /// What a person or a manifest asks of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

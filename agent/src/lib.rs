@@ -6,6 +6,7 @@
 pub mod act;
 pub mod ask;
 pub mod cli;
+mod client;
 pub mod couch;
 pub mod events;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod identity;
 pub mod kubernetes;
 pub mod last_words;
 pub mod metrics;
+mod naming;
 pub mod observe;
 pub mod pace;
 mod probe;
@@ -29,14 +31,10 @@ pub mod words;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use contract::PodFqdn;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use contract::{Naming, PodFqdn};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::act::Hand;
+use crate::client::client;
 use crate::couch::Couch;
 use crate::events::Herald;
 use crate::identity::{Clues, IdentityError, who_am_i};
@@ -54,7 +53,7 @@ use crate::observe::Directory;
 use crate::publication::Service;
 use crate::resolve::Resolver;
 use crate::run::Agent;
-use crate::settings::{Scheme, Settings};
+use crate::settings::Settings;
 use crate::status::Page;
 
 /// What the agent finds around it, apart from its settings.
@@ -153,7 +152,12 @@ impl Started {
             let Followed { knowledge, claim } = followed;
             let hand = Hand {
                 couch: Arc::new(Couch::new(http, credentials, Arc::clone(&metrics))),
-                directory: Directory { me: me.clone(), endpoint: settings.couchdb, known: addresses },
+                directory: Directory {
+                    me: me.clone(),
+                    endpoint: settings.couchdb,
+                    naming: Naming::usual(&me),
+                    known: addresses,
+                },
                 bind_address: any_address(settings.pod.ip).to_owned(),
                 claim,
                 survey: Arc::default(),
@@ -182,50 +186,6 @@ impl Started {
     }
 }
 
-/// A client that goes straight to the pods: a proxy from the environment is for the world outside the cluster.
-pub(crate) fn client(scheme: Scheme, ca_file: Option<&Path>) -> Result<reqwest::Client, StartError> {
-    let roots = match (scheme, ca_file) {
-        (Scheme::Http, _) => RootCertStore::empty(),
-        (Scheme::Https, Some(path)) => read_ca(path)?,
-        (Scheme::Https, None) => system_roots()?,
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(StartError::Trust)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .pool_max_idle_per_host(1)
-        .user_agent(concat!("couchdiscover-agent/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(StartError::Client)
-}
-
-fn read_ca(path: &Path) -> Result<RootCertStore, StartError> {
-    let mut roots = RootCertStore::empty();
-    let ca = |source| StartError::Ca { path: path.to_owned(), source };
-    for certificate in CertificateDer::pem_file_iter(path).map_err(ca)? {
-        roots.add(certificate.map_err(ca)?).map_err(StartError::Trust)?;
-    }
-    match roots.is_empty() {
-        true => Err(ca(rustls_pki_types::pem::Error::NoItemsFound)),
-        false => Ok(roots),
-    }
-}
-
-fn system_roots() -> Result<RootCertStore, StartError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        roots.add(certificate).map_err(StartError::Trust)?;
-    }
-    Ok(roots)
-}
-
 /// What CouchDB binds to when it is to listen to others: the family that the pod has.
 fn any_address(pod: Option<IpAddr>) -> &'static str {
     match pod {
@@ -237,6 +197,3 @@ fn any_address(pod: Option<IpAddr>) -> &'static str {
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
-
-/// A pod on the same network answers a SYN in well under 1 ms; one retransmission comes after 1 s.
-const CONNECT: Duration = Duration::from_secs(2);

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use contract::{NodeName, PodFqdn};
+use contract::{Naming, NodeName, PodFqdn, PodName};
 use futures::StreamExt;
 use reqwest::StatusCode;
-use tokio::time::Instant;
+use tokio::net::lookup_host;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
 use crate::kubernetes::{Claim, Knowledge, expectation};
+use crate::naming::{Agreed, Own, agree};
 use crate::probe::probe;
 use crate::settings::{Endpoint, Pod, Size};
 use crate::step::{
-    Ailing, Identity, Lock, Mode, Node, Note, Observed, Path, Publication, Spread, Unseen, View,
+    Ailing, Identity, Lock, Mode, Node, Note, Observed, Path, Publication, Release, Spread, Unseen, View,
 };
 
 /// Where everybody is.
@@ -24,7 +27,9 @@ pub struct Directory {
     pub me: PodFqdn,
     /// The local CouchDB; peers have the same scheme and port.
     pub endpoint: Endpoint,
-    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<name>:<port>`.
+    /// What Erlang calls the nodes, as they said in the last round.
+    pub naming: Naming,
+    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<host>:<port>`.
     pub known: HashMap<String, SocketAddr>,
 }
 
@@ -56,21 +61,27 @@ impl Told<'_> {
 }
 
 /// Looks once at everything that decides the next step; with `probes` also at the ports of members that answer and to
-/// which CouchDB has had no connection for a while.
-pub async fn observe(couch: &Couch, directory: &Directory, told: Told<'_>, probes: bool) -> Observed {
+/// which CouchDB has had no connection for a while. What the nodes are called is written down in `directory`.
+pub async fn observe(couch: &Couch, directory: &mut Directory, told: Told<'_>, probes: bool) -> Observed {
     let me = directory.me.pod().ordinal();
     let Told { size, knowledge, .. } = told;
     let expectation = expectation(size, knowledge.set.as_ref());
     let peers: BTreeSet<u32> =
         expectation.expected.union(&expectation.founders).copied().filter(|ordinal| *ordinal != me).collect();
-    let (local, peers) = tokio::join!(see_local(couch, directory), see_peers(couch, directory, peers));
-    let paths = match (&local, probes) {
-        (Ok((local, _)), true) => probe_all(directory, View { me, local, peers: &peers }.undialled()).await,
-        (Ok(_), false) | (Err(_), _) => BTreeMap::new(),
-    };
+    let (local, peers) = tokio::join!(hear_local(couch, directory), hear_peers(couch, directory, peers));
     let (local, more) = match local {
-        Ok((node, more)) => (Ok(node), more),
+        Ok((heard, more)) => (Ok(heard), more),
         Err(unseen) => (Err(unseen), LocalFacts::default()),
+    };
+    directory.naming = directory.agree(local.as_ref().ok(), &peers).await;
+    let naming = &directory.naming;
+    let local = local.and_then(|heard| heard.sorted(naming));
+    let peers =
+        peers.into_iter().map(|(ordinal, peer)| (ordinal, peer.and_then(|heard| heard.sorted(naming))));
+    let peers = peers.collect();
+    let paths = match (&local, probes) {
+        (Ok(local), true) => probe_all(directory, View { me, local, peers: &peers }.undialled()).await,
+        (Ok(_), false) | (Err(_), _) => BTreeMap::new(),
     };
     Observed {
         me,
@@ -110,10 +121,63 @@ impl Directory {
         }
     }
 
-    /// Where a port of a peer's Erlang is.
-    fn erlang(&self, peer: &PodFqdn, port: u16) -> String {
-        let name = format!("{peer}:{port}");
+    /// What Erlang calls the node of the pod with this ordinal.
+    pub fn node(&self, ordinal: u32) -> String {
+        self.naming.node(ordinal).to_string()
+    }
+
+    /// Where a port of a peer's Erlang is, which finds it by its node's name.
+    fn erlang(&self, peer: u32, port: u16) -> String {
+        let name = format!("{}:{port}", self.naming.node(peer).host());
         self.known.get(&name).map_or(name, ToString::to_string)
+    }
+
+    /// What the nodes are called, by what was heard of them.
+    async fn agree(&self, local: Option<&Heard>, peers: &BTreeMap<u32, Result<Heard, Unseen>>) -> Naming {
+        let own = local.map(|heard| Own { naming: &heard.naming, virgin: heard.databases.count == 0 });
+        let heard = peers.iter().filter_map(|(ordinal, peer)| Some((*ordinal, &peer.as_ref().ok()?.naming)));
+        match agree(Naming::usual(&self.me), own, &heard.collect()) {
+            Agreed::On(naming) => naming,
+            Agreed::IfFound { naming, host } if self.is_found(&host).await => naming,
+            Agreed::IfFound { .. } => Naming::usual(&self.me),
+        }
+    }
+
+    /// Whether DNS, or who surrounds us, knows this host.
+    async fn is_found(&self, host: &str) -> bool {
+        let epmd = (host, contract::ports::EPMD);
+        let known = self.known.contains_key(&format!("{}:{}", epmd.0, epmd.1));
+        known || timeout(LOOKUP, lookup_host(epmd)).await.is_ok_and(|found| found.is_ok())
+    }
+}
+
+/// What one node said.
+struct Heard {
+    /// What it is called.
+    name: String,
+    /// What that tells of the others.
+    naming: Naming,
+    release: Option<Release>,
+    membership: Membership,
+    databases: Databases,
+    identity: Identity,
+}
+
+impl Heard {
+    /// With ordinals in place of names, where it is called as all are.
+    fn sorted(self, naming: &Naming) -> Result<Node, Unseen> {
+        let Self { name, naming: own, release, membership, databases, identity } = self;
+        if own != *naming {
+            return Err(Unseen::Misnamed(name));
+        }
+        let Membership { all_nodes, cluster_nodes } = membership;
+        let (members, strangers) = sort_out(naming, &cluster_nodes);
+        let (connected, _) = sort_out(naming, &all_nodes);
+        let Databases { count, system } = databases;
+        let spread =
+            |held: Held| Spread { copies: held.copies, holders: sort_out(naming, &held.everywhere).0 };
+        let system = system.into_iter().map(|(database, held)| (database, spread(held))).collect();
+        Ok(Node { members, connected, strangers, databases: count, identity, system, release })
     }
 }
 
@@ -128,13 +192,13 @@ struct LocalFacts {
     mode: Mode,
 }
 
-async fn see_local(couch: &Couch, directory: &Directory) -> Result<(Node, LocalFacts), Unseen> {
+async fn hear_local(couch: &Couch, directory: &Directory) -> Result<(Heard, LocalFacts), Unseen> {
     let base = directory.local();
-    let node = see(couch, &base, &directory.me, &directory.me).await?;
+    let heard = hear(couch, &base, directory.me.pod()).await?;
     let facts = async {
         let state: SetupState = couch.setup_state(&base).await?;
         // Each of the two decides only on one side of the founding.
-        let virgin = node.databases == 0;
+        let virgin = heard.databases.count == 0;
         Ok(LocalFacts {
             enabled: state.is_enabled(),
             finished: state.is_finished(),
@@ -145,36 +209,35 @@ async fn see_local(couch: &Couch, directory: &Directory) -> Result<(Node, LocalF
         })
     };
     let facts = facts.await.map_err(|error| unseen(&error))?;
-    Ok((node, facts))
+    Ok((heard, facts))
 }
 
-async fn see_peers(
+async fn hear_peers(
     couch: &Couch,
     directory: &Directory,
     ordinals: BTreeSet<u32>,
-) -> BTreeMap<u32, Result<Node, Unseen>> {
-    let see_one = |ordinal: u32| async move {
-        let node = match directory.me.sibling(ordinal) {
-            Ok(peer) => see(couch, &directory.peer(&peer), &peer, &directory.me).await,
+) -> BTreeMap<u32, Result<Heard, Unseen>> {
+    let hear_one = |ordinal: u32| async move {
+        let heard = match directory.me.sibling(ordinal) {
+            Ok(peer) => hear(couch, &directory.peer(&peer), peer.pod()).await,
             Err(_) => Err(Unseen::NameUnknown),
         };
-        (ordinal, node)
+        (ordinal, heard)
     };
-    futures::stream::iter(ordinals).map(see_one).buffer_unordered(AT_ONCE).collect().await
+    futures::stream::iter(ordinals).map(hear_one).buffer_unordered(AT_ONCE).collect().await
 }
 
 async fn probe_all(directory: &Directory, peers: BTreeSet<u32>) -> BTreeMap<u32, Path> {
     let probe_one = |ordinal: u32| async move {
-        let Ok(peer) = directory.me.sibling(ordinal) else { return (ordinal, Path::Unregistered) };
-        let at = |port| directory.erlang(&peer, port);
-        (ordinal, probe(&at(contract::ports::EPMD), "couchdb", at).await)
+        let at = |port| directory.erlang(ordinal, port);
+        (ordinal, probe(&at(contract::ports::EPMD), directory.naming.name(), at).await)
     };
     futures::stream::iter(peers).map(probe_one).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// Asks one node what tells what it is to the cluster: its name, its members, its databases, and its identity once it
-/// has one.
-async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<Node, Unseen> {
+/// Asks `pod`'s node what tells what it is to the cluster: its name, its members, its databases, and its identity once
+/// it has one.
+async fn hear(couch: &Couch, base: &str, pod: &PodName) -> Result<Heard, Unseen> {
     let answers = async {
         let (name, release) = couch.name(base).await?;
         let membership = couch.membership(base).await?;
@@ -182,31 +245,25 @@ async fn see(couch: &Couch, base: &str, whom: &PodFqdn, me: &PodFqdn) -> Result<
         Ok((name, release, membership, databases))
     };
     let (name, release, membership, databases) = answers.await.map_err(|error| unseen(&error))?;
-    if name != whom.node().to_string() {
+    let Some(naming) = name.parse().ok().and_then(|node| Naming::of(&node, pod)) else {
         return Err(Unseen::Misnamed(name));
-    }
+    };
     let identity = match databases.count {
         0 => Identity::default(),
         _ => couch.identity(base).await.map_err(|error| unseen(&error))?,
     };
-    let Membership { all_nodes, cluster_nodes } = membership;
-    let (members, strangers) = sort_out(me, &cluster_nodes);
-    let (connected, _) = sort_out(me, &all_nodes);
-    let Databases { count, system } = databases;
-    let spread = |held: Held| Spread { copies: held.copies, holders: sort_out(me, &held.everywhere).0 };
-    let system = system.into_iter().map(|(database, held)| (database, spread(held))).collect();
-    Ok(Node { members, connected, strangers, databases: count, identity, system, release })
+    Ok(Heard { name, naming, release, membership, databases, identity })
 }
 
 /// Ours by ordinal, and the names that are none of ours.
 fn sort_out<'n>(
-    me: &PodFqdn,
+    naming: &Naming,
     names: impl IntoIterator<Item = &'n String>,
 ) -> (BTreeSet<u32>, BTreeSet<String>) {
     let mut ours = BTreeSet::new();
     let mut strangers = BTreeSet::new();
     for name in names {
-        match name.parse::<NodeName>().ok().and_then(|node| me.ordinal_of(&node)) {
+        match name.parse::<NodeName>().ok().and_then(|node| naming.ordinal_of(&node)) {
             Some(ordinal) => drop(ours.insert(ordinal)),
             None => drop(strangers.insert(name.clone())),
         }
@@ -233,6 +290,8 @@ fn unseen(error: &CouchError) -> Unseen {
 
 /// The peers that are asked at the same time.
 const AT_ONCE: usize = 16;
+/// A name that DNS knows is answered in milliseconds.
+const LOOKUP: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -242,14 +301,14 @@ mod tests {
 
     #[test]
     fn names_are_sorted_into_ours_and_strangers() {
-        let me: PodFqdn = "db-0.db.shop.svc.cluster.local".parse().unwrap();
+        let naming = Naming::usual(&"db-0.db.shop.svc.cluster.local".parse().unwrap());
         let names = [
             "couchdb@db-0.db.shop.svc.cluster.local",
             "couchdb@db-12.db.shop.svc.cluster.local",
             "couchdb@10.42.0.11",
             "garbage",
         ];
-        let (ours, strangers) = sort_out(&me, &names.map(str::to_owned));
+        let (ours, strangers) = sort_out(&naming, &names.map(str::to_owned));
         assert_eq!(Vec::from_iter(ours), [0, 12]);
         assert_eq!(Vec::from_iter(strangers), ["couchdb@10.42.0.11", "garbage"]);
     }
@@ -275,7 +334,8 @@ mod tests {
         let me: PodFqdn = "db-0.db.shop.svc.cluster.local".parse().unwrap();
         let address = "127.0.0.1:4711".parse().unwrap();
         let known = HashMap::from([("db-1.db.shop.svc.cluster.local".to_owned(), address)]);
-        let directory = Directory { me: me.clone(), endpoint: "http://[::1]:5984".parse().unwrap(), known };
+        let endpoint = "http://[::1]:5984".parse().unwrap();
+        let directory = Directory { me: me.clone(), endpoint, naming: Naming::usual(&me), known };
         assert_eq!(directory.local(), "http://[::1]:5984");
         assert_eq!(directory.peer(&me.sibling(1).unwrap()), "http://127.0.0.1:4711");
         assert_eq!(directory.peer(&me.sibling(2).unwrap()), "http://db-2.db.shop.svc.cluster.local:5984");

@@ -14,7 +14,7 @@ use crate::events::{Herald, when_done, when_entered};
 use crate::kubernetes::{Knowledge, Record};
 use crate::last_words::LastWords;
 use crate::metrics::Metrics;
-use crate::observe::{Told, observe};
+use crate::observe::{Directory, Told, observe};
 use crate::pace::{GLANCE, is_due, pause, until_asked_again};
 use crate::publication::{Lookout, Service};
 use crate::ready::readiness;
@@ -109,7 +109,7 @@ impl Memory {
 
 impl Agent {
     /// Goes round for ever.
-    pub async fn run(self, page: watch::Sender<Page>) {
+    pub async fn run(mut self, page: watch::Sender<Page>) {
         let mut knowledge = self.knowledge.clone();
         first_word(&mut knowledge).await;
         let mut memory = Memory {
@@ -127,7 +127,7 @@ impl Agent {
         };
         loop {
             let known = knowledge.borrow_and_update().clone();
-            let Hand { couch, directory, claim, .. } = &self.hand;
+            let Hand { couch, directory, claim, .. } = &mut self.hand;
             let told = Told { size: self.size, pod: &self.pod, knowledge: &known, claim: claim.as_ref() };
             let mut observed = observe(couch, directory, told, memory.probes()).await;
             memory.watch_connections(&observed);
@@ -156,8 +156,7 @@ impl Agent {
     async fn look_at_maps(&self, maps: &mut Maps, observed: &Observed) {
         let Ok(local) = &observed.local else { return };
         let directory = &self.hand.directory;
-        let name = |ordinal: &u32| directory.me.sibling(*ordinal).ok().map(|pod| pod.node().to_string());
-        let members = local.members.iter().filter_map(name).collect();
+        let members = local.members.iter().map(|ordinal| directory.node(*ordinal)).collect();
         match self.hand.couch.ailing_maps(&directory.local(), &members).await {
             Ok(ailing) => (maps.ailing, maps.looked) = (ailing, Some(Instant::now())),
             Err(error) => debug!("the databases' maps could not be looked at: {}", chain(&error)),
@@ -319,7 +318,8 @@ impl Agent {
     }
 
     fn speaker<'a>(&'a self, credentials: &'a Credentials) -> Speaker<'a> {
-        Speaker { me: &self.hand.directory.me, credentials }
+        let Directory { me, naming, .. } = &self.hand.directory;
+        Speaker { me, naming, credentials }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::PodFqdn;
+use contract::{Naming, PodFqdn};
 use serde::Serialize;
 
 use crate::kubernetes::Record;
@@ -129,7 +129,7 @@ impl Page {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             pod: me.to_string(),
-            node: me.node().to_string(),
+            node: Naming::usual(me).node(me.pod().ordinal()).to_string(),
             ready: false,
             readiness: why.clone().into(),
             step: why.into(),
@@ -161,6 +161,7 @@ impl Page {
         let evidence = speaker.evidence(observed, step);
         let said = Said { evidence: evidence.clone(), ..speaker.step(step).into() };
         Self {
+            node: speaker.naming.node(observed.me).to_string(),
             ready: *readiness == Readiness::Ready,
             readiness: match readiness {
                 Readiness::Ready => said.clone(),

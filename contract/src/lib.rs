@@ -8,12 +8,15 @@
 //! * [`ports`]: port numbers and probe paths
 //! * [`objects`]: names of the Kubernetes objects and Secret keys that both sides refer to
 //! * [`name`]: the grammar of pod, host and Erlang node names
+//! * [`naming`]: what Erlang calls the nodes of one StatefulSet
 
 pub mod container;
 pub mod env;
 pub mod keys;
 pub mod name;
+pub mod naming;
 pub mod objects;
 pub mod ports;
 
 pub use name::{Label, NameError, NodeName, PodFqdn, PodName};
+pub use naming::Naming;

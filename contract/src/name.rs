@@ -41,8 +41,8 @@ pub struct PodFqdn {
 /// The name of an Erlang node: `<name>@<host>`. Of CouchDB's document ids in `_nodes`, each is one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName {
-    name: String,
-    host: String,
+    pub(crate) name: String,
+    pub(crate) host: String,
 }
 
 /// A DNS label as Kubernetes allows it (RFC 1123): lower-case letters, digits and inner dashes, 1 to 63 of them.
@@ -150,25 +150,6 @@ impl PodFqdn {
     pub fn sibling(&self, ordinal: u32) -> Result<Self, NameError> {
         let pod = PodName::new(self.pod.set.clone(), ordinal)?;
         Self::new(pod, self.service.clone(), self.namespace.clone(), self.domain.clone())
-    }
-
-    /// What CouchDB in this pod is called by Erlang: `couchdb@<fqdn>`.
-    pub fn node(&self) -> NodeName {
-        NodeName { name: COUCHDB.to_owned(), host: self.to_string() }
-    }
-
-    /// The ordinal that `node` has if it is a CouchDB of this pod's StatefulSet, else `None`.
-    ///
-    /// ```
-    /// let me: contract::PodFqdn = "db-0.db.shop.svc.cluster.local".parse()?;
-    /// assert_eq!(me.ordinal_of(&"couchdb@db-2.db.shop.svc.cluster.local".parse()?), Some(2));
-    /// assert_eq!(me.ordinal_of(&"couchdb@db-2.db.shop.svc.other.domain".parse()?), None);
-    /// # Ok::<(), contract::NameError>(())
-    /// ```
-    pub fn ordinal_of(&self, node: &NodeName) -> Option<u32> {
-        let other: Self = node.host.parse().ok()?;
-        let ordinal = other.pod.ordinal;
-        (node.name == COUCHDB && self.sibling(ordinal).as_ref() == Ok(&other)).then_some(ordinal)
     }
 }
 
@@ -371,26 +352,6 @@ mod tests {
         assert_snapshot!(node("@host"), @"'@host' is not an Erlang node name: expected '<name>@<host>'");
     }
 
-    #[test]
-    fn a_node_is_ours_only_when_every_part_but_the_ordinal_is_the_same() {
-        let me: PodFqdn = "db-0.db.shop.svc.cluster.local".parse().unwrap();
-        let ordinal = |node: &str| me.ordinal_of(&node.parse().unwrap());
-        assert_eq!(ordinal("couchdb@db-7.db.shop.svc.cluster.local"), Some(7));
-        for stranger in [
-            "wrongname@db-7.db.shop.svc.cluster.local",
-            "couchdb@db-7.other.shop.svc.cluster.local",
-            "couchdb@db-7.db.other.svc.cluster.local",
-            "couchdb@db-7.db.shop.svc.cluster.other",
-            "couchdb@other-7.db.shop.svc.cluster.local",
-            "couchdb@10.42.0.11",
-            "couchdb@db-7.db",
-            "nonode@nohost",
-            "garbage@x",
-        ] {
-            assert_eq!(ordinal(stranger), None, "{stranger}");
-        }
-    }
-
     proptest! {
         #[test]
         fn pod_names_round_trip(set in "[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", ordinal: u32) {
@@ -408,8 +369,9 @@ mod tests {
         ) {
             let fqdn: PodFqdn = format!("{set}-{ordinal}.{service}.{namespace}.svc.{domain}").parse().unwrap();
             prop_assert_eq!(fqdn.to_string().parse(), Ok(fqdn.clone()));
-            prop_assert_eq!(fqdn.node().to_string().parse(), Ok(fqdn.node()));
-            prop_assert_eq!(fqdn.ordinal_of(&fqdn.node()), Some(ordinal));
+            let node: NodeName = format!("couchdb@{fqdn}").parse().unwrap();
+            prop_assert_eq!(node.host(), fqdn.to_string());
+            prop_assert_eq!(node.to_string(), format!("couchdb@{fqdn}"));
         }
 
         #[test]

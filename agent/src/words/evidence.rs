@@ -1,6 +1,6 @@
 //! What was seen that makes a step what it is, a line each, for whoever has to judge it. Pure.
 
-use contract::{NodeName, PodFqdn};
+use contract::{NodeName, PodName};
 
 use super::waits::ailments;
 use super::{Speaker, how, quoted};
@@ -116,16 +116,18 @@ impl Speaker<'_> {
         match path {
             Path::Blocked(port) => format!("{pod}: port {port} can't be reached"),
             Path::Open => format!("{pod}: port 4369 and the one of its node answer"),
-            Path::Unregistered => format!("{pod}: port 4369 answers, and knows no node 'couchdb'"),
+            Path::Unregistered => {
+                format!("{pod}: port 4369 answers, and knows no node '{}'", self.naming.name())
+            }
         }
     }
 
     /// The old name and the one that this pod has now, where the old one tells which pod it was.
     fn renamed(&self, observed: &Observed, stranger: &str) -> String {
-        let was = stranger.parse::<NodeName>().ok().and_then(|node| node.host().parse::<PodFqdn>().ok());
-        let now = was.and_then(|was| self.me.sibling(was.pod().ordinal()).ok());
-        match now.filter(|now| observed.expected.contains(&now.pod().ordinal())) {
-            Some(now) => format!("'{stranger}' -> '{}'", now.node()),
+        let pod = |node: &NodeName| node.host().split('.').next()?.parse::<PodName>().ok();
+        let was = stranger.parse().ok().as_ref().and_then(pod).map(|was| was.ordinal());
+        match was.filter(|was| observed.expected.contains(was)) {
+            Some(was) => format!("'{stranger}' -> '{}'", self.naming.node(was)),
             None => format!("{} is no pod's", quoted([stranger])),
         }
     }

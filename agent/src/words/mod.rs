@@ -6,7 +6,7 @@ mod waits;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use contract::PodFqdn;
+use contract::{Naming, PodFqdn};
 
 use crate::ready::NotReady;
 use crate::resolve::ResolveError;
@@ -30,6 +30,8 @@ pub struct Words {
 pub struct Speaker<'a> {
     /// This agent's pod.
     pub me: &'a PodFqdn,
+    /// What Erlang calls the nodes.
+    pub naming: &'a Naming,
     /// The admin that it is.
     pub credentials: &'a Credentials,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::keys;
+use contract::{Naming, keys};
 
 use super::{Speaker, Words, curable, cure_of, how, list, plain, quoted};
 use crate::settings::Credentials;
@@ -260,11 +260,22 @@ impl Speaker<'_> {
                 "a newer agent wrote down that a cluster was founded here, and every node is empty",
                 "Run that version of the agent",
             ),
-            Refusal::NodeNameMismatch { actual } => curable(
-                "NodeNameMismatch",
-                format!("CouchDB calls itself '{actual}', and its peers will look for '{}'", self.me.node()),
-                format!("Set ERL_FLAGS='-name couchdb' or NODENAME='{}' on the CouchDB container", self.me),
-            ),
+            Refusal::NodeNameMismatch { actual } => {
+                let node = self.naming.node(self.me.pod().ordinal());
+                let usual = *self.naming == Naming::usual(self.me);
+                let cure = match usual {
+                    true => {
+                        format!(
+                            "Set ERL_FLAGS='-name couchdb' or NODENAME='{}' on the CouchDB container",
+                            self.me
+                        )
+                    }
+                    false => "Give it a name like theirs, by ERL_FLAGS or NODENAME on the CouchDB container"
+                        .to_owned(),
+                };
+                let fact = format!("CouchDB calls itself '{actual}', and its peers will look for '{node}'");
+                curable("NodeNameMismatch", fact, cure)
+            }
             Refusal::NodeRenamed { strangers } => curable(
                 "NodeRenamed",
                 format!(

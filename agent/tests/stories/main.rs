@@ -17,12 +17,12 @@ use agent::step::{
     Ailing, Api, Lock, Mode, Node, Note, Observed, Publication, Spread, SystemDatabase, Unseen, next_step,
 };
 use agent::words::Speaker;
-use contract::PodFqdn;
+use contract::{Naming, PodFqdn};
 
 /// What the step stands on.
 fn evidence(observed: &Observed) -> String {
     let me = pod(observed.me);
-    let speaker = Speaker { me: &me, credentials: &credentials() };
+    let speaker = Speaker { me: &me, naming: &Naming::usual(&me), credentials: &credentials() };
     speaker.evidence(observed, &next_step(observed)).join("\n")
 }
 
@@ -41,7 +41,8 @@ fn credentials() -> Credentials {
 /// The step and whether the pod is ready under `Parallel`, as a person reads it.
 fn tell(observed: &Observed) -> String {
     let step = next_step(observed);
-    let words = Speaker { me: &pod(observed.me), credentials: &credentials() }.step(&step);
+    let me = pod(observed.me);
+    let words = Speaker { me: &me, naming: &Naming::usual(&me), credentials: &credentials() }.step(&step);
     assert!(words.cure.is_none_or(|cure| words.message.ends_with(&cure)), "{}", words.message);
     let ready = match readiness(observed, &step, PodManagement::Parallel) {
         Readiness::Ready => "ready",

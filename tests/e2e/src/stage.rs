@@ -32,6 +32,8 @@ pub struct Stage {
     kubernetes: Option<kube::Config>,
     /// Where agents that are started leave their last words.
     pub termination_log: Option<PathBuf>,
+    /// What DNS knows besides the pods' full names, for agents that are started: a name, and whose Erlang is there.
+    pub aliases: Vec<(String, usize)>,
     /// Whether agents that are started find Erlang's ports, of which each pair of pods has two: many pods have more of
     /// them than a process may open files.
     pub erlang_ports: bool,
@@ -118,6 +120,7 @@ impl Stage {
             http,
             kubernetes,
             termination_log: None,
+            aliases: vec![],
             erlang_ports: true,
             vars: vec![],
         }
@@ -259,16 +262,17 @@ impl Stage {
 
     /// Where the agent of pod `i` finds everybody's CouchDB and Erlang.
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
-        let of = |j: usize| {
-            let erlang = |(port, service)| {
+        let erlang = |name: &str, j: usize| {
+            [(4369, Service::Epmd), (9100, Service::Distribution)].map(|(port, service)| {
                 let open = || self.nodes[j].port(service, self.fqdn(i)).expect("a free port on loopback");
                 let address = if self.erlang_ports { open() } else { NOBODY };
-                (format!("{}:{port}", self.fqdn(j)), address)
-            };
-            let erlang = [(4369, Service::Epmd), (9100, Service::Distribution)].map(erlang);
-            std::iter::once((self.fqdn(j).to_owned(), self.door(i, j))).chain(erlang)
+                (format!("{name}:{port}"), address)
+            })
         };
-        self.ordinals().flat_map(of).collect()
+        let http = self.ordinals().map(|j| (self.fqdn(j).to_owned(), self.door(i, j)));
+        let of_pods = self.ordinals().flat_map(|j| erlang(self.fqdn(j), j));
+        let of_aliases = self.aliases.iter().flat_map(|(name, j)| erlang(name, *j));
+        http.chain(of_pods).chain(of_aliases).collect()
     }
 
     /// The address at which pod `from` reaches the node of pod `to`, so that its calls are known as its own.
@@ -378,16 +382,16 @@ impl Stage {
     /// When it isn't so.
     pub fn assert_whole(&self) {
         let count = self.nodes.len();
-        let everybody: Vec<String> = self.ordinals().map(|i| format!("couchdb@{}", self.fqdn(i))).collect();
         self.net.world(|world| {
+            let node = |i: usize| world.node(self.fqdn(i)).expect("the node");
+            let mut everybody: Vec<&str> = self.ordinals().filter_map(|i| node(i).name()).collect();
+            everybody.sort_unstable();
             let mut maps = vec![];
             for i in self.ordinals() {
-                let node = world.node(self.fqdn(i)).expect("the node");
+                let node = node(i);
                 let mut members = node.members();
                 members.sort_unstable();
-                let mut expected = everybody.clone();
-                expected.sort_unstable();
-                assert_eq!(members, expected, "members of couchdb-{i}");
+                assert_eq!(members, everybody, "members of couchdb-{i}");
                 maps.push(SYSTEM.map(|database| Map::of(node, database)));
             }
             for map in &maps {

@@ -137,23 +137,6 @@ async fn a_wrong_password_is_tried_once_and_said() {
 }
 
 #[tokio::test]
-async fn a_node_with_a_wrong_name_is_refused_with_the_cure() {
-    let mut stage = Stage::with(2, |settings| {
-        let host = settings.host().as_str().to_owned();
-        settings.name(Some(if host == e2e::stage::host(1) {
-            "couchdb@127.0.0.1"
-        } else {
-            "couchdb@couchdb-0.couchdb.default.svc.cluster.local"
-        }))
-    });
-    stage.start_agents(0..2).await;
-    let message = stage.says(1, "NodeNameMismatch").await;
-    assert!(message.contains("'couchdb@127.0.0.1'") && message.contains("-name couchdb"), "{message}");
-    let waiting = stage.says(0, "WaitingForPeers").await;
-    assert_eq!(waiting, "couchdb-1 calls itself 'couchdb@127.0.0.1'");
-}
-
-#[tokio::test]
 async fn a_stranger_in_nodes_is_refused_by_name() {
     let mut stage = Stage::with_nodes(1);
     put(&stage, 0, "/_node/_local/_nodes/couchdb@10.42.0.11").await;

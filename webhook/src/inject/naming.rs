@@ -1,7 +1,8 @@
 //! What Erlang will call CouchDB's nodes, as far as that can be told before they run.
 //!
-//! Peers look for `couchdb@` and the pod's full DNS name. A user's `ERL_FLAGS` or `NODENAME` that says something else
-//! shows here, and not only when no node joins another.
+//! Agents tell from one node's name what the others are called: any name, `@`, the pod's own name and the same rest for
+//! all, by which DNS must know them. A user's `ERL_FLAGS` or `NODENAME` that says something else shows here, and not
+//! only when no node joins another.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ use super::view::{Container, Env, View};
 use super::warning::Warning;
 use super::wishes::Wishes;
 
-/// Warns of a name that the user gives, and that is not the one that peers look for.
+/// Warns of a name that the user gives, and by which no peer finds the node.
 pub(crate) fn warn(
     view: &View<'_>,
     couchdb: CouchDb<'_>,
@@ -34,7 +35,7 @@ pub(crate) fn warn(
     for ordinal in [start, start + view.replicas().max(1) - 1] {
         let pod = Pod { container: couchdb.container, name: &format!("{set}-{ordinal}"), facts };
         if let Some((variable, name)) = pod.given(wishes)
-            && !pod.is_expected(&name)
+            && !pod.is_found(&name)
             // Said with its own cure.
             && unexpanded(couchdb.container, variable).is_none()
         {
@@ -80,20 +81,20 @@ impl<'p> Pod<'p> {
             return Some((host, format!("{}@{}", name::COUCHDB, self.value(host)?).into()));
         }
         let (variable, flags) = flags?;
-        let long = flags::argument(&flags, "-name")?;
-        // Without a host, Erlang adds the pod's full DNS name.
-        (long != name::COUCHDB).then(|| (variable, long.into_owned().into()))
+        Some((variable, flags::argument(&flags, "-name")?.into_owned().into()))
     }
 
-    /// Whether peers look for a node of this name. The cluster domain is each cluster's own.
-    fn is_expected(&self, name: &str) -> bool {
+    /// Whether peers find a node of this name: Kubernetes' DNS knows the pod by its full name, and by what the search
+    /// domains make one. The cluster domain is each cluster's own.
+    fn is_found(&self, name: &str) -> bool {
         let Facts { service, namespace, .. } = self.facts;
-        let host = name.strip_prefix(name::COUCHDB).and_then(|rest| rest.strip_prefix('@'));
-        let rest = host.and_then(|host| {
-            host.strip_prefix(self.name)?.strip_prefix('.')?.strip_prefix(service)?.strip_prefix('.')
-        });
-        let parts = rest.and_then(|rest| rest.split_once(".svc."));
-        parts.is_some_and(|(found, domain)| !domain.is_empty() && namespace.is_none_or(|it| it == found))
+        // Without a host, Erlang adds the pod's full DNS name.
+        let Some((_, host)) = name.split_once('@') else { return true };
+        let rest = host.strip_prefix(self.name).and_then(|rest| rest.strip_prefix('.'));
+        let mut labels = rest.into_iter().flat_map(|rest| rest.split('.'));
+        let is_of_the_service = labels.next() == Some(service);
+        let is_of_the_namespace = labels.next().is_none_or(|found| namespace.is_none_or(|it| it == found));
+        is_of_the_service && is_of_the_namespace && labels.next().is_none_or(|svc| svc == "svc")
     }
 
     /// What a variable will hold in this pod; `None` when that can't be told.
@@ -204,7 +205,13 @@ mod tests {
     #[test]
     fn names_are_expanded_as_in_the_first_and_in_the_last_pod() {
         let shop = Some("shop");
-        for good in ["$(POD).dbs.$(NS).svc.cluster.local", "$(POD).dbs.shop.svc.other.domain"] {
+        for good in [
+            "$(POD).dbs.$(NS).svc.cluster.local",
+            "$(POD).dbs.shop.svc.other.domain",
+            "$(POD).dbs.shop.svc",
+            "$(POD).dbs.$(NS)",
+            "$(POD).dbs",
+        ] {
             assert_eq!(wrong(node(good), 3, shop), None, "{good}");
             assert_eq!(wrong(node(good), 3, None), None, "{good}");
         }
@@ -212,7 +219,9 @@ mod tests {
         assert_eq!(wrong(node("db-5.dbs.$(NS).svc.cluster.local"), 1, shop), None, "the only pod's own");
         for (bad, name) in [
             ("$(POD).dbs.bar.svc.cluster.local", "couchdb@db-5.dbs.bar.svc.cluster.local"),
-            ("$(POD).dbs.shop.svc", "couchdb@db-5.dbs.shop.svc"),
+            ("$(POD).dbs.shop.pod.cluster.local", "couchdb@db-5.dbs.shop.pod.cluster.local"),
+            ("$(POD)", "couchdb@db-5"),
+            ("$(POD)x.dbs", "couchdb@db-5x.dbs"),
             ("$(POD).other.shop.svc.cluster.local", "couchdb@db-5.other.shop.svc.cluster.local"),
             ("db-5.dbs.shop.svc.cluster.local", "couchdb@db-5.dbs.shop.svc.cluster.local"),
             ("db-0.dbs.shop.svc.cluster.local", "couchdb@db-0.dbs.shop.svc.cluster.local"),
@@ -230,8 +239,10 @@ mod tests {
         };
         let own = Some("db-5.dbs.shop.svc.cluster.local");
         assert_eq!(flags("-name couchdb", None), None);
-        assert_eq!(flags("-name other", None).as_deref(), Some("other"));
-        assert_eq!(flags("-name other", own), None, "that of NODENAME comes first");
+        assert_eq!(flags("-name other", None), None, "with the pod's full DNS name");
+        assert_eq!(flags("-name other@db-5.dbs", None), None);
+        assert_eq!(flags("-name other@here", None).as_deref(), Some("other@here"));
+        assert_eq!(flags("-name other@here", own), None, "that of NODENAME comes first");
         assert_eq!(flags("-name couchdb", Some("here")).as_deref(), Some("couchdb@here"));
         assert_eq!(flags("-sname couchdb", own).as_deref(), Some("couchdb@db-5"), "a short one before all");
         assert_eq!(flags("-sname a@b", None).as_deref(), Some("a@b"));

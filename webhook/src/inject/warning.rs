@@ -148,9 +148,9 @@ pub enum Warning {
         /// The field.
         path: String,
     },
-    /// A name that no peer looks for.
+    /// A name by which no peer finds the node.
     #[error(
-        "{path}: CouchDB would call itself '{name}', and its peers look for 'couchdb@' with the pod's full DNS name: take the name out, and that is injected"
+        "{path}: CouchDB would call itself '{name}', by which DNS doesn't know its pod: take the name out, and 'couchdb@' with the pod's full DNS name is injected"
     )]
     NodeName {
         /// The field.
