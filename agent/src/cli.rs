@@ -13,11 +13,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::client::client;
+use crate::client::plain;
 use crate::identity::Clues;
 use crate::last_words::{LastWords, TERMINATION_LOG};
 use crate::run::chain;
-use crate::settings::{Log, LogFormat, Scheme, Settings};
+use crate::settings::{Log, LogFormat, Settings};
 use crate::{StartError, Surroundings, ask, start};
 
 /// What a person or a manifest asks of the program.
@@ -92,7 +92,7 @@ fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
 fn status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
     let default = SocketAddr::from((Ipv6Addr::UNSPECIFIED, contract::ports::AGENT));
     let listen = vars(env::COUCHDISCOVER_LISTEN).and_then(|value| value.parse().ok()).unwrap_or(default);
-    let client = match client(Scheme::Http, None) {
+    let client = match plain() {
         Ok(client) => client,
         Err(error) => return fail(&format!("{}\n", chain(&error)), FAILURE),
     };

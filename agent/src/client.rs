@@ -1,35 +1,78 @@
 //! The HTTP client for CouchDB, and whom it trusts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::ClientBuilder;
+use contract::PodFqdn;
+use reqwest::{Client, ClientBuilder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 
 use crate::StartError;
-use crate::settings::Scheme;
+use crate::settings::{Endpoint, Scheme};
 
-/// A client that goes straight to the pods: a proxy from the environment is for the world outside the cluster.
-pub(crate) fn client(scheme: Scheme, ca_file: Option<&Path>) -> Result<reqwest::Client, StartError> {
-    builder(scheme, ca_file)?.build().map_err(StartError::Client)
+/// Makes clients for CouchDB: whom to trust may change while the agent runs.
+#[derive(Debug)]
+pub struct Trust {
+    me: PodFqdn,
+    endpoint: Endpoint,
+    ca_file: Option<PathBuf>,
+    /// What was in the file when the last client was made.
+    read: Vec<u8>,
 }
 
-fn builder(scheme: Scheme, ca_file: Option<&Path>) -> Result<ClientBuilder, StartError> {
-    let roots = match (scheme, ca_file) {
-        (Scheme::Http, _) => RootCertStore::empty(),
-        (Scheme::Https, Some(path)) => read_ca(path)?,
-        (Scheme::Https, None) => system_roots()?,
-    };
+impl Trust {
+    /// For the CouchDB at `endpoint` in the pod `me`, and its peers. Without a file the system's authorities count.
+    pub fn new(me: PodFqdn, endpoint: Endpoint, ca_file: Option<PathBuf>) -> Self {
+        Self { me, endpoint, ca_file, read: vec![] }
+    }
+
+    /// A client that trusts whom the file names now.
+    pub fn client(&mut self) -> Result<Client, StartError> {
+        let roots = match (self.endpoint.scheme, &self.ca_file) {
+            (Scheme::Http, _) => RootCertStore::empty(),
+            (Scheme::Https, Some(path)) => {
+                self.read = read(path)?;
+                authorities(path, &self.read)?
+            }
+            (Scheme::Https, None) => system_roots()?,
+        };
+        let client = builder(roots)?;
+        let client = match self.endpoint.loopback() {
+            // The port is that of each URL.
+            Some(address) => client.resolve(&self.me.to_string(), (address, 0).into()),
+            None => client,
+        };
+        client.build().map_err(StartError::Client)
+    }
+
+    /// Another client, where the file has been replaced since the last one was made.
+    pub fn anew(&mut self) -> Result<Option<Client>, StartError> {
+        match &self.ca_file {
+            Some(path) if self.endpoint.scheme == Scheme::Https && read(path)? != self.read => {
+                self.client().map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// A client for plain HTTP.
+pub(crate) fn plain() -> Result<Client, StartError> {
+    builder(RootCertStore::empty())?.build().map_err(StartError::Client)
+}
+
+/// A client that goes straight to the pods: a proxy from the environment is for the world outside the cluster.
+fn builder(roots: RootCertStore) -> Result<ClientBuilder, StartError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(StartError::Trust)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let builder = reqwest::Client::builder()
+    let builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -39,14 +82,19 @@ fn builder(scheme: Scheme, ca_file: Option<&Path>) -> Result<ClientBuilder, Star
     Ok(builder)
 }
 
-fn read_ca(path: &Path) -> Result<RootCertStore, StartError> {
+fn read(path: &Path) -> Result<Vec<u8>, StartError> {
+    let unread = |error| StartError::Ca { path: path.to_owned(), source: pem::Error::Io(error) };
+    std::fs::read(path).map_err(unread)
+}
+
+fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, StartError> {
     let mut roots = RootCertStore::empty();
     let ca = |source| StartError::Ca { path: path.to_owned(), source };
-    for certificate in CertificateDer::pem_file_iter(path).map_err(ca)? {
+    for certificate in CertificateDer::pem_slice_iter(text) {
         roots.add(certificate.map_err(ca)?).map_err(StartError::Trust)?;
     }
     match roots.is_empty() {
-        true => Err(ca(rustls_pki_types::pem::Error::NoItemsFound)),
+        true => Err(ca(pem::Error::NoItemsFound)),
         false => Ok(roots),
     }
 }
@@ -85,7 +133,7 @@ mod tests {
                 stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             });
             let addresses = [first, second];
-            let client = builder(Scheme::Http, None).unwrap().resolve_to_addrs("db-0.db", &addresses);
+            let client = builder(RootCertStore::empty()).unwrap().resolve_to_addrs("db-0.db", &addresses);
             let said = client.build().unwrap().get(format!("http://db-0.db:{port}")).send().await.unwrap();
             assert_eq!(said.status(), 204, "{addresses:?}");
             answer.await.unwrap();

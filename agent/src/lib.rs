@@ -13,6 +13,7 @@ pub mod http;
 pub mod identity;
 pub mod kubernetes;
 pub mod last_words;
+mod memory;
 pub mod metrics;
 mod naming;
 pub mod observe;
@@ -42,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::act::Hand;
-use crate::client::client;
+use crate::client::Trust;
 use crate::couch::Couch;
 use crate::events::Herald;
 use crate::identity::{Clues, IdentityError, who_am_i};
@@ -104,6 +105,7 @@ pub enum StartError {
 pub struct Started {
     me: PodFqdn,
     http: reqwest::Client,
+    trust: Trust,
     listener: TcpListener,
     settings: Settings,
     addresses: HashMap<String, SocketAddr>,
@@ -115,12 +117,13 @@ pub struct Started {
 pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Started, StartError> {
     let Surroundings { clues, addresses, kubernetes, termination_log } = surroundings;
     let me = who_am_i(&clues, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
-    let http = client(settings.couchdb.scheme, settings.ca_file.as_deref())?;
+    let mut trust = Trust::new(me.clone(), settings.couchdb.clone(), settings.ca_file.clone());
+    let http = trust.client()?;
     let address = settings.listen;
     let listener = http::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
     let last_words = LastWords::new(termination_log);
-    Ok(Started { me, http, listener, settings, addresses, kubernetes, last_words })
+    Ok(Started { me, http, trust, listener, settings, addresses, kubernetes, last_words })
 }
 
 impl Started {
@@ -131,7 +134,7 @@ impl Started {
 
     /// Serves and goes round until `shutdown`. Every call that is under way then is dropped: each is harmless to repeat.
     pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
-        let Self { me, http, listener, settings, addresses, kubernetes, last_words } = self;
+        let Self { me, http, trust, listener, settings, addresses, kubernetes, last_words } = self;
         let (sender, page) = watch::channel(Page::at_start(&me, now()));
         let metrics = Arc::new(Metrics::default());
         let shown = http::Shown { page, metrics: Arc::clone(&metrics) };
@@ -164,6 +167,7 @@ impl Started {
             };
             let agent = Agent {
                 hand,
+                trust,
                 knowledge,
                 service: Service { client, me },
                 resolver,

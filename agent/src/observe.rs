@@ -109,7 +109,10 @@ pub async fn observe(couch: &Couch, directory: &mut Directory, told: Told<'_>, p
 impl Directory {
     /// Base URL of the CouchDB beside this agent.
     pub fn local(&self) -> String {
-        self.endpoint.at(&self.endpoint.host)
+        match self.endpoint.loopback() {
+            Some(_) => self.endpoint.at(&self.me.to_string()),
+            None => self.endpoint.at(&self.endpoint.host),
+        }
     }
 
     /// Base URL of a peer.

@@ -9,19 +9,21 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use crate::act::{ActError, Hand, act};
+use crate::client::Trust;
 use crate::couch::Pulse;
 use crate::events::{Herald, when_done, when_entered};
 use crate::kubernetes::{Knowledge, Record};
 use crate::last_words::LastWords;
+use crate::memory::{Maps, Memory};
 use crate::metrics::Metrics;
 use crate::observe::{Directory, Told, observe};
 use crate::pace::{GLANCE, is_due, pause, until_asked_again};
-use crate::publication::{Lookout, Service};
+use crate::publication::Service;
 use crate::ready::readiness;
 use crate::resolve::Resolver;
 use crate::settings::{Credentials, Pod, PodManagement, Size};
 use crate::status::{History, Page};
-use crate::step::{Ailing, Api, Observed, Sort, Step, Unseen, View, WaitFor, next_step};
+use crate::step::{Api, Node, Observed, Sort, Step, Unseen, WaitFor, next_step};
 use crate::vigil::{Vigil, until_it_listens};
 use crate::words::{Speaker, Words, unresolved};
 
@@ -30,6 +32,8 @@ use crate::words::{Speaker, Words, unresolved};
 pub struct Agent {
     /// What it looks and acts with.
     pub hand: Hand,
+    /// Whom to trust that a CouchDB is what it says.
+    pub trust: Trust,
     /// The last word of Kubernetes.
     pub knowledge: watch::Receiver<Knowledge>,
     /// Whom to ask why a name is not in DNS.
@@ -54,77 +58,12 @@ pub struct Agent {
     pub jitter: fn() -> f64,
 }
 
-/// What the loop keeps between rounds. None of it decides a step: it is for pauses, logs and the page.
-struct Memory {
-    step: Option<Step>,
-    since: String,
-    /// How often `step` was decided again in a row.
-    repeats: u32,
-    /// Since the agent started.
-    rounds: u64,
-    last_error: Option<String>,
-    /// Whether a peer was joined since the agent started, and that was not announced yet.
-    joined: bool,
-    /// When rejected credentials may be looked up again.
-    ask_again: Instant,
-    /// How far a step has come that takes several rounds.
-    progress: Option<String>,
-    /// Since when some member answers and is not connected.
-    lonely_since: Option<Instant>,
-    lookout: Lookout,
-    maps: Maps,
-}
-
-/// What the last look at all databases' maps showed. They are facts like others, and too many to be asked for in each
-/// round.
-#[derive(Default)]
-struct Maps {
-    ailing: Ailing,
-    looked: Option<Instant>,
-}
-
-impl Maps {
-    /// All else must be well: nobody looks for small trouble in the middle of a great one. When it has just become well
-    /// members may have met again that changed one map in two places.
-    fn is_due(&self, step: &Step, before: Option<&Step>) -> bool {
-        let older = |age| self.looked.is_none_or(|looked| looked.elapsed() > age);
-        let ailing = matches!(step, Step::Wait(WaitFor::MapsAiling(_)));
-        let settles = *step == Step::Settled && before != Some(step);
-        settles || (*step == Step::Settled && older(MAPS_ARE_WELL)) || (ailing && older(MAPS_AIL))
-    }
-}
-
-impl Memory {
-    /// Whether to look for what keeps a member from being connected.
-    fn probes(&self) -> bool {
-        self.lonely_since.is_some_and(|since| since.elapsed() > LONELY)
-    }
-
-    fn watch_connections(&mut self, observed: &Observed) {
-        let view = |local| View { me: observed.me, local, peers: &observed.peers };
-        let lonely = observed.local.as_ref().is_ok_and(|local| !view(local).undialled().is_empty());
-        self.lonely_since = lonely.then(|| self.lonely_since.unwrap_or_else(Instant::now));
-    }
-}
-
 impl Agent {
     /// Goes round for ever.
     pub async fn run(mut self, page: watch::Sender<Page>) {
         let mut knowledge = self.knowledge.clone();
         first_word(&mut knowledge).await;
-        let mut memory = Memory {
-            step: None,
-            since: (self.clock)(),
-            repeats: 0,
-            rounds: 0,
-            last_error: None,
-            joined: false,
-            ask_again: Instant::now(),
-            progress: None,
-            lonely_since: None,
-            lookout: Lookout::default(),
-            maps: Maps::default(),
-        };
+        let mut memory = Memory::at_start((self.clock)());
         loop {
             let known = knowledge.borrow_and_update().clone();
             let Hand { couch, directory, claim, .. } = &mut self.hand;
@@ -133,7 +72,9 @@ impl Agent {
             memory.watch_connections(&observed);
             observed.ailing = memory.maps.ailing.clone();
             observed.publication = memory.lookout.look(&self.service, &observed).await;
-            if self.has_other_credentials(&mut memory, &observed).await {
+            if self.has_other_credentials(&mut memory, &observed).await
+                || self.trusts_anew(&mut memory, &observed)
+            {
                 continue;
             }
             let mut step = next_step(&observed);
@@ -238,6 +179,26 @@ impl Agent {
                 false
             }
             Ok(Ok(_)) | Err(_) => false,
+        }
+    }
+
+    /// Whether somebody wasn't trusted, and other authorities are named now; they count from here on.
+    fn trusts_anew(&mut self, memory: &mut Memory, observed: &Observed) -> bool {
+        let is_untrusted = |node: &Result<Node, Unseen>| *node == Err(Unseen::Untrusted);
+        if !is_untrusted(&observed.local) && !observed.peers.values().any(is_untrusted) {
+            return false;
+        }
+        match self.trust.anew() {
+            Ok(Some(client)) => {
+                info!("other authorities are named in the CA file: trusting them");
+                self.hand.couch.speak_through(client);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                memory.last_error = Some(chain(&error));
+                false
+            }
         }
     }
 
@@ -370,13 +331,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
-/// Between two looks at the maps of all databases, while they are well. A settled cluster is looked at every 10 minutes.
-const MAPS_ARE_WELL: Duration = Duration::from_secs(540);
-/// The same while one isn't: it clears soon after somebody has mended it.
-const MAPS_AIL: Duration = Duration::from_secs(10);
 /// Between two looks at where rejected credentials came from.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
-/// Members that join are connected within a second, and those that are dialled too.
-const LONELY: Duration = Duration::from_secs(4);
 /// An API server on the same network answers a first list in some 10 ms.
 const FIRST_WORD: Duration = Duration::from_secs(3);

@@ -22,6 +22,8 @@ pub const CONTAINER: &str = "couchdiscover.io/container";
 pub const CLUSTER_SIZE: &str = "couchdiscover.io/cluster-size";
 /// `name` or `name/key` of an existing Secret that holds the Erlang cookie.
 pub const ERLANG_COOKIE_SECRET: &str = "couchdiscover.io/erlang-cookie-secret";
+/// `name` or `name/key` of an existing Secret that holds the authority of CouchDB's certificates: it is asked by https.
+pub const COUCHDB_CA_SECRET: &str = "couchdiscover.io/couchdb-ca-secret";
 /// Image of the agent.
 pub const AGENT_IMAGE: &str = "couchdiscover.io/agent-image";
 /// Pull policy of the agent's image: `Always`, `IfNotPresent` or `Never`.
@@ -48,7 +50,7 @@ pub const KEEP: &str = "couchdiscover.io/keep";
 pub const REFRESH: &str = "couchdiscover.io/refresh";
 
 /// Every annotation that a user may set on a StatefulSet. Anything else under [`DOMAIN`] is a spelling mistake.
-pub const STATEFULSET_ANNOTATIONS: [&str; 16] = [
+pub const STATEFULSET_ANNOTATIONS: [&str; 17] = [
     AGENT_CPU_LIMIT,
     AGENT_CPU_REQUEST,
     AGENT_IMAGE,
@@ -59,6 +61,7 @@ pub const STATEFULSET_ANNOTATIONS: [&str; 16] = [
     AGENT_MEMORY_REQUEST,
     CLUSTER_SIZE,
     CONTAINER,
+    COUCHDB_CA_SECRET,
     ERLANG_COOKIE_SECRET,
     KEEP,
     READINESS,

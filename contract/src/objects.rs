@@ -10,6 +10,8 @@ pub const CA_SECRET: &str = "couchdiscover-webhook-ca";
 pub const WEBHOOK_MANAGER: &str = "couchdiscover-webhook";
 /// Key of the Erlang cookie in the generated Secret, and the default key of a user's one.
 pub const ERLANG_COOKIE_KEY: &str = "erlang-cookie";
+/// Default key of the authority in a user's Secret, as cert-manager names it.
+pub const CA_KEY: &str = "ca.crt";
 /// Key of CouchDB's session secret in the generated Secret.
 pub const AUTH_SECRET_KEY: &str = "auth-secret";
 

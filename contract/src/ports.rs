@@ -4,6 +4,10 @@
 pub const COUCHDB: u16 = 5984;
 /// Names of the container port that is CouchDB's HTTP interface, the preferred one first.
 pub const COUCHDB_PORT_NAMES: [&str; 3] = ["couchdb", "http", "data"];
+/// CouchDB's HTTPS interface, where it has one.
+pub const COUCHDB_TLS: u16 = 6984;
+/// How the name of a container port ends that is CouchDB's HTTPS interface.
+pub const COUCHDB_TLS_PORT_NAME: &str = "https";
 /// The Erlang port mapper.
 pub const EPMD: u16 = 4369;
 /// Erlang distribution, as pinned by the official image's `vm.args`.

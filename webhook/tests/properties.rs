@@ -103,6 +103,7 @@ fn any_annotations() -> impl Strategy<Value = Value> {
     let all = vec![
         ("cluster-size", "3"),
         ("erlang-cookie-secret", "mine/cookie"),
+        ("couchdb-ca-secret", "mine"),
         ("sidecar", "native"),
         ("readiness", "off"),
         ("keep", "ERL_FLAGS, COUCHDB_SECRET"),

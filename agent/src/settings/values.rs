@@ -1,6 +1,7 @@
 //! The values that settings have, parsed at the border.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// How CouchDB is reached: the same scheme and port on every node.
@@ -56,6 +57,14 @@ impl Endpoint {
         Self { scheme: Scheme::Http, host: "127.0.0.1".to_owned(), port: contract::ports::COUCHDB }
     }
 
+    /// The address inside the pod that an https URL names. No certificate is made for it: that of the pod's full name
+    /// is asked for there.
+    pub(crate) fn loopback(&self) -> Option<IpAddr> {
+        let host = self.host.trim_matches(['[', ']']);
+        let address = if host == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { host.parse().ok() };
+        address.filter(|address: &IpAddr| self.scheme == Scheme::Https && address.is_loopback())
+    }
+
     /// The URL of `host`, with this scheme and port.
     pub fn at(&self, host: &str) -> String {
         format!("{}://{host}:{}", self.scheme, self.port)
@@ -69,16 +78,16 @@ impl FromStr for Endpoint {
     /// when the same URL is made for a peer, so they are refused.
     fn from_str(url: &str) -> Result<Self, ()> {
         let (scheme, rest) = url.split_once("://").ok_or(())?;
-        let scheme = match scheme {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
+        let (scheme, usual) = match scheme {
+            "http" => (Scheme::Http, contract::ports::COUCHDB),
+            "https" => (Scheme::Https, contract::ports::COUCHDB_TLS),
             _ => return Err(()),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let bracketed = authority.starts_with('[');
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !bracketed || host.ends_with(']') => (host, port.parse().map_err(|_| ())?),
-            Some(_) | None => (authority, contract::ports::COUCHDB),
+            Some(_) | None => (authority, usual),
         };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
         let v6 = || host.strip_prefix('[')?.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok();
@@ -165,6 +174,7 @@ mod tests {
             ("http://[::1]:15984", "http://[::1]:15984"),
             ("http://[::1]", "http://[::1]:5984"),
             ("http://localhost", "http://localhost:5984"),
+            ("https://localhost", "https://localhost:6984"),
         ] {
             let endpoint: Endpoint = url.parse().unwrap();
             assert_eq!(endpoint.at(&endpoint.host), again);
@@ -180,6 +190,21 @@ mod tests {
             "http://[x]:1",
         ] {
             assert_eq!(url.parse::<Endpoint>(), Err(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn inside_the_pod_a_certificate_of_its_name_is_asked_for() {
+        for (url, address) in [
+            ("https://127.0.0.1:6984", Some("127.0.0.1")),
+            ("https://[::1]:6984", Some("::1")),
+            ("https://localhost", Some("127.0.0.1")),
+            ("https://db-0.db:6984", None),
+            ("https://10.0.0.7", None),
+            ("http://127.0.0.1:5984", None),
+        ] {
+            let found = url.parse::<Endpoint>().unwrap().loopback();
+            assert_eq!(found, address.map(|address| address.parse().unwrap()), "{url}");
         }
     }
 }

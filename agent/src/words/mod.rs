@@ -187,8 +187,7 @@ fn cure_of(unseen: &Unseen) -> Option<&'static str> {
              admin, and restart those that lack it",
         ),
         Unseen::Untrusted => Some(
-            "Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and see that the certificate \
-             has the pod's DNS name",
+            "See that its certificate is of the same authority as the others', and has its pod's full DNS name",
         ),
         Unseen::Busy
         | Unseen::Garbled

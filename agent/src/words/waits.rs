@@ -212,8 +212,9 @@ impl Speaker<'_> {
                 "CouchDbUntrusted",
                 format!("the local CouchDB {}", how(unseen)),
                 format!(
-                    "Name the authority in COUCHDISCOVER_CA_FILE (without it the system's count), and CouchDB in \
-                     COUCHDISCOVER_COUCHDB_URL by a name that its certificate has, such as https://{}:6984",
+                    "Name the Secret of its authority in annotation '{}' (by hand the file, in COUCHDISCOVER_CA_FILE; \
+                     without it the system's count), and see that the certificate has the name '{}'",
+                    keys::COUCHDB_CA_SECRET,
                     self.me
                 ),
             ),

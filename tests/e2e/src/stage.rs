@@ -136,6 +136,11 @@ impl Stage {
         0..self.pods.len()
     }
 
+    /// Pod `i`.
+    pub fn pod(&self, i: usize) -> &Pod {
+        &self.pods[i]
+    }
+
     /// The name of pod `i`.
     pub fn name(&self, i: usize) -> &str {
         &self.pods[i].name

@@ -266,7 +266,7 @@ fn certificates_from_files_take_the_right_to_the_authoritys_secret_away() {
 
 #[test]
 fn examples_ask_in_words_that_exist() {
-    for example in ["couchdb.yaml", "own-cookie.yaml", "one-that-grows.yaml"] {
+    for example in ["couchdb.yaml", "over-https.yaml", "own-cookie.yaml", "one-that-grows.yaml"] {
         let objects = manifest::objects(&read(&format!("examples/{example}"))).unwrap();
         let set = manifest::statefulset(&objects).unwrap();
         assert_eq!(set["metadata"]["labels"][keys::INJECT], keys::INJECT_ENABLED, "{example}");
@@ -279,6 +279,10 @@ fn examples_ask_in_words_that_exist() {
         let names = injected["spec"]["template"]["spec"]["containers"].to_string();
         assert!(names.contains(objects::AGENT_CONTAINER), "{example}");
     }
+    let secure = manifest::objects(&read("examples/over-https.yaml")).unwrap();
+    let injected = manifest::injected(manifest::statefulset(&secure).unwrap());
+    let agent = &injected["spec"]["template"]["spec"]["containers"][1];
+    assert_eq!(variable(agent, "COUCHDISCOVER_COUCHDB_URL")["value"], "https://127.0.0.1:6984");
     let own = manifest::objects(&read("examples/own-cookie.yaml")).unwrap();
     let injected = manifest::injected(manifest::statefulset(&own).unwrap());
     let secret = &own[0];

@@ -6,6 +6,7 @@ use contract::{name, ports};
 use super::problem::Problem;
 use super::view::{Container, View};
 use super::warning::Warning;
+use crate::review::Text;
 
 /// The container that was found, and its place among the others.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ impl CouchDb<'_> {
     pub(crate) fn port(&self) -> u16 {
         let ports = self.container.ports.as_deref().unwrap_or(&[]);
         let named = |wanted: &str| {
-            let is_it = |name: &crate::review::Text<'_>| name.as_str() == wanted;
+            let is_it = |name: &Text<'_>| name.as_str() == wanted;
             let port = ports.iter().find(|port| port.name.as_ref().is_some_and(is_it));
             port.map(|port| port.container_port)
         };
@@ -55,6 +56,15 @@ impl CouchDb<'_> {
             || ports.iter().any(|port| port.container_port == ports::COUCHDB).then_some(ports::COUCHDB);
         let other = || others.iter().find_map(|name| named(name));
         named(couchdb).or_else(usual).or_else(other).unwrap_or(ports::COUCHDB)
+    }
+
+    /// The port of CouchDB's HTTPS interface.
+    pub(crate) fn tls_port(&self) -> u16 {
+        let ports = self.container.ports.as_deref().unwrap_or(&[]);
+        let numbered = ports.iter().find(|port| port.container_port == ports::COUCHDB_TLS);
+        let is_named = |name: &Text<'_>| name.as_str().ends_with(ports::COUCHDB_TLS_PORT_NAME);
+        let named = || ports.iter().find(|port| port.name.as_ref().is_some_and(is_named));
+        numbered.or_else(named).map_or(ports::COUCHDB_TLS, |port| port.container_port)
     }
 
     /// The version that the image's tag tells, of images that are called `couchdb` and are old.
@@ -102,6 +112,19 @@ fn only<'v>(containers: &'v [Container<'v>], is_it: impl Fn(&Container<'_>) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_port_for_https_is_told_by_its_number_or_name() {
+        for (ports, port) in [
+            (r#"[{"name":"couchdb","containerPort":5984}]"#, 6984),
+            (r#"[{"name":"couchdb-https","containerPort":443}]"#, 443),
+            (r#"[{"name":"https","containerPort":443},{"containerPort":6984}]"#, 6984),
+        ] {
+            let json = format!(r#"{{"name":"couchdb","image":"couchdb","ports":{ports}}}"#);
+            let container = serde_json::from_str(&json).unwrap();
+            assert_eq!(CouchDb { index: 0, container: &container }.tls_port(), port, "{ports}");
+        }
+    }
 
     #[test]
     fn a_tag_tells_whether_the_cookie_is_read() {

@@ -24,7 +24,7 @@ pub(crate) fn fresh(view: &View<'_>, plan: &Plan) -> String {
     let path = format!("{CONTAINERS}/{}/env", plan.container);
     let present = spec.containers[plan.container].env.is_some();
     patch.append(&path, present, plan.env.iter().map(|addition| addition.json.as_str()));
-    patch.append(VOLUMES, spec.volumes.is_some(), plan.volume.iter().map(String::as_str));
+    patch.append(VOLUMES, spec.volumes.is_some(), plan.volumes.iter().map(|addition| addition.json.as_str()));
     patch.annotate(view, &plan.record.to_json());
     patch.finish()
 }

@@ -10,7 +10,7 @@ use super::flags;
 use super::json::{Digest, Fields, digest};
 use super::problem::Problem;
 use super::record::{Item, Parent, Place, Record};
-use super::sidecar::{self, Agent, Credentials, TOKEN_VOLUME};
+use super::sidecar::{self, Agent, Credentials};
 use super::variables::{self, Addition, Facts};
 use super::view::View;
 use super::warning::Warning;
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     pub(crate) sidecar: Option<String>,
     pub(crate) kind: Sidecar,
     /// To the volumes.
-    pub(crate) volume: Option<String>,
+    pub(crate) volumes: Vec<Addition>,
     /// To the template's annotations.
     pub(crate) record: Record,
 }
@@ -148,10 +148,11 @@ fn render(
         warnings.push(Warning::SidecarIsYours);
     }
     let sidecar = (!taken).then(|| sidecar::render(&agent, &facts));
-    let has_volume = spec.volumes.iter().flatten().any(|volume| volume.name.as_str() == TOKEN_VOLUME);
-    let volume = (token && !taken && !has_volume).then(sidecar::token_volume);
-    let record = record(view, settings, couchdb, wishes.sidecar, &env, sidecar.as_deref(), volume.as_deref());
-    Plan { container: couchdb.index, env, sidecar, kind: wishes.sidecar, volume, record }
+    let is_there = |name| spec.volumes.iter().flatten().any(|volume| volume.name.as_str() == name);
+    let mut volumes = if taken { vec![] } else { sidecar::volumes(&agent) };
+    volumes.retain(|volume| !is_there(volume.name));
+    let record = record(view, settings, couchdb, wishes.sidecar, &env, sidecar.as_deref(), &volumes);
+    Plan { container: couchdb.index, env, sidecar, kind: wishes.sidecar, volumes, record }
 }
 
 fn record(
@@ -161,7 +162,7 @@ fn record(
     kind: Sidecar,
     env: &[Addition],
     sidecar: Option<&str>,
-    volume: Option<&str>,
+    volumes: &[Addition],
 ) -> Record {
     let container: Arc<str> = couchdb.container.name.as_str().into();
     let agent = objects::AGENT_CONTAINER.into();
@@ -170,13 +171,14 @@ fn record(
         Sidecar::Native => Place::InitContainer(agent),
     };
     let item = |place, json: &str, fields| Item { place, digest: digest_of(json, fields) };
-    let mut items = Vec::with_capacity(2 + env.len());
+    let mut items = Vec::with_capacity(1 + env.len() + volumes.len());
     items.extend(sidecar.map(|json| item(sidecar_place, json, Fields::Only(sidecar::FIELDS))));
     items.extend(env.iter().map(|Addition { name, json }| {
         let place = Place::Env { container: container.clone(), name: (*name).into() };
         item(place, json, Fields::All)
     }));
-    items.extend(volume.map(|json| item(Place::Volume(TOKEN_VOLUME.into()), json, Fields::All)));
+    let volume = |volume: &Addition| item(Place::Volume(volume.name.into()), &volume.json, Fields::All);
+    items.extend(volumes.iter().map(volume));
     let template = &view.spec.template;
     let mut made = Vec::new();
     match &template.metadata {
@@ -190,7 +192,7 @@ fn record(
     if sidecar.is_some() && kind == Sidecar::Native && template.spec.init_containers.is_none() {
         made.push(Parent::InitContainers);
     }
-    if volume.is_some() && template.spec.volumes.is_none() {
+    if !volumes.is_empty() && template.spec.volumes.is_none() {
         made.push(Parent::Volumes);
     }
     Record { version: settings.version.clone(), items, made }

@@ -7,12 +7,9 @@ use serde_json::value::RawValue;
 
 use super::container::CouchDb;
 use super::json::{self, comma};
-use super::variables::{Facts, field_ref, literal};
+use super::variables::{Addition, Facts, field_ref, literal};
 use super::view::{Container, Env};
-use super::wishes::{Readiness, Sidecar, Wishes};
-
-/// Name of the volume that brings the API server's token where the pod asks for none.
-pub(crate) const TOKEN_VOLUME: &str = "couchdiscover-token";
+use super::wishes::{Readiness, SecretKey, Sidecar, Wishes};
 
 /// The fields that [`render`] writes: a field beside them was not written here.
 pub(crate) const FIELDS: &[&str] = &[
@@ -118,12 +115,7 @@ pub(crate) fn render(agent: &Agent<'_>, facts: &Facts<'_>) -> String {
     variables(&mut out, agent, facts);
     sources(&mut out, agent);
     resources(&mut out, wishes);
-    if agent.token {
-        let _ = write!(
-            out,
-            r#","volumeMounts":[{{"name":"{TOKEN_VOLUME}","mountPath":"{TOKEN_PATH}","readOnly":true}}]"#
-        );
-    }
+    mounts(&mut out, agent);
     probe(&mut out, "livenessProbe", ports::LIVEZ, LIVENESS_PERIOD);
     match wishes.readiness {
         Readiness::Joined => probe(&mut out, "readinessProbe", ports::READYZ, READINESS_PERIOD),
@@ -135,14 +127,51 @@ pub(crate) fn render(agent: &Agent<'_>, facts: &Facts<'_>) -> String {
     out
 }
 
+/// The volumes that the container mounts.
+pub(crate) fn volumes(agent: &Agent<'_>) -> Vec<Addition> {
+    let token = agent.token.then(|| Addition { name: TOKEN_VOLUME, json: token_volume() });
+    let ca = agent.wishes.couchdb_ca.map(|secret| Addition { name: CA_VOLUME, json: ca_volume(secret) });
+    token.into_iter().chain(ca).collect()
+}
+
 /// The volume that brings token, CA and namespace where `automountServiceAccountToken` is false: the same three
 /// files at the same place as Kubernetes itself would mount.
-pub(crate) fn token_volume() -> String {
+fn token_volume() -> String {
     format!(
         r#"{{"name":"{TOKEN_VOLUME}","projected":{{"defaultMode":420,"sources":[{{"serviceAccountToken":{{"expirationSeconds":3607,"path":"token"}}}},{{"configMap":{{"name":"kube-root-ca.crt","items":[{{"key":"ca.crt","path":"ca.crt"}}]}}}},{{"downwardAPI":{{"items":[{{"path":"namespace","fieldRef":{{"apiVersion":"v1","fieldPath":"metadata.namespace"}}}}]}}}}]}}}}"#
     )
 }
 
+/// The volume that brings the authority of CouchDB's certificates, and of that Secret nothing else: it may hold a key.
+fn ca_volume(SecretKey { name, key }: SecretKey<'_>) -> String {
+    let mut out = format!(r#"{{"name":"{CA_VOLUME}","secret":{{"defaultMode":420,"items":[{{"#);
+    json::field(&mut out, "key", key);
+    let _ = write!(out, r#","path":"{}"}}],"#, objects::CA_KEY);
+    json::field(&mut out, "secretName", name);
+    out.push_str("}}");
+    out
+}
+
+fn mounts(out: &mut String, agent: &Agent<'_>) {
+    let token = agent.token.then_some((TOKEN_VOLUME, TOKEN_PATH));
+    let ca = agent.wishes.couchdb_ca.map(|_| (CA_VOLUME, CA_PATH));
+    let mut mounts = token.into_iter().chain(ca).peekable();
+    if mounts.peek().is_none() {
+        return;
+    }
+    out.push_str(",\"volumeMounts\":[");
+    for (name, path) in mounts {
+        comma(out);
+        let _ = write!(out, r#"{{"name":"{name}","mountPath":"{path}","readOnly":true}}"#);
+    }
+    out.push(']');
+}
+
+/// Name of the volume that brings the API server's token where the pod asks for none.
+const TOKEN_VOLUME: &str = "couchdiscover-token";
+/// Name of the volume that brings the authority of CouchDB's certificates.
+const CA_VOLUME: &str = "couchdiscover-couchdb-ca";
+const CA_PATH: &str = "/var/run/couchdiscover/couchdb-ca";
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The process answers or it hangs; three misses in a row, half a minute, restart it.
 const LIVENESS_PERIOD: u8 = 10;
@@ -151,7 +180,7 @@ const READINESS_PERIOD: u8 = 5;
 /// What the `restricted` Pod Security Standard asks. The uid is that of distroless's `nonroot`.
 const SECURITY: &str = r#","securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]},"readOnlyRootFilesystem":true,"runAsGroup":65532,"runAsNonRoot":true,"runAsUser":65532,"seccompProfile":{"type":"RuntimeDefault"}}"#;
 /// What the agent is told under these names is the webhook's to say, whatever the copied variables refer to.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     env::POD_NAME,
     env::POD_NAMESPACE,
     env::POD_IP,
@@ -159,6 +188,7 @@ const RESERVED: [&str; 13] = [
     env::COUCHDISCOVER_SERVICE,
     env::COUCHDISCOVER_CONTAINER,
     env::COUCHDISCOVER_COUCHDB_URL,
+    env::COUCHDISCOVER_CA_FILE,
     env::COUCHDISCOVER_ORDINALS_START,
     env::COUCHDISCOVER_POD_MANAGEMENT_POLICY,
     env::COUCHDISCOVER_SIZE_PINNED,
@@ -178,7 +208,10 @@ fn variables(out: &mut String, agent: &Agent<'_>, facts: &Facts<'_>) {
         comma(out);
         field_ref(out, name, path);
     }
-    let url = format!("http://127.0.0.1:{}", agent.couchdb.port());
+    let url = match agent.wishes.couchdb_ca {
+        Some(_) => format!("https://127.0.0.1:{}", agent.couchdb.tls_port()),
+        None => format!("http://127.0.0.1:{}", agent.couchdb.port()),
+    };
     for (name, value) in [
         (env::COUCHDISCOVER_SERVICE, facts.service),
         (env::COUCHDISCOVER_CONTAINER, agent.couchdb.container.name.as_str()),
@@ -190,6 +223,10 @@ fn variables(out: &mut String, agent: &Agent<'_>, facts: &Facts<'_>) {
     ] {
         comma(out);
         literal(out, name, value);
+    }
+    if agent.wishes.couchdb_ca.is_some() {
+        comma(out);
+        literal(out, env::COUCHDISCOVER_CA_FILE, &format!("{CA_PATH}/{}", objects::CA_KEY));
     }
     if agent.ordinals_start != 0 {
         comma(out);

@@ -10,6 +10,7 @@ use super::patch::{Patch, TEMPLATE, record_pointer};
 use super::plan::Plan;
 use super::record::{Item, Parent, Place, Record};
 use super::sidecar;
+use super::variables::Addition;
 
 /// A template and what was done to it.
 #[derive(Clone, Debug)]
@@ -182,14 +183,15 @@ impl Plan {
     fn items(&self) -> impl Iterator<Item = (&Item, String)> {
         let json = |item: &Item| match &item.place {
             Place::Container(_) | Place::InitContainer(_) => self.sidecar.clone(),
-            Place::Volume(_) => self.volume.clone(),
-            Place::Env { name, .. } => {
-                let addition = self.env.iter().find(|addition| addition.name == name);
-                addition.map(|addition| addition.json.clone())
-            }
+            Place::Volume(name) => json_of(&self.volumes, name),
+            Place::Env { name, .. } => json_of(&self.env, name),
         };
         self.record.items.iter().filter_map(move |item| Some((item, json(item)?)))
     }
+}
+
+fn json_of(additions: &[Addition], name: &str) -> Option<String> {
+    additions.iter().find(|addition| addition.name == name).map(|addition| addition.json.clone())
 }
 
 /// Applies a patch of this program to the object it was made for, keeping the order of the fields; `false` when it

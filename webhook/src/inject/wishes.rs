@@ -26,6 +26,8 @@ pub(crate) struct Wishes<'v> {
     pub(crate) container: Option<&'v str>,
     pub(crate) size: Option<u32>,
     pub(crate) cookie: Option<SecretKey<'v>>,
+    /// The authority of CouchDB's certificates, where it is to be asked by https.
+    pub(crate) couchdb_ca: Option<SecretKey<'v>>,
     pub(crate) image: Cow<'v, str>,
     pub(crate) pull_policy: &'v str,
     pub(crate) log_level: Cow<'v, str>,
@@ -89,7 +91,8 @@ impl<'v> Wishes<'v> {
         Self {
             container: view.annotation(keys::CONTAINER),
             size: read.size(),
-            cookie: read.cookie(),
+            cookie: read.secret_key(keys::ERLANG_COOKIE_SECRET, objects::ERLANG_COOKIE_KEY),
+            couchdb_ca: read.secret_key(keys::COUCHDB_CA_SECRET, objects::CA_KEY),
             image: read.image(&settings.agent_image),
             pull_policy: read.choice(keys::AGENT_IMAGE_PULL_POLICY, PULL_POLICIES, PULL_POLICY_EXPECTED),
             log_level: read.log_level(),
@@ -162,13 +165,13 @@ impl<'v> Reader<'v, '_> {
         size
     }
 
-    fn cookie(&mut self) -> Option<SecretKey<'v>> {
-        let value = self.view.annotation(keys::ERLANG_COOKIE_SECRET)?;
-        let (name, key) = value.split_once('/').unwrap_or((value, objects::ERLANG_COOKIE_KEY));
+    fn secret_key(&mut self, annotation: &'static str, default: &'v str) -> Option<SecretKey<'v>> {
+        let value = self.view.annotation(annotation)?;
+        let (name, key) = value.split_once('/').unwrap_or((value, default));
         if is_object_name(name) && is_data_key(key) {
             return Some(SecretKey { name, key });
         }
-        self.refuse(keys::ERLANG_COOKIE_SECRET, value, "the name of a Secret, or '<name>/<key>'");
+        self.refuse(annotation, value, "the name of a Secret, or '<name>/<key>'");
         None
     }
 

@@ -115,7 +115,7 @@ impl Network {
     ///
     /// When no certificate could be made.
     pub fn with_tls(clock: Clock) -> Result<Self, TlsError> {
-        let tls = ServerTls::new("sandbox-couchdb", &["127.0.0.1", "localhost", "::1"])?;
+        let tls = ServerTls::new("sandbox-couchdb", &["127.0.0.1", "::1", PODS])?;
         Ok(Self::with(clock, 1, Ipv4Addr::LOCALHOST.into(), Some(tls)))
     }
 
@@ -319,6 +319,9 @@ fn listen(
     tokio::spawn(serve::accept(port));
     Some(Listening { boots, listener, _stop: stop.drop_guard() })
 }
+
+/// The pods of the StatefulSet that this is a stand-in for.
+const PODS: &str = "*.couchdb.default.svc.cluster.local";
 
 async fn keep_time(shared: Arc<Shared>) {
     loop {
