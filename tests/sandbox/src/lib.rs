@@ -13,7 +13,7 @@
 //! # CouchDB
 //!
 //! - **Time** is the [`couchdb::Clock`]'s, and may run faster. Starting a node takes none. Passwords are hashed with
-//!   10 rounds instead of 600000, so the slow first login after a start is missing; SHA-1 hashes log nobody in.
+//!   10 rounds instead of 600000, so the slow first login after a start is missing; users' documents have the new kind in each release.
 //! - **One world, one lock**: calls are served one after another. So three finishes at the same time give 201, 400,
 //!   400, not 201, 201, 400, and two nodes that make one database in different seconds conflict only when they
 //!   aren't connected, or with `FinishFault::SpreadsLate`.
@@ -28,7 +28,8 @@
 //!   in a cache isn't imitated: an admin never is.
 //! - **The first call for a node's own file** (`/_node/{node}/_dbs`, `_nodes`, ..) makes a file for users. On real
 //!   nodes other such calls are answered 500 or 409 for 20 to 80 ms; here only with [`couchdb::Timings`]'s
-//!   `auth_file`, and which of the two is chance. Of the older HTTP stack that serves these files no more than
+//!   `auth_file`, and which of the two is chance. While connected nodes are of two kinds of release (before 3.4, 3.4,
+//!   since 3.5), one in four is answered 409, by chance, and nothing is written for it. Of the older HTTP stack that serves these files no more than
 //!   documents is imitated: no `_all_dbs`, `_session`, `_uuids`, no creation and deletion of files but of shards.
 //! - **Databases** have documents with revisions, conflicts, quorum and `_all_docs`. No views, Mango, attachments,
 //!   `_changes`, `_bulk_docs`, replication, purge, compaction, or `_security` other than admins only. Sizes, sequences

@@ -63,7 +63,10 @@ impl World {
         let salt = self.random.hex32();
         let node = self.nodes.get_mut(host)?;
         match section {
-            "admins" => node.set_config(section, key, &password::hash(value, &salt), persist),
+            "admins" => {
+                let hashed = password::hash(node.settings.version, value, &salt);
+                node.set_config(section, key, &hashed, persist)
+            }
             _ => node.set_config(section, key, value, persist),
         }
     }

@@ -1,7 +1,9 @@
 //! The digests CouchDB's wire formats need: MD5 (revisions), CRC-32 (shard ranges), HMAC and PBKDF2
 //! (passwords, session cookies).
 
-use sha2::{Digest, Sha256};
+use std::num::NonZeroU32;
+
+use ring::hmac;
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -17,46 +19,28 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// HMAC with SHA-256 (RFC 2104).
-pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    HmacSha256::new(key).sign(message)
+pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
 
-/// PBKDF2 with HMAC-SHA-256, one block (32 bytes), which is the length CouchDB derives.
-pub(crate) fn pbkdf2_sha256(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
-    let mac = HmacSha256::new(password);
-    let mut round = mac.sign(&[salt, &[0, 0, 0, 1]].concat());
-    let mut derived = round;
-    for _ in 1..iterations {
-        round = mac.sign(&round);
-        derived.iter_mut().zip(round).for_each(|(d, r)| *d ^= r);
-    }
+/// PBKDF2 with HMAC-SHA-1, which releases before 3.4 derive 20 bytes by, or with HMAC-SHA-256 and 32 bytes.
+pub(crate) fn pbkdf2(kind: Kind, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+    let (algorithm, length) = match kind {
+        Kind::Sha1 => (ring::pbkdf2::PBKDF2_HMAC_SHA1, 20),
+        Kind::Sha256 => (ring::pbkdf2::PBKDF2_HMAC_SHA256, 32),
+    };
+    let mut derived = vec![0; length];
+    ring::pbkdf2::derive(algorithm, iterations, salt, password, &mut derived);
     derived
 }
 
-/// A key with both pads already absorbed, so that PBKDF2 pays for them once.
-struct HmacSha256 {
-    inner: Sha256,
-    outer: Sha256,
-}
-
-impl HmacSha256 {
-    fn new(key: &[u8]) -> Self {
-        let mut block = [0_u8; 64];
-        if key.len() > block.len() {
-            block[..32].copy_from_slice(&Sha256::digest(key));
-        } else {
-            block[..key.len()].copy_from_slice(key);
-        }
-        Self {
-            inner: Sha256::new_with_prefix(block.map(|b| b ^ 0x36)),
-            outer: Sha256::new_with_prefix(block.map(|b| b ^ 0x5c)),
-        }
-    }
-
-    fn sign(&self, message: &[u8]) -> [u8; 32] {
-        let inner = self.inner.clone().chain_update(message).finalize();
-        self.outer.clone().chain_update(inner).finalize().into()
-    }
+/// The two kinds of password hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `-pbkdf2-`: made before 3.4, read by all.
+    Sha1,
+    /// `-pbkdf2:sha256-`: made since 3.4, and before that a password in clear.
+    Sha256,
 }
 
 /// CRC-32 (IEEE), with which mem3 places a document in a shard range.
@@ -130,7 +114,7 @@ mod tests {
         );
         // RFC 7914, section 11, its first 32 bytes.
         assert_eq!(
-            hex(&pbkdf2_sha256(b"passwd", b"salt", 1)),
+            hex(&pbkdf2(Kind::Sha256, b"passwd", b"salt", NonZeroU32::MIN)),
             "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc"
         );
         assert_eq!(unhex("00ff"), Some(vec![0, 255]));

@@ -69,7 +69,7 @@ impl World {
         self.is_blocked(a, b) && !refused(a, b) && !refused(b, a)
     }
 
-    fn peers<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Host> {
+    pub(super) fn peers<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Host> {
         self.connections.get(host).into_iter().flatten()
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::crypto::Kind;
 use super::http::Time;
 use super::local_db::Edit;
 use super::password;
@@ -184,7 +185,7 @@ impl World {
             "pbkdf2_prf": "sha256",
             "salt": salt,
             "iterations": password::ITERATIONS,
-            "derived_key": password::derive(&plain, &salt, password::ITERATIONS),
+            "derived_key": password::derive(Kind::Sha256, &plain, &salt, password::ITERATIONS),
         });
         let mut hashed = fields.as_object().cloned().unwrap_or_default();
         hashed.extend(body);

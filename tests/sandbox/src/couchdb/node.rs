@@ -92,11 +92,11 @@ impl Node {
         let mut config = self.settings.ini.overlaid(&self.etc);
         let plain: Vec<(String, String)> = config
             .section("admins")
-            .filter(|(_, value)| !value.starts_with('-'))
+            .filter(|(_, value)| !password::is_hash(self.settings.version, value))
             .map(|(user, value)| (user.clone(), value.clone()))
             .collect();
         for (user, value) in plain {
-            let hashed = password::hash(&value, &random.hex32());
+            let hashed = password::hash(self.settings.version, &value, &random.hex32());
             config.set("admins", &user, &hashed);
             self.etc.set("admins", &user, hashed);
         }

@@ -117,6 +117,9 @@ impl World {
             Ok(busy) => busy,
             Err(response) => return response.into(),
         };
+        if self.is_overwritten(target) && self.random.below(4) == 0 {
+            return Response::conflict().into();
+        }
         match path {
             [] => self.backend_welcome(target).after(busy),
             [db, rest @ ..] => self.local_db(target, db, rest, request, now).after(busy),
@@ -143,6 +146,13 @@ impl World {
             0 => Response::error(500, "badmatch", "file_exists"),
             _ => Response::conflict(),
         })
+    }
+
+    /// The design document in that file is another one before 3.4, in 3.4 and since 3.5. Nodes send each other the file,
+    /// and each puts its own back in at each such call, so while there are two of them some calls meet a conflict.
+    fn is_overwritten(&self, target: &Host) -> bool {
+        let kind = |host: &Host| self.nodes[host].settings.version.minor.clamp(3, 5);
+        self.peers(target).any(|peer| kind(peer) != kind(target))
     }
 
     fn backend_welcome(&self, target: &Host) -> Response {

@@ -1,14 +1,17 @@
 //! Passwords and session cookies, as `couch_passwords` and `couch_httpd_auth` compute them.
 
+use std::num::NonZeroU32;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::crypto::{hex, hmac_sha256, pbkdf2_sha256};
+use super::crypto::{Kind, hex, hmac_sha256, pbkdf2};
 use super::http::Time;
+use super::settings::Version;
 
 /// CouchDB 3.4 makes 600000 rounds, a third of a second; `[chttpd_auth] iterations` may be lower, and here it is.
 /// A hash with any number of rounds is checked with that number.
-pub(crate) const ITERATIONS: u32 = 10;
+pub(crate) const ITERATIONS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// Session cookies are good for `[chttpd_auth] timeout`, ten minutes.
 pub(crate) const SESSION: Time = Time::from_secs(600);
@@ -16,45 +19,70 @@ pub(crate) const SESSION: Time = Time::from_secs(600);
 /// A stored password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
+    kind: Kind,
     derived: String,
     pub(crate) salt: String,
-    iterations: u32,
+    iterations: NonZeroU32,
 }
 
-/// `-pbkdf2:sha256-<derived key>,<salt>,<iterations>`, or what already is a hash, unchanged.
-pub(crate) fn hash(password: &str, salt: &str) -> String {
-    if password.starts_with("-pbkdf2") {
+/// `-pbkdf2:sha256-<derived key>,<salt>,<iterations>`, before 3.4 `-pbkdf2-..`; or what already is a hash to this
+/// release, unchanged.
+pub(crate) fn hash(version: Version, password: &str, salt: &str) -> String {
+    let kind = made_by(version);
+    let is_old = [prefix(Kind::Sha1), "-hashed-"].iter().any(|old| password.starts_with(old));
+    if is_old || (kind == Kind::Sha256 && password.starts_with(prefix(Kind::Sha256))) {
         return password.to_owned();
     }
-    format!("-pbkdf2:sha256-{},{salt},{ITERATIONS}", derive(password, salt, ITERATIONS))
+    format!("{}{},{salt},{ITERATIONS}", prefix(kind), derive(kind, password, salt, ITERATIONS))
 }
 
-pub(crate) fn derive(password: &str, salt: &str, iterations: u32) -> String {
-    hex(&pbkdf2_sha256(password.as_bytes(), salt.as_bytes(), iterations))
+/// Whether what stands in the ini is no password in clear to this release.
+pub(crate) fn is_hash(version: Version, value: &str) -> bool {
+    hash(version, value, "") == value
+}
+
+pub(crate) fn derive(kind: Kind, password: &str, salt: &str, iterations: NonZeroU32) -> String {
+    hex(&pbkdf2(kind, password.as_bytes(), salt.as_bytes(), iterations))
+}
+
+fn made_by(version: Version) -> Kind {
+    if version < Version::new(3, 4, 0) { Kind::Sha1 } else { Kind::Sha256 }
+}
+
+fn prefix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Sha1 => "-pbkdf2-",
+        Kind::Sha256 => "-pbkdf2:sha256-",
+    }
 }
 
 impl Stored {
-    /// A line of `[admins]`. Hashes with SHA-1 are not understood: nobody logs in with them.
+    /// A line of `[admins]`.
     pub(crate) fn from_admin(line: &str) -> Option<Self> {
-        let mut parts = line.strip_prefix("-pbkdf2:sha256-")?.split(',');
-        Some(Self {
-            derived: parts.next()?.to_owned(),
-            salt: parts.next()?.to_owned(),
-            iterations: parts.next()?.trim().parse().ok()?,
-        })
+        let stored = |kind| {
+            let mut parts = line.strip_prefix(prefix(kind))?.split(',');
+            Some(Self {
+                kind,
+                derived: parts.next()?.to_owned(),
+                salt: parts.next()?.to_owned(),
+                iterations: parts.next()?.trim().parse().ok()?,
+            })
+        };
+        stored(Kind::Sha256).or_else(|| stored(Kind::Sha1))
     }
 
     /// A document of `_users`.
     pub(crate) fn from_user(doc: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
         Some(Self {
+            kind: if doc.get("pbkdf2_prf")? == "sha256" { Kind::Sha256 } else { Kind::Sha1 },
             derived: doc.get("derived_key")?.as_str()?.to_owned(),
             salt: doc.get("salt")?.as_str()?.to_owned(),
-            iterations: doc.get("iterations")?.as_u64()?.try_into().ok()?,
+            iterations: u32::try_from(doc.get("iterations")?.as_u64()?).ok()?.try_into().ok()?,
         })
     }
 
     pub(crate) fn accepts(&self, password: &str) -> bool {
-        derive(password, &self.salt, self.iterations) == self.derived
+        derive(self.kind, password, &self.salt, self.iterations) == self.derived
     }
 }
 
@@ -111,10 +139,26 @@ mod tests {
 
     #[test]
     fn a_hash_accepts_its_password_only() {
-        let line = hash("s3cret", "salt");
-        let stored = Stored::from_admin(&line).unwrap();
-        assert!(stored.accepts("s3cret") && !stored.accepts("other"));
-        assert_eq!(hash(&line, "another salt"), line, "a hash is stored as it is");
+        for version in [Version::new(3, 3, 3), Version::RECORDED] {
+            let line = hash(version, "s3cret", "salt");
+            let stored = Stored::from_admin(&line).unwrap();
+            assert!(stored.accepts("s3cret") && !stored.accepts("other"));
+            assert_eq!(hash(version, &line, "another salt"), line, "a hash is stored as it is");
+        }
+    }
+
+    #[test]
+    fn a_new_hash_is_a_password_in_clear_to_an_old_release_and_an_old_one_is_read_by_all() {
+        let (before, since) = (Version::new(3, 3, 3), Version::new(3, 4, 0));
+        let new = hash(since, "s3cret", "salt");
+        let taken = Stored::from_admin(&hash(before, &new, "salt")).unwrap();
+        assert!(taken.accepts(&new) && !taken.accepts("s3cret"));
+        let old = hash(before, "s3cret", "salt");
+        assert_eq!(hash(since, &old, "salt"), old);
+        // PBKDF2 of RFC 6070: "password", "salt", 2 rounds.
+        let rounds = NonZeroU32::new(2).unwrap();
+        let derived = derive(Kind::Sha1, "password", "salt", rounds);
+        assert_eq!(derived, "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957");
     }
 
     #[test]
