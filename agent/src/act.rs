@@ -100,18 +100,20 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
         Step::Fill { from } => {
             hand.survey(from, false).await?;
             // In this order: who dies in between finds the note, and begins again.
-            if couch.mode(&local).await? == Mode::Maintenance {
+            if couch.standing(&local).await?.mode == Mode::Maintenance {
                 couch.set_maintenance(&local, false).await?;
             }
             couch.write_note(&local, Note::Whole).await?;
+            couch.mark_compared(&local).await?;
         }
         Step::Found => couch.finish_cluster(&local).await?,
         Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
         Step::NoteFilling => couch.write_note(&local, Note::Filling).await?,
         Step::ProveWhole { by } => {
-            let note = if hand.survey(by, true).await?.came_empty() { Note::Filling } else { Note::Whole };
-            couch.write_note(&local, note).await?;
+            let empty = hand.survey(by, true).await?.came_empty();
+            couch.write_note(&local, if empty { Note::Filling } else { Note::Whole }).await?;
+            couch.mark_compared(&local).await?;
         }
         Step::RecordFounding { size, instead_of, uuid: decided } => {
             let uuid = couch.uuid(&local).await?;
@@ -152,7 +154,8 @@ impl Hand {
         let mut survey = begun.unwrap_or_else(|| Survey::new(counts_on));
         let end = Instant::now() + SLICE;
         loop {
-            let progress = match couch.survey(&me, &others, &mut survey).await? {
+            let surveyed = couch.survey(&me, &others, &mut survey).await;
+            let progress = match surveyed.inspect_err(|_| *self.kept() = Some(survey.clone()))? {
                 Surveyed::Through => return Ok(survey),
                 Surveyed::More if Instant::now() < end => continue,
                 Surveyed::More => Progress::Comparing,

@@ -11,7 +11,7 @@ use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState};
+use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState, Standing};
 use crate::kubernetes::{Claim, Knowledge, expectation};
 use crate::naming::{Agreed, Own, agree};
 use crate::probe::probe;
@@ -99,6 +99,7 @@ pub async fn observe(couch: &Couch, directory: &mut Directory, told: Told<'_>, p
         wanted_copies: more.wanted_copies,
         note: more.note,
         mode: more.mode,
+        compared: more.compared,
         peers,
         ailing: Ailing::default(),
         paths,
@@ -193,6 +194,7 @@ struct LocalFacts {
     wanted_copies: u32,
     note: Note,
     mode: Mode,
+    compared: bool,
 }
 
 async fn hear_local(couch: &Couch, directory: &Directory) -> Result<(Heard, LocalFacts), Unseen> {
@@ -202,13 +204,15 @@ async fn hear_local(couch: &Couch, directory: &Directory) -> Result<(Heard, Loca
         let state: SetupState = couch.setup_state(&base).await?;
         // Each of the two decides only on one side of the founding.
         let virgin = heard.databases.count == 0;
+        let Standing { mode, compared } = couch.standing(&base).await?;
         Ok(LocalFacts {
             enabled: state.is_enabled(),
             finished: state.is_finished(),
             session_secret: virgin && couch.has_session_secret(&base).await?,
             wanted_copies: if virgin { 0 } else { couch.copies(&base).await? },
             note: couch.note(&base).await?,
-            mode: couch.mode(&base).await?,
+            mode,
+            compared,
         })
     };
     let facts = facts.await.map_err(|error| unseen(&error))?;

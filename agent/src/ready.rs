@@ -45,7 +45,9 @@ pub fn readiness(observed: &Observed, step: &Step, policy: PodManagement) -> Rea
     let established = SystemDatabase::ALL.iter().all(|database| local.system.contains_key(database));
     let ready = match (established, policy) {
         (true, _) if view.not_listed_by().is_some() => return Readiness::NotReady(NotReady::NotListed),
-        (true, _) if observed.note == Note::Filling => return Readiness::NotReady(NotReady::Filling),
+        (true, _) if observed.note == Note::Filling || about_to_close(step) => {
+            return Readiness::NotReady(NotReady::Filling);
+        }
         (true, _) => true,
         (false, PodManagement::OrderedReady) => lets_the_next_pod_come(observed, step, &view),
         (false, PodManagement::Parallel) => false,
@@ -54,6 +56,11 @@ pub fn readiness(observed: &Observed, step: &Step, policy: PodManagement) -> Rea
         true => Readiness::Ready,
         false => Readiness::NotReady(NotReady::Joining),
     }
+}
+
+/// Whether the node leaves reads in a moment: who takes it for ready goes on to the next pod meanwhile.
+fn about_to_close(step: &Step) -> bool {
+    matches!(step, Step::NoteFilling | Step::EnterMaintenance)
 }
 
 /// Under `OrderedReady` the next pod is made when this one is ready, so a strict gate would wait for ever. Before the

@@ -14,7 +14,7 @@ impl Couch {
         let mut ailing = Ailing::default();
         let mut after: Option<String> = None;
         loop {
-            let page = self.maps_after(base, after.as_deref(), PAGE).await?;
+            let page = self.maps_after(base, after.as_deref(), 0, PAGE).await?;
             for row in &page.rows {
                 if let Some(ailment) = ailment(row, members) {
                     ailing.add(&row.id, ailment);

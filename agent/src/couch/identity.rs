@@ -1,8 +1,8 @@
 //! Who a node takes itself for: the parts of its configuration that no volume keeps, and how one node takes them over from
 //! another.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ impl Couch {
     pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
         let Pulse { uptime, .. } = self.pulse(base).await?;
         let mut traits = BTreeMap::new();
+        let mut new_hashes = BTreeSet::new();
         for section in [ADMINS, AUTH, COUCHDB, OLD_AUTH] {
             // One call more for the releases that need it only.
             if section == OLD_AUTH && traits.contains_key(&Trait::SessionSecret) {
@@ -22,6 +23,11 @@ impl Couch {
             }
             for (key, value) in self.section(base, section).await? {
                 if let (Some(what), Some(value)) = (trait_of(section, key), value.as_str()) {
+                    if let Trait::Admin(name) = &what
+                        && value.starts_with(NEW_HASH)
+                    {
+                        new_hashes.insert(name.clone());
+                    }
                     traits.insert(what, Digest::of([value]));
                 }
             }
@@ -30,7 +36,7 @@ impl Couch {
         if let Entry::Vacant(lacking) = traits.entry(Trait::Uuid) {
             lacking.insert(Digest::of([self.uuid(base).await?]));
         }
-        Ok(Identity { traits, uptime })
+        Ok(Identity { traits, uptime, new_hashes })
     }
 
     /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
@@ -96,6 +102,8 @@ fn trait_of(section: &str, key: String) -> Option<Trait> {
     }
 }
 
+/// So begin the hashes of 3.4 and later; the older ones, which they read too, with `-pbkdf2-` or `-hashed-`.
+const NEW_HASH: &str = "-pbkdf2:";
 const ADMINS: &str = "admins";
 const AUTH: &str = "chttpd_auth";
 /// Where the session secret stood before 3.2.1.

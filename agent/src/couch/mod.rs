@@ -18,13 +18,13 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 pub use error::CouchError;
 pub use shards::{Holder, Survey, Surveyed};
 use wire::Maps;
-pub use wire::{Databases, Held, Membership, Pulse, SetupState};
+pub use wire::{Databases, Held, Membership, Pulse, SetupState, Standing};
 
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
@@ -168,14 +168,23 @@ impl Couch {
         self.send(base, Method::PUT, NOTE, WRITE, |request| request.json(&body)).await.map(drop)
     }
 
-    /// Whether the node takes part in reads and writes. CouchDB takes any other value for `false`.
-    pub async fn mode(&self, base: &str) -> Result<Mode, CouchError> {
+    /// Whether the node takes part in reads and writes, and what has been seen of it since it started.
+    pub async fn standing(&self, base: &str) -> Result<Standing, CouchError> {
         let options = self.section(base, COUCHDB).await?;
-        Ok(match options.get(MAINTENANCE).and_then(Value::as_str) {
-            Some("true") => Mode::Maintenance,
-            Some("nolb") => Mode::NoClients,
-            Some(_) | None => Mode::Serving,
+        Ok(Standing {
+            // CouchDB takes any other value for `false`.
+            mode: match options.get(MAINTENANCE).and_then(Value::as_str) {
+                Some("true") => Mode::Maintenance,
+                Some("nolb") => Mode::NoClients,
+                Some(_) | None => Mode::Serving,
+            },
+            compared: options.contains_key(COMPARED),
         })
+    }
+
+    /// Notes, in the node's memory only, that its shards have been compared with the other copies since it started.
+    pub async fn mark_compared(&self, base: &str) -> Result<(), CouchError> {
+        self.set(base, COUCHDB, COMPARED, &json!("true")).await
     }
 
     /// Puts the node into maintenance, or takes it out. In memory only: a restart must not find it closed by nobody.
@@ -238,8 +247,20 @@ impl Couch {
         self.post(base, "/_session", &body).await
     }
 
+    /// A question that is answered with a conflict is asked again: nodes of two releases overwrite a design document in
+    /// each other's `_users` for as long as there are both (`couch_auth_cache` of 3.3, 3.4 and 3.5), and who asks below
+    /// `/_node/_local/` in such a moment is told of it.
     async fn get<T: DeserializeOwned>(&self, base: &str, path: &str) -> Result<T, CouchError> {
-        let response = self.send(base, Method::GET, path, READ, |request| request).await?;
+        let mut conflicts = 0;
+        let response = loop {
+            match self.send(base, Method::GET, path, READ, |request| request).await {
+                Err(CouchError::Refused { status: StatusCode::CONFLICT, .. }) if conflicts < CONFLICTS => {
+                    conflicts += 1;
+                    sleep(AFTER_A_CONFLICT).await;
+                }
+                answered => break answered?,
+            }
+        };
         read(format!("GET {base}{path}"), response).await
     }
 
@@ -343,6 +364,8 @@ const NOTE: &str = "/_node/_local/_dbs/_local/couchdiscover";
 const FILLING: &str = "filling";
 const WHOLE: &str = "whole";
 const MAINTENANCE: &str = "maintenance_mode";
+/// An option that CouchDB doesn't know, and forgets when it ends.
+const COMPARED: &str = "couchdiscover_compared";
 const COUCHDB: &str = "couchdb";
 
 /// Takes the server's "already so" for success.
@@ -361,5 +384,8 @@ const WRITE: Duration = Duration::from_secs(20);
 /// How long a node that refused the credentials is left alone. CouchDB locks a user's address out after more than 5
 /// failures within 5 minutes, and the address is shared with the pod's other containers.
 pub const QUARANTINE: Duration = Duration::from_secs(75);
+/// How often a question is asked again, and after how long: the moment between two overwritings lasts some 10 ms.
+const CONFLICTS: u8 = 5;
+const AFTER_A_CONFLICT: Duration = Duration::from_millis(30);
 /// `[cluster] n` where nobody set it.
 const DEFAULT_COPIES: u32 = 3;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::step::SystemDatabase;
+use crate::step::{Mode, SystemDatabase};
 
 /// What `GET /_cluster_setup` says. It is computed anew at each call and stored nowhere.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -97,6 +97,15 @@ impl SetupState {
 }
 
 /// `_dbs/_all_docs` as CouchDB writes it.
+/// What a node's own configuration says of its part in the cluster just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it takes part in reads and writes.
+    pub mode: Mode,
+    /// Whether its shards have been compared with the other copies since it started.
+    pub compared: bool,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Maps {
     total_rows: u64,

@@ -40,6 +40,8 @@ pub struct Observed {
     pub note: Note,
     /// Whether it takes part in reads and writes just now.
     pub mode: Mode,
+    /// Whether its shards have been compared with the other copies since it started.
+    pub compared: bool,
     /// Every other ordinal of `expected` and `founders`.
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
     /// Databases whose maps a person has to look at. Looked for only while all else is well.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::facts::Node;
+use super::facts::{Node, Release};
 
 /// What a node believes of the cluster's identity. Values are compared by digest, and none is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub struct Identity {
     pub traits: BTreeMap<Trait, Digest>,
     /// How long the node has been up, in seconds. Who restarted last has forgotten most.
     pub uptime: u64,
+    /// The admins whose hashes are of the kind that CouchDB makes since 3.4.
+    pub new_hashes: BTreeSet<String>,
 }
 
 /// One part of the identity.
@@ -128,8 +130,17 @@ fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, what: &Trait) -> Option<D
     let mine = votes.get(&me).and_then(|(mine, _)| *mine);
     // What most lack is taken away from nobody.
     let digest = right.filter(|_| mine != *right)?;
+    if let Trait::Admin(name) = what
+        && nodes.get(&from)?.identity.new_hashes.contains(name)
+        && nodes.get(&me)?.release.is_some_and(|release| release < READS_NEW_HASHES)
+    {
+        return None;
+    }
     Some(Difference { what: what.clone(), from: Source::Member(from), digest })
 }
+
+/// An older release takes a new hash for a password in clear: that becomes the admin's, and nobody knows it.
+const READS_NEW_HASHES: Release = Release { major: 3, minor: 4 };
 
 /// What each node has, if anything, and how long it has been up.
 type Votes = BTreeMap<u32, (Option<Digest>, u64)>;
@@ -161,7 +172,7 @@ mod tests {
 
     fn node(uuid: &str, uptime: u64) -> Node {
         let traits = [(Trait::Uuid, Digest::of([uuid]))].into();
-        Node { identity: Identity { traits, uptime }, ..Node::default() }
+        Node { identity: Identity { traits, uptime, ..Identity::default() }, ..Node::default() }
     }
 
     fn choose(me: u32, nodes: &[(u32, Node)]) -> Option<u32> {
@@ -218,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_that_an_older_release_takes_for_a_password_is_not_taken_over_by_it() {
+        let admin = |hash: &str, minor| {
+            let traits = [(Trait::Admin("admin".to_owned()), Digest::of([hash]))].into();
+            let new_hashes = BTreeSet::from_iter((hash == "new").then(|| "admin".to_owned()));
+            let release = Some(Release { major: 3, minor });
+            Node { identity: Identity { traits, uptime: 9, new_hashes }, release, ..Node::default() }
+        };
+        let with = |minor| [(0, admin("new", 5)), (1, admin("new", 5)), (2, admin("own", minor))];
+        assert_eq!(choose(2, &with(3)), None);
+        assert_eq!(choose(2, &with(4)), Some(0));
+        let old = [(0, admin("old", 5)), (1, admin("old", 5)), (2, admin("own", 3))];
+        assert_eq!(choose(2, &old), Some(0), "an old one can be read by all");
+    }
+
+    #[test]
     fn nodes_that_all_restarted_agree_on_one_whoever_asks() {
         let nodes = [(0, node("a", 12)), (1, node("b", 13)), (2, node("c", 9))];
         assert_eq!([0, 1, 2].map(|me| choose(me, &nodes)), [None, Some(0), Some(0)]);
@@ -235,7 +261,7 @@ mod tests {
         let admins = |admins: &[(&str, &str)]| {
             let digest = |(name, hash): &(&str, &str)| (Trait::Admin((*name).to_owned()), Digest::of([hash]));
             let traits = admins.iter().map(digest).collect();
-            Node { identity: Identity { traits, uptime: 9 }, ..Node::default() }
+            Node { identity: Identity { traits, uptime: 9, ..Identity::default() }, ..Node::default() }
         };
         let mine_alone =
             [(0, admins(&[("a", "1"), ("x", "9")])), (1, admins(&[("a", "1")])), (2, admins(&[("a", "1")]))];

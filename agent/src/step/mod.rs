@@ -221,14 +221,16 @@ fn keep(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Optio
 /// which they meet it, and hand out what it lacks meanwhile.
 fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
     let others = holders(view);
+    // Not while somebody is silent: what only he could prove would stay closed for as long.
+    let may_close = || view.unseen(&observed.expected).is_empty();
     match (observed.note, observed.mode) {
         // Alone there is nobody to compare with, and nobody else to ask.
         (_, _) if others.is_empty() => None,
-        // To see what it has takes a while where there are many databases; a full one opens again at once. Not while
-        // somebody is silent: what only he could prove would stay closed for as long.
-        (Note::None, Mode::Serving)
-            if just_started(view.local) && view.unseen(&observed.expected).is_empty() =>
-        {
+        // To see what it has takes a while where there are many databases; a full one opens again at once.
+        (Note::None, Mode::Serving) if just_started(view) && may_close() => Some(Step::NoteFilling),
+        // This one went back. CouchDB before 3.4 can't read what 3.5 wrote, and silently takes each file for what it was
+        // before that, the one with the note among them.
+        (Note::Whole, Mode::Serving) if !observed.compared && view.went_back() && may_close() => {
             Some(Step::NoteFilling)
         }
         (Note::None, Mode::Serving) => Some(Step::ProveWhole { by: others }),
@@ -237,11 +239,13 @@ fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
     }
 }
 
-/// Whether a node with more than the system databases was started so recently that its peers may have handed it empty
-/// copies before any agent looked.
-fn just_started(node: &Node) -> bool {
+/// Whether the node has more than the system databases, and was started so recently that peers who were there before it
+/// may have handed it empty copies before any agent looked. The oldest got nothing from anybody, and may hold the only copy.
+fn just_started(view: &View<'_>) -> bool {
+    let node = view.local;
     let system = u64::try_from(node.system.len()).unwrap_or(u64::MAX);
-    node.databases > system && node.identity.uptime < RECENTLY
+    let oldest = view.nodes().all(|(_, other)| other.identity.uptime <= node.identity.uptime);
+    node.databases > system && node.identity.uptime < RECENTLY && !oldest
 }
 
 /// In seconds. Agents look within one; the rest is for slow machines.
@@ -357,7 +361,10 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     if observed.ailing.count > 0 {
         return Step::Wait(WaitFor::MapsAiling(observed.ailing.clone()));
     }
+    let others = holders(view);
     match observed.mode {
+        // A note says what a volume was. It may have come back from a snapshot since, or without some of its files.
+        Mode::Serving if !observed.compared && !others.is_empty() => Step::ProveWhole { by: others },
         Mode::Serving => Step::Settled,
         mode @ (Mode::Maintenance | Mode::NoClients) => Step::Wait(WaitFor::ClosedByHand(mode)),
     }

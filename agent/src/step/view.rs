@@ -101,6 +101,14 @@ impl View<'_> {
         (releases.len() > 1).then_some(WaitFor::OneRelease(releases))
     }
 
+    /// Whether this node was started after one of a newer release: no update does that, but going back does, and a
+    /// restart in the middle.
+    pub(super) fn went_back(&self) -> bool {
+        let newer = |node: &Node| node.release > self.local.release && self.local.release.is_some();
+        let older = |node: &Node| node.identity.uptime > self.local.identity.uptime;
+        self.nodes().any(|(_, node)| newer(node) && older(node))
+    }
+
     /// The nodes of a group.
     pub(super) fn group(&self, group: &BTreeSet<u32>) -> BTreeMap<u32, &Node> {
         self.nodes().filter(|(ordinal, _)| group.contains(ordinal)).collect()

@@ -90,7 +90,7 @@ impl Speaker<'_> {
             ),
             Step::ProveWhole { .. } => (
                 "ProvingWhole",
-                "comparing the shards here with the other copies, to see whether this volume came empty".to_owned(),
+                "comparing the shards here with the other copies, to see whether this volume came without its data".to_owned(),
             ),
             Step::RecordFounding { size, .. } => {
                 ("RecordingFounding", format!("writing down that {size} nodes founded a cluster here"))

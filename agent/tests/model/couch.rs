@@ -72,7 +72,11 @@ impl Couch {
 
     pub(crate) fn identity(&self) -> Identity {
         let uuid = Digest::of([self.identity.to_string()]);
-        Identity { traits: [(Trait::Uuid, uuid)].into(), uptime: 1000 - 10 * u64::from(self.started) }
+        Identity {
+            traits: [(Trait::Uuid, uuid)].into(),
+            uptime: 1000 - 10 * u64::from(self.started),
+            ..Identity::default()
+        }
     }
 
     pub(crate) fn make(&mut self, me: u8, database: SystemDatabase) {

@@ -167,6 +167,8 @@ impl World {
             session_secret: local.secret,
             wanted_copies: 3,
             note: local.note,
+            // Volumes lose everything here, their notes too: what else a comparison could find doesn't come about.
+            compared: true,
             mode: if local.maintenance { Mode::Maintenance } else { Mode::Serving },
             peers,
             ailing: Ailing::default(),

@@ -2,7 +2,8 @@
 
 use agent::kubernetes::Record;
 use agent::step::{
-    Api, Identity, Lock, Mode, Node, Note, Observed, Spread, Step, SystemDatabase, Unseen, WaitFor, next_step,
+    Api, Identity, Lock, Mode, Node, Note, Observed, Release, Spread, Step, SystemDatabase, Unseen, WaitFor,
+    next_step,
 };
 use insta::assert_snapshot;
 
@@ -26,7 +27,7 @@ fn a_node_that_came_empty_is_closed_until_it_is_filled() {
     let all = member([0, 1, 2]);
     let peers = [(1, Ok(all.clone())), (2, Err(Unseen::Unreachable))];
     let mut unknown = Observed { note: Note::None, ..seen(0, 3, all.clone(), peers) };
-    assert_snapshot!(tell(&unknown), @"[ready] ProvingWhole: comparing the shards here with the other copies, to see whether this volume came empty");
+    assert_snapshot!(tell(&unknown), @"[ready] ProvingWhole: comparing the shards here with the other copies, to see whether this volume came without its data");
     unknown.note = Note::Filling;
     assert_snapshot!(tell(&unknown), @"[not ready] EnteringMaintenance: this node's volume has to be filled first: keeping it out of reads and writes until then");
     unknown.mode = Mode::Maintenance;
@@ -48,7 +49,7 @@ fn a_grown_cluster_gets_its_copies_one_member_after_another() {
         seen(me, 3, thin.clone(), peers)
     };
     assert_snapshot!(tell(&grown(0)), @"[ready] SystemDatabaseUnderReplicated: _replicator has 1 copy and 3 are wanted: it was made when the cluster was smaller; couchdb-1 takes the next one");
-    assert_snapshot!(tell(&grown(1)), @"[ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
+    assert_snapshot!(tell(&grown(1)), @"[not ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
     assert_snapshot!(tell(&grown(2)), @"[ready] SystemDatabaseUnderReplicated: _replicator has 1 copy and 3 are wanted: it was made when the cluster was smaller; couchdb-1 takes the next one");
     let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..grown(1) };
     assert_snapshot!(tell(&closed), @"[not ready] AddingCopies: _replicator and _users have too few copies: this node gets one");
@@ -158,15 +159,56 @@ fn who_has_just_started_with_a_volume_that_nobody_looked_at_is_closed_before_it_
         ..member([0, 1])
     };
     let with = |node: Node, peer| Observed { note: Note::None, ..seen(0, 2, node, [(1, peer)]) };
-    let whole = || Ok(member([0, 1]));
+    let whole = || Ok(up(900, 3));
     assert_eq!(next_step(&with(up(29, 3), whole())), Step::NoteFilling);
     let compared = Step::ProveWhole { by: [1].into() };
     assert_eq!(next_step(&with(up(30, 3), whole())), compared, "it has been open for long");
     assert_eq!(next_step(&with(up(29, 2), whole())), compared, "nothing of anybody's is on it");
+    assert_eq!(next_step(&with(up(29, 3), Ok(up(29, 3)))), compared, "nobody was there before it");
     let silent = Observed {
         peers: [(1, whole()), (2, Err(Unseen::NoAnswer))].into(),
         expected: [0, 1, 2].into(),
         ..with(up(29, 3), whole())
     };
     assert_eq!(next_step(&silent), compared, "nobody else might have what it has");
+}
+
+#[test]
+fn a_note_is_believed_once_the_shards_were_compared_since_the_start() {
+    let restarted = Observed { compared: false, ..seen(0, 2, member([0, 1]), [(1, Ok(member([0, 1])))]) };
+    assert_eq!(next_step(&restarted), Step::ProveWhole { by: [1].into() });
+    let closed = Observed { mode: Mode::NoClients, ..restarted.clone() };
+    assert_snapshot!(tell(&closed), @r#"[ready] ClosedByHand: the cluster is formed; maintenance_mode of this node is 'nolb' by somebody's hand, and stays as it is. To open it, PUT "false" to /_node/_local/_config/couchdb/maintenance_mode"#);
+    let silent = Observed { peers: [(1, Err(Unseen::NoAnswer))].into(), ..restarted };
+    assert!(matches!(next_step(&silent), Step::Wait(_)), "it is a member, and stays one");
+    let alone = Observed { compared: false, ..seen(0, 1, member([0]), []) };
+    assert_eq!(next_step(&alone), Step::Settled, "nobody has another copy");
+}
+
+#[test]
+fn who_went_back_to_an_older_release_is_closed_until_it_was_compared() {
+    let of = |minor, uptime| Node {
+        release: Some(Release { major: 3, minor }),
+        identity: Identity { uptime, ..Identity::default() },
+        ..member([0, 1])
+    };
+    let with = |mine, theirs| Observed { compared: false, ..seen(0, 2, mine, [(1, Ok(theirs))]) };
+    let back = with(of(3, 5), of(5, 900));
+    assert_eq!(next_step(&back), Step::NoteFilling);
+    assert_snapshot!(tell(&back), @"[not ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
+    for (open, why) in [
+        (with(of(5, 5), of(3, 900)), "it goes on"),
+        (with(of(3, 900), of(5, 5)), "it was there before"),
+        (
+            Observed {
+                expected: [0, 1, 2].into(),
+                peers: [(1, Ok(of(5, 900))), (2, Err(Unseen::NoAnswer))].into(),
+                ..back.clone()
+            },
+            "nobody else might have what it has",
+        ),
+        (Observed { compared: true, ..back }, "it was compared"),
+    ] {
+        assert!(!matches!(next_step(&open), Step::NoteFilling), "{why}");
+    }
 }

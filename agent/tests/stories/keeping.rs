@@ -11,7 +11,7 @@ use crate::{fresh, member, on, seen, tell};
 #[test]
 fn a_node_that_is_alone_takes_the_recorded_uuid_unless_that_cluster_was_given_up() {
     let traits = [(Trait::Uuid, Digest::of(["made up"]))].into();
-    let alone = Node { identity: Identity { traits, uptime: 9 }, ..member([0]) };
+    let alone = Node { identity: Identity { traits, uptime: 9, ..Identity::default() }, ..member([0]) };
     let recorded = Observed {
         api: Api::Current,
         record: Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
@@ -66,7 +66,7 @@ fn a_foreign_node_is_refused_and_the_cluster_goes_on() {
 fn a_restarted_container_takes_the_clusters_identity_over_before_anything_else() {
     let with = |uuid: &str, uptime| {
         let traits = [(Trait::Uuid, Digest::of([uuid]))].into();
-        Node { identity: Identity { traits, uptime }, ..member([0, 1, 2]) }
+        Node { identity: Identity { traits, uptime, ..Identity::default() }, ..member([0, 1, 2]) }
     };
     let silent = Err(Unseen::Unreachable);
     let restarted = seen(0, 3, with("new", 3), [(1, Ok(with("old", 900))), (2, silent.clone())]);

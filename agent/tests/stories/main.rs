@@ -74,6 +74,7 @@ fn seen<const N: usize>(
         wanted_copies: 3,
         note: Note::Whole,
         mode: Mode::Serving,
+        compared: true,
         peers: peers.into(),
         ailing: Ailing::default(),
         paths: BTreeMap::new(),

@@ -31,6 +31,40 @@ async fn reads_stay_complete_while_an_emptied_node_is_filled() {
 }
 
 #[tokio::test]
+async fn a_node_is_filled_while_somebody_writes_all_the_time() {
+    let stage = with_an_emptied_node().await;
+    let mut written = 0;
+    until("a filled node", DEADLINE, async || {
+        written += 1;
+        stage.tell_node(0, &format!("/orders/late-{written}"), &json!({})).await;
+        let (status, why) = stage.readyz(1).await;
+        match status {
+            200 => Ok(()),
+            _ => Err(why),
+        }
+    })
+    .await;
+    assert_eq!(mode(&stage, 1), "false");
+}
+
+#[tokio::test]
+async fn a_volume_that_came_back_from_a_snapshot_is_found_behind_whatever_its_note_says() {
+    let mut stage = formed().await;
+    let snapshot = stage.node(1).volume();
+    add_documents(&stage).await;
+    stage.kill_agent(1).await;
+    stage.net.world(|world| {
+        world.set_timings(Timings { fill: Duration::from_secs(20), ..world.timings() });
+    });
+    stage.node(1).mount(snapshot);
+    stage.node(1).start().unwrap();
+    stage.start_agent(1).await;
+    closed(&stage, 1).await;
+    stage.formed().await;
+    assert_eq!(mode(&stage, 1), "false");
+}
+
+#[tokio::test]
 async fn who_dies_while_it_is_filled_is_closed_again_and_then_opened() {
     let mut stage = with_an_emptied_node().await;
     // The mode is in CouchDB's memory only; the note is on the volume.
@@ -83,10 +117,20 @@ async fn with_an_emptied_node() -> Stage {
 
 /// Three nodes, and a database that all of them hold.
 async fn formed_with_documents() -> Stage {
+    let stage = formed().await;
+    add_documents(&stage).await;
+    stage
+}
+
+async fn formed() -> Stage {
     let mut stage = Stage::with_nodes(3);
     stage.start_agents(0..3).await;
     stage.formed().await;
     stage.tell_node(0, "/orders", &Value::Null).await;
+    stage
+}
+
+async fn add_documents(stage: &Stage) {
     for i in 0..DOCUMENTS {
         stage.tell_node(0, &format!("/orders/{i}"), &json!({})).await;
     }
@@ -96,7 +140,6 @@ async fn formed_with_documents() -> Stage {
         if jobs == 0 { Ok(()) } else { Err(jobs) }
     })
     .await;
-    stage
 }
 
 async fn closed(stage: &Stage, i: usize) {

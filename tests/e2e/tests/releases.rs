@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
 
 use e2e::stage::{PASSWORD, Stage, USER, host};
-use sandbox::couchdb::Version;
+use sandbox::couchdb::{Version, Which};
 use serde_json::json;
 
 #[tokio::test]
@@ -36,6 +36,37 @@ async fn a_founding_waits_until_all_nodes_are_of_one_release() {
         stage.node(i).restart_container().unwrap();
     }
     stage.formed().await;
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_volume_is_filled_while_two_releases_are_there() {
+    let mut stage = Stage::with_nodes(3);
+    stage.start_agents(0..3).await;
+    stage.formed().await;
+    stage.tell_node(0, "/orders", &json!(null)).await;
+    stage.kill_agent(2).await;
+    stage.node(2).wipe();
+    stage.node(2).lose_ini();
+    stage.node(2).reconfigure(|settings| settings.version(Version::new(3, 3, 3)));
+    stage.node(2).start().unwrap();
+    stage.start_agent(2).await;
+    stage.formed().await;
+    stage.ready(2).await;
+}
+
+#[tokio::test]
+async fn a_moments_conflict_is_not_taken_for_a_node_that_is_not_up() {
+    let mut stage = Stage::with_nodes(2);
+    stage.start_agents(0..2).await;
+    stage.formed().await;
+    for node in 0..2 {
+        stage.kill_agent(0).await;
+        let asked = Which::all().on(host(node)).below("/_node/_local/_dbs");
+        stage.net.fail_calls(asked, 3, 409);
+        stage.start_agent(0).await;
+        stage.formed().await;
+        assert_eq!(stage.status(0).await["rounds"], 1, "the first look was enough");
+    }
 }
 
 #[tokio::test]
