@@ -11,11 +11,11 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use contract::ports;
+use contract::status::Page;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::{self, Metrics};
-use crate::status::Page;
 
 /// Binds, so that a taken port is an error at the start.
 ///

@@ -55,7 +55,6 @@ use crate::publication::Service;
 use crate::resolve::Resolver;
 use crate::run::Agent;
 use crate::settings::Settings;
-use crate::status::Page;
 
 /// What the agent finds around it, apart from its settings.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +134,7 @@ impl Started {
     /// Serves and goes round until `shutdown`. Every call that is under way then is dropped: each is harmless to repeat.
     pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
         let Self { me, http, trust, listener, settings, addresses, kubernetes, last_words } = self;
-        let (sender, page) = watch::channel(Page::at_start(&me, now()));
+        let (sender, page) = watch::channel(status::at_start(&me, now()));
         let metrics = Arc::new(Metrics::default());
         let shown = http::Shown { page, metrics: Arc::clone(&metrics) };
         let rounds = async {

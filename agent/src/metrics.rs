@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::status::{Page, Sight};
+use contract::status::{KubernetesState, NodeReport, Page};
 
 /// The media type of what [`Metrics::encode`] writes.
 pub const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,9 +59,9 @@ impl Metrics {
         let counts = self.lock();
         let mut text = Exposition::default();
         text.family("build", "info", "What is running");
-        text.sample("build_info", &[("version", page.version)], 1);
+        text.sample("build_info", &[("version", &page.version)], 1);
         text.family("state", "gauge", "What the agent does or waits for");
-        text.sample("state", &[("reason", page.step.reason)], 1);
+        text.sample("state", &[("reason", &page.step.reason)], 1);
         text.family("state_since_timestamp_seconds", "gauge", "Since when it does, in seconds since 1970");
         text.timestamp("state_since_timestamp_seconds", Some(&page.since));
         text.family("ready", "gauge", "Whether the readiness probe succeeds");
@@ -81,8 +81,8 @@ impl Metrics {
             "gauge",
             "Whether the StatefulSet is followed; absent where nobody is asked",
         );
-        if page.kubernetes != "off" {
-            text.sample("kubernetes_reachable", &[], u64::from(page.kubernetes == "current"));
+        if page.kubernetes != KubernetesState::Off {
+            text.sample("kubernetes_reachable", &[], u64::from(page.kubernetes == KubernetesState::Current));
         }
         text.family(
             "last_settled_timestamp_seconds",
@@ -118,8 +118,8 @@ impl Metrics {
 fn own(page: &Page) -> (usize, usize) {
     let me = page.pod.split('.').next().unwrap_or_default();
     match page.nodes.get(me) {
-        Some(Sight::Seen { members, connected, .. }) => (members.len(), connected.len()),
-        Some(Sight::Unseen { .. }) | None => (0, 0),
+        Some(NodeReport::Seen(node)) => (node.members.len(), node.connected.len()),
+        Some(NodeReport::Unseen { .. }) | None => (0, 0),
     }
 }
 
@@ -160,6 +160,8 @@ const PREFIX: &str = "couchdiscover_agent_";
 
 #[cfg(test)]
 mod tests {
+    use contract::status::SeenNode;
+
     use super::*;
 
     #[test]
@@ -174,19 +176,21 @@ mod tests {
         metrics.healed();
         metrics.settled("2026-11-21T01:54:00Z".to_owned());
         let me = "db-0.db.shop.svc.cluster.local".parse().unwrap();
-        let mut page = Page::at_start(&me, "2026-11-21T01:53:00Z".to_owned());
-        let sight = |members: &[&str]| Sight::Seen {
-            members: members.iter().map(|name| (*name).to_owned()).collect(),
-            connected: vec!["db-0".to_owned()],
-            strangers: Default::default(),
-            databases: 2,
-            system_database_copies: BTreeMap::new(),
-            release: None,
+        let mut page = crate::status::at_start(&me, "2026-11-21T01:53:00Z".to_owned());
+        let sight = |members: &[&str]| {
+            NodeReport::Seen(SeenNode {
+                members: members.iter().map(|name| (*name).to_owned()).collect(),
+                connected: vec!["db-0".to_owned()],
+                strangers: Default::default(),
+                databases: 2,
+                system_database_copies: BTreeMap::new(),
+                release: None,
+            })
         };
         page.expected = vec!["db-0".to_owned(), "db-1".to_owned(), "db-2".to_owned()];
         page.nodes.insert("db-0".to_owned(), sight(&["db-0", "db-1"]));
         page.nodes.insert("db-1".to_owned(), sight(&["db-1"]));
-        page.version = "0.0.0";
+        page.version = "0.0.0".to_owned();
         insta::assert_snapshot!(metrics.encode(&page), @r#"
         # TYPE couchdiscover_agent_build info
         # HELP couchdiscover_agent_build What is running

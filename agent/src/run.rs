@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::PodFqdn;
+use contract::status::Page;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
@@ -22,7 +23,7 @@ use crate::publication::Service;
 use crate::ready::readiness;
 use crate::resolve::Resolver;
 use crate::settings::{Credentials, Pod, PodManagement, Size};
-use crate::status::{History, Page};
+use crate::status::{self, History};
 use crate::step::{Api, Node, Observed, Sort, Step, Unseen, WaitFor, next_step};
 use crate::vigil::{Vigil, until_it_listens};
 use crate::words::{Speaker, Words, unresolved};
@@ -221,7 +222,7 @@ impl Agent {
         };
         let credentials = self.hand.couch.credentials();
         let speaker = self.speaker(&credentials);
-        page.send_replace(Page::after(&speaker, observed, step, &readiness, history));
+        page.send_replace(status::after(&speaker, observed, step, &readiness, history));
     }
 
     /// Pauses, but not past a change of the StatefulSet; a settled cluster is glanced at meanwhile.
@@ -310,7 +311,7 @@ pub async fn find_credentials(
                 clock()
             }
         };
-        page.send_replace(Page::waiting(me, words.clone(), since.clone()));
+        page.send_replace(status::waiting(me, words.clone(), since.clone()));
         said = Some((words, since));
         sleep(until_asked_again(rounds, jitter())).await;
     }

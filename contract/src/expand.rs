@@ -1,35 +1,42 @@
-//! `$(VAR)` in a container's values, as Kubernetes defines it.
+//! `$(VAR)` expansion in a container's values, by the rules of the kubelet.
+//!
+//! `$(NAME)` is the value of variable `NAME`; `$$` is one dollar, so `$$(NAME)` is the text `$(NAME)`. A reference to an
+//! unknown variable stays as it is, and so does a `$` that begins no reference. An inserted value is not expanded again.
 
-/// A piece of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Piece<'a> {
-    /// `$(NAME)`: another variable, or the text itself where there is none of that name.
-    Reference(&'a str),
-    /// As it stands; of `$$` the one that is left.
-    Text(&'a str),
-}
-
-/// `value` with its references replaced by what `lookup` gives. What isn't known stays as it is, and so does a `$` that
-/// begins no reference.
-pub(super) fn expand(value: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
-    pieces(value).into_iter().fold(String::with_capacity(value.len()), |mut out, piece| {
+/// Replaces each reference in `value` by the result of `lookup`.
+///
+/// ```
+/// let lookup = |name: &str| (name == "USER").then_some("admin");
+/// assert_eq!(contract::expand::expand("$(USER) $$(USER) $(OTHER)", lookup), "admin $(USER) $(OTHER)");
+/// ```
+pub fn expand<S: AsRef<str>>(value: &str, lookup: impl Fn(&str) -> Option<S>) -> String {
+    let mut expanded = String::with_capacity(value.len());
+    for piece in pieces(value) {
         match piece {
-            Piece::Text(text) => out.push_str(text),
+            Piece::Text(text) => expanded.push_str(text),
             Piece::Reference(name) => match lookup(name) {
-                Some(found) => out.push_str(&found),
-                None => out.extend(["$(", name, ")"]),
+                Some(found) => expanded.push_str(found.as_ref()),
+                None => expanded.extend(["$(", name, ")"]),
             },
         }
-        out
-    })
+    }
+    expanded
 }
 
-/// The variables that `value` refers to.
-pub(super) fn references(value: &str) -> impl Iterator<Item = &str> {
+/// The names of the variables that `value` refers to, in order; a name that occurs twice is returned twice.
+pub fn references(value: &str) -> impl Iterator<Item = &str> {
     pieces(value).into_iter().filter_map(|piece| match piece {
         Piece::Reference(name) => Some(name),
         Piece::Text(_) => None,
     })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    /// The name in `$(NAME)`.
+    Reference(&'a str),
+    /// Literal text; for `$$`, the one dollar that remains.
+    Text(&'a str),
 }
 
 fn pieces(value: &str) -> Vec<Piece<'_>> {
@@ -37,20 +44,16 @@ fn pieces(value: &str) -> Vec<Piece<'_>> {
     let mut rest = value;
     while let Some((before, after)) = rest.split_once('$') {
         pieces.push(Piece::Text(before));
-        let closed = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-        rest = match (after.strip_prefix('$'), closed) {
-            (Some(tail), _) => {
-                pieces.push(Piece::Text("$"));
-                tail
-            }
-            (None, Some((name, tail))) => {
-                pieces.push(Piece::Reference(name));
-                tail
-            }
-            (None, None) => {
-                pieces.push(Piece::Text("$"));
-                after
-            }
+        // The escape goes first: in `$$(NAME)` the second dollar begins no reference.
+        rest = if let Some(tail) = after.strip_prefix('$') {
+            pieces.push(Piece::Text("$"));
+            tail
+        } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|open| open.split_once(')')) {
+            pieces.push(Piece::Reference(name));
+            tail
+        } else {
+            pieces.push(Piece::Text("$"));
+            after
         };
     }
     pieces.push(Piece::Text(rest));
@@ -63,17 +66,17 @@ mod tests {
 
     use super::*;
 
-    fn lookup(name: &str) -> Option<String> {
+    fn lookup(name: &str) -> Option<&'static str> {
         match name {
-            "USER" => Some("admin".to_owned()),
-            "EMPTY" => Some(String::new()),
-            "RAW" => Some("$(USER)".to_owned()),
+            "USER" => Some("admin"),
+            "EMPTY" => Some(""),
+            "RAW" => Some("$(USER)"),
             _ => None,
         }
     }
 
     #[test]
-    fn references_are_replaced_and_all_else_stays() {
+    fn references_are_replaced_and_other_text_stays() {
         for (value, expanded) in [
             ("$(USER)", "admin"),
             ("<$(USER)$(EMPTY)$(USER)>", "<adminadmin>"),
@@ -98,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_the_kubelet_stand_in_expands(value in "[$()AÜ ]{0,12}") {
+        fn expands_as_the_kubelet_stand_in_does(value in "[$()AÜ ]{0,12}") {
             let lookup = |name: &str| (name == "A").then(|| "found".to_owned());
             prop_assert_eq!(expand(&value, lookup), sandbox::kubelet::expand(&value, lookup));
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::record::{self, FoundingRecord};
 use contract::{keys, objects};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api as Objects;
@@ -50,15 +51,13 @@ impl Record {
 
     /// Reads it from the Lease, if there is one. A Lease without our annotations records nothing.
     pub(crate) fn from_lease(lease: Option<&Lease>) -> Self {
-        let Some(annotations) = lease.and_then(|lease| lease.metadata.annotations.as_ref()) else {
-            return Self::Absent;
-        };
-        match (annotations.get(keys::FORMED_UUID), annotations.get(keys::RECORD_SCHEMA).map(String::as_str)) {
-            (None, _) => Self::Absent,
-            (Some(uuid), Some(SCHEMA)) => {
-                Self::Formed { uuid: uuid.clone(), instead_of: annotations.get(keys::FORM_ANEW).cloned() }
+        let annotations = lease.and_then(|lease| lease.metadata.annotations.as_ref());
+        match FoundingRecord::read(|key| annotations?.get(key).map(String::as_str)) {
+            FoundingRecord::Absent => Self::Absent,
+            FoundingRecord::Formed { uuid, instead_of, .. } => {
+                Self::Formed { uuid: uuid.to_owned(), instead_of: instead_of.map(str::to_owned) }
             }
-            (Some(_), Some(_) | None) => Self::Newer,
+            FoundingRecord::Newer { .. } => Self::Newer,
         }
     }
 }
@@ -86,7 +85,7 @@ pub(super) async fn write(
         (keys::FORMED_AT, at),
         (keys::FORMED_SIZE, size.to_string()),
         (keys::FORMED_UUID, uuid),
-        (keys::RECORD_SCHEMA, SCHEMA.to_owned()),
+        (keys::RECORD_SCHEMA, record::SCHEMA.to_owned()),
     ]
     .into();
     annotations.extend(instead_of.map(|lost| (keys::FORM_ANEW, lost.clone())));
@@ -99,9 +98,6 @@ pub(super) async fn write(
     let written = leases.patch(name, &params, &Patch::Apply(&lease)).await;
     written.map_err(|source| RecordError { name: name.to_owned(), source })
 }
-
-/// The words of this agent. Another number means that they have changed.
-const SCHEMA: &str = "1";
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use contract::expand::{expand, references};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::container::{Container, KeyRef, Source, ValueFrom, Variable};
-use super::expand::{expand, references};
 
 /// A Secret or ConfigMap in the pod's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +115,7 @@ pub(super) fn resolve(
     for entry in container.env.iter().filter(|entry| wanted.contains(entry.name.as_str())) {
         let value = match &entry.value_from {
             Some(from) if entry.value.is_empty() => referred(pod, entry, from, objects)?,
-            Some(_) | None => Some(expand(&entry.value, |name| env.get(name).cloned())),
+            Some(_) | None => Some(expand(&entry.value, |name| env.get(name))),
         };
         // An optional reference to nothing leaves what stood there before.
         if let Some(value) = value {

@@ -6,7 +6,6 @@
 
 mod container;
 mod env;
-mod expand;
 
 use std::collections::BTreeMap;
 
