@@ -1,7 +1,7 @@
 //! A review in, a review out: which requests concern us, and how a decision is answered.
 
-use crate::inject::{Decision, Outcome, Problem, Question, Reason, Seen, Settings, decide, decide_seen};
 use crate::review::{Operation, Request, Response};
+use inject::{Decision, Outcome, Problem, Question, Reason, Seen, Settings, decide, decide_seen};
 
 /// An answer, and what is worth logging and counting about it.
 #[derive(Debug)]

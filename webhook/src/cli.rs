@@ -14,8 +14,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::check;
-use crate::files::{self, Format, Output, Verb};
 use crate::serve::{self, Injection, Kubernetes, LogFormat, LogLevel, chain};
+use inject::files::{self, Format, Output, Verb};
 
 /// Inject the couchdiscover agent into StatefulSets that run CouchDB
 #[derive(Debug, Parser)]
@@ -158,7 +158,7 @@ fn check(args: &check::Args) -> Result<bool, Error> {
 fn on_file(
     verb: Verb,
     file: &FromFile,
-    settings: &crate::inject::Settings,
+    settings: &inject::Settings,
     namespace: Option<&str>,
 ) -> Result<(), Error> {
     let input = read(&file.file)?;
@@ -182,12 +182,8 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 /// Taking out needs none.
-fn no_settings() -> crate::inject::Settings {
-    crate::inject::Settings {
-        agent_image: String::new(),
-        cluster_domain: String::new(),
-        version: String::new(),
-    }
+fn no_settings() -> inject::Settings {
+    inject::Settings { agent_image: String::new(), cluster_domain: String::new(), version: String::new() }
 }
 
 fn serve(args: serve::Args) -> Result<(), Error> {

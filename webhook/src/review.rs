@@ -5,11 +5,11 @@
 //! writes the patch as an array of numbers (kube#1781) and loses the uid of an invalid request.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Deserialize, Deserializer, Visitor};
+use inject::{Text, place};
+use serde::de::Deserialize;
 use serde::{Deserialize as DeserializeDerive, Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -79,12 +79,6 @@ pub struct Response {
     pub audit: Vec<(&'static str, Cow<'static, str>)>,
 }
 
-/// A string that is borrowed from the document when it holds no escapes.
-///
-/// Serde borrows into a bare `Cow<str>` only, not into an `Option` or a list of them.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<'a>(pub Cow<'a, str>);
-
 /// Why a body is no review that can be answered.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -144,18 +138,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Where and why `body` can't be read as a `T`, with the path of the field: reads it again, since a path costs
-/// time that a good review needn't pay.
-pub(crate) fn place<'de, T: Deserialize<'de>>(body: &'de [u8]) -> String {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Ok(_) => "unknown".to_owned(),
-        Err(error) if error.path().iter().next().is_none() => error.inner().to_string(),
-        // A part that was read on its own has a path of its own, which goes on with a dot.
-        Err(error) => format!(".{}: {}", error.path(), error.inner()).replace(": .", "."),
-    }
-}
-
 impl Kind<'_> {
     /// Whether it is an apps/v1 StatefulSet.
     pub fn is_stateful_set(&self) -> bool {
@@ -183,49 +165,6 @@ impl Response {
         // Strings and maps of strings into memory: there is nothing that can fail.
         let _ = serde_json::to_writer(&mut json, &review);
         json
-    }
-}
-
-impl Text<'_> {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl<'a> From<&'a str> for Text<'a> {
-    fn from(text: &'a str) -> Self {
-        Self(Cow::Borrowed(text))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
     }
 }
 

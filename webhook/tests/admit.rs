@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use inject::Settings;
 use serde_json::{Value, json};
 use webhook::admit::admit;
-use webhook::inject::Settings;
 use webhook::review::Request;
 
 fn answer(review: &Value) -> Value {

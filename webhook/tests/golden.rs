@@ -1,8 +1,5 @@
-//! Each folder of `golden/` is a manifest (`in.yaml`), and what is made of it: `out.yaml` and `report.txt`, or
-//! `error.txt` when it is refused. Every one goes through the file path and through the server's, is applied as a
-//! JSON Patch, goes in a second time, and is taken out again.
-//!
-//! `BLESS=1 cargo test -p couchdiscover-webhook --test golden` writes what it finds; look at the difference.
+//! The golden manifests of the crate `inject`, sent through the server's code: it answers what is made of the file, and its
+//! patch applies by another implementation of JSON Patch.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
 
@@ -10,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
+use inject::Settings;
+use inject::files::{self, Format, Verb};
 use serde_json::{Value, json};
 use webhook::admit::admit;
-use webhook::files::{self, Format, Output, Verb};
-use webhook::inject::Settings;
 use webhook::review::Request;
 
 fn settings() -> Settings {
@@ -26,7 +23,7 @@ fn settings() -> Settings {
 
 /// The folder, and the manifest in it; the example is the one that users read.
 fn cases() -> Vec<(PathBuf, PathBuf)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("inject/tests/golden");
     let mut cases: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     let manifest = |case: PathBuf| {
@@ -39,46 +36,6 @@ fn cases() -> Vec<(PathBuf, PathBuf)> {
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/examples/couchdb.yaml")
-}
-
-fn inject(input: &str) -> Result<Output, files::Error> {
-    files::run(Verb::Inject, input, None, &settings(), None)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one switch of this test")]
-fn blessed() -> bool {
-    std::env::var("BLESS").is_ok()
-}
-
-fn assert_golden(path: &Path, found: Option<&str>) {
-    if blessed() {
-        match found {
-            Some(found) => fs::write(path, found).unwrap(),
-            None => drop(fs::remove_file(path)),
-        }
-    }
-    let golden = fs::read_to_string(path).ok();
-    assert_same(golden.as_deref().unwrap_or(""), found.unwrap_or(""), &path.display().to_string());
-}
-
-/// Shows the first line that differs, not two manifests.
-fn assert_same(one: &str, other: &str, what: &str) {
-    let different = one.lines().zip(other.lines()).enumerate().find(|(_, (one, other))| one != other);
-    assert_eq!(different, None, "{what}: BLESS=1 writes the golden files anew");
-    assert_eq!(one.len(), other.len(), "{what}: BLESS=1 writes the golden files anew");
-}
-
-#[test]
-fn files_come_out_as_recorded() {
-    for (case, input) in cases() {
-        let (text, report, error) = match inject(&fs::read_to_string(input).unwrap()) {
-            Ok(Output { text, report }) => (Some(text), Some(report.join("\n") + "\n"), None),
-            Err(error) => (None, None, Some(format!("{error}\n"))),
-        };
-        assert_golden(&case.join("out.yaml"), text.as_deref());
-        assert_golden(&case.join("report.txt"), report.as_deref());
-        assert_golden(&case.join("error.txt"), error.as_deref());
-    }
 }
 
 #[test]
@@ -111,21 +68,6 @@ fn the_server_says_the_same_as_the_file() {
                 }
                 None => {}
             }
-        }
-    }
-}
-
-#[test]
-fn a_second_time_nothing_changes_and_taking_out_gives_the_original() {
-    for (case, input) in cases() {
-        let Ok(out) = fs::read_to_string(case.join("out.yaml")) else { continue };
-        assert_same(&inject(&out).unwrap().text, &out, &format!("{} a second time", case.display()));
-        let back = files::run(Verb::Uninject, &out, None, &settings(), None).unwrap().text;
-        let input = fs::read_to_string(input).unwrap();
-        assert_eq!(objects(&back), objects(&input), "{}", case.display());
-        let canonical = !input.lines().skip(1).any(|line| line.trim_start().starts_with('#'));
-        if canonical {
-            assert_same(&back, &input, &format!("{}: un-injected", case.display()));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What a user applies, and what injection makes of it.
 
+use inject::{Decision, Outcome, Question, Settings, decide};
 use sandbox::kubelet::{self, Pod, PodSeen};
 use serde_json::{Value, json};
 use thiserror::Error;
-use webhook::inject::{Decision, Outcome, Question, Settings, decide};
 
 /// The newcomer's first file.
 pub const EXAMPLE: &str = include_str!("../../../manifests/examples/couchdb.yaml");

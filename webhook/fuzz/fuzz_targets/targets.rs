@@ -1,8 +1,8 @@
 //! What is fuzzed, for cargo-fuzz and for the smoke test that runs with the others.
 
+use inject::{Question, Settings, apply, decide, uninject};
 use serde_json::{Value, json};
 use webhook::admit::{admit, admit_body};
-use webhook::inject::{Question, Settings, apply, decide, uninject};
 use webhook::review::Request;
 
 fn settings() -> Settings {

@@ -23,8 +23,8 @@ use tracing::{error, info, warn};
 use super::metrics::{CONTENT, Metrics};
 use super::verify::Readiness;
 use crate::admit::{Answer, admit_body};
-use crate::inject::Settings;
 use crate::review;
+use inject::Settings;
 
 /// What all requests share.
 #[derive(Debug)]

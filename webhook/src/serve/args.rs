@@ -8,7 +8,7 @@ use certs::Terms;
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use contract::{env, ports};
 
-use crate::inject::Settings;
+use inject::Settings;
 
 /// Settings of the admission server.
 ///

@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
 
+#[path = "../../inject/tests/support/mod.rs"]
+pub(crate) mod stateful_set;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -208,24 +211,7 @@ pub(crate) fn review(operation: &str) -> Vec<u8> {
 /// A review of 8 kB: a StatefulSet as people have it, in the shape in which an API server sends it.
 pub(crate) fn create_of_eight_kilobytes() -> Vec<u8> {
     let mut review: Value = serde_json::from_slice(&review("CREATE")).unwrap();
-    let object = &mut review["request"]["object"];
-    let couchdb = &mut object["spec"]["template"]["spec"]["containers"][0];
-    couchdb["name"] = "couchdb".into();
-    couchdb["image"] = "couchdb:3.5".into();
-    let reference = |name: &str| {
-        let secret = json!({"secretKeyRef": {"name": "couchdb-admin", "key": name.to_lowercase()}});
-        json!({"name": name, "valueFrom": secret})
-    };
-    let mut env = vec![reference("COUCHDB_USER"), reference("COUCHDB_PASSWORD")];
-    env.extend(
-        (0..20).map(|index| json!({"name": format!("SETTING_{index}"), "value": "some value or other"})),
-    );
-    couchdb["env"] = env.into();
-    object["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {}}]);
-    // The rest is what `kubectl apply` leaves behind: the object once more, with its quotes escaped.
-    let applied = &mut object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
-    let text = applied.as_str().unwrap().repeat(8);
-    *applied = text.into();
+    review["request"]["object"] = stateful_set::stateful_set();
     review.to_string().into_bytes()
 }
 
@@ -237,12 +223,4 @@ pub(crate) fn with_variables(object: &str, count: usize) -> Vec<u8> {
     let mut review: Value = serde_json::from_slice(&review("CREATE")).unwrap();
     review["request"]["object"] = object;
     review.to_string().into_bytes()
-}
-
-/// What is stored of `object`.
-pub(crate) fn injected(settings: &webhook::inject::Settings, object: &str) -> String {
-    let question = webhook::inject::Question { object, old: None, namespace: Some("shop") };
-    let mut stored = serde_json::from_str(object).unwrap();
-    assert!(webhook::inject::apply(&mut stored, &webhook::inject::decide(settings, &question).patch));
-    stored.to_string()
 }

@@ -81,7 +81,7 @@ fn same(found: &str, expected: &str) -> Result<(), String> {
 
 /// Each is a folder with the manifest, and what is made of it or why it is denied.
 fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../webhook/tests/golden");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../webhook/inject/tests/golden");
     let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|case| case.join("in.yaml").exists());
     cases.sort();

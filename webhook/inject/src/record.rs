@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::json::{self, Digest, comma};
+use crate::json::{self, Digest, comma};
 
 /// What was added to a pod template.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use contract::container::{choose, name_and_tag};
 use contract::{name, ports};
 
-use super::problem::Problem;
-use super::view::{Container, View};
-use super::warning::Warning;
-use crate::review::Text;
+use crate::outcome::problem::Problem;
+use crate::outcome::warning::Warning;
+use crate::read::text::Text;
+use crate::read::view::{Container, View};
 
 /// The container that was found, and its place among the others.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::review::Text;
+use crate::read::text::Text;
 
 /// A StatefulSet.
 #[derive(Clone, Debug, Deserialize)]
@@ -182,7 +182,7 @@ impl<'a> View<'a> {
     pub(crate) fn parse(object: &'a str) -> Result<Self, String> {
         let view: Result<Object<Self>, _> = serde_json::from_str(object);
         view.map(|Object(view)| view).map_err(|_| {
-            let place = crate::review::place::<Object<View<'_>>>(object.as_bytes());
+            let place = crate::read::text::place::<Object<View<'_>>>(object.as_bytes());
             // The line and column would be those of JSON that its author has never seen.
             let place = place.split_once(" at line ").map_or(place.as_str(), |(place, _)| place);
             place.trim_start_matches('.').to_owned()
@@ -285,7 +285,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Template<'a> {
         let raw = <&'a RawValue>::deserialize(deserializer)?.get();
         let fields: Result<Object<Fields<'a>>, _> = serde_json::from_str(raw);
         let Object(Fields { metadata, spec }) = fields
-            .map_err(|_| D::Error::custom(crate::review::place::<Object<Fields<'_>>>(raw.as_bytes())))?;
+            .map_err(|_| D::Error::custom(crate::read::text::place::<Object<Fields<'_>>>(raw.as_bytes())))?;
         Ok(Self { raw, metadata, spec })
     }
 }
@@ -305,7 +305,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Env<'a> {
         let raw = <&'a RawValue>::deserialize(deserializer)?.get();
         let fields: Result<Fields<'a>, _> = serde_json::from_str(raw);
         let Fields { name, value, value_from } =
-            fields.map_err(|_| D::Error::custom(crate::review::place::<Fields<'_>>(raw.as_bytes())))?;
+            fields.map_err(|_| D::Error::custom(crate::read::text::place::<Fields<'_>>(raw.as_bytes())))?;
         Ok(Self { name, value, value_from, raw })
     }
 }
@@ -318,6 +318,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Ours<'a> {
 
 /// What is read from a JSON object only. Serde takes a list for a struct as well, in the order of its fields, and a
 /// patch that was made for an object doesn't apply to a list.
+#[derive(Debug)]
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

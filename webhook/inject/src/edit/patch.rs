@@ -2,10 +2,10 @@
 
 use contract::keys;
 
-use super::json::{self, comma};
-use super::plan::Plan;
-use super::view::View;
-use super::wishes::Sidecar;
+use crate::json::{self, comma};
+use crate::plan::Plan;
+use crate::read::annotations::Sidecar;
+use crate::read::view::View;
 
 /// The patch that carries out the plan; empty when there is nothing to add.
 pub(crate) fn fresh(view: &View<'_>, plan: &Plan) -> String {
@@ -29,7 +29,7 @@ pub(crate) fn fresh(view: &View<'_>, plan: &Plan) -> String {
     patch.finish()
 }
 
-/// The path of the template; the paths of [`super::template`] start below it.
+/// The path of the template; the paths of [`crate::edit::template`] start below it.
 pub(crate) const TEMPLATE: &str = "/spec/template";
 /// The record's key, with its slash escaped as JSON pointers ask.
 pub(crate) fn record_pointer() -> String {

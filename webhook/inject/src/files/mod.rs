@@ -12,7 +12,7 @@ use contract::keys;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::inject::{Decision, Outcome, Problem, Question, Settings, apply, decide, uninject};
+use crate::{Decision, Outcome, Problem, Question, Settings, apply, decide, uninject};
 use services::Services;
 use stream::{Document, Syntax};
 

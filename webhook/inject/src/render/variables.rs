@@ -2,11 +2,11 @@
 
 use contract::{env, objects};
 
-use super::container::CouchDb;
-use super::flags;
-use super::json;
-use super::view::Env;
-use super::wishes::{SecretKey, Wishes};
+use crate::json;
+use crate::read::annotations::{SecretKey, Wishes};
+use crate::read::couchdb::CouchDb;
+use crate::read::erl_flags;
+use crate::read::view::Env;
 
 /// One thing to add: a name, and the JSON of the whole entry.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl<'v> Adding<'v, '_> {
         };
         // Flags that can't be seen may carry a name. Of two names Erlang takes the one that NODENAME gives, and a
         // node that has data under the other one would no longer find it.
-        if named || flags.seen().is_none() || flags.literal().is_some_and(flags::name_the_node) {
+        if named || flags.seen().is_none() || flags.literal().is_some_and(erl_flags::name_the_node) {
             return;
         }
         let namespace = match facts.namespace {

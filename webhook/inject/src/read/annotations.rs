@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use contract::{env, keys, objects};
 
-use super::problem::Problem;
-use super::quantity;
-use super::view::View;
-use super::warning::Warning;
+use crate::outcome::problem::Problem;
+use crate::outcome::warning::Warning;
+use crate::read::quantity;
+use crate::read::view::View;
 
 /// The webhook's settings, which hold where a StatefulSet's annotations say nothing.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl<'v> Reader<'v, '_> {
         let value = self.view.annotation(keys::CLUSTER_SIZE)?;
         let size = parse_size(value);
         if size.is_none() {
-            let path = super::problem::annotation(keys::CLUSTER_SIZE);
+            let path = crate::outcome::problem::annotation(keys::CLUSTER_SIZE);
             self.problems.push(Problem::Size { path, value: value.to_owned() });
         }
         size

@@ -9,14 +9,14 @@ use std::borrow::Cow;
 use contract::{env, name};
 use serde::Deserialize;
 
-use super::container::CouchDb;
-use super::flags;
-use super::plan::value_path;
-use super::sidecar::references;
-use super::variables::Facts;
-use super::view::{Container, Env, View};
-use super::warning::Warning;
-use super::wishes::Wishes;
+use crate::outcome::warning::Warning;
+use crate::plan::value_path;
+use crate::read::annotations::Wishes;
+use crate::read::couchdb::CouchDb;
+use crate::read::erl_flags;
+use crate::read::view::{Container, Env, View};
+use crate::render::sidecar::references;
+use crate::render::variables::Facts;
 
 /// Warns of a name that the user gives, and by which no peer finds the node.
 pub(crate) fn warn(
@@ -72,7 +72,7 @@ impl<'p> Pod<'p> {
         let users = |name| self.container.variable(name).filter(|_| !wishes.keep.contains(&name));
         let flags = users(env::ERL_FLAGS).and_then(|variable| Some((variable, self.value(variable)?)));
         if let Some((variable, flags)) = &flags
-            && let Some(short) = flags::argument(flags, "-sname")
+            && let Some(short) = erl_flags::argument(flags, "-sname")
         {
             let host = if short.contains('@') { "" } else { self.name };
             return Some((variable, format!("{short}@{host}").trim_end_matches('@').to_owned().into()));
@@ -81,7 +81,7 @@ impl<'p> Pod<'p> {
             return Some((host, format!("{}@{}", name::COUCHDB, self.value(host)?).into()));
         }
         let (variable, flags) = flags?;
-        Some((variable, flags::argument(&flags, "-name")?.into_owned().into()))
+        Some((variable, erl_flags::argument(&flags, "-name")?.into_owned().into()))
     }
 
     /// Whether peers find a node of this name: Kubernetes' DNS knows the pod by its full name, and by what the search
@@ -162,7 +162,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::inject::{Question, Settings, decide};
+    use crate::{Question, Settings, decide};
 
     /// What is said of a container's variables, in the file of a StatefulSet that may say its namespace.
     fn said(env: Value, replicas: u32, namespace: Option<&str>) -> Vec<Warning> {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use contract::name::Domain;
 use contract::{Label, NameError, PodFqdn, PodName, env, objects};
 
-use super::container::{self, CouchDb};
-use super::flags;
-use super::json::{Digest, Fields, digest};
-use super::problem::Problem;
-use super::record::{Item, Parent, Place, Record};
-use super::sidecar::{self, Agent, Credentials};
-use super::variables::{self, Addition, Facts};
-use super::view::View;
-use super::warning::Warning;
-use super::wishes::{self, Settings, Sidecar, Wishes};
+use crate::json::{Digest, Fields, digest};
+use crate::outcome::problem::Problem;
+use crate::outcome::warning::Warning;
+use crate::read::annotations::{self, Settings, Sidecar, Wishes};
+use crate::read::couchdb::{self, CouchDb};
+use crate::read::erl_flags;
+use crate::read::view::View;
+use crate::record::{Item, Parent, Place, Record};
+use crate::render::sidecar::{self, Agent, Credentials};
+use crate::render::variables::{self, Addition, Facts};
 
 /// What is to be added.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     let wishes = Wishes::parse(view, settings, &mut problems);
-    let couchdb = container::find(view, wishes.container, warnings);
+    let couchdb = couchdb::find(view, wishes.container, warnings);
     let couchdb = couchdb.map_err(|problem| problems.push(problem)).ok();
     let size = couchdb.map(|couchdb| Size::of(view, couchdb, &wishes, &mut problems));
     refuse(view, namespace, settings, couchdb, size.as_ref(), &mut problems);
@@ -70,7 +70,7 @@ struct Size<'v> {
     founding: u32,
     pinned: bool,
     /// The user's variable, when its value can't be seen here.
-    unseen: Option<&'v super::view::Env<'v>>,
+    unseen: Option<&'v crate::read::view::Env<'v>>,
 }
 
 impl<'v> Size<'v> {
@@ -78,7 +78,7 @@ impl<'v> Size<'v> {
         let variable = couchdb.container.variable(env::COUCHDB_CLUSTER_SIZE);
         let seen = variable.and_then(|variable| Some((variable, variable.seen()?)));
         let literal = seen.and_then(|(variable, value)| {
-            let size = wishes::parse_size(value);
+            let size = annotations::parse_size(value);
             if size.is_none() {
                 let path = value_path(couchdb, variable);
                 problems.push(Problem::Size { path, value: value.to_owned() });
@@ -123,8 +123,16 @@ fn render(
         credentials.copy(couchdb.container, variable);
     }
     let env = variables::additions(couchdb, wishes, &facts);
-    super::concerns::warn(view, couchdb, wishes, &credentials, &env, (size.founding, size.pinned), warnings);
-    super::naming::warn(view, couchdb, wishes, &facts, warnings);
+    crate::warn::concerns::warn(
+        view,
+        couchdb,
+        wishes,
+        &credentials,
+        &env,
+        (size.founding, size.pinned),
+        warnings,
+    );
+    crate::warn::node_names::warn(view, couchdb, wishes, &facts, warnings);
     let token = view.spec.template.spec.automount_service_account_token == Some(false);
     let agent = Agent {
         couchdb,
@@ -256,7 +264,7 @@ fn monsters(couchdb: CouchDb<'_>, problems: &mut Vec<Problem>) {
         let is_cookie = [env::COUCHDB_ERLANG_COOKIE, env::ERLANG_COOKIE].contains(&variable.name.as_str());
         let value = variable.literal().unwrap_or("");
         let in_flags =
-            variable.name.as_str() == env::ERL_FLAGS && flags::cookie(value).as_deref() == Some(MONSTER);
+            variable.name.as_str() == env::ERL_FLAGS && erl_flags::cookie(value).as_deref() == Some(MONSTER);
         if is_cookie && value.trim() == MONSTER || in_flags {
             problems.push(Problem::Monster { path: value_path(couchdb, variable) });
         }
@@ -271,7 +279,7 @@ fn is_agent(name: &str) -> bool {
 }
 
 /// The field path of a variable's value.
-pub(crate) fn value_path(couchdb: CouchDb<'_>, variable: &super::view::Env<'_>) -> String {
+pub(crate) fn value_path(couchdb: CouchDb<'_>, variable: &crate::read::view::Env<'_>) -> String {
     let index = couchdb.container.env().iter().position(|env| std::ptr::eq(env.raw, variable.raw));
     let field = if variable.value_from.is_some() { "valueFrom" } else { "value" };
     format!("spec.template.spec.containers[{}].env[{}].{field}", couchdb.index, index.unwrap_or(0))
@@ -282,6 +290,6 @@ fn digest_of(json: &str, fields: Fields) -> Digest {
     digest(&mut serde_json::Deserializer::from_str(json), fields).unwrap_or_default()
 }
 
-fn text<'v>(text: Option<&'v crate::review::Text<'_>>) -> &'v str {
+fn text<'v>(text: Option<&'v crate::read::text::Text<'_>>) -> &'v str {
     text.map_or("", |text| text.as_str())
 }

@@ -153,7 +153,7 @@ impl<'de> Visitor<'de> for Fields {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Hash, A::Error> {
         let mut sum = 6u64;
-        while let Some(key) = entries.next_key::<crate::review::Text<'de>>()? {
+        while let Some(key) = entries.next_key::<crate::read::text::Text<'de>>()? {
             let Hash(value) = entries.next_value()?;
             let counts = match self {
                 Self::All => true,

@@ -5,12 +5,12 @@
 
 use serde_json::{Map, Value};
 
-use super::json::{Fields, digest};
-use super::patch::{Patch, TEMPLATE, record_pointer};
-use super::plan::Plan;
-use super::record::{Item, Parent, Place, Record};
-use super::sidecar;
-use super::variables::Addition;
+use crate::edit::patch::{Patch, TEMPLATE, record_pointer};
+use crate::json::{Fields, digest};
+use crate::plan::Plan;
+use crate::record::{Item, Parent, Place, Record};
+use crate::render::sidecar;
+use crate::render::variables::Addition;
 
 /// A template and what was done to it.
 #[derive(Clone, Debug)]

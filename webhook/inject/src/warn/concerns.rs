@@ -8,15 +8,15 @@ use contract::{env, name};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::container::CouchDb;
-use super::flags;
-use super::naming;
-use super::plan::value_path;
-use super::sidecar::Credentials;
-use super::variables::Addition;
-use super::view::{Container, View};
-use super::warning::Warning;
-use super::wishes::{self, Wishes};
+use crate::outcome::warning::Warning;
+use crate::plan::value_path;
+use crate::read::annotations::{self, Wishes};
+use crate::read::couchdb::CouchDb;
+use crate::read::erl_flags;
+use crate::read::view::{Container, View};
+use crate::render::sidecar::Credentials;
+use crate::render::variables::Addition;
+use crate::warn::node_names;
 
 /// Adds what is worth knowing about a StatefulSet that is about to be injected.
 pub(crate) fn warn(
@@ -28,7 +28,7 @@ pub(crate) fn warn(
     (size, pinned): (u32, bool),
     warnings: &mut Vec<Warning>,
 ) {
-    wishes::unknown(view, warnings);
+    annotations::unknown(view, warnings);
     let container = couchdb.container.name.as_str().to_owned();
     if !credentials.complete {
         warnings.push(no_credentials(view, couchdb, container.clone()));
@@ -178,7 +178,7 @@ fn literals(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     for variable in couchdb.container.env() {
         let Some(value) = variable.seen() else { continue };
         let secret = SECRETS.into_iter().find(|name| *name == variable.name.as_str() && !value.is_empty());
-        let in_flags = variable.name.as_str() == env::ERL_FLAGS && flags::cookie(value).is_some();
+        let in_flags = variable.name.as_str() == env::ERL_FLAGS && erl_flags::cookie(value).is_some();
         if let Some(name) = secret.or(in_flags.then_some(env::ERL_FLAGS))
             && seen.insert(name)
         {
@@ -191,7 +191,7 @@ fn unseen_flags(couchdb: CouchDb<'_>, wishes: &Wishes<'_>, warnings: &mut Vec<Wa
     let named = couchdb.container.variable(env::NODENAME).is_some() || wishes.keep.contains(&env::NODENAME);
     if let Some(flags) = couchdb.container.variable(env::ERL_FLAGS)
         && flags.seen().is_none()
-        && !flags.literal().is_some_and(flags::name_the_node)
+        && !flags.literal().is_some_and(erl_flags::name_the_node)
         && !named
     {
         warnings.push(Warning::UnseenFlags { path: value_path(couchdb, flags) });
@@ -213,7 +213,7 @@ fn unexpanded(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     ];
     for name in MATTER {
         if let Some(variable) = couchdb.container.variable(name)
-            && let Some((name, later)) = naming::unexpanded(couchdb.container, variable)
+            && let Some((name, later)) = node_names::unexpanded(couchdb.container, variable)
         {
             let path = value_path(couchdb, variable);
             warnings.push(Warning::Unexpanded { path, name: name.to_owned(), later });
@@ -226,7 +226,7 @@ fn unread_cookie(couchdb: CouchDb<'_>, wishes: &Wishes<'_>, warnings: &mut Vec<W
     if let Some(variable) = couchdb.container.variable(env::ERL_FLAGS)
         && let Some((_, version)) = couchdb.version()
         && couchdb.ignores_cookie()
-        && variable.literal().is_some_and(|flags| flags::cookie(flags).is_none())
+        && variable.literal().is_some_and(|flags| erl_flags::cookie(flags).is_none())
         && !wishes.keep.contains(&env::ERL_FLAGS)
     {
         let (path, version) = (value_path(couchdb, variable), version.to_owned());

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use contract::{env, objects, ports};
 use serde_json::value::RawValue;
 
-use super::container::CouchDb;
-use super::json::{self, comma};
-use super::variables::{Addition, Facts, field_ref, literal};
-use super::view::{Container, Env};
-use super::wishes::{Readiness, SecretKey, Sidecar, Wishes};
+use crate::json::{self, comma};
+use crate::read::annotations::{Readiness, SecretKey, Sidecar, Wishes};
+use crate::read::couchdb::CouchDb;
+use crate::read::view::{Container, Env};
+use crate::render::variables::{Addition, Facts, field_ref, literal};
 
 /// The fields that [`render`] writes: a field beside them was not written here.
 pub(crate) const FIELDS: &[&str] = &[

@@ -4,17 +4,18 @@
 //! template, the template stays as it was, an older version's injection and all.
 
 use contract::keys;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::patch;
-use super::plan::{Plan, plan};
-use super::problem::Problem;
-use super::record::{Item, Place, Record};
-use super::template::{Editor, find, is_rendered};
-use super::view::{Object, Template, View};
-use super::warning::Warning;
-use super::wishes::Settings;
-use super::words::{Outcome, Reason};
+use crate::edit::patch;
+use crate::edit::template::{Editor, find, is_rendered};
+use crate::outcome::explanation::{Outcome, Reason};
+use crate::outcome::problem::Problem;
+use crate::outcome::warning::Warning;
+use crate::plan::{Plan, plan};
+use crate::read::annotations::Settings;
+use crate::read::view::{Object, Template, View};
+use crate::record::{Item, Place, Record};
 
 /// What is asked about one StatefulSet.
 #[derive(Clone, Copy, Debug)]
@@ -45,18 +46,20 @@ pub struct Decision {
 /// Decides what is to be done.
 pub fn decide(settings: &Settings, question: &Question<'_>) -> Decision {
     match View::parse(question.object) {
-        Ok(view) => decide_seen(settings, &Object(view), question.old, question.namespace),
+        Ok(view) => decide_seen(settings, &Seen(Object(view)), question.old, question.namespace),
         Err(place) => Decision::deny(vec![Problem::Shape(place)], Vec::new()),
     }
 }
 
 /// A StatefulSet that has been read.
-pub(crate) type Seen<'a> = Object<View<'a>>;
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Seen<'a>(#[serde(borrow)] Object<View<'a>>);
 
 /// As [`decide`], of an object that has been read.
-pub(crate) fn decide_seen(
+pub fn decide_seen(
     settings: &Settings,
-    Object(view): &Seen<'_>,
+    Seen(Object(view)): &Seen<'_>,
     old: Option<&str>,
     namespace: Option<&str>,
 ) -> Decision {
@@ -80,7 +83,7 @@ impl Decision {
     }
 
     /// Nothing to do.
-    pub(crate) fn skipped(reason: Reason) -> Self {
+    pub fn skipped(reason: Reason) -> Self {
         let (outcome, patch) = (Outcome::Skip, String::new());
         Self { outcome, reason, patch, problems: Vec::new(), warnings: Vec::new() }
     }
@@ -254,7 +257,7 @@ impl Case<'_, '_> {
         editor.strip(&record, |item, value| is_ours(item, value, stored.as_ref()));
         let users = editor.template().to_string();
         let template = serde_json::from_str(&users)
-            .map_err(|_| vec![Problem::Shape(crate::review::place::<Template<'_>>(users.as_bytes()))])?;
+            .map_err(|_| vec![Problem::Shape(crate::read::text::place::<Template<'_>>(users.as_bytes()))])?;
         let view = self.view.clone().with_template(template);
         plan(&view, namespace, self.settings, warnings)
     }

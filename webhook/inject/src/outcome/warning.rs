@@ -6,7 +6,7 @@ use contract::container::Guess;
 use contract::{env, keys};
 use thiserror::Error;
 
-use super::problem::annotation;
+use crate::outcome::problem::annotation;
 
 /// One thing worth knowing.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use inject::{Decision, Problem, Question, Settings, decide};
 use serde_json::{Value, json};
-use webhook::inject::{Decision, Problem, Question, Settings, decide};
 
 pub(crate) const INJECTED: &str = "couchdiscover.io/injected";
 

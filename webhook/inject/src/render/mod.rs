@@ -1,0 +1,4 @@
+//! What is added to it.
+
+pub(crate) mod sidecar;
+pub(crate) mod variables;

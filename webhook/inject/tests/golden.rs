@@ -1,0 +1,109 @@
+//! Each folder of `golden/` is a manifest (`in.yaml`), and what is made of it: `out.yaml` and `report.txt`, or
+//! `error.txt` when it is refused. Every one goes in, goes in a second time, and is taken out again. The webhook's
+//! tests send the same through the server.
+//!
+//! `BLESS=1 cargo test -p couchdiscover-inject --test golden` writes what it finds; look at the difference.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use inject::Settings;
+use inject::files::{self, Format, Output, Verb};
+use serde_json::Value;
+
+fn settings() -> Settings {
+    Settings {
+        agent_image: "couchdiscover-agent:test".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        version: "0.0.0-test".to_owned(),
+    }
+}
+
+/// The folder, and the manifest in it; the example is the one that users read.
+fn cases() -> Vec<(PathBuf, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    let manifest = |case: PathBuf| {
+        let own = case.join("in.yaml");
+        let input = if own.exists() { own } else { example() };
+        (case, input)
+    };
+    cases.into_iter().map(manifest).collect()
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/examples/couchdb.yaml")
+}
+
+fn inject(input: &str) -> Result<Output, files::Error> {
+    files::run(Verb::Inject, input, None, &settings(), None)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one switch of this test")]
+fn blessed() -> bool {
+    std::env::var("BLESS").is_ok()
+}
+
+fn assert_golden(path: &Path, found: Option<&str>) {
+    if blessed() {
+        match found {
+            Some(found) => fs::write(path, found).unwrap(),
+            None => drop(fs::remove_file(path)),
+        }
+    }
+    let golden = fs::read_to_string(path).ok();
+    assert_same(golden.as_deref().unwrap_or(""), found.unwrap_or(""), &path.display().to_string());
+}
+
+/// Shows the first line that differs, not two manifests.
+fn assert_same(one: &str, other: &str, what: &str) {
+    let different = one.lines().zip(other.lines()).enumerate().find(|(_, (one, other))| one != other);
+    assert_eq!(different, None, "{what}: BLESS=1 writes the golden files anew");
+    assert_eq!(one.len(), other.len(), "{what}: BLESS=1 writes the golden files anew");
+}
+
+#[test]
+fn files_come_out_as_recorded() {
+    for (case, input) in cases() {
+        let (text, report, error) = match inject(&fs::read_to_string(input).unwrap()) {
+            Ok(Output { text, report }) => (Some(text), Some(report.join("\n") + "\n"), None),
+            Err(error) => (None, None, Some(format!("{error}\n"))),
+        };
+        assert_golden(&case.join("out.yaml"), text.as_deref());
+        assert_golden(&case.join("report.txt"), report.as_deref());
+        assert_golden(&case.join("error.txt"), error.as_deref());
+    }
+}
+
+#[test]
+fn a_second_time_nothing_changes_and_taking_out_gives_the_original() {
+    for (case, input) in cases() {
+        let Ok(out) = fs::read_to_string(case.join("out.yaml")) else { continue };
+        assert_same(&inject(&out).unwrap().text, &out, &format!("{} a second time", case.display()));
+        let back = files::run(Verb::Uninject, &out, None, &settings(), None).unwrap().text;
+        let input = fs::read_to_string(input).unwrap();
+        assert_eq!(objects(&back), objects(&input), "{}", case.display());
+        let canonical = !input.lines().skip(1).any(|line| line.trim_start().starts_with('#'));
+        if canonical {
+            assert_same(&back, &input, &format!("{}: un-injected", case.display()));
+        }
+    }
+}
+
+/// The objects of a stream, as the product itself reads them.
+fn objects(text: &str) -> Vec<Value> {
+    let json = files::run(Verb::Uninject, text, Some(Format::Json), &settings(), None);
+    // Un-injecting what has no record changes nothing; of what has one, the record must stay here.
+    let json = match text.contains("couchdiscover.io/injected") {
+        true => injected_objects(text),
+        false => json.unwrap().text,
+    };
+    serde_json::Deserializer::from_str(&json).into_iter::<Value>().map(Result::unwrap).collect()
+}
+
+fn injected_objects(text: &str) -> String {
+    files::run(Verb::Inject, text, Some(Format::Json), &settings(), None).unwrap().text
+}
