@@ -163,7 +163,7 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 }
 
 fn log(request: &review::Request<'_>, answer: &Answer, duration: Duration) {
-    let text = |text: &Option<review::Text<'_>>| text.as_ref().map_or("", |text| text.as_str()).to_owned();
+    let text = |text: &Option<inject::Text<'_>>| text.as_ref().map_or("", |text| text.as_str()).to_owned();
     info!(
         uid = request.uid.as_str(),
         namespace = text(&request.namespace),
