@@ -34,7 +34,7 @@ async fn who_asks_for_the_agent_is_not_stored_without_it_and_nobody_else_is_held
         }
     })
     .await;
-    insta::assert_snapshot!(denied.message(), @"statefulsets.apps \"new\" is forbidden: ValidatingAdmissionPolicy 'couchdiscover' with binding 'couchdiscover' denied request: the label couchdiscover.io/inject=enabled asks for the container couchdiscover-agent, and it was not added: couchdiscover's webhook did not answer, or was not asked. Run 'couchdiscover-webhook check', or look at the pods and logs in the webhook's namespace, and apply again; to go without the agent set the label to 'disabled'");
+    insta::assert_snapshot!(denied.message(), @"statefulsets.apps \"new\" is forbidden: ValidatingAdmissionPolicy 'couchdiscover' with binding 'couchdiscover' denied request: the label couchdiscover.io/inject=enabled requests the container couchdiscover-agent, which was not added: couchdiscover's webhook did not answer, or was not called. Fix: run 'couchdiscover check', or look at the pods and logs in the webhook's namespace, and apply again. To run without the agent, set the label to 'disabled'");
     assert_eq!(denied.body["reason"], "Invalid");
 
     denies(&admin.merge(&at("old"), &another_image()).await);
