@@ -11,7 +11,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use webhook::admit::admit_body;
+use webhook::admission::admit_body;
 
 fn reviews(criterion: &mut Criterion) {
     let settings = support::stateful_set::settings();

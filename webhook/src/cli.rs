@@ -14,7 +14,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::check;
-use crate::serve::{self, Injection, Kubernetes, LogFormat, LogLevel, chain};
+use crate::error::chain;
+use crate::serve::{self, Injection, Kubernetes, LogFormat, LogLevel};
 use inject::files::{self, Format, Output, Verb};
 
 /// Inject the couchdiscover agent into StatefulSets that run CouchDB

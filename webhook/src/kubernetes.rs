@@ -108,7 +108,7 @@ fn why(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
     }
-    crate::serve::chain(error)
+    crate::error::chain(error)
 }
 
 /// Tells a failure when it begins and when its cause changes, not each time that it is met.

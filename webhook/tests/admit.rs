@@ -7,8 +7,8 @@ use std::path::Path;
 
 use inject::Settings;
 use serde_json::{Value, json};
-use webhook::admit::admit;
-use webhook::review::Request;
+use webhook::admission::Request;
+use webhook::admission::admit;
 
 fn answer(review: &Value) -> Value {
     let settings = Settings {

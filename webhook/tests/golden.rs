@@ -10,8 +10,8 @@ use base64::Engine as _;
 use inject::Settings;
 use inject::files::{self, Format, Verb};
 use serde_json::{Value, json};
-use webhook::admit::admit;
-use webhook::review::Request;
+use webhook::admission::Request;
+use webhook::admission::admit;
 
 fn settings() -> Settings {
     Settings {

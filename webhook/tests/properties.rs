@@ -9,8 +9,8 @@ use inject::{Settings, uninject};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use strategies::{any_json, count_objects, put, sprinkled};
-use webhook::admit::admit;
-use webhook::review::Request;
+use webhook::admission::Request;
+use webhook::admission::admit;
 
 fn settings(version: &str) -> Settings {
     Settings {

@@ -8,7 +8,7 @@ use kube::core::Status;
 use serde_json::Value;
 
 use super::facts::{Seen, Unseen};
-use crate::serve::chain;
+use crate::error::chain;
 
 pub(super) const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 pub(super) const APPS: &str = "/apis/apps/v1";

@@ -8,7 +8,8 @@ use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 
-use super::book::{Book, Key};
+use super::needs::Key;
+use super::queue::Book;
 
 /// The RoleBindings of labelled StatefulSets, as far as they are known.
 #[derive(Debug, Default)]

@@ -1,7 +1,5 @@
 //! The calls: a RoleBinding that is applied, a Secret that is created.
 
-use std::fmt;
-
 use contract::objects;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -13,8 +11,7 @@ use rand::rngs::SysRng;
 use serde_json::{Value, json};
 use tracing::debug;
 
-use super::book::Key;
-use super::needs::Needs;
+use super::needs::{Key, Needs, Problem};
 use crate::kubernetes::{CallError, call};
 
 /// Whoever makes what is needed.
@@ -22,15 +19,6 @@ use crate::kubernetes::{CallError, call};
 pub(crate) struct Maker {
     client: Client,
     recorder: Recorder,
-}
-
-/// Why something is not there that should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// What kind of object could not be made.
-    pub(crate) object: &'static str,
-    name: String,
-    why: String,
 }
 
 impl Maker {
@@ -165,22 +153,9 @@ fn random() -> Result<String, rand::rngs::SysError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { object, name, why } = self;
-        write!(f, "{object} '{name}': {why}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Problem {
-        pub(crate) fn example(why: &str) -> Self {
-            Self { object: "Secret", name: "db-couchdiscover".to_owned(), why: why.to_owned() }
-        }
-    }
 
     #[test]
     fn two_secrets_of_256_bits_are_never_the_same() {

@@ -6,9 +6,9 @@
 //! A RoleBinding that is deleted is made anew; of these nothing is kept.
 
 mod bindings;
-mod book;
 mod make;
 mod needs;
+mod queue;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::kubernetes::{Kubernetes, Told, client, why_watch};
-use crate::serve::Metrics;
+use crate::metrics::Metrics;
 use bindings::Bindings;
-use book::{Book, Key};
-use make::{BINDING_LABELS, Maker, Problem};
-use needs::Labelled;
+use make::{BINDING_LABELS, Maker};
+use needs::{Key, Labelled, Problem};
+use queue::Book;
 
 /// Provides for every labelled StatefulSet, until `stop`.
 pub(crate) async fn run(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop: CancellationToken) {

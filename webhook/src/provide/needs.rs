@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use contract::{keys, objects};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -101,6 +102,29 @@ impl Needs {
     }
 }
 
+/// Which StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// Why something is not there that should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What kind of object could not be made.
+    pub(crate) object: &'static str,
+    pub(crate) name: String,
+    pub(crate) why: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { object, name, why } = self;
+        write!(f, "{object} '{name}': {why}")
+    }
+}
+
 /// Without managed fields and annotations, which are larger than everything that is kept.
 fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
@@ -151,6 +175,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    impl Problem {
+        pub(crate) fn example(why: &str) -> Self {
+            Self { object: "Secret", name: "db-couchdiscover".to_owned(), why: why.to_owned() }
+        }
+    }
 
     fn needs(metadata: Value, template: Value) -> Option<Needs> {
         let mut set = json!({ "metadata": { "name": "db", "uid": "u" }, "spec": { "template": template } });

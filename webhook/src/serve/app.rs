@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tracing::{error, info, warn};
 
-use super::metrics::{CONTENT, Metrics};
-use super::verify::Readiness;
-use crate::admit::{Answer, admit_body};
-use crate::review;
 use inject::Settings;
+
+use super::readiness::Readiness;
+use crate::admission::{Answer, admit_body, review};
+use crate::metrics::{CONTENT, Metrics};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) slots: Semaphore,
     pub(crate) max_inflight: usize,
-    pub(crate) readiness: Readiness,
+    pub(crate) readiness: Arc<Readiness>,
     /// SIGTERM was received.
     pub(crate) draining: CancellationToken,
 }
@@ -235,7 +235,7 @@ mod tests {
             metrics: Arc::new(Metrics::new()),
             slots: Semaphore::new(1),
             max_inflight: 1,
-            readiness: Readiness::default(),
+            readiness: Arc::new(Readiness::default()),
             draining: CancellationToken::new(),
         });
         let panics = Router::new()

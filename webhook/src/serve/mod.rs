@@ -2,9 +2,7 @@
 
 mod accept;
 mod app;
-mod args;
-mod identity;
-mod metrics;
+mod readiness;
 mod verify;
 
 use std::fmt;
@@ -24,17 +22,17 @@ use tracing::{info, warn};
 
 use accept::Port;
 use app::Shared;
-pub use args::{Args, CertMode, Injection, LogFormat, LogLevel, Provide};
-pub(crate) use identity::Current;
-pub use identity::IdentityError;
-use identity::{Identity, Refresh};
-pub(crate) use metrics::Metrics;
-pub(crate) use verify::Trust;
-use verify::{Readiness, verify};
+use readiness::Readiness;
+use verify::verify;
 
+use crate::authority::{self, Outlets, Plan};
+use crate::error::chain;
 pub use crate::kubernetes::Kubernetes;
+use crate::metrics::Metrics;
 use crate::provide;
-use crate::publish::{self, Outlets, Plan};
+pub use crate::settings::{Args, CertMode, Injection, LogFormat, LogLevel, Provide};
+pub use crate::tls::IdentityError;
+use crate::tls::{Identity, Refresh, Trust};
 
 /// A server that listens, and serves once told to.
 pub struct Bound {
@@ -82,7 +80,7 @@ pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
         metrics: Arc::new(Metrics::new()),
         slots: Semaphore::new(max_inflight),
         max_inflight,
-        readiness: Readiness::default(),
+        readiness: Arc::new(Readiness::default()),
         draining: CancellationToken::new(),
     });
     if let Some(expiry) = identity.expiry()? {
@@ -160,7 +158,7 @@ impl Bound {
             CertMode::Memory => {}
             CertMode::Files => {
                 let (kubernetes, name) = (self.kubernetes, self.plan.config_name);
-                tasks.spawn(publish::follow(kubernetes, name, trust.clone(), stop.clone()));
+                tasks.spawn(authority::follow(kubernetes, name, trust.clone(), stop.clone()));
             }
             CertMode::SelfSigned => {
                 trust.send_replace(Trust::Nobody(
@@ -171,10 +169,17 @@ impl Bound {
                     trust: trust.clone(),
                     metrics: shared.metrics.clone(),
                 };
-                tasks.spawn(publish::keep(self.kubernetes, self.plan, out, stop.clone()));
+                tasks.spawn(authority::keep(self.kubernetes, self.plan, out, stop.clone()));
             }
         }
-        tasks.spawn(verify(trust.subscribe(), name, https, shared.clone(), stop.clone()));
+        tasks.spawn(verify(
+            trust.subscribe(),
+            name,
+            https,
+            shared.readiness.clone(),
+            shared.metrics.clone(),
+            stop.clone(),
+        ));
         tasks.spawn(renew(identity, shared.clone(), stop.clone()));
         shutdown.cancelled().await;
         shared.draining.cancel();
@@ -230,16 +235,4 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
     };
     let with_address = bound.and_then(|listener| listener.local_addr().map(|local| (listener, local)));
     with_address.map_err(|source| Error::Listen { address, source })
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

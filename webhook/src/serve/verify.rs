@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -17,51 +16,26 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::app::Shared;
-use super::chain;
-
-/// Whom API servers trust when they call the webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// Nobody, or nobody knows; why.
-    Nobody(String),
-    /// The authorities of these bundles in PEM form, each on its own: every entry of the configuration must be served.
-    Bundles(Vec<String>),
-    /// Whoever gave the certificate knows.
-    Unknown,
-}
-
-/// Whether callers are served.
-#[derive(Debug)]
-pub(crate) struct Readiness(ArcSwapOption<String>);
-
-impl Readiness {
-    /// Why it isn't so; `None`: it is.
-    pub(crate) fn why_not(&self) -> Option<Arc<String>> {
-        self.0.load_full()
-    }
-}
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self(ArcSwapOption::from_pointee("there is no certificate yet".to_owned()))
-    }
-}
+use super::readiness::Readiness;
+use crate::error::chain;
+use crate::metrics::Metrics;
+use crate::tls::Trust;
 
 /// Keeps saying whether a caller would be served, until `stop`.
 pub(crate) async fn verify(
     mut trust: watch::Receiver<Trust>,
     name: String,
     https: SocketAddr,
-    shared: Arc<Shared>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
     let mut before = None;
     loop {
         let now = trust.borrow_and_update().clone();
         let why_not = served(&now, &name, https).await.err();
-        shared.metrics.is_ready(why_not.is_none());
-        shared.readiness.0.store(why_not.clone().map(Arc::new));
+        metrics.is_ready(why_not.is_none());
+        readiness.set(why_not.clone());
         if before.as_ref() != Some(&why_not) {
             match &why_not {
                 None => info!("ready: callers accept the certificate"),

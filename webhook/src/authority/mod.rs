@@ -3,18 +3,18 @@
 //! The authority is in one Secret, which is watched; whoever finds something to do there does it, with optimistic
 //! locking, and nobody leads. Each replica signs a certificate for itself, which never leaves the process. The
 //! caBundle is watched too, and put right by server-side apply. What is to be done is decided in [`certs::rotation`]
-//! and [`pace`]; here it is carried out.
+//! and [`backoff`]; here it is carried out.
 
+mod backoff;
+mod change;
 mod configuration;
 mod keeper;
-mod pace;
+mod outlets;
+mod publication;
 mod secret;
-mod why;
 
 use std::pin::pin;
-use std::sync::Arc;
 
-use certs::Terms;
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
@@ -25,33 +25,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::kubernetes::{Kubernetes, Told, client, why_watch};
-use crate::serve::{Current, Metrics, Trust};
+use crate::tls::Trust;
 use configuration::View;
 use keeper::Keeper;
-
-/// Whose certificates, and where they are published.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// The webhook's own namespace.
-    pub(crate) namespace: String,
-    /// The MutatingWebhookConfiguration.
-    pub(crate) config_name: String,
-    /// What authorities are called.
-    pub(crate) service: String,
-    /// What a certificate is good for.
-    pub(crate) names: Vec<String>,
-    pub(crate) terms: Terms,
-}
-
-/// Who is told.
-#[derive(Clone, Debug)]
-pub(crate) struct Outlets {
-    /// The certificate that is served.
-    pub(crate) current: Arc<Current>,
-    /// Whom callers trust.
-    pub(crate) trust: watch::Sender<Trust>,
-    pub(crate) metrics: Arc<Metrics>,
-}
+pub(crate) use outlets::{Outlets, Plan};
 
 /// Keeps the authority, the served certificate and the caBundle as they should be, until `stop`.
 pub(crate) async fn keep(kubernetes: Kubernetes, plan: Plan, out: Outlets, stop: CancellationToken) {

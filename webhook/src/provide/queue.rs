@@ -7,15 +7,7 @@ use std::time::Duration;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
-use super::make::Problem;
-use super::needs::{Labelled, Needs};
-
-/// Which StatefulSet.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
+use super::needs::{Key, Labelled, Needs, Problem};
 
 /// Every labelled StatefulSet.
 #[derive(Debug, Default)]

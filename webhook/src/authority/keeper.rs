@@ -1,7 +1,5 @@
 //! One replica's view of the authority and of the caBundle, and what it does about them.
 
-mod publication;
-
 use std::fmt;
 use std::time::Duration;
 
@@ -19,64 +17,65 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::backoff::Pace;
+use super::change::Why;
 use super::configuration::View;
-use super::pace::Pace;
+use super::outlets::{Outlets, Plan};
 use super::secret::{self, Around, Stored};
-use super::why::Why;
-use super::{Outlets, Plan};
+use crate::error::chain;
 use crate::kubernetes::{CallError, Told, call, why_watch};
-use crate::serve::IdentityError;
+use crate::tls::IdentityError;
 
 /// See the module.
 pub(crate) struct Keeper {
-    plan: Plan,
-    out: Outlets,
-    secrets: Api<Secret>,
-    configurations: Api<MutatingWebhookConfiguration>,
+    pub(super) plan: Plan,
+    pub(super) out: Outlets,
+    pub(super) secrets: Api<Secret>,
+    pub(super) configurations: Api<MutatingWebhookConfiguration>,
     /// The Secret as it was last seen; `None`: never.
-    stored: Option<Stored>,
+    pub(super) stored: Option<Stored>,
     /// The authorities that were last read or written: what is written back when the Secret is lost.
-    held: Option<Bundle>,
+    pub(super) held: Option<Bundle>,
     /// The configuration as it was last seen; `None`: never.
-    view: Option<Option<View>>,
+    pub(super) view: Option<Option<View>>,
     /// What every entry of the configuration has, and since when.
-    published: Option<(Vec<u8>, Instant)>,
+    pub(super) published: Option<(Vec<u8>, Instant)>,
     /// The last of our bundles that was published: where it isn't any more, somebody else has changed it.
-    ours: Option<String>,
-    served: Option<ServedLeaf>,
-    pace: Pace,
+    pub(super) ours: Option<String>,
+    pub(super) served: Option<ServedLeaf>,
+    pub(super) pace: Pace,
     /// How often in a row something failed.
-    failures: u32,
-    troubles: Troubles,
+    pub(super) failures: u32,
+    pub(super) troubles: Troubles,
 }
 
 #[derive(Debug)]
-struct ServedLeaf {
+pub(super) struct ServedLeaf {
     validity: Validity,
     issuer: CertificateDer<'static>,
 }
 
 /// What can fail, each told apart from the others.
 #[derive(Debug)]
-struct Troubles {
-    reading_secret: Told,
-    reading_configuration: Told,
-    authority: Told,
-    leaf: Told,
-    publication: Told,
+pub(super) struct Troubles {
+    pub(super) reading_secret: Told,
+    pub(super) reading_configuration: Told,
+    pub(super) authority: Told,
+    pub(super) leaf: Told,
+    pub(super) publication: Told,
 }
 
 /// Why something couldn't be done now.
 #[derive(Debug, Error)]
-enum Trouble {
+pub(super) enum Trouble {
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
     /// A certificate couldn't be made.
-    #[error("{}", crate::serve::chain(.0))]
+    #[error("{}", chain(.0))]
     Certificate(#[from] certs::Error),
     /// A certificate couldn't be served.
-    #[error("{}", crate::serve::chain(.0))]
+    #[error("{}", chain(.0))]
     Serve(#[from] IdentityError),
     /// The Secret is not ours to understand.
     #[error(
@@ -245,7 +244,7 @@ impl Keeper {
     }
 
     /// Asks for the Secret, since a watch may be late; says whether the authorities were others.
-    async fn reread(&mut self) -> Result<bool, Trouble> {
+    pub(super) async fn reread(&mut self) -> Result<bool, Trouble> {
         let before = self.held.as_ref().map(Bundle::to_fields);
         let secret = call(self.secrets.get_opt(objects::CA_SECRET)).await?;
         self.adopt(Stored::read(secret));

@@ -1,23 +1,21 @@
 //! The server's certificate: minted in memory or read from files, and swapped under a running server.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use certs::{Authority, Leaf};
-use rustls::crypto::{CryptoProvider, ring};
+use certs::Authority;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
-use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::args::{Args, CertMode};
+use super::current::{Current, pair, provider};
+use super::error::IdentityError;
+use crate::settings::{Args, CertMode};
 
 /// Where certificates come from, and the one that is served now.
 #[derive(Debug)]
@@ -26,10 +24,6 @@ pub(crate) struct Identity {
     current: Arc<Current>,
 }
 
-/// The certificate that is served. Until there is one, every handshake fails.
-#[derive(Debug, Default)]
-pub(crate) struct Current(ArcSwapOption<CertifiedKey>);
-
 /// What a look at the source came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refresh {
@@ -37,57 +31,6 @@ pub(crate) enum Refresh {
     Same,
     /// A new certificate is served from now on.
     Renewed,
-}
-
-/// Why there is no certificate to serve.
-#[derive(Debug, Error)]
-pub enum IdentityError {
-    /// It could not be minted.
-    #[error("failed to mint the server's certificate")]
-    Mint(#[from] certs::Error),
-    /// A file can't be read.
-    #[error("failed to read '{path}'")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// A file doesn't hold what it should.
-    #[error("'{path}' holds no {expected} in PEM form")]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        expected: &'static str,
-        /// What the parser says.
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Certificate and key don't belong together, or are of no use.
-    #[error("certificate and key can't be served: do '{certificate}' and '{key}' belong together?")]
-    Pair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-        /// What rustls says.
-        #[source]
-        source: rustls::Error,
-    },
-    /// The certificate that was minted can't be served.
-    #[error("failed to set up TLS")]
-    Tls(#[from] rustls::Error),
-    /// The CA for callers can't be used.
-    #[error("'{path}' can't be used to verify callers")]
-    ClientCa {
-        /// The file.
-        path: PathBuf,
-        /// What rustls says.
-        #[source]
-        source: VerifierBuilderError,
-    },
 }
 
 impl Identity {
@@ -197,14 +140,6 @@ struct Files {
     key: PathBuf,
 }
 
-impl Current {
-    /// Serves this one from now on.
-    pub(crate) fn serve(&self, leaf: &Leaf) -> Result<(), IdentityError> {
-        self.0.store(Some(Arc::new(pair(leaf)?)));
-        Ok(())
-    }
-}
-
 impl Minted {
     fn leaf(&self, now: OffsetDateTime) -> Result<(CertifiedKey, OffsetDateTime), IdentityError> {
         let leaf = self.authority.leaf(&self.names, now)?;
@@ -238,26 +173,10 @@ impl Files {
     }
 }
 
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load_full()
-    }
-}
-
-fn pair(leaf: &Leaf) -> Result<CertifiedKey, rustls::Error> {
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf.key_der()));
-    CertifiedKey::from_der(vec![leaf.certificate().clone()], key, &provider())
-}
-
 /// Of the server's own certificate, the first of its chain.
 fn expiry(pair: &CertifiedKey) -> Result<OffsetDateTime, IdentityError> {
     let own = pair.end_entity_cert()?;
     Ok(certs::Validity::of_der(own)?.not_after)
-}
-
-/// The one provider of cryptography in the tree. Named here, so that a library user need not install it.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }
 
 fn callers(path: &Path) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, IdentityError> {

@@ -5,10 +5,10 @@ use kube::api::{Patch, PatchParams};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::super::configuration::View;
-use super::{Keeper, Trouble};
+use super::configuration::View;
+use super::keeper::{Keeper, Trouble};
 use crate::kubernetes::call;
-use crate::serve::Trust;
+use crate::tls::Trust;
 
 impl Keeper {
     /// Writes the caBundle, if it isn't what it should be.

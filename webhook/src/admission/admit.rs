@@ -1,7 +1,8 @@
 //! A review in, a review out: which requests concern us, and how a decision is answered.
 
-use crate::review::{Operation, Request, Response};
 use inject::{Decision, Outcome, Problem, Question, Reason, Seen, Settings, decide, decide_seen};
+
+use super::review::{self, Operation, Request, Response};
 
 /// An answer, and what is worth logging and counting about it.
 #[derive(Debug)]
@@ -24,10 +25,7 @@ pub fn admit(settings: &Settings, request: &Request<'_>) -> Answer {
 
 /// Reads a body and answers it, with the object read along with its envelope: skipping it first, to find its end,
 /// would take as long as all the rest.
-pub fn admit_body<'a>(
-    settings: &Settings,
-    body: &'a [u8],
-) -> Result<(Request<'a>, Answer), crate::review::Error> {
+pub fn admit_body<'a>(settings: &Settings, body: &'a [u8]) -> Result<(Request<'a>, Answer), review::Error> {
     if let Ok((request, Some(object))) = Request::with_object::<Seen<'a>>(body)
         && irrelevant(&request).is_none()
     {

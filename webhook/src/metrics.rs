@@ -11,8 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
-use crate::admit::Answer;
-use crate::review::Operation;
+use crate::admission::{Answer, Operation};
 
 /// Everything that is counted.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ impl Stored {
         let around = Around { metadata, kind: type_ };
         match Bundle::from_fields(&fields) {
             Ok(bundle) => Self::Bundle { bundle, around },
-            Err(error) => Self::Garbage { why: crate::serve::chain(&error), around },
+            Err(error) => Self::Garbage { why: crate::error::chain(&error), around },
         }
     }
 
