@@ -2,14 +2,8 @@
 
 use inject::{Question, Settings, apply, decide, uninject};
 use serde_json::{Value, json};
-<<<<<<< HEAD
-use webhook::admission::{admit, admit_body};
 use webhook::admission::Request;
-=======
 use webhook::admission::{admit, admit_body};
-use webhook::inject::{Question, Settings, apply, decide, uninject};
-use webhook::admission::Request;
->>>>>>> 6892ad9 (webhook: tls, admission, authority, metrics and settings are folders of their own; serve is the top)
 
 fn settings() -> Settings {
     Settings {
