@@ -1,64 +1,119 @@
-//! Which container of a pod runs CouchDB. The webhook and the agent must find the same one.
+//! Selection of the CouchDB container of a pod. The webhook and the agent must select the same one.
 
 use thiserror::Error;
 
-use crate::name::COUCHDB;
+/// Name of CouchDB's container and of its image by convention.
+const COUCHDB: &str = "couchdb";
 
-/// What a container is taken for CouchDB by, where its image isn't `couchdb`.
+/// The reason for a selection that is not certain.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Guess {
-    /// It is called as the StatefulSet is.
+    /// The container has the StatefulSet's name, but its image's name does not contain `couchdb`.
     #[error("it is named as the StatefulSet")]
     Namesake,
-    /// Its image's name has `couchdb` in it.
+    /// The name of the container's image contains `couchdb`.
     #[error("of its image's name")]
     Image,
-    /// There is no other.
+    /// The pod has one container.
     #[error("there is no other")]
     Only,
 }
 
-/// The CouchDB container among those of a pod of the StatefulSet `set`, given by name and image: `couchdb`; else the
-/// StatefulSet's namesake; else the one whose image is called so; else the only one. With it what it was guessed by, where
-/// it was.
+/// Selects the CouchDB container of a pod of the StatefulSet `set` and returns its index, with a [`Guess`] if the
+/// selection is not certain. `containers` are the names and images of the pod's containers.
 ///
-/// The namesake gives way where its image says nothing of CouchDB and one other's is `couchdb` exactly: the pods of a
-/// Hyperledger Fabric peer are so.
+/// In this order: the container `couchdb`; the container with the StatefulSet's name; the container whose image is named
+/// so; the only container. A rule that two containers match selects neither.
 pub fn choose<'c>(
     set: &str,
     containers: impl Iterator<Item = (&'c str, &'c str)> + Clone,
 ) -> Option<(usize, Option<Guess>)> {
-    let only = |is_it: &dyn Fn(&str, &str) -> bool| {
-        let mut found = containers.clone().enumerate().filter(|(_, (name, image))| is_it(name, image));
-        let (index, _) = found.next()?;
-        found.next().is_none().then_some(index)
-    };
-    let named = |wanted: &str| only(&|name, _| name == wanted);
-    let by_image = |is_it: fn(&str) -> bool| only(&|_, image| is_it(image_name(image)));
-    let namesake = named(set);
-    let says_so = |index: &usize| {
-        containers.clone().nth(*index).is_some_and(|(_, image)| image_name(image).contains(COUCHDB))
-    };
-    let certain = named(COUCHDB)
-        .or_else(|| namesake.filter(says_so))
-        .or_else(|| by_image(|image| image == COUCHDB))
-        // `fabric-couchdb` is CouchDB, and `couchdb-exporter` isn't.
-        .or_else(|| by_image(|image| image.ends_with(COUCHDB)).filter(|_| namesake.is_none()));
-    certain
-        .map(|index| (index, None))
-        .or_else(|| Some((namesake?, Some(Guess::Namesake))))
-        .or_else(|| Some((by_image(|image| image.contains(COUCHDB))?, Some(Guess::Image))))
-        .or_else(|| Some((only(&|_, _| true)?, Some(Guess::Only))))
+    let by_name = |wanted: &str| only(containers.clone(), |name, _| name == wanted);
+    let by_image =
+        |matches: fn(&str) -> bool| only(containers.clone(), |_, image| matches(image_name(image)));
+
+    if let Some(index) = by_name(COUCHDB) {
+        return Some((index, None));
+    }
+    let namesake = by_name(set);
+    if let Some(index) = namesake
+        && containers.clone().nth(index).is_some_and(|(_, image)| image_name(image).contains(COUCHDB))
+    {
+        return Some((index, None));
+    }
+    // Ahead of a namesake without CouchDB's image: a Hyperledger Fabric peer's pods have a container with the
+    // StatefulSet's name, which is the peer, beside one with the image `couchdb`.
+    if let Some(index) = by_image(|image| image == COUCHDB) {
+        return Some((index, None));
+    }
+    if let Some(index) = namesake {
+        return Some((index, Some(Guess::Namesake)));
+    }
+    // `fabric-couchdb` is CouchDB, but `couchdb-exporter` is not.
+    if let Some(index) = by_image(|image| image.ends_with(COUCHDB)) {
+        return Some((index, None));
+    }
+    if let Some(index) = by_image(|image| image.contains(COUCHDB)) {
+        return Some((index, Some(Guess::Image)));
+    }
+    only(containers, |_, _| true).map(|index| (index, Some(Guess::Only)))
 }
 
-/// The last part of an image's path, without its tag and digest.
+/// The index of the only container that `matches` by name and image.
+fn only<'c>(
+    containers: impl Iterator<Item = (&'c str, &'c str)>,
+    matches: impl Fn(&str, &str) -> bool,
+) -> Option<usize> {
+    let mut found = containers.enumerate().filter(|(_, (name, image))| matches(name, image));
+    let (index, _) = found.next()?;
+    found.next().is_none().then_some(index)
+}
+
+/// The last part of an image's path, without tag and digest.
+///
+/// ```
+/// assert_eq!(contract::container::image_name("registry:5000/shop/couchdb:3.5@sha256:0f0f"), "couchdb");
+/// ```
 pub fn image_name(image: &str) -> &str {
     name_and_tag(image).0
 }
 
-/// The last part of an image's path, and what follows the colon there.
+/// The last part of an image's path, split at the colon; the tag is empty if the image has none.
 pub fn name_and_tag(image: &str) -> (&str, &str) {
     let without_digest = image.split_once('@').map_or(image, |(image, _)| image);
     let last = without_digest.rsplit_once('/').map_or(without_digest, |(_, last)| last);
     last.split_once(':').unwrap_or((last, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_one_container_matches_selects_it() {
+        let choose =
+            |containers: &[(&'static str, &'static str)]| choose("orders", containers.iter().copied());
+        for (containers, chosen) in [
+            (&[("orders", "shop/api"), ("couchdb", "store:1")][..], Some((1, None))),
+            (&[("orders", "ibm/couchdb3:1"), ("db", "couchdb:3")], Some((0, None))),
+            (&[("orders", "fabric-peer:2"), ("db", "couchdb:3")], Some((1, None))),
+            (&[("orders", "fabric-peer:2"), ("db", "fabric-couchdb:2")], Some((0, Some(Guess::Namesake)))),
+            (&[("peer", "fabric-peer:2"), ("db", "fabric-couchdb:2")], Some((1, None))),
+            (&[("web", "nginx"), ("db", "couchdb-cluster:3")], Some((1, Some(Guess::Image)))),
+            (&[("web", "nginx")], Some((0, Some(Guess::Only)))),
+            (&[("web", "nginx"), ("db", "postgres")], None),
+            (&[("one", "couchdb"), ("two", "couchdb")], None),
+            (&[], None),
+        ] {
+            assert_eq!(choose(containers), chosen, "{containers:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_may_have_a_registry_with_a_port_a_tag_and_a_digest() {
+        assert_eq!(name_and_tag("couchdb"), ("couchdb", ""));
+        assert_eq!(name_and_tag("couchdb:3.5.1"), ("couchdb", "3.5.1"));
+        assert_eq!(name_and_tag("registry:5000/couchdb"), ("couchdb", ""));
+        assert_eq!(name_and_tag("registry:5000/apache/couchdb:3@sha256:0f"), ("couchdb", "3"));
+    }
 }

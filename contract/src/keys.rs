@@ -1,28 +1,27 @@
-//! Label and annotation keys, all under one domain.
+//! Keys of labels and annotations, all under one domain.
 
 /// The domain of every key.
 pub const DOMAIN: &str = "couchdiscover.io";
 
-/// Label on a StatefulSet: `enabled` asks for injection, `disabled` takes it out again.
+/// Label on a StatefulSet: `enabled` requests the injection, `disabled` removes it.
 ///
-/// The webhook's objectSelector asks for the existence of this key, so an unlabelled workload never meets it.
+/// The webhook's objectSelector requires this key, so workloads without the label are never sent to the webhook.
 pub const INJECT: &str = "couchdiscover.io/inject";
-/// Value of [`INJECT`] that asks for injection.
+/// Value of [`INJECT`] that requests the injection.
 pub const INJECT_ENABLED: &str = "enabled";
-/// Value of [`INJECT`] that opts out.
+/// Value of [`INJECT`] that removes the injection.
 pub const INJECT_DISABLED: &str = "disabled";
 
-/// Annotation on the pod template: compact JSON that names what the webhook added, so that it can take exactly
-/// that out again.
+/// Annotation on the pod template: the additions of the webhook as compact JSON, so that it can remove exactly these.
 pub const INJECTED: &str = "couchdiscover.io/injected";
 
-/// Name of the CouchDB container, where it can't be told from the template.
+/// Name of the CouchDB container, if the [rule](crate::container::choose) does not find it.
 pub const CONTAINER: &str = "couchdiscover.io/container";
-/// Size at which the first cluster is founded; wins over `spec.replicas`.
+/// The number of nodes that form the first cluster. Takes precedence over `spec.replicas`.
 pub const CLUSTER_SIZE: &str = "couchdiscover.io/cluster-size";
-/// `name` or `name/key` of an existing Secret that holds the Erlang cookie.
+/// `name` or `name/key` of an existing Secret with the Erlang cookie.
 pub const ERLANG_COOKIE_SECRET: &str = "couchdiscover.io/erlang-cookie-secret";
-/// `name` or `name/key` of an existing Secret that holds the authority of CouchDB's certificates: it is asked by https.
+/// `name` or `name/key` of an existing Secret with the authority of CouchDB's certificates. Makes the agent use https.
 pub const COUCHDB_CA_SECRET: &str = "couchdiscover.io/couchdb-ca-secret";
 /// Image of the agent.
 pub const AGENT_IMAGE: &str = "couchdiscover.io/agent-image";
@@ -40,17 +39,19 @@ pub const AGENT_MEMORY_REQUEST: &str = "couchdiscover.io/agent-memory-request";
 pub const AGENT_CPU_LIMIT: &str = "couchdiscover.io/agent-cpu-limit";
 /// Memory limit of the agent, a Kubernetes quantity.
 pub const AGENT_MEMORY_LIMIT: &str = "couchdiscover.io/agent-memory-limit";
-/// How the agent is added: `container`, or `native` (an init container with `restartPolicy: Always`).
+/// Kind of the agent's container: `container`, or `native` (an init container with `restartPolicy: Always`).
 pub const SIDECAR: &str = "couchdiscover.io/sidecar";
-/// Whether the pod is ready only as a member: `joined` or `off`.
+/// Readiness of the pod: `joined` (ready only as a member) or `off` (the agent has no readiness probe).
 pub const READINESS: &str = "couchdiscover.io/readiness";
-/// Comma list of variable names that are never injected.
+/// Comma-separated names of variables that are never injected.
 pub const KEEP: &str = "couchdiscover.io/keep";
-/// Any new value renders the injection anew at the next update.
+/// Any new value re-renders the injection. Restarts the pods one by one.
 pub const REFRESH: &str = "couchdiscover.io/refresh";
+/// The uuid of a cluster whose data is lost for good. Allows the empty nodes to form a new cluster, once.
+pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
 
-/// Every annotation that a user may set on a StatefulSet. Anything else under [`DOMAIN`] is a spelling mistake.
-pub const STATEFULSET_ANNOTATIONS: [&str; 17] = [
+/// Every annotation that a user may set on a StatefulSet. Any other key under [`DOMAIN`] is a spelling mistake.
+pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     AGENT_CPU_LIMIT,
     AGENT_CPU_REQUEST,
     AGENT_IMAGE,
@@ -70,16 +71,13 @@ pub const STATEFULSET_ANNOTATIONS: [&str; 17] = [
     FORM_ANEW,
 ];
 
-/// Confirms, with the lost cluster's uuid as its value, that empty nodes may found a new cluster.
-pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
-
-/// On the Lease: when the cluster was founded, RFC 3339.
+/// On the Lease: when the cluster was formed, RFC 3339.
 pub const FORMED_AT: &str = "couchdiscover.io/formed-at";
-/// On the Lease: the founded cluster's uuid.
+/// On the Lease: the uuid of the formed cluster.
 pub const FORMED_UUID: &str = "couchdiscover.io/uuid";
-/// On the Lease: how many nodes founded it.
+/// On the Lease: the number of founders.
 pub const FORMED_SIZE: &str = "couchdiscover.io/size";
-/// On the Lease and on the authority's Secret: who understands what is in it, a number.
+/// On the Lease and on the authority's Secret: the [schema](crate::record::SCHEMA) of the content, a number.
 pub const RECORD_SCHEMA: &str = "couchdiscover.io/schema";
 
 #[cfg(test)]

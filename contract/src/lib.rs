@@ -1,21 +1,30 @@
-//! What couchdiscover's webhook writes and its agent reads: keys, variables, ports and names.
+//! The vocabulary that couchdiscover's programs share: keys, variables, ports, names, and the formats that one program
+//! writes and another reads. Each word is defined here once. Nothing in this crate does I/O.
 //!
-//! Neither side owns these words, so they live here, each once. Nothing in this crate does I/O.
+//! Words in Kubernetes objects:
 //!
-//! * [`keys`]: label and annotation keys, and the values they take
-//! * [`container`]: which container of a pod runs CouchDB
+//! * [`keys`]: keys of labels and annotations, and their values
 //! * [`env`]: environment variables of the CouchDB container and of the agent
+//! * [`ports`]: port numbers and paths
+//! * [`objects`]: names of Kubernetes objects, and of keys in Secrets
+//! * [`workload`]: the kind of workload that is injected
+//!
+//! Rules that the webhook and the agent must apply in the same way:
+//!
+//! * [`container`]: the CouchDB container of a pod
 //! * [`expand`]: `$(VAR)` in a container's values
-//! * [`ports`]: port numbers and probe paths
-//! * [`objects`]: names of the Kubernetes objects and Secret keys that both sides refer to
-//! * [`name`]: the grammar of pod, host and Erlang node names
-//! * [`naming`]: what Erlang calls the nodes of one StatefulSet
+//! * [`name`]: the grammar of pod and host names
+//! * [`naming`]: the grammar of Erlang node names, and their common parts in a StatefulSet
+//!
+//! Formats:
+//!
 //! * [`record`]: the founding record and its schema
 //! * [`status`]: the page that the agent serves
-//! * [`workload`]: the kind of workload that is injected
+//! * [`error`]: an error and its sources on one line
 
 pub mod container;
 pub mod env;
+pub mod error;
 pub mod expand;
 pub mod keys;
 pub mod name;
@@ -26,5 +35,5 @@ pub mod record;
 pub mod status;
 pub mod workload;
 
-pub use name::{Label, NameError, NodeName, PodFqdn, PodName};
-pub use naming::Naming;
+pub use name::{Label, NameError, PodFqdn, PodName};
+pub use naming::{Naming, NodeName};

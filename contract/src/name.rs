@@ -1,9 +1,8 @@
-//! The grammar of names: what a StatefulSet calls its pods, what DNS calls them, what Erlang calls them.
+//! The grammar of the names that a StatefulSet's pods have in Kubernetes and in DNS.
 //!
 //! ```text
-//! my-db-prod-12                                          PodName: set `my-db-prod`, ordinal 12
-//! my-db-prod-12.my-db.shop.svc.cluster.local             PodFqdn: + service, namespace, cluster domain
-//! couchdb@my-db-prod-12.my-db.shop.svc.cluster.local     NodeName
+//! my-db-prod-12                                   PodName: set `my-db-prod`, ordinal 12
+//! my-db-prod-12.my-db.shop.svc.cluster.local      PodFqdn: + service, namespace, cluster domain
 //! ```
 
 use std::fmt;
@@ -13,16 +12,15 @@ use thiserror::Error;
 
 /// The longest DNS label, in bytes (RFC 1035, section 2.3.4).
 pub const LABEL_MAX: usize = 63;
-/// The longest name of a StatefulSet whose pods can always be made: each carries the label `controller-revision-hash` with
-/// the name, a dash and a hash of up to 10 characters, and a label's value has 63 at most. (On Kubernetes 1.36, pods of
-/// names of 55 were refused.)
+/// The longest name of a StatefulSet whose pods can always be created.
+///
+/// Each pod has the label `controller-revision-hash`: the StatefulSet's name, a dash and a hash of up to 10 characters. A
+/// label's value has at most 63 characters. (Kubernetes 1.36 rejected the pods of a name with 55 characters.)
 pub const SET_MAX: usize = 52;
 /// The longest DNS name, in bytes, without the final dot.
 pub const FQDN_MAX: usize = 253;
-/// The name part that the official image gives every CouchDB node.
-pub const COUCHDB: &str = "couchdb";
 
-/// A name that a StatefulSet gives to one of its pods: `<set>-<ordinal>`.
+/// The name of a StatefulSet's pod: `<set>-<ordinal>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodName {
     set: Label,
@@ -38,14 +36,7 @@ pub struct PodFqdn {
     domain: Domain,
 }
 
-/// The name of an Erlang node: `<name>@<host>`. Of CouchDB's document ids in `_nodes`, each is one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName {
-    pub(crate) name: String,
-    pub(crate) host: String,
-}
-
-/// A DNS label as Kubernetes allows it (RFC 1123): lower-case letters, digits and inner dashes, 1 to 63 of them.
+/// A DNS label as Kubernetes allows it (RFC 1123): 1 to 63 lower-case letters, digits and inner dashes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label(String);
 
@@ -53,10 +44,10 @@ pub struct Label(String);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Domain(String);
 
-/// Which rule a name breaks.
+/// The rule that a name breaks.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
-    /// A label holds something else than lower-case letters, digits and inner dashes.
+    /// A label contains other characters than lower-case letters, digits and inner dashes.
     #[error(
         "'{0}' is not a DNS label: only a-z, 0-9 and '-' are allowed, with a letter or digit at both ends"
     )]
@@ -64,27 +55,27 @@ pub enum NameError {
     /// A label, or a whole name, is empty.
     #[error("a name or one of the labels between its dots is empty in '{0}'")]
     Empty(String),
-    /// The name has no `svc` where a Service's name has it.
+    /// The fourth part of the name is not `svc`, or there are fewer than five parts.
     #[error(
         "'{0}' is not the name of a StatefulSet's pod: expected '<set>-<ordinal>.<service>.<namespace>.svc.<domain>'"
     )]
     NotAPodsFqdn(String),
-    /// No `@` between name and host.
+    /// Name or host is empty, or the `@` between them is missing.
     #[error("'{0}' is not an Erlang node name: expected '<name>@<host>'")]
     NotANodeName(String),
-    /// What follows the last dash is not a number.
+    /// The text after the last dash is not a number.
     #[error(
         "'{0}' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'"
     )]
     NoOrdinal(String),
-    /// The ordinal is written in a way that Kubernetes doesn't write it.
+    /// The ordinal has leading zeros or is too large, so Kubernetes did not generate it.
     #[error(
         "the ordinal '{ordinal}' of '{name}' is not one that Kubernetes writes: a number up to 4294967295 without leading zeros"
     )]
     Ordinal {
         /// The whole name.
         name: String,
-        /// What follows its last dash.
+        /// The text after its last dash.
         ordinal: String,
     },
     /// Longer than DNS allows.
@@ -94,16 +85,20 @@ pub enum NameError {
         name: String,
         /// Its length in bytes.
         length: usize,
-        /// The most that DNS allows here.
+        /// The limit of DNS in bytes.
         max: usize,
     },
 }
 
 impl PodName {
-    /// The pod of `set` with this ordinal. Fails when the name would be longer than a DNS label.
+    /// The pod of `set` with this ordinal.
+    ///
+    /// # Errors
+    ///
+    /// The name is longer than a DNS label.
     pub fn new(set: Label, ordinal: u32) -> Result<Self, NameError> {
         let pod = Self { set, ordinal };
-        within(&pod.to_string(), LABEL_MAX)?;
+        check_length(&pod.to_string(), LABEL_MAX)?;
         Ok(pod)
     }
 
@@ -119,10 +114,14 @@ impl PodName {
 }
 
 impl PodFqdn {
-    /// Joins the parts. Fails when the whole is longer than DNS allows.
+    /// Joins the parts.
+    ///
+    /// # Errors
+    ///
+    /// The whole name is longer than DNS allows.
     pub fn new(pod: PodName, service: Label, namespace: Label, domain: Domain) -> Result<Self, NameError> {
         let fqdn = Self { pod, service, namespace, domain };
-        within(&fqdn.to_string(), FQDN_MAX)?;
+        check_length(&fqdn.to_string(), FQDN_MAX)?;
         Ok(fqdn)
     }
 
@@ -131,7 +130,7 @@ impl PodFqdn {
         &self.pod
     }
 
-    /// The governing Service.
+    /// The name of the governing Service.
     pub fn service(&self) -> &Label {
         &self.service
     }
@@ -146,22 +145,14 @@ impl PodFqdn {
         &self.domain
     }
 
-    /// The same StatefulSet's pod with another ordinal. Fails only when its longer number makes it too long.
+    /// The pod with another ordinal in the same StatefulSet.
+    ///
+    /// # Errors
+    ///
+    /// An ordinal with more digits makes the name longer than DNS allows.
     pub fn sibling(&self, ordinal: u32) -> Result<Self, NameError> {
         let pod = PodName::new(self.pod.set.clone(), ordinal)?;
         Self::new(pod, self.service.clone(), self.namespace.clone(), self.domain.clone())
-    }
-}
-
-impl NodeName {
-    /// The part before the `@`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The part after the `@`.
-    pub fn host(&self) -> &str {
-        &self.host
     }
 }
 
@@ -194,6 +185,7 @@ impl FromStr for PodName {
             return Err(NameError::NoOrdinal(name.to_owned()));
         }
         let malformed = || NameError::Ordinal { name: name.to_owned(), ordinal: digits.to_owned() };
+        // Kubernetes writes ordinals without leading zeros, so two texts never mean the same pod.
         if digits.len() > 1 && digits.starts_with('0') {
             return Err(malformed());
         }
@@ -205,9 +197,10 @@ impl FromStr for PodName {
 impl FromStr for PodFqdn {
     type Err = NameError;
 
-    /// Accepts the final dot of an absolute name, which [`fmt::Display`] doesn't write.
+    /// Accepts the final dot of an absolute name; [`fmt::Display`] does not write it.
     fn from_str(name: &str) -> Result<Self, NameError> {
         let relative = name.strip_suffix('.').unwrap_or(name);
+        // Four labels; the fifth part is the domain with all its dots.
         let mut parts = relative.splitn(5, '.');
         let mut next = || parts.next().ok_or_else(|| NameError::NotAPodsFqdn(name.to_owned()));
         let (pod, service, namespace, svc, domain) = (next()?, next()?, next()?, next()?, next()?);
@@ -215,19 +208,6 @@ impl FromStr for PodFqdn {
             return Err(NameError::NotAPodsFqdn(name.to_owned()));
         }
         Self::new(pod.parse()?, service.parse()?, namespace.parse()?, domain.parse()?)
-    }
-}
-
-impl FromStr for NodeName {
-    type Err = NameError;
-
-    fn from_str(node: &str) -> Result<Self, NameError> {
-        match node.split_once('@') {
-            Some((name, host)) if !name.is_empty() && !host.is_empty() => {
-                Ok(Self { name: name.to_owned(), host: host.to_owned() })
-            }
-            Some(_) | None => Err(NameError::NotANodeName(node.to_owned())),
-        }
     }
 }
 
@@ -242,7 +222,7 @@ impl FromStr for Label {
         if !label.bytes().all(inside) || label.starts_with('-') || label.ends_with('-') {
             return Err(NameError::Alphabet(label.to_owned()));
         }
-        within(label, LABEL_MAX)?;
+        check_length(label, LABEL_MAX)?;
         Ok(Self(label.to_owned()))
     }
 }
@@ -273,12 +253,6 @@ impl fmt::Display for PodFqdn {
     }
 }
 
-impl fmt::Display for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.host)
-    }
-}
-
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -291,11 +265,12 @@ impl fmt::Display for Domain {
     }
 }
 
-fn within(name: &str, max: usize) -> Result<(), NameError> {
-    match name.len() {
-        length if length > max => Err(NameError::TooLong { name: name.to_owned(), length, max }),
-        _ => Ok(()),
+fn check_length(name: &str, max: usize) -> Result<(), NameError> {
+    let length = name.len();
+    if length > max {
+        return Err(NameError::TooLong { name: name.to_owned(), length, max });
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -328,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_name_is_told_which_rule_it_breaks() {
+    fn an_error_names_the_rule_that_is_broken() {
         let pod = |name: &str| name.parse::<PodName>().unwrap_err().to_string();
         assert_snapshot!(pod(""), @"a name or one of the labels between its dots is empty in ''");
         assert_snapshot!(pod("couchdb"), @"'couchdb' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'");
@@ -346,10 +321,6 @@ mod tests {
         assert_snapshot!(fqdn("db-0.db.shop.svc"), @"'db-0.db.shop.svc' is not the name of a StatefulSet's pod: expected '<set>-<ordinal>.<service>.<namespace>.svc.<domain>'");
         assert_snapshot!(fqdn("db-0..shop.svc.cluster.local"), @"a name or one of the labels between its dots is empty in ''");
         assert_snapshot!(fqdn("db-0.db.shop.svc.cluster..local"), @"a name or one of the labels between its dots is empty in 'cluster..local'");
-
-        let node = |name: &str| name.parse::<NodeName>().unwrap_err().to_string();
-        assert_snapshot!(node("couchdb"), @"'couchdb' is not an Erlang node name: expected '<name>@<host>'");
-        assert_snapshot!(node("@host"), @"'@host' is not an Erlang node name: expected '<name>@<host>'");
     }
 
     proptest! {
@@ -360,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn fqdns_and_node_names_round_trip(
+        fn fqdns_round_trip(
             set in "[a-z]([a-z0-9-]{0,10}[a-z0-9])?",
             ordinal: u32,
             service in "[a-z]([a-z0-9-]{0,10}[a-z0-9])?",
@@ -369,21 +340,15 @@ mod tests {
         ) {
             let fqdn: PodFqdn = format!("{set}-{ordinal}.{service}.{namespace}.svc.{domain}").parse().unwrap();
             prop_assert_eq!(fqdn.to_string().parse(), Ok(fqdn.clone()));
-            let node: NodeName = format!("couchdb@{fqdn}").parse().unwrap();
-            prop_assert_eq!(node.host(), fqdn.to_string());
-            prop_assert_eq!(node.to_string(), format!("couchdb@{fqdn}"));
         }
 
         #[test]
-        fn no_text_makes_a_parser_panic_and_what_parses_prints_the_same(text in ".{0,80}") {
+        fn parsing_never_panics_and_a_parsed_name_prints_as_it_was_written(text in ".{0,80}") {
             if let Ok(pod) = text.parse::<PodName>() {
                 prop_assert_eq!(pod.to_string(), text.clone());
             }
             if let Ok(fqdn) = text.parse::<PodFqdn>() {
                 prop_assert_eq!(fqdn.to_string(), text.trim_end_matches('.'));
-            }
-            if let Ok(node) = text.parse::<NodeName>() {
-                prop_assert_eq!(node.to_string(), text);
             }
         }
     }

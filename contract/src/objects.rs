@@ -1,16 +1,16 @@
-//! Names of the Kubernetes objects and Secret keys that more than one part refers to.
+//! Names of Kubernetes objects, and of keys in Secrets.
 
 /// Name of the sidecar container.
 pub const AGENT_CONTAINER: &str = "couchdiscover-agent";
-/// ClusterRole that an injected pod's service account is bound to.
+/// ClusterRole that is bound to the service account of injected pods.
 pub const AGENT_CLUSTER_ROLE: &str = "couchdiscover-agent";
-/// Secret in the webhook's namespace that holds its certificate authority; all replicas share it.
+/// Secret with the webhook's certificate authority, in the webhook's namespace, shared by its replicas.
 pub const CA_SECRET: &str = "couchdiscover-webhook-ca";
-/// Whom the API server names as the author of what the webhook writes.
+/// Field manager of the webhook's writes.
 pub const WEBHOOK_MANAGER: &str = "couchdiscover-webhook";
-/// Key of the Erlang cookie in the generated Secret, and the default key of a user's one.
+/// Key of the Erlang cookie in the generated Secret, and the default key in a user's Secret.
 pub const ERLANG_COOKIE_KEY: &str = "erlang-cookie";
-/// Default key of the authority in a user's Secret, as cert-manager names it.
+/// Default key of the certificate authority in a user's Secret; cert-manager uses the same.
 pub const CA_KEY: &str = "ca.crt";
 /// Key of CouchDB's session secret in the generated Secret.
 pub const AUTH_SECRET_KEY: &str = "auth-secret";
@@ -21,17 +21,17 @@ pub const AUTH_SECRET_KEY: &str = "auth-secret";
 /// assert_eq!(contract::objects::companion("orders-db"), "orders-db-couchdiscover");
 /// ```
 pub fn companion(set: &str) -> String {
-    format!("{set}{COMPANION_ENDS}")
+    format!("{set}{COMPANION_SUFFIX}")
 }
 
-/// The StatefulSet whose companion has this name; `None`: nobody's has.
+/// The name of the StatefulSet that the [`companion`] `name` belongs to; `None` if `name` is not a companion's.
 ///
 /// ```
 /// assert_eq!(contract::objects::companion_of("orders-db-couchdiscover"), Some("orders-db"));
 /// assert_eq!(contract::objects::companion_of("orders-db"), None);
 /// ```
 pub fn companion_of(name: &str) -> Option<&str> {
-    name.strip_suffix(COMPANION_ENDS).filter(|set| !set.is_empty())
+    name.strip_suffix(COMPANION_SUFFIX).filter(|set| !set.is_empty())
 }
 
-const COMPANION_ENDS: &str = "-couchdiscover";
+const COMPANION_SUFFIX: &str = "-couchdiscover";

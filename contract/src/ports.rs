@@ -1,30 +1,30 @@
-//! Port numbers, port names and probe paths.
+//! Port numbers, names of container ports, and paths.
 
 /// CouchDB's clustered HTTP interface.
 pub const COUCHDB: u16 = 5984;
-/// Names of the container port that is CouchDB's HTTP interface, the preferred one first.
+/// Names of the container port of CouchDB's HTTP interface, the preferred one first.
 pub const COUCHDB_PORT_NAMES: [&str; 3] = ["couchdb", "http", "data"];
-/// CouchDB's HTTPS interface, where it has one.
+/// CouchDB's HTTPS interface, if it is enabled.
 pub const COUCHDB_TLS: u16 = 6984;
-/// How the name of a container port ends that is CouchDB's HTTPS interface.
+/// Suffix of the name of the container port of CouchDB's HTTPS interface.
 pub const COUCHDB_TLS_PORT_NAME: &str = "https";
-/// The Erlang port mapper.
+/// The Erlang port mapper, `epmd`.
 pub const EPMD: u16 = 4369;
-/// Erlang distribution, as pinned by the official image's `vm.args`.
+/// Erlang distribution, fixed by the official image's `vm.args`.
 pub const DISTRIBUTION: u16 = 9100;
 
-/// The agent's probes, status and metrics.
+/// The agent's probes, status page and metrics, plain HTTP.
 pub const AGENT: u16 = 8484;
 /// Name of the agent's container port.
 pub const AGENT_PORT_NAME: &str = "couchdiscover";
 
-/// The process answers.
+/// Path of the liveness probe: the process answers.
 pub const LIVEZ: &str = "/livez";
-/// The pod is a member, or may be taken for one; the body says why not.
+/// Path of the readiness probe. The body of a failure contains the reason.
 pub const READYZ: &str = "/readyz";
-/// What the agent is, saw, does and waits for, as JSON.
+/// Path of the agent's [status page](crate::status).
 pub const STATUS: &str = "/status";
-/// What the agent or the webhook counts, as OpenMetrics text.
+/// Path of the metrics of agent and webhook, OpenMetrics text.
 pub const METRICS: &str = "/metrics";
 
 /// The webhook's HTTPS port.

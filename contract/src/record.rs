@@ -1,6 +1,6 @@
 //! The founding record: annotations on the agents' Lease, written when a cluster is formed.
 //!
-//! The Lease outlives every volume, so the record tells a cluster that lost all its data from one that was never formed.
+//! The Lease outlives every volume, so the record distinguishes a cluster that lost all its data from one that was never formed.
 
 use crate::keys;
 

@@ -20,7 +20,7 @@ pub struct Page {
     pub node: String,
     /// `true` if the readiness probe succeeds.
     pub ready: bool,
-    /// Why the pod is not ready; if it is, the same as [`step`](Self::step).
+    /// The reason why the pod is not ready; for a ready pod, the same as [`step`](Self::step).
     pub readiness: StateReport,
     /// The agent's current step.
     pub step: StateReport,
@@ -122,7 +122,7 @@ pub enum NodeReport {
     // First: a reader tries the variants in this order, and any object can be read as a `Seen`.
     /// The node did not answer, or not as CouchDB does.
     Unseen {
-        /// Why, in one camelCase word such as `unreachable`.
+        /// The reason, a camelCase word such as `unreachable`.
         unseen: String,
     },
     /// The node answered.

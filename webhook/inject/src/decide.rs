@@ -294,7 +294,7 @@ fn label<'v>(view: &'v View<'_>) -> Label<'v> {
 fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
     let is_rendered = |key: &&str| ![keys::REFRESH, keys::FORM_ANEW].contains(key);
     let changed = |key: &&str| new.annotation(key) != old.annotation(key);
-    let keys = keys::STATEFULSET_ANNOTATIONS.into_iter().filter(is_rendered).filter(changed);
+    let keys = keys::STATEFULSET_ANNOTATIONS.iter().copied().filter(is_rendered).filter(changed);
     keys.map(|key| Warning::Deferred { key: key.to_owned() }).collect()
 }
 
