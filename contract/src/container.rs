@@ -2,8 +2,7 @@
 
 use thiserror::Error;
 
-/// Name of CouchDB's container and of its image by convention.
-const COUCHDB: &str = "couchdb";
+use crate::name::COUCHDB;
 
 /// The reason for a selection that is not certain.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -19,6 +19,8 @@ pub const LABEL_MAX: usize = 63;
 pub const SET_MAX: usize = 52;
 /// The longest DNS name, in bytes, without the final dot.
 pub const FQDN_MAX: usize = 253;
+/// The name by convention of CouchDB's container, of its image, and of its Erlang node before the `@`.
+pub const COUCHDB: &str = "couchdb";
 
 /// The name of a StatefulSet's pod: `<set>-<ordinal>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

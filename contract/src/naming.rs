@@ -8,10 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::name::{Label, NameError, PodFqdn, PodName};
-
-/// The name part of a node of the official image.
-const COUCHDB: &str = "couchdb";
+use crate::name::{COUCHDB, Label, NameError, PodFqdn, PodName};
 
 /// The name of an Erlang node, `<name>@<host>`. The ids of the documents in CouchDB's `_nodes` are such names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
