@@ -1,7 +1,7 @@
 //! What a user applies, and what injection makes of it.
 
 use inject::{Decision, Outcome, Question, Settings, decide};
-use sandbox::kubelet::{self, Pod, PodSeen};
+use sandbox::kubelet::{self, Pod, PodPlacement};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -114,7 +114,7 @@ pub fn pods(statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, Manife
 fn pods_in(domain: &str, statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, ManifestError> {
     let cluster = kubelet::Cluster { secrets, domain: domain.to_owned(), ..kubelet::Cluster::default() };
     let pod = |ordinal| {
-        let seen = PodSeen::at(&format!("10.42.0.{}", 10 + ordinal));
+        let seen = PodPlacement::at(&format!("10.42.0.{}", 10 + ordinal));
         cluster
             .pod(statefulset, ordinal, &seen)
             .map_err(|source| ManifestError::Environment { ordinal, source })

@@ -1,77 +1,79 @@
 //! Stand-ins that speak the real protocols on real loopback ports: a cluster of CouchDB nodes, a Kubernetes API
-//! server, and what the kubelet computes. They know wire formats only, none of our crates, so they can't share a
-//! mistake with what they test.
+//! server, and the names and environment that the kubelet computes. They depend on none of this project's crates, so
+//! that a mistake in a shared type cannot appear on both sides of a test.
 //!
-//! | module | stands in for | held to |
+//! | module | stands in for | checked against |
 //! |---|---|---|
 //! | [`couchdb`] | CouchDB nodes, the network and Erlang between them | [`conformance`] scripts, recorded on 3.5.0 |
 //! | [`apiserver`] | the API server, admission included | reviews recorded on 1.36.2 |
 //! | [`kubelet`] | a pod's names, environment and DNS | Kubernetes' own tables |
 //!
-//! Each has a pure core (state, request and time in; answer out) in a shell of sockets. What is not as in reality:
+//! Each has a pure core (state, request and time in; answer out) in a shell of sockets. The differences from the real
+//! programs are:
 //!
 //! # CouchDB
 //!
-//! - **Time** is the [`couchdb::Clock`]'s, and may run faster. Starting a node takes none. Passwords are hashed with
-//!   10 rounds instead of 600000, so the slow first login after a start is missing; users' documents have the new kind in each release.
-//! - **One world, one lock**: calls are served one after another. So three finishes at the same time give 201, 400,
-//!   400, not 201, 201, 400, and two nodes that make one database in different seconds conflict only when they
-//!   aren't connected, or with `FinishFault::SpreadsLate`.
-//! - **Replication** of `_nodes` and `_dbs` is all at once after a delay, not around a ring; shard copies are filled
-//!   all at once after another delay, when a node comes up, after a write, and on `_sync_shards`. A shard map that is
-//!   changed by hand fills nothing (the references disagree here).
+//! - **Time** is that of [`couchdb::Clock`], which may run faster. A node starts at once. Passwords are hashed with
+//!   10 rounds instead of 600000, so the first login after a start is not slow. Documents in `_users` get the newest
+//!   kind of hash in every release.
+//! - **One world, one lock**: calls are served one after another. Three concurrent `finish_cluster` calls therefore
+//!   return 201, 400, 400 instead of 201, 201, 400, and two nodes that create one database in different seconds
+//!   conflict only while they are not connected, or with `FinishFault::SpreadsLate`.
+//! - **Replication** of `_nodes` and `_dbs` reaches all nodes at once after a delay, not one after another around a
+//!   ring. Shard copies are filled at once after another delay: when a node starts, after a write, and on
+//!   `_sync_shards`. A manual change of a shard map fills nothing (the references disagree on this point).
 //! - **Connections** come from the dial at start, from new members, from the reconnect timer, and from requests that
-//!   need another node: those for a database or about the node, and all with a name, which read `_users` once there is
-//!   one. Background jobs that connect nodes in reality don't exist.
-//! - **Silence** holds a call about a node, a call with a name and a database call up. A neighbour's kernel may find
-//!   out earlier that nobody answers ARP (3 s): here nobody does. Whether a real user is found
-//!   in a cache isn't imitated: an admin never is.
-//! - **The first call for a node's own file** (`/_node/{node}/_dbs`, `_nodes`, ..) makes a file for users. On real
-//!   nodes other such calls are answered 500 or 409 for 20 to 80 ms; here only with [`couchdb::Timings`]'s
-//!   `auth_file`, and which of the two is chance. While connected nodes are of two kinds of release (before 3.4, 3.4,
-//!   since 3.5), one in four is answered 409, by chance, and nothing is written for it. Of the older HTTP stack that serves these files no more than
-//!   documents is imitated: no `_all_dbs`, `_session`, `_uuids`, no creation and deletion of files but of shards.
+//!   need another node: requests for a database or about the node, and all requests with a user name, which read
+//!   `_users` once it exists. The background jobs that connect real nodes do not exist.
+//! - **Silence** of a node delays calls about it, calls with a user name and database calls. The kernel of a real
+//!   neighbour may detect the missing ARP answer earlier (after 3 s); here that never happens. The user cache of real
+//!   nodes is not imitated: admins never use it.
+//! - **The first call for a node-local file** (`/_node/{node}/_dbs`, `_nodes`, ..) creates a file for users. Real
+//!   nodes answer further such calls with 500 or 409 for 20 to 80 ms; here this needs `auth_file` of
+//!   [`couchdb::Timings`], and the choice between the two is random. While connected nodes are of two kinds of release
+//!   (before 3.4, 3.4, since 3.5), a random quarter of the calls is answered with 409 and writes nothing. Of the older
+//!   HTTP stack that serves these files only documents are imitated: no `_all_dbs`, `_session` or `_uuids`, and only
+//!   shard files can be created and deleted.
 //! - **Databases** have documents with revisions, conflicts, quorum and `_all_docs`. No views, Mango, attachments,
 //!   `_changes`, `_bulk_docs`, replication, purge, compaction, or `_security` other than admins only. Sizes, sequences
-//!   and uptimes are made up. `_design/_auth` has the recorded revision, and not the recorded body.
-//! - **Placement** deals shards out as recorded; zones and `[cluster] placement` are not read.
-//! - **Resharding** can be stopped and started, and does nothing. `_stats`, `_versions` and `_system` are stubs, but
+//!   and uptimes are not real. `_design/_auth` has the recorded revision, but not the recorded body.
+//! - **Placement** distributes shards as recorded; zones and `[cluster] placement` are ignored.
+//! - **Resharding** can be stopped and started, and does nothing. `_stats`, `_versions` and `_system` are stubs, except
 //!   for `internal_replication_jobs`. No `_utils`, no `_metrics`, no proxy or JWT authentication, no logs.
-//! - **Cookies** of sessions are not refreshed; a session cookie is checked as the real ones are.
-//! - **Other versions** than 3.5: where the secret is, what `features` says, the admin party and `cluster_disabled`
-//!   of 2.x, `/_node/{node}/_nodes` since 3.0. Not port 5986, nor what else differs.
-//! - `add_node` and `remote_node` call within the world: no socket, hence no door or rule sees those calls.
-//!   `enable_cluster` with a `remote_node` answers 201 and does nothing at all.
-//! - A shard map whose sides disagree is refused in words of our own, and so is what a read-only ini
-//!   answers: the real ones weren't recorded.
-//! - **TLS**, where a network has it, is on every HTTP port, with one certificate for all nodes; real nodes serve it on
-//!   another port (6984) beside the plain one. Erlang's own connections are never encrypted.
-//! - **Erlang's ports** (4369, 9100) are there for probes: EPMD answers names and ports, the distribution accepts and
-//!   hangs up at the first word.
+//! - **Cookies** of sessions are not refreshed; a session cookie is validated as by real nodes.
+//! - **Other versions** than 3.5 differ in the location of the secret, the content of `features`, the admin party and
+//!   `cluster_disabled` of 2.x, and `/_node/{node}/_nodes` since 3.0. Port 5986 and all other differences are missing.
+//! - `add_node` and `remote_node` call within the world without a socket, so faults and rules of the network do not
+//!   apply to them. `enable_cluster` with a `remote_node` answers 201 and does nothing.
+//! - The messages for a shard map with contradicting sides and for a read-only ini file are not CouchDB's own: these were
+//!   not recorded.
+//! - **TLS**, if enabled for a network, is on every HTTP port, with one certificate for all nodes. Real nodes serve it
+//!   on a second port (6984). Erlang's own connections are never encrypted.
+//! - **Erlang's ports** (4369, 9100) exist for probes: EPMD answers names and ports; the distribution port accepts
+//!   connections and closes them at the first message.
 //!
 //! # API server
 //!
-//! - **Kinds** are not known: any JSON is stored, fields are neither dropped nor checked. Defaults and rules exist for
-//!   StatefulSets, Secrets and Namespaces, as far as this project needs them. No controller runs: nobody makes pods,
-//!   endpoints or tokens, and namespaces needn't exist.
-//! - **Patches**: strategic merge and server-side apply merge the lists that this project meets by their key, and
-//!   replace all others; `$patch: delete` is the only directive. Apply records its manager and fields, finds no
-//!   conflicts, and removes nothing that an applier no longer sends.
-//! - **Admission**: mutating webhooks in order of their configurations' names, nobody is asked twice
-//!   (`reinvocationPolicy`), `matchConditions` count as true, `matchPolicy` as `Exact`. No validating webhooks.
-//! - **Authorization**: everything is allowed but what a test forbids, or, when it asks for it, what Roles in the
-//!   store allow. No client certificates, no TokenReview, no impersonation.
-//! - **Lists** come in one page; **watches** know the last 10000 changes, and send bookmarks at the start only.
-//! - **Pods are asked** (`/pods/{name}:{port}/proxy/{path}`) by GET over plain HTTP, at addresses that a test leads
-//!   somewhere, since there are no pods. An answer comes back with its status, type and body only; what fails is worded
-//!   as Kubernetes' sources have it (a pod without address is refused with 400, one that doesn't answer is a 503).
+//! - **Kinds** have no schema: any JSON is stored, fields are neither dropped nor validated. Defaults and rules exist
+//!   for StatefulSets, Secrets and Namespaces, as far as this project needs them. No controller runs: pods, endpoints
+//!   and tokens are not created, and an object's namespace need not exist.
+//! - **Patches**: strategic merge and server-side apply merge the lists that this project uses by their key, and
+//!   replace all others; `$patch: delete` is the only directive. Apply records its manager and fields, but finds no
+//!   conflicts, and keeps fields that an applier no longer sends.
+//! - **Admission**: mutating webhooks in order of their configurations' names, each called once
+//!   (no `reinvocationPolicy`); `matchConditions` count as true, `matchPolicy` as `Exact`. No validating webhooks.
+//! - **Authorization**: a request is allowed unless a test forbids it or, with [`apiserver::ApiServer::enforce_rbac`],
+//!   no Role in the store allows it. No client certificates, TokenReview or impersonation.
+//! - **Lists** come in one page; **watches** remember the last 10000 changes, and send bookmarks only at the start.
+//! - **Requests to pods** (`/pods/{name}:{port}/proxy/{path}`) are sent by GET over plain HTTP, to the address that a
+//!   test registered for the pod's IP address and port. Only status, type and body of the answer are passed on. Errors
+//!   are worded as in Kubernetes' sources (400 for a pod without an address, 503 for a pod that does not answer).
 //! - No discovery, OpenAPI, protobuf, compression, HTTP/2, `/exec`, `/log`, `/proxy` of Services and nodes.
 //!
 //! # Kubelet
 //!
 //! - Service variables (`KUBERNETES_SERVICE_HOST`, ..), the image's own environment, `fileKeyRef`, and
-//!   `resourceFieldRef` with a divisor are missing. Volumes are made by hand
-//!   ([`kubelet::Volume`]), probes not run.
+//!   `resourceFieldRef` with a divisor are missing. Tests create the volumes ([`kubelet::Volume`]); probes are not run.
 
 pub mod apiserver;
 pub mod conformance;
@@ -79,6 +81,7 @@ pub mod couchdb;
 pub mod kubelet;
 
 mod date;
+mod json;
 mod port;
 mod query;
 mod random;

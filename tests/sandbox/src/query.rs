@@ -1,31 +1,31 @@
-//! Percent-encoded paths and queries.
+//! Decoding of percent-encoded paths and query strings.
 
-/// Percent-decoding; in a query `+` is a space.
+/// Decodes percent escapes. In a query, `+` is a space.
 pub(crate) fn decode(text: &str, query: bool) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => {
-                std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            }
-            _ => None,
-        };
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(if query && *first == b'+' { b' ' } else { *first });
-                rest = tail;
-            }
+        if *first == b'%'
+            && let Some(byte) = hex_byte(tail)
+        {
+            bytes.push(byte);
+            rest = &tail[2..];
+            continue;
         }
+        // A `%` without two hex digits is no escape, and is kept.
+        bytes.push(if query && *first == b'+' { b' ' } else { *first });
+        rest = tail;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The decoded value of a query parameter.
+/// The byte that the first two hex digits encode.
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits.get(..2)?).ok()?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+/// The decoded value of the first query parameter with this name; empty if it has no `=`.
 pub(crate) fn param(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decoding() {
+    fn percent_escapes_are_decoded_and_incomplete_ones_are_kept() {
         assert_eq!(decode("couchdb%40a%2Fb%", false), "couchdb@a/b%");
         assert_eq!(decode("a+b", false), "a+b");
         assert_eq!(param("a=1&b=x+y%3D&c", "b").as_deref(), Some("x y="));

@@ -1,6 +1,6 @@
-//! Randomness as an argument.
+//! A seeded random number generator.
 
-/// A small seeded generator (SplitMix64): uuids and salts must be the same in each run of a test.
+/// SplitMix64. UUIDs and salts must be the same in each run of a test, so the seed is an argument.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -17,11 +17,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// 16 random bytes as 32 hex digits: a uuid, a salt, a secret.
+    /// 16 random bytes as 32 hex digits, the form of UUIDs, salts and secrets.
     pub(crate) fn hex32(&mut self) -> String {
         format!("{:016x}{:016x}", self.next(), self.next())
     }
 
+    /// A number in `0..bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }

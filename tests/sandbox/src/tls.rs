@@ -1,4 +1,4 @@
-//! Certificate authorities of the stand-ins' own, and clients that trust one bundle and nothing else.
+//! Certificate authorities that belong to the stand-ins, and TLS clients that trust exactly one CA bundle.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Why no certificate could be made or believed.
+/// A failure to generate a certificate or to set up TLS with one.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The generator refused.
-    #[error("failed to make a certificate")]
+    /// The certificate generator failed.
+    #[error("failed to generate a certificate")]
     Make(#[from] rcgen::Error),
-    /// The TLS library refused.
+    /// The TLS library rejected the certificate or its key.
     #[error("failed to set up TLS")]
     Setup(#[from] rustls::Error),
-    /// The private key isn't one.
-    #[error("the private key can't be read: {0}")]
+    /// The private key has an encoding that the TLS library does not know.
+    #[error("failed to parse the private key: {0}")]
     Key(&'static str),
-    /// A `caBundle` without a certificate.
-    #[error("the caBundle holds no certificate")]
+    /// The `caBundle` contains no PEM certificate.
+    #[error("the caBundle contains no certificate")]
     EmptyBundle,
 }
 
-/// The server's side.
+/// A server certificate with its key, and the authority that signed it.
 #[derive(Debug)]
 pub(crate) struct ServerTls {
     pub(crate) ca_pem: String,
@@ -32,7 +32,7 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
-    /// A server that goes by these names and addresses, and the authority that says so.
+    /// Generates an authority with this common name, and a certificate for these DNS names and IP addresses.
     pub(crate) fn new(authority: &str, names: &[&str]) -> Result<Self, TlsError> {
         let mut ca = CertificateParams::default();
         ca.distinguished_name.push(DnType::CommonName, authority);
@@ -54,7 +54,7 @@ impl ServerTls {
     }
 }
 
-/// A client that believes one bundle.
+/// A TLS client configuration that trusts only the certificates of this bundle.
 pub(crate) fn client_for(bundle_pem: &[u8]) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(bundle_pem).filter_map(Result::ok);
@@ -68,7 +68,7 @@ pub(crate) fn client_for(bundle_pem: &[u8]) -> Result<ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
-/// Named here, so that no process-wide default is needed.
+/// The `ring` provider, passed explicitly so that no process-wide default must be installed.
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -1,4 +1,4 @@
-//! Who calls, and what they may.
+//! Users, and the requests that they are allowed to make.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use super::path::Target;
 use super::status::ApiError;
 
-/// The bearer of a token.
+/// The user that a token authenticates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// `system:serviceaccount:default:couchdb`
     pub name: String,
-    /// `system:authenticated`, ..
+    /// All groups, `system:authenticated` included.
     pub groups: Vec<String>,
 }
 
 impl User {
-    /// Someone who may everything.
+    /// A user with all permissions, as a member of `system:masters`.
     pub fn admin() -> Self {
         Self {
             name: "admin".to_owned(),
@@ -25,7 +25,7 @@ impl User {
         }
     }
 
-    /// The account of pods.
+    /// The user that the token of a ServiceAccount authenticates.
     pub fn service_account(namespace: &str, name: &str) -> Self {
         Self {
             name: format!("system:serviceaccount:{namespace}:{name}"),
@@ -37,12 +37,13 @@ impl User {
         }
     }
 
+    /// The `userInfo` of an admission review.
     pub(crate) fn info(&self) -> Value {
         json!({"username": self.name, "groups": self.groups})
     }
 }
 
-/// What someone may not; everything else is allowed.
+/// A set of requests that are forbidden; all others are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forbidden {
     verbs: Vec<String>,
@@ -51,14 +52,13 @@ pub struct Forbidden {
 }
 
 impl Forbidden {
-    /// These verbs (`get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, or `*`) on these resources
+    /// Forbids these verbs (`get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, or `*`) on these resources
     /// (`statefulsets`, `statefulsets/scale`, or `*`).
     pub fn new(verbs: &[&str], resources: &[&str]) -> Self {
-        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
         Self { verbs: owned(verbs), resources: owned(resources), user: None }
     }
 
-    /// Only for this user.
+    /// Restricts it to one user.
     #[must_use]
     pub fn to_user(mut self, user: &User) -> Self {
         self.user = Some(user.name.clone());
@@ -66,37 +66,46 @@ impl Forbidden {
     }
 
     fn covers(&self, user: &User, verb: &str, resource: &str) -> bool {
-        let has = |list: &[String], wanted: &str| list.iter().any(|l| l == "*" || l == wanted);
-        self.user.as_ref().is_none_or(|u| *u == user.name)
-            && has(&self.verbs, verb)
-            && has(&self.resources, resource)
+        self.user.as_ref().is_none_or(|name| *name == user.name)
+            && contains(&self.verbs, verb)
+            && contains(&self.resources, resource)
     }
 }
 
-/// Tokens and prohibitions.
+fn owned(list: &[&str]) -> Vec<String> {
+    list.iter().map(|item| (*item).to_owned()).collect()
+}
+
+fn contains(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|item| item == "*" || item == wanted)
+}
+
+/// The known tokens, and the rules that forbid requests.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     pub(crate) tokens: BTreeMap<String, User>,
     pub(crate) forbidden: Vec<Forbidden>,
-    /// What Roles in the store don't allow is forbidden.
+    /// `true` if a request also needs a Role in the store that allows it.
     pub(crate) rbac: bool,
 }
 
 impl Access {
+    /// The user of a bearer token.
     pub(crate) fn user(&self, authorization: Option<&str>) -> Result<User, ApiError> {
         let token = authorization.and_then(|header| header.strip_prefix("Bearer ")).map(str::trim);
         token.and_then(|token| self.tokens.get(token)).cloned().ok_or(ApiError::Unauthorized)
     }
 
+    /// Checks that no test has forbidden the request.
     pub(crate) fn check(&self, user: &User, verb: &str, target: &Target) -> Result<(), ApiError> {
         let resource = resource_of(target);
-        if self.forbidden.iter().any(|f| f.covers(user, verb, &resource)) {
+        if self.forbidden.iter().any(|forbidden| forbidden.covers(user, verb, &resource)) {
             return Err(Self::refusal(user, verb, target));
         }
         Ok(())
     }
 
-    /// In the real one's words.
+    /// The error of a forbidden request, in the words of a real server.
     pub(crate) fn refusal(user: &User, verb: &str, target: &Target) -> ApiError {
         let object = target.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
         let place = match &target.namespace {
@@ -115,7 +124,7 @@ impl Access {
     }
 }
 
-/// `statefulsets`, `statefulsets/scale`
+/// The resource as RBAC rules spell it: `statefulsets`, `statefulsets/scale`.
 pub(crate) fn resource_of(target: &Target) -> String {
     match &target.subresource {
         Some(sub) => format!("{}/{sub}", target.resource.plural),
@@ -123,17 +132,18 @@ pub(crate) fn resource_of(target: &Target) -> String {
     }
 }
 
-/// The verb that authorization knows, from method and target.
+/// The authorization verb of a method on a target; `None` if the method is unknown.
 pub(crate) fn verb(method: &str, target: &Target, watching: bool) -> Option<&'static str> {
-    Some(match (method, &target.name) {
-        ("GET", _) if watching => "watch",
-        ("GET", Some(_)) => "get",
-        ("GET", None) => "list",
-        ("POST", _) => "create",
-        ("PUT", _) => "update",
-        ("PATCH", _) => "patch",
-        ("DELETE", Some(_)) => "delete",
-        ("DELETE", None) => "deletecollection",
+    let all = target.name.is_none();
+    Some(match method {
+        "GET" if watching => "watch",
+        "GET" if all => "list",
+        "GET" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" if all => "deletecollection",
+        "DELETE" => "delete",
         _ => return None,
     })
 }
@@ -143,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prohibition_is_worded_as_the_real_one() {
+    fn a_forbidden_request_is_worded_as_by_a_real_server() {
         let mut access = Access::default();
         let user = User::service_account("default", "couchdb");
         access.forbidden.push(Forbidden::new(&["get"], &["statefulsets"]).to_user(&user));

@@ -1,5 +1,5 @@
-//! Mutating webhooks: which are asked, what they are asked, and what becomes of their answer. Pure; the calls are
-//! made elsewhere.
+//! Mutating webhooks: selection by rules, the review that they get, and validation of their answer. Pure; the calls are
+//! in [`super::hooks`].
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +9,7 @@ use super::merge;
 use super::select::label_selector_matches;
 use super::status::ApiError;
 use super::verbs::{Draft, Operation, scale};
+use crate::json::{items, lists, strings, text};
 
 /// One entry of a `MutatingWebhookConfiguration`.
 #[derive(Debug, Clone)]
@@ -16,16 +17,16 @@ pub(crate) struct Hook {
     spec: Value,
 }
 
-/// What happens when a webhook can't be asked, or answers nonsense.
+/// The effect of a failed call, or of an invalid answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailurePolicy {
     /// The user's request fails.
     Fail,
-    /// The webhook is passed over.
+    /// The webhook is skipped.
     Ignore,
 }
 
-/// What a webhook said, once believed.
+/// The valid answer of a webhook that allows the request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Verdict {
     pub(crate) patch: Option<Value>,
@@ -33,31 +34,24 @@ pub(crate) struct Verdict {
     pub(crate) audit: Value,
 }
 
-/// Why a webhook's answer doesn't let the request pass.
+/// A reason for a webhook not to let the request pass.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
-    /// It said no: that counts under either failure policy.
-    Denied {
-        /// What the user gets.
-        error: Box<ApiError>,
-        /// These are shown all the same.
-        warnings: Vec<String>,
-        /// As the answer had them.
-        audit: Value,
-    },
-    /// The answer is no answer: the failure policy decides.
+    /// The webhook denied the request, which is final under either failure policy.
+    Denied { error: Box<ApiError>, warnings: Vec<String>, audit: Value },
+    /// The call failed or its answer is invalid, so the failure policy decides.
     Broken(String),
 }
 
 impl Hook {
     /// All entries of a configuration, in order.
     pub(crate) fn all_of(configuration: &Value) -> Vec<Self> {
-        let hooks = configuration["webhooks"].as_array().into_iter().flatten();
-        hooks.map(|spec| Self { spec: spec.clone() }).collect()
+        let entries = items(&configuration["webhooks"]);
+        entries.map(|spec| Self { spec: spec.clone() }).collect()
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.spec["name"].as_str().unwrap_or_default()
+        text(&self.spec["name"])
     }
 
     pub(crate) fn failure_policy(&self) -> FailurePolicy {
@@ -75,76 +69,89 @@ impl Hook {
         &self.spec["clientConfig"]
     }
 
-    /// Rules and selectors. `matchConditions` are CEL, which isn't imitated: they are taken as true.
-    pub(crate) fn wants(&self, draft: &Draft, namespace_labels: &Value) -> bool {
-        let rules = self.spec["rules"].as_array();
+    /// `true` if rules and selectors match. `matchConditions` are CEL, which isn't imitated: they count as true.
+    pub(crate) fn applies_to(&self, draft: &Draft, namespace_labels: &Value) -> bool {
         let (object, old) = shown(draft);
         let selector = &self.spec["objectSelector"];
-        let labels_of = |object: &Value| object["metadata"]["labels"].clone();
-        rules.is_some_and(|rules| rules.iter().any(|rule| rule_covers(rule, draft)))
-            && (label_selector_matches(selector, &labels_of(&object))
-                || old.as_ref().is_some_and(|old| label_selector_matches(selector, &labels_of(old))))
+        items(&self.spec["rules"]).any(|rule| rule_covers(rule, draft))
+            // A webhook also gets the update that removes the label it selects by.
+            && (selects(selector, &object) || old.as_ref().is_some_and(|old| selects(selector, old)))
+            // The namespace selector does not apply to cluster-scoped objects.
             && (draft.target.namespace.is_none()
                 || label_selector_matches(&self.spec["namespaceSelector"], namespace_labels))
     }
 
-    /// The answer to a review, checked as `k8s.io/apiserver/pkg/admission/plugin/webhook/request` checks it.
+    /// Validates the answer to a review, as `k8s.io/apiserver/pkg/admission/plugin/webhook/request` does.
     pub(crate) fn judge(&self, uid: &str, answer: &Value) -> Result<Verdict, Refusal> {
-        let broken = |why: String| Refusal::Broken(format!("received invalid webhook response: {why}"));
         if answer["apiVersion"] != "admission.k8s.io/v1" || answer["kind"] != "AdmissionReview" {
             let found = format!("{}, Kind={}", text(&answer["apiVersion"]), text(&answer["kind"]));
-            return Err(broken(format!(
+            return Err(invalid(format!(
                 "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}"
             )));
         }
         let response = &answer["response"];
         if response.is_null() {
-            return Err(broken("webhook response was absent".to_owned()));
+            return Err(invalid("webhook response was absent"));
         }
         if response["uid"] != uid {
-            return Err(broken(format!("expected response.uid={uid:?}, got {:?}", text(&response["uid"]))));
+            return Err(invalid(format!("expected response.uid={uid:?}, got {:?}", text(&response["uid"]))));
         }
-        let warnings = strings(&response["warnings"]);
+        let warnings = strings(&response["warnings"]).map(str::to_owned).collect();
+        let audit = response["auditAnnotations"].clone();
         if response["allowed"] != true {
-            let audit = response["auditAnnotations"].clone();
             return Err(Refusal::Denied {
                 error: Box::new(self.denied(&response["status"])),
                 warnings,
                 audit,
             });
         }
-        let patch = match (&response["patch"], &response["patchType"]) {
-            (Value::Null, Value::Null) => None,
-            (Value::Null, _) => {
-                return Err(broken("webhook returned response.patchType but not response.patch".to_owned()));
-            }
-            (_, Value::Null) => {
-                return Err(broken("webhook returned response.patch but not response.patchType".to_owned()));
-            }
-            (patch, kind) if kind == "JSONPatch" => Some(decoded(patch).map_err(broken)?),
-            (_, kind) => {
-                let why = format!("webhook returned invalid response.patchType of {:?}", text(kind));
-                return Err(broken(why));
-            }
-        };
-        Ok(Verdict { patch, warnings, audit: response["auditAnnotations"].clone() })
+        let patch = patch_of(response).map_err(invalid)?;
+        Ok(Verdict { patch, warnings, audit })
     }
 
-    /// `ToStatusErr` of `k8s.io/apiserver/pkg/admission/plugin/webhook/errors`.
+    /// The error for the user, as `ToStatusErr` of `k8s.io/apiserver/pkg/admission/plugin/webhook/errors` words it.
     fn denied(&self, status: &Value) -> ApiError {
         let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(0).max(400);
-        let said_no = format!("admission webhook {:?} denied the request", self.name());
-        let message = match (text(&status["message"]), text(&status["reason"])) {
-            ("", "") => format!("{said_no} without explanation"),
-            ("", reason) => format!("{said_no}: {reason}"),
-            (message, _) => format!("{said_no}: {message}"),
+        let (message, reason) = (text(&status["message"]), text(&status["reason"]));
+        let explanation = if message.is_empty() { reason } else { message };
+        let denied = format!("admission webhook {:?} denied the request", self.name());
+        let message = if explanation.is_empty() {
+            format!("{denied} without explanation")
+        } else {
+            format!("{denied}: {explanation}")
         };
-        ApiError::Denied { code, reason: text(&status["reason"]).to_owned(), message }
+        ApiError::Denied { code, reason: reason.to_owned(), message }
     }
 }
 
+fn selects(selector: &Value, object: &Value) -> bool {
+    label_selector_matches(selector, &object["metadata"]["labels"])
+}
+
+fn invalid(reason: impl AsRef<str>) -> Refusal {
+    Refusal::Broken(format!("received invalid webhook response: {}", reason.as_ref()))
+}
+
+/// The decoded patch of a response; `None` if it changes nothing.
+fn patch_of(response: &Value) -> Result<Option<Value>, String> {
+    let (patch, kind) = (&response["patch"], &response["patchType"]);
+    if patch.is_null() && kind.is_null() {
+        return Ok(None);
+    }
+    if patch.is_null() {
+        return Err("webhook returned response.patchType but not response.patch".to_owned());
+    }
+    if kind.is_null() {
+        return Err("webhook returned response.patch but not response.patchType".to_owned());
+    }
+    if kind != "JSONPatch" {
+        return Err(format!("webhook returned invalid response.patchType of {:?}", text(kind)));
+    }
+    decoded(patch).map(Some)
+}
+
 impl Draft {
-    /// The review that a webhook is sent.
+    /// The `AdmissionReview` for a webhook.
     pub(crate) fn review(&self, uid: &str, user: &Value) -> Value {
         let resource = &self.target.resource;
         let (object, old) = shown(self);
@@ -169,17 +176,12 @@ impl Draft {
         if let Some(namespace) = &self.target.namespace {
             request["namespace"] = json!(namespace);
         }
-        let options = match self.operation {
-            Operation::Create => "CreateOptions",
-            Operation::Update => "UpdateOptions",
-            Operation::Delete => "DeleteOptions",
-        };
         request["operation"] = json!(self.operation.word());
         request["userInfo"] = user.clone();
         request["object"] = if self.operation == Operation::Delete { Value::Null } else { object };
         request["oldObject"] = old.unwrap_or(Value::Null);
         request["dryRun"] = json!(self.dry_run);
-        request["options"] = json!({"kind": options, "apiVersion": "meta.k8s.io/v1"});
+        request["options"] = json!({"kind": self.operation.options_kind(), "apiVersion": "meta.k8s.io/v1"});
         if !self.field_manager.is_empty() && self.operation != Operation::Delete {
             request["options"]["fieldManager"] = json!(self.field_manager);
             request["options"]["fieldValidation"] = json!("Strict");
@@ -187,16 +189,17 @@ impl Draft {
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
     }
 
-    /// A patch that doesn't apply fails the request, whatever the failure policy says.
+    /// Applies a webhook's patch. A patch that doesn't apply fails the request under either failure policy.
     pub(crate) fn change(&mut self, patch: &Value) -> Result<(), ApiError> {
-        let internal = |message: String| ApiError::Internal { message };
         if self.operation == Operation::Delete {
-            let name = self.key.name.clone();
-            return Err(internal(format!(
-                "admission webhook attempted to modify the object \"{name}\", which is not supported for this operation"
-            )));
+            let message = format!(
+                "admission webhook attempted to modify the object \"{}\", which is not supported for this operation",
+                self.key.name
+            );
+            return Err(ApiError::Internal { message });
         }
-        let applied = merge::json_patch(shown(self).0, patch).map_err(internal)?;
+        let applied =
+            merge::json_patch(shown(self).0, patch).map_err(|message| ApiError::Internal { message })?;
         if self.target.subresource.as_deref() == Some("scale") {
             self.new["spec"]["replicas"] = json!(applied["spec"]["replicas"].as_u64().unwrap_or(0));
         } else {
@@ -206,7 +209,7 @@ impl Draft {
     }
 }
 
-/// The new and the old object as the request's resource shows them.
+/// The new and the old object in the representation of the requested subresource.
 fn shown(draft: &Draft) -> (Value, Option<Value>) {
     let old = draft.old.as_ref().filter(|_| draft.operation != Operation::Create);
     match draft.target.subresource.as_deref() {
@@ -217,30 +220,32 @@ fn shown(draft: &Draft) -> (Value, Option<Value>) {
 
 fn rule_covers(rule: &Value, draft: &Draft) -> bool {
     let resource = &draft.target.resource;
-    let has = |field: &str, wanted: &str| strings(&rule[field]).iter().any(|r| r == wanted || r == "*");
-    let resources = strings(&rule["resources"]);
-    let named = resources.iter().any(|r| match (r.split_once('/'), &draft.target.subresource) {
-        (None, None) => r == "*" || *r == resource.plural,
-        (Some((plural, sub)), Some(wanted)) => {
-            (plural == "*" || plural == resource.plural) && (sub == "*" || sub == wanted)
-        }
-        (Some((plural, sub)), None) => sub == "*" && (plural == "*" || plural == resource.plural),
-        (None, Some(_)) => false,
-    });
     let scope = match rule["scope"].as_str() {
         Some("Namespaced") => draft.target.namespace.is_some(),
         Some("Cluster") => draft.target.namespace.is_none(),
         Some(_) | None => true,
     };
-    named
+    strings(&rule["resources"]).any(|pattern| resource_matches(pattern, draft))
         && scope
-        && has("operations", draft.operation.word())
-        && has("apiGroups", &resource.group)
-        && has("apiVersions", &resource.version)
+        && lists(&rule["operations"], draft.operation.word())
+        && lists(&rule["apiGroups"], &resource.group)
+        && lists(&rule["apiVersions"], &resource.version)
+}
+
+/// Matches `statefulsets`, `statefulsets/scale` and their forms with `*`. A pattern without `/` covers no subresource;
+/// `/*` covers all subresources and the resource itself.
+fn resource_matches(pattern: &str, draft: &Draft) -> bool {
+    let subresource = draft.target.subresource.as_deref();
+    let (plural, covered) = match pattern.split_once('/') {
+        None => (pattern, subresource.is_none()),
+        Some((plural, "*")) => (plural, true),
+        Some((plural, sub)) => (plural, subresource == Some(sub)),
+    };
+    covered && (plural == "*" || plural == draft.target.resource.plural)
 }
 
 fn decoded(patch: &Value) -> Result<Value, String> {
-    // kube-rs writes the bytes as a list of numbers; the real decoder takes that, too.
+    // kube-rs serializes the bytes as a list of numbers, which Go's decoder also accepts.
     let bytes = match patch.as_array() {
         Some(numbers) => {
             numbers.iter().filter_map(|n| n.as_u64().and_then(|n| u8::try_from(n).ok())).collect()
@@ -248,14 +253,6 @@ fn decoded(patch: &Value) -> Result<Value, String> {
         None => STANDARD.decode(text(patch)).map_err(|e| e.to_string())?,
     };
     serde_json::from_slice(&bytes).map_err(|e| e.to_string())
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn strings(list: &Value) -> Vec<String> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -271,20 +268,20 @@ mod tests {
     }
 
     #[test]
-    fn good_answers() {
+    fn a_valid_answer_yields_patch_and_warnings() {
         let patch = STANDARD.encode(r#"[{"op":"add","path":"/a","value":1}]"#);
-        let said = answer(
+        let response = answer(
             json!({"uid": "u", "allowed": true, "patch": patch, "patchType": "JSONPatch", "warnings": ["w"]}),
         );
-        let verdict = hook().judge("u", &said).unwrap();
+        let verdict = hook().judge("u", &response).unwrap();
         assert_eq!(verdict.patch.unwrap()[0]["path"], "/a");
         assert_eq!(verdict.warnings, ["w"]);
         assert_eq!(hook().judge("u", &answer(json!({"uid": "u", "allowed": true}))).unwrap().patch, None);
     }
 
     #[test]
-    fn broken_answers_are_for_the_failure_policy() {
-        for (response, why) in [
+    fn an_invalid_answer_is_left_to_the_failure_policy() {
+        for (response, reason) in [
             (json!({"uid": "x", "allowed": true}), "expected response.uid=\"u\", got \"x\""),
             (
                 json!({"uid": "u", "allowed": true, "patch": "W10="}),
@@ -295,23 +292,25 @@ mod tests {
                 "webhook returned invalid response.patchType of \"Merge\"",
             ),
         ] {
-            let wanted = Refusal::Broken(format!("received invalid webhook response: {why}"));
+            let wanted = Refusal::Broken(format!("received invalid webhook response: {reason}"));
             assert_eq!(hook().judge("u", &answer(response)), Err(wanted));
         }
         assert!(matches!(hook().judge("u", &json!({})), Err(Refusal::Broken(_))));
     }
 
     #[test]
-    fn denials_are_worded_as_the_real_ones() {
-        let denied = |status: Value| match hook()
-            .judge("u", &answer(json!({"uid": "u", "allowed": false, "status": status})))
-        {
+    fn denials_are_worded_as_by_a_real_server() {
+        let prefix = "admission webhook \"a.b.c\" denied the request";
+        assert_eq!(denied(json!({"code": 422, "message": "no"})), (422, format!("{prefix}: no")));
+        assert_eq!(denied(json!({"reason": "Invalid"})), (400, format!("{prefix}: Invalid")));
+        assert_eq!(denied(Value::Null), (400, format!("{prefix} without explanation")));
+    }
+
+    fn denied(status: Value) -> (u16, String) {
+        let response = answer(json!({"uid": "u", "allowed": false, "status": status}));
+        match hook().judge("u", &response) {
             Err(Refusal::Denied { error, .. }) => (error.code(), error.to_string()),
             other => panic!("{other:?}"),
-        };
-        let said_no = "admission webhook \"a.b.c\" denied the request";
-        assert_eq!(denied(json!({"code": 422, "message": "no"})), (422, format!("{said_no}: no")));
-        assert_eq!(denied(json!({"reason": "Invalid"})), (400, format!("{said_no}: Invalid")));
-        assert_eq!(denied(Value::Null), (400, format!("{said_no} without explanation")));
+        }
     }
 }

@@ -1,12 +1,15 @@
-//! What the API server adds to an object before admission sees it (`pkg/apis/apps/v1/defaults.go` and
-//! `pkg/apis/core/v1/defaults.go`, as far as captured reviews show it), and what it refuses.
+//! The defaults that the API server sets before admission (`pkg/apis/apps/v1/defaults.go` and
+//! `pkg/apis/core/v1/defaults.go`, as far as recorded reviews contain them), and its validation.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::path::Resource;
 use super::status::ApiError;
+use crate::json::text;
 
-/// Fills in what a client may leave out.
+/// Sets the fields that a client may leave out.
 pub(crate) fn fill(resource: &Resource, object: &mut Value) {
     match resource.plural.as_str() {
         "statefulsets" => stateful_set(object),
@@ -39,6 +42,7 @@ fn stateful_set(object: &mut Value) {
         set(&mut claim["spec"], "volumeMode", json!("Filesystem"));
         set(claim, "status", json!({"phase": "Pending"}));
     }
+    // Reviews of a creation already have a status, with these two of its fields.
     set(object, "status", json!({"replicas": 0, "availableReplicas": 0}));
 }
 
@@ -75,7 +79,7 @@ fn container(container: &mut Value) {
         }
     }
     set(container, "resources", json!({}));
-    // A limit without a request asks for as much.
+    // A limit without a request is also the request.
     let limits = container["resources"]["limits"].as_object().cloned().unwrap_or_default();
     for (name, value) in limits {
         set(&mut container["resources"]["requests"], &name, value);
@@ -87,6 +91,7 @@ fn container(container: &mut Value) {
     }
     set(container, "terminationMessagePath", json!("/dev/termination-log"));
     set(container, "terminationMessagePolicy", json!("File"));
+    // Without a tag or digest, the image is `latest`, which is pulled at each start.
     let image = container["image"].as_str().unwrap_or_default();
     let file = image.rsplit('/').next().unwrap_or_default();
     let latest = !image.contains('@') && (!file.contains(':') || file.ends_with(":latest"));
@@ -105,53 +110,57 @@ fn fill_probe(probe: &mut Value) {
     }
 }
 
-/// `stringData` is written over `data`, and never read back.
+/// Encodes `stringData` into `data`, where it takes precedence; `stringData` itself is never stored.
 fn secret(object: &mut Value) {
-    use base64::Engine;
     let plain = object.as_object_mut().and_then(|o| o.shift_remove("stringData"));
     for (key, value) in plain.as_ref().and_then(Value::as_object).into_iter().flatten() {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+        let encoded = STANDARD.encode(text(value));
         object["data"][key] = json!(encoded);
     }
     set(object, "type", json!("Opaque"));
 }
 
-/// The rules that a StatefulSet breaks, if any.
+/// Validates an object: its name, and the rules for StatefulSets.
 pub(crate) fn check(resource: &Resource, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
-    let invalid = |what: &str| ApiError::Invalid {
-        kind: if resource.group.is_empty() {
-            resource.kind()
-        } else {
-            format!("{}.{}", resource.kind(), resource.group)
-        },
-        name: object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-        what: what.to_owned(),
+    let name = text(&object["metadata"]["name"]);
+    let rule = if name.is_empty() {
+        Some("metadata.name: Required value: name or generateName is required")
+    } else if resource.plural == "statefulsets" {
+        broken_rule(object, old)
+    } else {
+        None
     };
-    if object["metadata"]["name"].as_str().is_none_or(str::is_empty) {
-        return Err(invalid("metadata.name: Required value: name or generateName is required"));
-    }
-    if resource.plural != "statefulsets" {
-        return Ok(());
-    }
+    let Some(rule) = rule else { return Ok(()) };
+    let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
+    Err(ApiError::Invalid {
+        kind: format!("{}{group}", resource.kind()),
+        name: name.to_owned(),
+        reason: rule.to_owned(),
+    })
+}
+
+/// The rule that a StatefulSet breaks, in the words of a real server.
+fn broken_rule(object: &Value, old: Option<&Value>) -> Option<&'static str> {
     let spec = &object["spec"];
     if !super::select::label_selector_matches(&spec["selector"], &spec["template"]["metadata"]["labels"]) {
-        return Err(invalid(
+        return Some(
             "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`",
-        ));
+        );
     }
     if spec["template"]["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
-        return Err(invalid("spec.template.spec.containers: Required value"));
+        return Some("spec.template.spec.containers: Required value");
     }
     if old.is_some_and(|old| fixed_part(&old["spec"]) != fixed_part(spec)) {
-        return Err(invalid(
+        return Some(
             "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
              'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' \
              are forbidden",
-        ));
+        );
     }
-    Ok(())
+    None
 }
 
+/// The fields of a StatefulSet's spec that cannot be changed.
 fn fixed_part(spec: &Value) -> Map<String, Value> {
     let mut fixed = spec.as_object().cloned().unwrap_or_default();
     for free in [
@@ -168,6 +177,7 @@ fn fixed_part(spec: &Value) -> Map<String, Value> {
     fixed
 }
 
+/// Sets a member of an object if it is absent or null.
 fn set(target: &mut Value, key: &str, value: Value) {
     if !target.is_object() {
         *target = Value::Object(Map::new());
@@ -180,7 +190,7 @@ fn set(target: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// The items of a list that may be absent. (An index would put a null there.)
+/// The items of a list that may be absent. (Indexing with `[list]` would insert a null.)
 fn items<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
     object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
 }
@@ -191,7 +201,7 @@ mod tests {
 
     /// From a recorded review (create-statefulsets-main.json of a real 1.36.2).
     #[test]
-    fn a_stateful_set_is_filled_as_recorded() {
+    fn a_stateful_set_gets_the_recorded_defaults() {
         let resource = Resource::new("apps/v1", "statefulsets");
         let mut object = json!({
             "metadata": {"name": "web"},
@@ -221,7 +231,7 @@ mod tests {
         assert_eq!(object["status"], json!({"replicas": 0, "availableReplicas": 0}));
         let once = object.clone();
         fill(&resource, &mut object);
-        assert_eq!(object, once, "filling again changes nothing");
+        assert_eq!(object, once, "setting defaults again changes nothing");
         assert_eq!(check(&resource, &object, None), Ok(()));
         let mut other = object.clone();
         other["spec"]["serviceName"] = json!("else");
@@ -229,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_keeps_no_plain_text() {
+    fn string_data_of_a_secret_is_stored_encoded() {
         let mut object = json!({"metadata": {"name": "s"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
         fill(&Resource::new("v1", "secrets"), &mut object);
         assert_eq!(

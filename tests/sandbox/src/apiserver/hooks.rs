@@ -1,4 +1,4 @@
-//! Calling webhooks: TLS, timeouts, and the words that users get when it fails.
+//! Calls to webhooks: TLS, timeouts, and the messages for users if a call fails.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,62 +6,60 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::admission::Hook;
+use crate::json::text;
 use crate::tls::{self, TlsError};
 
-/// Where Services lead, since there is no cluster network: (namespace, name, port) to address.
+/// The addresses that stand for Services, since there is no cluster network, by namespace, name and port.
 pub(crate) type Services = BTreeMap<(String, String, u16), SocketAddr>;
 
-/// A webhook as it is called: one connection pool each, as the real one keeps.
+/// A client for one webhook, with a connection pool of its own, as in a real server.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     client: reqwest::Client,
-    /// With the `?timeout=` that the API server appends.
+    /// Includes the `?timeout=` that the API server appends.
     url: String,
 }
 
-/// Where a webhook is.
+/// The address and trust settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address {
     url: String,
     bundle: String,
-    /// The address that stands for the host name of a Service.
+    /// The host name of a Service, and the address that stands for it.
     resolve: Option<(String, SocketAddr)>,
     timeout_seconds: u64,
 }
 
-/// Why a webhook gave no answer.
+/// A reason for a call to a webhook to fail.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// The configuration names a Service that leads nowhere.
+    /// The configuration names a Service without a registered address.
     #[error("no endpoints available for service {0:?}")]
     NoEndpoints(String),
-    /// No certificate to trust.
+    /// The `caBundle` contains no certificate.
     #[error("{0}")]
     Tls(#[from] TlsError),
-    /// The connection, the deadline or the certificate.
-    #[error("Post {url:?}: {why}")]
-    Post {
-        /// With the timeout.
-        url: String,
-        /// In Go's words where we know them.
-        why: String,
-    },
-    /// Not 200.
+    /// The connection failed, the deadline passed or the certificate is not trusted. The reason is worded as in Go
+    /// where the wording is known.
+    #[error("Post {url:?}: {reason}")]
+    Post { url: String, reason: String },
+    /// The status is not 200.
     #[error("the server rejected our request for an unknown reason (HTTP {0})")]
     Status(u16),
-    /// Not JSON.
+    /// The body is not JSON.
     #[error("couldn't get version/kind; json parse error: {0}")]
-    Garbage(String),
+    NotJson(String),
 }
 
 impl Address {
+    /// The address of a webhook; a Service is looked up among the registered ones.
     pub(crate) fn of(hook: &Hook, services: &Services) -> Result<Self, CallError> {
         let config = hook.client_config();
         let timeout_seconds = hook.timeout_seconds();
-        let bundle = config["caBundle"].as_str().unwrap_or_default().to_owned();
+        let bundle = text(&config["caBundle"]).to_owned();
         if let Some(url) = config["url"].as_str() {
             return Ok(Self {
                 url: format!("{url}?timeout={timeout_seconds}s"),
@@ -71,19 +69,22 @@ impl Address {
             });
         }
         let service = &config["service"];
-        let text = |key: &str| service[key].as_str().unwrap_or_default();
+        let (namespace, name) = (text(&service["namespace"]), text(&service["name"]));
         let port = service["port"].as_u64().and_then(|p| u16::try_from(p).ok()).unwrap_or(443);
-        let key = (text("namespace").to_owned(), text("name").to_owned(), port);
-        let Some(address) = services.get(&key) else { return Err(CallError::NoEndpoints(key.1)) };
-        let host = format!("{}.{}.svc", key.1, key.0);
+        let address = services.get(&(namespace.to_owned(), name.to_owned(), port));
+        let Some(address) = address else { return Err(CallError::NoEndpoints(name.to_owned())) };
+        // The certificate must be valid for this name, whatever address stands for it.
+        let host = format!("{name}.{namespace}.svc");
+        let path = text(&service["path"]);
         Ok(Self {
-            url: format!("https://{host}:{}{}?timeout={timeout_seconds}s", address.port(), text("path")),
+            url: format!("https://{host}:{}{path}?timeout={timeout_seconds}s", address.port()),
             bundle,
             resolve: Some((host, *address)),
             timeout_seconds,
         })
     }
 
+    /// Builds a client that trusts only the `caBundle`.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, CallError> {
         let pem = STANDARD.decode(&self.bundle).unwrap_or_default();
         let mut builder = reqwest::Client::builder()
@@ -96,92 +97,86 @@ impl Address {
         if let Some((host, address)) = &self.resolve {
             builder = builder.resolve(host, *address);
         }
-        let client = builder.build().map_err(|e| self.failed(&e))?;
+        let client = builder.build().map_err(|error| post_failed(&self.url, &error))?;
         Ok(Endpoint { client, url: self.url.clone() })
-    }
-
-    fn failed(&self, error: &reqwest::Error) -> CallError {
-        CallError::Post { url: self.url.clone(), why: in_gos_words(error) }
     }
 }
 
 impl Endpoint {
+    /// Posts a review, and returns the parsed answer.
     pub(crate) async fn call(&self, review: &Value) -> Result<Value, CallError> {
-        let failed =
-            |error: reqwest::Error| CallError::Post { url: self.url.clone(), why: in_gos_words(&error) };
         let request = self.client.post(&self.url).header("accept", "application/json, */*").json(review);
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|error| post_failed(&self.url, &error))?;
         let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(failed)?;
+        let body = response.bytes().await.map_err(|error| post_failed(&self.url, &error))?;
         if status != 200 {
             return Err(CallError::Status(status));
         }
-        serde_json::from_slice(&body).map_err(|e| CallError::Garbage(e.to_string()))
+        serde_json::from_slice(&body).map_err(|e| CallError::NotJson(e.to_string()))
     }
 }
 
-fn in_gos_words(error: &reqwest::Error) -> String {
+fn post_failed(url: &str, error: &reqwest::Error) -> CallError {
+    CallError::Post { url: url.to_owned(), reason: worded_as_in_go(error) }
+}
+
+fn worded_as_in_go(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "context deadline exceeded".to_owned();
     }
-    let mut chain = error.to_string();
+    // reqwest's own message names only the URL; the innermost error has the reason.
+    let mut innermost = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        chain = cause.to_string();
+        innermost = cause.to_string();
         source = cause.source();
     }
-    if chain.contains("UnknownIssuer") || chain.contains("certificate") {
-        return format!("tls: failed to verify certificate: x509: {chain}");
+    if innermost.contains("UnknownIssuer") || innermost.contains("certificate") {
+        return format!("tls: failed to verify certificate: x509: {innermost}");
     }
-    if chain.contains("onnection refused") {
+    if innermost.contains("onnection refused") {
         return "connect: connection refused".to_owned();
     }
-    chain
+    innermost
 }
 
-/// One webhook that was asked, for tests to look at.
+/// A recorded call to a webhook, for tests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admission {
-    /// The webhook's name.
+    /// The webhook's name in its configuration.
     pub webhook: String,
-    /// The review that was sent.
+    /// The `AdmissionReview` that was sent.
     pub review: Value,
-    /// What came of it.
+    /// The result of the call.
     pub outcome: Outcome,
 }
 
-/// What came of asking a webhook.
+/// The result of a call to a webhook.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// It let the request pass.
+    /// The webhook allowed the request.
     Allowed {
-        /// The decoded patch.
+        /// The decoded JSON patch, if the answer has one.
         patch: Option<Value>,
-        /// What the user is told.
+        /// The warnings that the user gets.
         warnings: Vec<String>,
-        /// What goes to the audit log.
+        /// The `auditAnnotations` of the answer.
         audit: Value,
     },
-    /// It said no.
+    /// The webhook denied the request.
     Denied {
-        /// What the user gets.
+        /// The error message that the user gets.
         message: String,
-        /// What the user is told besides.
+        /// The warnings that the user gets besides.
         warnings: Vec<String>,
-        /// What goes to the audit log.
+        /// The `auditAnnotations` of the answer.
         audit: Value,
     },
-    /// It couldn't be asked, or its answer is no answer.
+    /// The call failed, or its answer is invalid.
     Failed {
-        /// What is wrong.
+        /// The reason.
         message: String,
-        /// The failure policy let the request pass.
+        /// `true` if the failure policy let the request pass.
         ignored: bool,
     },
-}
-
-/// `Warning: 299 - "text"`, one header each.
-pub(crate) fn warning_header(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("299 - {}", json!(plain))
 }

@@ -1,17 +1,17 @@
-//! The four kinds of patches.
+//! The four kinds of patches, and the field ownership that server-side apply records.
 
 use serde_json::{Map, Value};
 
-/// How a patch is to be read, from its content type.
+/// The kind of a patch, which its content type determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PatchKind {
     /// RFC 6902.
     Json,
     /// RFC 7386: lists are replaced.
     Merge,
-    /// Lists of named things are merged by their key.
+    /// Strategic merge patch: lists with a merge key are merged by it.
     Strategic,
-    /// Server-side apply: as `Strategic`, and the manager is written down.
+    /// Server-side apply: merges like `Strategic`, and records the field manager.
     Apply,
 }
 
@@ -27,7 +27,7 @@ impl PatchKind {
     }
 }
 
-/// The object with the patch applied.
+/// Returns the object with the patch applied.
 pub(crate) fn apply(kind: PatchKind, mut object: Value, patch: &Value) -> Result<Value, String> {
     match kind {
         PatchKind::Json => json_patch(object, patch),
@@ -42,7 +42,7 @@ pub(crate) fn apply(kind: PatchKind, mut object: Value, patch: &Value) -> Result
     }
 }
 
-/// RFC 6902, all or nothing; the error says which operation failed.
+/// Applies an RFC 6902 patch, all operations or none. The error names the operation that failed.
 pub(crate) fn json_patch(mut object: Value, patch: &Value) -> Result<Value, String> {
     let operations: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|e| e.to_string())?;
     json_patch::patch(&mut object, &operations).map_err(|e| e.to_string())?;
@@ -59,15 +59,18 @@ fn merge_named(target: &mut Value, patch: &Value) {
     }
     let Some(object) = target.as_object_mut() else { return };
     for (key, change) in changes {
-        match (change, merge_key(key)) {
-            (Value::Null, _) => {
-                object.shift_remove(key);
-            }
-            (Value::Array(items), Some(by)) => {
-                let list = object.entry(key.clone()).or_insert_with(|| Value::Array(Vec::new()));
-                merge_list(list, items, by);
-            }
-            (change, _) => merge_named(object.entry(key.clone()).or_insert(Value::Null), change),
+        // In a patch, null removes the field.
+        if change.is_null() {
+            object.shift_remove(key);
+            continue;
+        }
+        let current = object.entry(key.clone()).or_insert(Value::Null);
+        if let Some(items) = change.as_array()
+            && let Some(by) = merge_key(key)
+        {
+            merge_list(current, items, by);
+        } else {
+            merge_named(current, change);
         }
     }
 }
@@ -79,18 +82,18 @@ fn merge_list(list: &mut Value, items: &[Value], by: &str) {
     let Some(list) = list.as_array_mut() else { return };
     for item in items {
         let existing = list.iter().position(|old| old[by] == item[by]);
-        match (existing, item["$patch"] == "delete") {
-            (Some(index), true) => {
-                list.remove(index);
-            }
-            (Some(index), false) => merge_named(&mut list[index], item),
-            (None, true) => {}
-            (None, false) => list.push(item.clone()),
+        if item["$patch"] == "delete" {
+            existing.map(|index| list.remove(index));
+            continue;
+        }
+        match existing {
+            Some(index) => merge_named(&mut list[index], item),
+            None => list.push(item.clone()),
         }
     }
 }
 
-/// The `patchMergeKey` of the lists that this project meets; other lists are replaced.
+/// The `patchMergeKey` of a list, for the lists that this project uses; other lists are replaced.
 fn merge_key(list: &str) -> Option<&'static str> {
     match list {
         "containers"
@@ -110,18 +113,18 @@ fn merge_key(list: &str) -> Option<&'static str> {
     }
 }
 
-/// What an applier owns: the leaves of what it sent.
+/// The `fieldsV1` of an applied object: its leaves, which the applier owns.
 pub(crate) fn fields_v1(applied: &Value) -> Value {
     let Value::Object(map) = applied else { return Value::Object(Map::new()) };
     let owned = map.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind"));
-    let fields = owned.map(|(key, value)| match (value, merge_key(key)) {
-        (Value::Array(items), Some(by)) => {
-            let items = items.iter().map(|item| (format!("k:{{\"{by}\":{}}}", item[by]), fields_v1(item)));
-            (format!("f:{key}"), Value::Object(items.collect()))
-        }
-        (value, _) => (format!("f:{key}"), fields_v1(value)),
-    });
-    Value::Object(fields.collect())
+    Value::Object(owned.map(|(key, value)| (format!("f:{key}"), owned_fields(key, value))).collect())
+}
+
+fn owned_fields(key: &str, value: &Value) -> Value {
+    let (Some(items), Some(by)) = (value.as_array(), merge_key(key)) else { return fields_v1(value) };
+    // An item of a merged list is named by its key, for example `k:{"name":"agent"}`.
+    let items = items.iter().map(|item| (format!("k:{{\"{by}\":{}}}", item[by]), fields_v1(item)));
+    Value::Object(items.collect())
 }
 
 #[cfg(test)]
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn null_removes_and_delete_deletes() {
+    fn null_removes_a_field_and_a_delete_directive_removes_an_item() {
         let object = json!({"a": 1, "env": [{"name": "X", "value": "1"}, {"name": "Y"}]});
         let patch = json!({"a": null, "env": [{"name": "X", "$patch": "delete"}, {"name": "Z"}]});
         let merged = apply(PatchKind::Strategic, object, &patch).unwrap();

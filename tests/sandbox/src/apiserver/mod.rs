@@ -1,4 +1,4 @@
-//! An API server with a store, watches and admission, over TLS.
+//! A Kubernetes API server with a store, watches and admission webhooks, over TLS.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,8 +24,11 @@ mod merge;
 mod path;
 mod proxy;
 mod rbac;
+mod reply;
+mod request;
 mod select;
 mod server;
+mod state;
 mod status;
 mod store;
 #[cfg(test)]
@@ -36,5 +39,6 @@ mod watch;
 pub use access::{Forbidden, User};
 pub use hooks::{Admission, Outcome};
 pub use path::Resource;
-pub use server::{ADMIN_TOKEN, ApiServer, Call, StartError};
+pub use server::{ADMIN_TOKEN, ApiServer, StartError};
+pub use state::Call;
 pub use verbs::Operation;

@@ -1,8 +1,8 @@
-//! What a URL of the Kubernetes API names.
+//! The resources and objects that URLs of the Kubernetes API name.
 
 use std::fmt;
 
-/// A kind of objects, as URLs spell it.
+/// A group, version and resource, as URLs spell them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resource {
     /// Empty for the core group.
@@ -14,39 +14,36 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// From an `apiVersion` and a plural.
+    /// The resource of an `apiVersion` and a plural.
     pub fn new(api_version: &str, plural: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         Self { group: group.to_owned(), version: version.to_owned(), plural: plural.to_owned() }
     }
 
-    /// `apps/v1`, or `v1`.
+    /// `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// The kind of its objects: the table of what this project meets, else a guess from the plural.
+    /// The kind of its objects: from a table of the kinds that this project uses, else derived from the plural.
     pub fn kind(&self) -> String {
-        let known =
-            KINDS.iter().find(|(plural, _)| *plural == self.plural).map(|(_, kind)| (*kind).to_owned());
-        known.unwrap_or_else(|| {
-            let singular = self.plural.strip_suffix('s').unwrap_or(&self.plural);
-            let mut letters = singular.chars();
-            letters
-                .next()
-                .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
-                .unwrap_or_default()
-        })
+        if let Some((_, kind)) = KINDS.iter().find(|(plural, _)| *plural == self.plural) {
+            return (*kind).to_owned();
+        }
+        let singular = self.plural.strip_suffix('s').unwrap_or(&self.plural);
+        let mut letters = singular.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect()
     }
 
-    /// The resource of an object, from its `apiVersion` and `kind`.
+    /// The resource of an object with this `apiVersion` and `kind`.
     pub fn of_kind(api_version: &str, kind: &str) -> Self {
         let known = KINDS.iter().find(|(_, k)| *k == kind).map(|(plural, _)| (*plural).to_owned());
         Self::new(api_version, &known.unwrap_or_else(|| format!("{}s", kind.to_lowercase())))
     }
 }
 
-/// `statefulsets.apps`, as errors spell it.
+/// Formats as `statefulsets.apps`, the form of error messages.
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.group.is_empty() {
@@ -57,6 +54,7 @@ impl fmt::Display for Resource {
     }
 }
 
+/// The kinds that are not the capitalised singular of their resource.
 const KINDS: &[(&str, &str)] = &[
     ("clusterrolebindings", "ClusterRoleBinding"),
     ("clusterroles", "ClusterRole"),
@@ -78,18 +76,18 @@ const KINDS: &[(&str, &str)] = &[
     ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
 ];
 
-/// One object, or all of a resource.
+/// The identity of one object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    /// Group and plural; the version doesn't tell objects apart.
+    /// Without the version: an object is the same in all versions of its group.
     pub(crate) group: String,
     pub(crate) plural: String,
-    /// `None` for what is cluster-scoped.
+    /// `None` for a cluster-scoped object.
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
 }
 
-/// A parsed path.
+/// A parsed path, which names one object or all objects of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) resource: Resource,
@@ -99,7 +97,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `/api/v1/..` and `/apis/<group>/<version>/..`; `None` for everything else.
+    /// Parses `/api/v1/..` and `/apis/<group>/<version>/..`; `None` for any other path.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
         let (group, version, rest) = match parts.as_slice() {
@@ -108,7 +106,7 @@ impl Target {
             _ => return None,
         };
         let (namespace, rest) = match rest {
-            // `/api/v1/namespaces/x` is an object; with something below, it is where that lies.
+            // `/api/v1/namespaces/x` names the namespace itself; with a resource below, the namespace of that.
             ["namespaces", namespace, rest @ ..]
                 if rest.first().is_some_and(|r| !matches!(*r, "status" | "finalize")) =>
             {
@@ -135,7 +133,7 @@ impl Target {
         }
     }
 
-    /// True when the object is one that this target means, by resource and namespace.
+    /// `true` if the object has the target's resource, and its namespace and name where the target has them.
     pub(crate) fn covers(&self, key: &Key) -> bool {
         key.group == self.resource.group
             && key.plural == self.resource.plural
@@ -149,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn paths_name_objects_lists_and_subresources() {
         let target = Target::parse("/apis/apps/v1/namespaces/t1/statefulsets/web/scale").unwrap();
         assert_eq!(target.resource, Resource::new("apps/v1", "statefulsets"));
         assert_eq!(target.resource.to_string(), "statefulsets.apps");

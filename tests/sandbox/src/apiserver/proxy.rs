@@ -1,55 +1,45 @@
-//! Pods asked through the API server: `GET /api/v1/namespaces/{ns}/pods/{name}:{port}/proxy/{path}`.
+//! Requests to pods through the API server: `GET /api/v1/namespaces/{ns}/pods/{name}:{port}/proxy/{path}`.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::handle::Request;
 use super::path::{Resource, Target};
-use super::server::{Shared, lock};
+use super::reply::Page;
+use super::request::Request;
+use super::state::{Shared, lock};
 use super::status::ApiError;
+use crate::json::items;
 
-/// Where the ports of pods lead, by the address that `status.podIPs` has and the port.
-pub(crate) type Ports = BTreeMap<(IpAddr, u16), SocketAddr>;
-
-/// What a pod answered, as it came.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) status: u16,
-    pub(crate) content_type: String,
-    pub(crate) body: Vec<u8>,
-}
-
-/// Whom to ask what.
+/// A request to a pod.
 #[derive(Debug, PartialEq, Eq)]
-struct Question {
+struct PodRequest {
     ip: IpAddr,
     port: u16,
-    /// With its query.
+    /// Includes the query.
     path: String,
 }
 
-/// Whether this is a question to a pod.
+/// `true` if the path addresses a pod through the API server.
 pub(crate) fn is_for_pod(target: &Target) -> bool {
     target.resource == Resource::new("v1", "pods") && target.subresource.as_deref() == Some("proxy")
 }
 
+/// Sends the request to the pod, and returns its answer.
 pub(crate) async fn answer(shared: &Shared, request: &Request, target: &Target) -> Result<Page, ApiError> {
     let (name, port) = split(target.name.as_deref().unwrap_or_default())?;
-    let (question, to) = {
+    let (pod_request, address) = {
         let state = lock(&shared.state);
-        let not_found = || ApiError::NotFound { resource: target.resource.clone(), name: name.to_owned() };
-        let pod = state.store.get(&target.key(name)).ok_or_else(not_found)?;
-        let question = question(pod, port, request)?;
-        let to = state.pod_ports.get(&(question.ip, question.port)).copied();
-        (question, to)
+        let pod = state.store.get(&target.key(name)).ok_or_else(|| ApiError::not_found(target, name))?;
+        let pod_request = PodRequest::of(pod, port, request)?;
+        let address = state.pod_ports.get(&(pod_request.ip, pod_request.port)).copied();
+        (pod_request, address)
     };
-    question.ask(to).await
+    pod_request.send(address).await
 }
 
-/// The pod's name and the port of `couchdb-0:8484` or `http:couchdb-0:8484`.
+/// Splits `couchdb-0:8484` or `http:couchdb-0:8484` into the pod's name and the port.
 fn split(id: &str) -> Result<(&str, Option<&str>), ApiError> {
     let parts: Vec<&str> = id.split(':').collect();
     match *parts.as_slice() {
@@ -59,24 +49,27 @@ fn split(id: &str) -> Result<(&str, Option<&str>), ApiError> {
     }
 }
 
-/// What is to be asked of this pod.
-fn question(pod: &Value, port: Option<&str>, request: &Request) -> Result<Question, ApiError> {
-    // Loopback and the like are refused, too: an API server would ask itself.
-    let ip = pod["status"]["podIPs"][0]["ip"].as_str().and_then(|ip| ip.parse().ok()).filter(is_global);
-    let ip = ip.ok_or_else(|| ApiError::BadRequest { message: "address not allowed".to_owned() })?;
-    let declared = || {
-        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-        containers.filter_map(|one| one["ports"][0]["containerPort"].as_u64()).next()
-    };
-    let port = match port {
-        Some(text) => text.parse().ok(),
-        None => declared().map_or(Some(80), |port| u16::try_from(port).ok()),
-    };
-    let port = port.ok_or_else(|| ApiError::BadRequest { message: "invalid port".to_owned() })?;
-    let below = request.path.split_once("/proxy").map_or("", |(_, below)| below);
-    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-    let slash = if below.is_empty() { "/" } else { "" };
-    Ok(Question { ip, port, path: format!("{slash}{below}{query}") })
+impl PodRequest {
+    /// Builds the request for a pod: the rest of the path and the query are passed on.
+    fn of(pod: &Value, port: Option<&str>, request: &Request) -> Result<Self, ApiError> {
+        // Loopback and link-local addresses are refused: the API server would connect to itself or its own host.
+        let ip = pod["status"]["podIPs"][0]["ip"].as_str().and_then(|ip| ip.parse().ok()).filter(is_global);
+        let ip = ip.ok_or_else(|| ApiError::BadRequest { message: "address not allowed".to_owned() })?;
+        let port = match port {
+            Some(text) => text.parse().ok(),
+            // Without a port in the path: the first port that a container declares, or 80.
+            None => declared_port(pod).map_or(Some(80), |port| u16::try_from(port).ok()),
+        };
+        let port = port.ok_or_else(|| ApiError::BadRequest { message: "invalid port".to_owned() })?;
+        let below = request.path.split_once("/proxy").map_or("", |(_, below)| below);
+        let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+        let slash = if below.is_empty() { "/" } else { "" };
+        Ok(Self { ip, port, path: format!("{slash}{below}{query}") })
+    }
+}
+
+fn declared_port(pod: &Value) -> Option<u64> {
+    items(&pod["spec"]["containers"]).find_map(|container| container["ports"][0]["containerPort"].as_u64())
 }
 
 fn is_global(ip: &IpAddr) -> bool {
@@ -88,36 +81,40 @@ fn is_global(ip: &IpAddr) -> bool {
         }
 }
 
-impl Question {
-    async fn ask(&self, to: Option<SocketAddr>) -> Result<Page, ApiError> {
-        let pod = SocketAddr::from((self.ip, self.port));
-        let unreachable = |why: &str| ApiError::Unreachable { pod, why: why.to_owned() };
-        let to = to.ok_or_else(|| unreachable("connect: no route to host"))?;
+impl PodRequest {
+    async fn send(&self, address: Option<SocketAddr>) -> Result<Page, ApiError> {
+        let address = address.ok_or_else(|| self.unreachable("connect: no route to host"))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(no_tls())
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| unreachable(&error.to_string()))?;
-        let request = client.get(format!("http://{to}{}", self.path)).header("host", pod.to_string());
-        let failed = |error: reqwest::Error| {
-            unreachable(if error.is_connect() { "connect: connection refused" } else { "EOF" })
-        };
-        let answer = request.send().await.map_err(failed)?;
+            .map_err(|error| self.unreachable(&error.to_string()))?;
+        let host = SocketAddr::from((self.ip, self.port)).to_string();
+        let request = client.get(format!("http://{address}{}", self.path)).header("host", host);
+        let answer = request.send().await.map_err(|error| self.failed(&error))?;
         let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
         Ok(Page {
             status: answer.status().as_u16(),
             content_type: content_type.unwrap_or_default().to_owned(),
-            body: answer.bytes().await.map_err(failed)?.to_vec(),
+            body: answer.bytes().await.map_err(|error| self.failed(&error))?.to_vec(),
         })
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> ApiError {
+        self.unreachable(if error.is_connect() { "connect: connection refused" } else { "EOF" })
+    }
+
+    fn unreachable(&self, reason: &str) -> ApiError {
+        ApiError::Unreachable { pod: SocketAddr::from((self.ip, self.port)), reason: reason.to_owned() }
     }
 }
 
-/// Nothing is called over TLS here, and a client wants to know how all the same.
+/// A TLS configuration without roots. Requests to pods use plain HTTP, but the client cannot be built without one.
 fn no_tls() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.expect("the versions that ring has");
+    let builder = builder.expect("ring supports the default versions");
     builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
 }
 
@@ -127,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(path: &str, query: &str) -> Request {
+    fn request(path: &str, query: &str) -> Request {
         Request {
             method: "GET".to_owned(),
             path: path.to_owned(),
@@ -140,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_name_with_or_without_port_and_scheme() {
+    fn the_path_names_a_pod_with_or_without_scheme_and_port() {
         assert_eq!(split("db-0").unwrap(), ("db-0", None));
         assert_eq!(split("db-0:8484").unwrap(), ("db-0", Some("8484")));
         assert_eq!(split("http:db-0:8484").unwrap(), ("db-0", Some("8484")));
@@ -148,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_path_is_what_the_pod_is_asked() {
+    fn the_rest_of_the_path_and_the_query_are_passed_on() {
         let pod = json!({
             "spec": { "containers": [{}, { "ports": [{ "containerPort": 5984 }] }] },
             "status": { "podIPs": [{ "ip": "10.0.0.7" }] },
         });
         let of = |path: &str, query: &str, port: Option<&str>| {
-            let Question { port, path, .. } = question(&pod, port, &asked(path, query)).unwrap();
+            let PodRequest { port, path, .. } = PodRequest::of(&pod, port, &request(path, query)).unwrap();
             format!("{port} {path}")
         };
         assert_eq!(of("/api/v1/namespaces/a/pods/b:1/proxy/x/y", "q=1", Some("1")), "1 /x/y?q=1");
@@ -162,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_an_address_of_its_own_is_not_asked() {
+    fn a_request_to_a_pod_without_a_global_address_is_refused() {
         for ips in [json!(null), json!([]), json!([{ "ip": "127.0.0.1" }]), json!([{ "ip": "fe80::1" }])] {
             let pod = json!({ "status": { "podIPs": ips } });
-            let refused = question(&pod, Some("1"), &asked("/x/proxy", "")).unwrap_err();
+            let refused = PodRequest::of(&pod, Some("1"), &request("/x/proxy", "")).unwrap_err();
             assert_eq!((refused.code(), refused.to_string()), (400, "address not allowed".to_owned()));
         }
     }

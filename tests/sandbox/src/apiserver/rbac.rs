@@ -5,36 +5,38 @@ use serde_json::Value;
 use super::access::{User, resource_of};
 use super::path::{Key, Resource, Target};
 use super::store::Store;
+use crate::json::{items, lists, strings, text};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// True when a binding gives the user a role with a rule for this.
+/// `true` if a binding grants the user a role with a rule for this verb on this target.
 pub(crate) fn allows(store: &Store, user: &User, verb: &str, target: &Target) -> bool {
     if user.groups.iter().any(|group| group == "system:masters") {
         return true;
     }
     let bindings = store.all().filter(|(key, _)| key.group == GROUP);
-    let mut given = bindings.filter(|(key, binding)| {
-        let here = match key.plural.as_str() {
+    let mut granted = bindings.filter(|(key, binding)| {
+        // A RoleBinding grants permissions only in its own namespace.
+        let applies = match key.plural.as_str() {
             "clusterrolebindings" => true,
             "rolebindings" => key.namespace.is_some() && key.namespace == target.namespace,
             _ => false,
         };
-        here && items(&binding["subjects"]).any(|subject| is(user, subject))
+        applies && items(&binding["subjects"]).any(|subject| is_subject(user, subject))
     });
-    given.any(|(key, binding)| {
+    granted.any(|(key, binding)| {
         let role = role_key(&binding["roleRef"], key.namespace.clone());
         let rules = store.get(&role).map(|role| &role["rules"]);
         rules.is_some_and(|rules| items(rules).any(|rule| covers(rule, verb, target)))
     })
 }
 
-/// The role that a binding refers to, as something one may have the verb `bind` on.
+/// The role that a binding refers to, as a target for the verb `bind`.
 pub(crate) fn role_of(binding: &Value, target: &Target) -> Option<Target> {
     let key = role_key(&binding["roleRef"], target.namespace.clone());
     (!key.name.is_empty()).then(|| Target {
         resource: Resource { group: key.group, version: "v1".to_owned(), plural: key.plural },
-        // A ClusterRole may be bound in one namespace by someone who may `bind` it there.
+        // Permission to `bind` a ClusterRole can be limited to one namespace.
         namespace: target.namespace.clone(),
         name: Some(key.name),
         subresource: None,
@@ -42,38 +44,33 @@ pub(crate) fn role_of(binding: &Value, target: &Target) -> Option<Target> {
 }
 
 fn role_key(reference: &Value, namespace: Option<String>) -> Key {
-    let of_cluster = reference["kind"] == "ClusterRole";
+    let is_cluster_role = reference["kind"] == "ClusterRole";
     Key {
         group: GROUP.to_owned(),
-        plural: if of_cluster { "clusterroles" } else { "roles" }.to_owned(),
-        namespace: namespace.filter(|_| !of_cluster),
-        name: reference["name"].as_str().unwrap_or_default().to_owned(),
+        plural: if is_cluster_role { "clusterroles" } else { "roles" }.to_owned(),
+        namespace: namespace.filter(|_| !is_cluster_role),
+        name: text(&reference["name"]).to_owned(),
     }
 }
 
-fn is(user: &User, subject: &Value) -> bool {
-    let text = |key: &str| subject[key].as_str().unwrap_or_default();
-    match text("kind") {
+fn is_subject(user: &User, subject: &Value) -> bool {
+    let name = text(&subject["name"]);
+    match text(&subject["kind"]) {
         "ServiceAccount" => {
-            user.name == format!("system:serviceaccount:{}:{}", text("namespace"), text("name"))
+            user.name == format!("system:serviceaccount:{}:{name}", text(&subject["namespace"]))
         }
-        "User" => user.name == text("name"),
-        "Group" => user.groups.iter().any(|group| group == text("name")),
+        "User" => user.name == name,
+        "Group" => user.groups.iter().any(|group| group == name),
         _ => false,
     }
 }
 
 fn covers(rule: &Value, verb: &str, target: &Target) -> bool {
-    let has = |field: &str, wanted: &str| items(&rule[field]).any(|item| item == "*" || item == wanted);
-    let names: Vec<&Value> = items(&rule["resourceNames"]).collect();
-    let named =
-        names.is_empty() || target.name.as_ref().is_some_and(|name| names.iter().any(|n| **n == **name));
-    has("verbs", verb)
-        && has("apiGroups", &target.resource.group)
-        && has("resources", &resource_of(target))
+    let names: Vec<&str> = strings(&rule["resourceNames"]).collect();
+    // A rule without names covers all objects; one with names never covers a list or a creation, which have none.
+    let named = names.is_empty() || target.name.as_deref().is_some_and(|name| names.contains(&name));
+    lists(&rule["verbs"], verb)
+        && lists(&rule["apiGroups"], &target.resource.group)
+        && lists(&rule["resources"], &resource_of(target))
         && named
-}
-
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
 }

@@ -1,8 +1,10 @@
-//! Field and label selectors, those of query strings and those of objects.
+//! Field and label selectors, in query strings and in objects.
 
 use serde_json::Value;
 
-/// What a list or a watch is narrowed to.
+use crate::json::{items, strings, text};
+
+/// The selectors that restrict a list or a watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Selector {
     labels: Vec<Requirement>,
@@ -20,10 +22,10 @@ enum Test {
     /// `k`
     Exists,
     /// `!k`
-    Lacks,
+    Absent,
     /// `k=v`, `k in (v, w)`
     In(Vec<String>),
-    /// `k!=v`, `k notin (v, w)`: also true without the key
+    /// `k!=v`, `k notin (v, w)`; also true if the key is absent
     NotIn(Vec<String>),
 }
 
@@ -35,25 +37,34 @@ impl Selector {
     pub(crate) fn matches(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
         self.labels.iter().all(|r| r.holds(labels[&r.key].as_str()))
+            // An absent field is the same as an empty one.
             && self.fields.iter().all(|r| r.holds(Some(field(object, &r.key)).filter(|f| !f.is_empty())))
     }
 }
 
 impl Requirement {
+    fn new(key: &str, test: Test) -> Self {
+        Self { key: key.trim().to_owned(), test }
+    }
+
     fn holds(&self, value: Option<&str>) -> bool {
-        let listed = |list: &[String]| value.is_some_and(|v| list.iter().any(|l| l == v));
         match &self.test {
             Test::Exists => value.is_some(),
-            Test::Lacks => value.is_none(),
-            Test::In(list) => listed(list) || value.is_none() && list.iter().all(String::is_empty),
-            Test::NotIn(list) => !listed(list),
+            Test::Absent => value.is_none(),
+            // `k=` also selects objects without the key.
+            Test::In(list) => is_listed(list, value) || value.is_none() && list.iter().all(String::is_empty),
+            Test::NotIn(list) => !is_listed(list, value),
         }
     }
 }
 
-/// `metadata.name`, `involvedObject.uid`, ..
+fn is_listed(list: &[String], value: Option<&str>) -> bool {
+    value.is_some_and(|value| list.iter().any(|listed| listed == value))
+}
+
+/// The string at a dotted path such as `metadata.name` or `involvedObject.uid`.
 fn field<'a>(object: &'a Value, path: &str) -> &'a str {
-    path.split('.').fold(object, |value, part| &value[part]).as_str().unwrap_or_default()
+    text(path.split('.').fold(object, |value, part| &value[part]))
 }
 
 fn parse(text: &str) -> Vec<Requirement> {
@@ -61,21 +72,24 @@ fn parse(text: &str) -> Vec<Requirement> {
 }
 
 fn requirement(part: &str) -> Requirement {
-    let make = |key: &str, test| Requirement { key: key.trim().to_owned(), test };
-    let list = |text: &str| text.trim_end_matches(')').split(',').map(|v| v.trim().to_owned()).collect();
     if let Some((key, value)) = part.split_once("!=") {
-        make(key, Test::NotIn(vec![value.trim().to_owned()]))
+        Requirement::new(key, Test::NotIn(vec![value.trim().to_owned()]))
     } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        make(key, Test::In(vec![value.trim().to_owned()]))
+        Requirement::new(key, Test::In(vec![value.trim().to_owned()]))
     } else if let Some((key, values)) = part.split_once(" notin (") {
-        make(key, Test::NotIn(list(values)))
+        Requirement::new(key, Test::NotIn(value_list(values)))
     } else if let Some((key, values)) = part.split_once(" in (") {
-        make(key, Test::In(list(values)))
+        Requirement::new(key, Test::In(value_list(values)))
     } else if let Some(key) = part.strip_prefix('!') {
-        make(key, Test::Lacks)
+        Requirement::new(key, Test::Absent)
     } else {
-        make(part, Test::Exists)
+        Requirement::new(part, Test::Exists)
     }
+}
+
+/// The values of `v, w)`.
+fn value_list(text: &str) -> Vec<String> {
+    text.trim_end_matches(')').split(',').map(|value| value.trim().to_owned()).collect()
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
@@ -96,23 +110,23 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
     parts
 }
 
-/// A `LabelSelector` object against a map of labels; an empty one matches everything.
+/// `true` if a `LabelSelector` object matches a map of labels; an empty selector matches everything.
 pub(crate) fn label_selector_matches(selector: &Value, labels: &Value) -> bool {
-    let exact = selector["matchLabels"].as_object().into_iter().flatten();
-    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
-    exact.into_iter().all(|(key, value)| labels[key] == *value)
-        && expressions.into_iter().all(|expression| {
-            let value = labels[expression["key"].as_str().unwrap_or_default()].as_str();
-            let listed =
-                || expression["values"].as_array().is_some_and(|vs| vs.iter().any(|v| v.as_str() == value));
-            match expression["operator"].as_str() {
-                Some("Exists") => value.is_some(),
-                Some("DoesNotExist") => value.is_none(),
-                Some("In") => value.is_some() && listed(),
-                Some("NotIn") => value.is_none() || !listed(),
-                Some(_) | None => false,
-            }
-        })
+    let mut exact = selector["matchLabels"].as_object().into_iter().flatten();
+    exact.all(|(key, value)| labels[key] == *value)
+        && items(&selector["matchExpressions"]).all(|expression| expression_matches(expression, labels))
+}
+
+fn expression_matches(expression: &Value, labels: &Value) -> bool {
+    let value = labels[text(&expression["key"])].as_str();
+    let listed = value.is_some_and(|value| strings(&expression["values"]).any(|allowed| allowed == value));
+    match text(&expression["operator"]) {
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "In" => listed,
+        "NotIn" => !listed,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_of_queries() {
+    fn selectors_in_queries_match_labels_and_fields() {
         let object = json!({"metadata": {"name": "web", "labels": {"app": "db", "tier": "1"}}});
         for (labels, fields, expected) in [
             ("", "metadata.name=web", true),
@@ -139,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors_of_objects() {
+    fn selectors_in_objects_match_labels() {
         let labels = json!({"couchdiscover.io/inject": "enabled"});
         let expression = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "couchdiscover.io/inject", "operator": operator, "values": values}]});
         assert!(label_selector_matches(&expression("Exists", Value::Null), &labels));

@@ -1,119 +1,74 @@
-//! Errors as the API server words them.
+//! Errors, in the words of a real API server.
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::path::Resource;
+use super::path::{Resource, Target};
 
-/// Why a request failed.
+/// A reason for a request to fail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// No such object.
+    /// The object does not exist.
     #[error("{resource} \"{name}\" not found")]
-    NotFound {
-        /// Of this resource.
-        resource: Resource,
-        /// Of this name.
-        name: String,
-    },
-    /// No such path.
+    NotFound { resource: Resource, name: String },
+    /// The path names no resource.
     #[error("the server could not find the requested resource")]
     NoSuchPath,
-    /// It is there already.
+    /// An object of this name exists.
     #[error("{resource} \"{name}\" already exists")]
-    AlreadyExists {
-        /// Of this resource.
-        resource: Resource,
-        /// Of this name.
-        name: String,
-    },
-    /// It was changed since it was read.
+    AlreadyExists { resource: Resource, name: String },
+    /// The object has changed since the client read it.
     #[error(
         "Operation cannot be fulfilled on {resource} \"{name}\": the object has been modified; please apply your changes to the latest version and try again"
     )]
-    Conflict {
-        /// Of this resource.
-        resource: Resource,
-        /// Of this name.
-        name: String,
-    },
-    /// The token isn't known.
+    Conflict { resource: Resource, name: String },
+    /// The token is missing or unknown.
     #[error("Unauthorized")]
     Unauthorized,
-    /// The user may not.
+    /// The user does not have the permission.
     #[error("{message}")]
-    Forbidden {
-        /// The whole sentence.
-        message: String,
-    },
-    /// The object breaks a rule.
-    #[error("{kind} \"{name}\" is invalid: {what}")]
-    Invalid {
-        /// `StatefulSet.apps`
-        kind: String,
-        /// The object's name.
-        name: String,
-        /// The rule.
-        what: String,
-    },
-    /// The request makes no sense.
+    Forbidden { message: String },
+    /// The object breaks a rule of its kind, such as `StatefulSet.apps`.
+    #[error("{kind} \"{name}\" is invalid: {reason}")]
+    Invalid { kind: String, name: String, reason: String },
+    /// The request cannot be understood.
     #[error("{message}")]
-    BadRequest {
-        /// Why.
-        message: String,
-    },
-    /// The verb isn't for this.
+    BadRequest { message: String },
+    /// The resource does not support the method.
     #[error("the server does not allow this method on the requested resource")]
     NotAllowed,
-    /// A webhook said no; its own status, completed.
+    /// A webhook denied the request: its status, completed with a code of at least 400.
     #[error("{message}")]
-    Denied {
-        /// 400 or more.
-        code: u16,
-        /// The webhook's reason, or none.
-        reason: String,
-        /// The whole sentence.
-        message: String,
-    },
-    /// A webhook failed, or its answer is no good.
+    Denied { code: u16, reason: String, message: String },
+    /// A webhook failed, or its answer is invalid.
     #[error("Internal error occurred: {message}")]
-    Internal {
-        /// What failed.
-        message: String,
-    },
-    /// The resource version is no longer known.
-    #[error("too old resource version: {asked} ({oldest})")]
-    Expired {
-        /// The version that was asked for.
-        asked: u64,
-        /// The oldest that is known.
-        oldest: u64,
-    },
-    /// A pod that was to be asked doesn't answer.
-    #[error("error trying to reach service: {}{why}", dial(pod, why))]
-    Unreachable {
-        /// Its address and port.
-        pod: SocketAddr,
-        /// In Go's words.
-        why: String,
-    },
-    /// Switched on by a test.
+    Internal { message: String },
+    /// The history of changes no longer reaches back to the requested version.
+    #[error("too old resource version: {requested} ({oldest})")]
+    Expired { requested: u64, oldest: u64 },
+    /// A pod does not answer a request through the API server; the reason is worded as in Go.
+    #[error("error trying to reach service: {}{reason}", dial(pod, reason))]
+    Unreachable { pod: SocketAddr, reason: String },
+    /// Injected by a test.
     #[error("{message}")]
-    Injected {
-        /// The HTTP status.
-        code: u16,
-        /// The whole sentence.
-        message: String,
-    },
+    Injected { code: u16, message: String },
 }
 
-/// What stands before the cause where no connection came about.
-fn dial(pod: &SocketAddr, why: &str) -> String {
-    if why.starts_with("connect: ") { format!("dial tcp {pod}: ") } else { String::new() }
+/// The words that Go puts before the reason if the connection failed.
+fn dial(pod: &SocketAddr, reason: &str) -> String {
+    if reason.starts_with("connect: ") { format!("dial tcp {pod}: ") } else { String::new() }
 }
 
 impl ApiError {
+    pub(crate) fn not_found(target: &Target, name: &str) -> Self {
+        Self::NotFound { resource: target.resource.clone(), name: name.to_owned() }
+    }
+
+    pub(crate) fn conflict(target: &Target, name: &str) -> Self {
+        Self::Conflict { resource: target.resource.clone(), name: name.to_owned() }
+    }
+
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::NotFound { .. } | Self::NoSuchPath => 404,
@@ -147,7 +102,7 @@ impl ApiError {
         }
     }
 
-    /// A `Status` object.
+    /// The `Status` object that is the body of the answer.
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status",
@@ -156,26 +111,15 @@ impl ApiError {
             "status": "Failure",
             "message": self.to_string(),
         });
+        // A webhook's denial has no reason unless the webhook gave one.
         if !self.reason().is_empty() {
             status["reason"] = json!(self.reason());
         }
-        match self {
-            Self::NotFound { resource, name }
-            | Self::AlreadyExists { resource, name }
-            | Self::Conflict { resource, name } => {
-                status["details"] = json!({"name": name, "group": resource.group, "kind": resource.plural});
-            }
-            Self::NoSuchPath
-            | Self::Unauthorized
-            | Self::Forbidden { .. }
-            | Self::Invalid { .. }
-            | Self::BadRequest { .. }
-            | Self::NotAllowed
-            | Self::Denied { .. }
-            | Self::Internal { .. }
-            | Self::Expired { .. }
-            | Self::Unreachable { .. }
-            | Self::Injected { .. } => {}
+        if let Self::NotFound { resource, name }
+        | Self::AlreadyExists { resource, name }
+        | Self::Conflict { resource, name } = self
+        {
+            status["details"] = json!({"name": name, "group": resource.group, "kind": resource.plural});
         }
         status["code"] = json!(self.code());
         status

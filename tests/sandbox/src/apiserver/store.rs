@@ -1,6 +1,7 @@
-//! The objects, their versions and what happened to them: the pure core.
+//! The objects, their versions and the history of changes: the pure core of the server.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -8,10 +9,10 @@ use super::path::{Key, Target};
 use super::select::Selector;
 use super::status::ApiError;
 use crate::date::rfc3339;
+use crate::json::remove;
 use crate::random::Random;
-use std::time::Duration;
 
-/// How many events a watch can be late; the real one keeps some minutes.
+/// The number of changes that a watch can be behind. A real server keeps those of some minutes.
 const HISTORY: usize = 10_000;
 
 /// One change of one object.
@@ -19,20 +20,20 @@ const HISTORY: usize = 10_000;
 pub(crate) struct Change {
     pub(crate) version: u64,
     pub(crate) key: Key,
-    /// `None`: it was made.
+    /// `None` for a creation.
     pub(crate) before: Option<Value>,
-    /// `None`: it was deleted.
+    /// `None` for a deletion.
     pub(crate) after: Option<Value>,
-    /// The object as it was last, with the version of its deletion.
+    /// The object after the change. For a deletion: its last content, with the version of the deletion.
     pub(crate) last: Value,
 }
 
-/// Everything that the API server knows.
+/// All objects, and their recent changes.
 #[derive(Debug)]
 pub(crate) struct Store {
     objects: BTreeMap<Key, Value>,
     version: u64,
-    /// Changes up to this version are forgotten.
+    /// The version up to which changes are no longer in the history.
     forgotten: u64,
     history: VecDeque<Change>,
     random: Random,
@@ -78,13 +79,13 @@ impl Store {
         format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
     }
 
-    /// What `generateName` gets appended.
+    /// The random letters that `generateName` gets appended. There are no vowels, so they spell no words.
     pub(crate) fn suffix(&mut self) -> String {
         const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         (0..5).map(|_| char::from(LETTERS[self.random.below(LETTERS.len() as u64) as usize])).collect()
     }
 
-    /// Stores a new object; its metadata are completed.
+    /// Stores a new object, with the metadata that the server sets.
     pub(crate) fn create(&mut self, key: Key, mut object: Value, now: Duration) -> Value {
         let meta = &mut object["metadata"];
         meta["uid"] = json!(self.uid());
@@ -95,8 +96,8 @@ impl Store {
         self.put(key, None, object)
     }
 
-    /// Stores a changed object. What the server owns stays; a changed spec is a new generation; a change that
-    /// changes nothing isn't one.
+    /// Stores a changed object. Metadata of the server are kept; a changed spec increments the generation; an update
+    /// that changes nothing gets no new version.
     pub(crate) fn update(&mut self, key: Key, old: &Value, mut object: Value) -> Value {
         for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "resourceVersion"] {
             match old["metadata"].get(field) {
@@ -110,6 +111,7 @@ impl Store {
         if without_managed_fields(old) == without_managed_fields(&object) {
             return old.clone();
         }
+        // Removal of the last finalizer completes a pending deletion.
         let deleting = object["metadata"].get("deletionTimestamp").is_some();
         if deleting && object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
             return self.remove(&key, object);
@@ -117,7 +119,8 @@ impl Store {
         self.put(key, Some(old.clone()), object)
     }
 
-    /// Deletes an object, or marks it when someone's finalizer is on it. The object as it is then.
+    /// Deletes an object, or marks it as being deleted if it has finalizers. Returns its last state, and `true` if it is
+    /// gone.
     pub(crate) fn delete(&mut self, key: &Key, old: Value, now: Duration) -> (Value, bool) {
         if old["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
             return (self.remove(key, old), true);
@@ -155,13 +158,13 @@ impl Store {
         }
     }
 
-    /// Forgets what happened so far: watches that are behind get a 410.
+    /// Clears the history: watches that are behind get a 410.
     pub(crate) fn forget_history(&mut self) {
         self.forgotten = self.version;
         self.history.clear();
     }
 
-    /// What a watch that has seen everything up to `since` is told.
+    /// The events for a watch that has seen all changes up to `since`.
     pub(crate) fn changes(
         &self,
         target: &Target,
@@ -169,7 +172,7 @@ impl Store {
         since: u64,
     ) -> Result<Vec<Value>, ApiError> {
         if since < self.forgotten {
-            return Err(ApiError::Expired { asked: since, oldest: self.forgotten });
+            return Err(ApiError::Expired { requested: since, oldest: self.forgotten });
         }
         let new = self.history.iter().skip_while(|change| change.version <= since);
         Ok(new
@@ -179,29 +182,28 @@ impl Store {
     }
 }
 
-/// To a watch with a selector, an object that begins or ceases to match is made or deleted.
+/// The event for a watch. With a selector, an object that starts to match is added, and one that stops to match is
+/// deleted.
 fn event(change: &Change, selector: &Selector) -> Option<Value> {
     let matched = change.before.as_ref().is_some_and(|object| selector.matches(object));
     let matches = change.after.as_ref().is_some_and(|object| selector.matches(object));
-    let word = match (matched, matches) {
-        (false, false) => return None,
-        (false, true) => "ADDED",
-        (true, true) => "MODIFIED",
-        (true, false) => "DELETED",
+    if !matched && !matches {
+        return None;
+    }
+    let kind = if !matched {
+        "ADDED"
+    } else if matches {
+        "MODIFIED"
+    } else {
+        "DELETED"
     };
-    Some(json!({"type": word, "object": change.last}))
+    Some(json!({"type": kind, "object": change.last}))
 }
 
 fn without_managed_fields(object: &Value) -> Value {
     let mut bare = object.clone();
     remove(&mut bare["metadata"], "managedFields");
     bare
-}
-
-pub(crate) fn remove(object: &mut Value, key: &str) {
-    if let Some(map) = object.as_object_mut() {
-        map.shift_remove(key);
-    }
 }
 
 #[cfg(test)]
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_and_versions() {
+    fn a_changed_spec_increments_the_generation_and_no_change_keeps_the_version() {
         let mut store = Store::new(1);
         let key = target().key("web");
         let made =
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn finalizers_hold_an_object() {
+    fn an_object_with_finalizers_is_kept_until_the_last_is_removed() {
         let mut store = Store::new(1);
         let key = target().key("web");
         let made = store.create(key.clone(), json!({"metadata": {"name": "web", "finalizers": ["x"]}}), NOW);
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_sees_what_begins_and_ceases_to_match() {
+    fn objects_that_start_or_stop_to_match_are_added_or_deleted() {
         let mut store = Store::new(1);
         let key = target().key("web");
         let start = store.version();

@@ -1,4 +1,4 @@
-//! The server over its socket, with a webhook that is one.
+//! The server through its socket, with a webhook that answers over TLS.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ fn web(replicas: u32) -> Value {
 
 type Answers = Arc<Mutex<Vec<Value>>>;
 
-/// A webhook that gives these `response`s in turn, and its `caBundle`.
+/// Starts a webhook that returns these `response`s in turn. Returns its address and `caBundle`.
 async fn webhook(answers: Answers) -> (SocketAddr, String) {
     let tls = ServerTls::new("sandbox-webhook", &["127.0.0.1"]).unwrap();
     let bundle = STANDARD.encode(&tls.ca_pem);
@@ -117,7 +117,7 @@ fn patching(patch: Value) -> Value {
 }
 
 #[tokio::test]
-async fn objects_come_and_go() {
+async fn objects_are_created_read_scaled_and_deleted() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
     let (status, made) = client.call("POST", SETS, web(3)).await;
@@ -163,7 +163,7 @@ async fn objects_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_lease_is_taken_once() {
+async fn a_lease_is_created_once_and_apply_keeps_its_holder() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
     let leases = "/apis/coordination.k8s.io/v1/namespaces/t1/leases";
@@ -180,7 +180,7 @@ async fn a_lease_is_taken_once() {
 }
 
 #[tokio::test]
-async fn who_may_what() {
+async fn forbidden_and_failing_requests_are_answered_with_errors() {
     let server = ApiServer::start().unwrap();
     let agent = User::service_account("t1", "couchdb");
     server.add_token("agent", agent.clone());
@@ -203,7 +203,7 @@ async fn who_may_what() {
 }
 
 #[tokio::test]
-async fn roles_are_obeyed_when_asked_for() {
+async fn roles_are_enforced_on_request() {
     let server = ApiServer::start().unwrap();
     server.add_token("agent", User::service_account("t1", "couchdb"));
     let rbac = |kind: &str, namespace: Value, name: &str, rest: Value| {
@@ -239,7 +239,7 @@ async fn roles_are_obeyed_when_asked_for() {
     );
     server.enforce_rbac();
     let mut client = Client::of(&server);
-    assert_eq!(client.call("POST", SETS, web(1)).await.0, 201, "the admin may all");
+    assert_eq!(client.call("POST", SETS, web(1)).await.0, 201, "the admin has all permissions");
     client.token = "agent";
     assert_eq!(client.call("GET", &format!("{SETS}/web"), Value::Null).await.0, 200);
     assert_eq!(client.call("GET", SETS, Value::Null).await.0, 403);
@@ -254,7 +254,7 @@ async fn roles_are_obeyed_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_and_ends() {
+async fn a_watch_reports_changes_until_the_server_stops_or_the_version_is_too_old() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
     let (_, made) = client.call("POST", SETS, web(1)).await;
@@ -296,7 +296,7 @@ async fn a_watch_tells_and_ends() {
 }
 
 #[tokio::test]
-async fn webhooks_change_and_deny() {
+async fn webhooks_change_and_deny_requests() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
     let answers = Answers::default();
@@ -311,7 +311,10 @@ async fn webhooks_change_and_deny() {
     assert_eq!((containers.len(), &containers[1]["imagePullPolicy"]), (2, &json!("IfNotPresent")));
     let admissions = server.admissions();
     let request = &admissions[0].review["request"];
-    assert_eq!(request["object"]["spec"]["podManagementPolicy"], "OrderedReady", "the hook sees defaults");
+    assert_eq!(
+        request["object"]["spec"]["podManagementPolicy"], "OrderedReady",
+        "the review contains the defaults"
+    );
     assert_eq!((&request["object"]["metadata"]["uid"], &request["oldObject"]), (&Value::Null, &Value::Null));
     assert_eq!(request["options"]["fieldManager"], "kubectl");
 
@@ -332,9 +335,9 @@ async fn webhooks_change_and_deny() {
         (422, Some("admission webhook \"inject.example.io\" denied the request: not so"))
     );
     let old_labels = &server.admissions()[1].review["request"]["oldObject"]["metadata"]["labels"];
-    assert_eq!(old_labels["inject"], "yes", "asked because the old object matches");
+    assert_eq!(old_labels["inject"], "yes", "called because the old object matches");
 
-    // A Scale has no labels, so the selector keeps it away.
+    // A Scale has no labels, so the object selector does not match it.
     let scaled = client
         .send(
             "PATCH",
@@ -353,7 +356,7 @@ async fn webhooks_change_and_deny() {
 }
 
 #[tokio::test]
-async fn the_failure_policy() {
+async fn the_failure_policy_decides_about_failed_calls_and_invalid_answers() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
     let answers = Answers::default();
@@ -375,14 +378,14 @@ async fn the_failure_policy() {
     assert_eq!(client.call("POST", SETS, web(1)).await.0, 201);
     assert!(matches!(server.admissions().last().unwrap().outcome, Outcome::Failed { ignored: true, .. }));
 
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    server.seed(configuration(nobody, &bundle, "Fail"));
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+    server.seed(configuration(closed, &bundle, "Fail"));
     let (_, refused) = client.call("PUT", &format!("{SETS}/web"), web(2)).await;
     assert!(refused["message"].as_str().unwrap().ends_with("connect: connection refused"), "{refused}");
 }
 
 #[tokio::test]
-async fn slowness_is_felt() {
+async fn answers_are_delayed_on_request() {
     let server = ApiServer::start().unwrap();
     let client = Client::of(&server);
     server.slow(Duration::from_secs(60));

@@ -1,4 +1,4 @@
-//! From a request to a changed object, in two pure halves: the draft, which admission may change, and the commit.
+//! Writes of objects, in two pure steps: a draft, which admission may change, and its commit to the store.
 
 use std::time::Duration;
 
@@ -8,22 +8,23 @@ use super::defaults;
 use super::merge::{self, PatchKind};
 use super::path::{Key, Target};
 use super::status::ApiError;
-use super::store::{Store, remove};
+use super::store::Store;
 use crate::date::rfc3339;
+use crate::json::{remove, text};
 
-/// What admission is told that happens.
+/// The kind of a write, as admission distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// A new object.
+    /// POST, or server-side apply of an object that does not exist.
     Create,
-    /// PUT or PATCH.
+    /// PUT or PATCH of an existing object.
     Update,
     /// DELETE.
     Delete,
 }
 
 impl Operation {
-    /// As reviews and rules spell it.
+    /// The spelling in admission reviews and webhook rules.
     pub fn word(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
@@ -31,9 +32,18 @@ impl Operation {
             Self::Delete => "DELETE",
         }
     }
+
+    /// The kind of the options in an admission review.
+    pub(crate) fn options_kind(self) -> &'static str {
+        match self {
+            Self::Create => "CreateOptions",
+            Self::Update => "UpdateOptions",
+            Self::Delete => "DeleteOptions",
+        }
+    }
 }
 
-/// A write, as its request says it.
+/// A write as it was requested.
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
     pub(crate) method: String,
@@ -50,28 +60,29 @@ pub(crate) struct Draft {
     pub(crate) operation: Operation,
     pub(crate) target: Target,
     pub(crate) key: Key,
-    /// What is stored now.
+    /// The object as it is stored now.
     pub(crate) old: Option<Value>,
-    /// What is to be stored; the old object at a deletion.
+    /// The object to store; for a deletion, the old object.
     pub(crate) new: Value,
     pub(crate) field_manager: String,
     pub(crate) dry_run: bool,
 }
 
 impl Draft {
+    /// Applies a write to the stored object, without storing the result.
     pub(crate) fn of(store: &mut Store, write: &Write, now: Duration) -> Result<Self, ApiError> {
         let mut body = write.body.clone();
-        if write.method == "POST" && body["metadata"]["name"].as_str().is_none_or(str::is_empty) {
-            let prefix = body["metadata"]["generateName"].as_str().map(str::to_owned);
-            if let Some(prefix) = prefix {
-                body["metadata"]["name"] = json!(format!("{prefix}{}", store.suffix()));
-            }
+        if write.method == "POST"
+            && text(&body["metadata"]["name"]).is_empty()
+            && let Some(prefix) = body["metadata"]["generateName"].as_str()
+        {
+            body["metadata"]["name"] = json!(format!("{prefix}{}", store.suffix()));
         }
-        let in_body = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let name = write.target.name.clone().unwrap_or(in_body);
+        // A POST has the name only in its body; all other methods have it in the URL.
+        let name = write.target.name.clone().unwrap_or_else(|| text(&body["metadata"]["name"]).to_owned());
         let key = write.target.key(&name);
         let old = store.get(&key).cloned();
-        let (operation, new) = wanted(write, &name, old.as_ref(), body)?;
+        let (operation, new) = requested(write, &name, old.as_ref(), body)?;
         let mut draft = Self {
             operation,
             target: write.target.clone(),
@@ -87,6 +98,7 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Fills in the fields that the server owns, the managed fields and the defaults.
     fn complete(&mut self, write: &Write, name: &str, now: Duration) {
         let resource = &self.target.resource;
         let mut object = json!({"kind": resource.kind(), "apiVersion": resource.api_version()});
@@ -97,6 +109,7 @@ impl Draft {
         if let Some(namespace) = &self.target.namespace {
             object["metadata"]["namespace"] = json!(namespace);
         }
+        // A client that copies an existing object cannot set these for the new one.
         if self.operation == Operation::Create {
             for field in ["uid", "resourceVersion", "creationTimestamp", "generation"] {
                 remove(&mut object["metadata"], field);
@@ -110,7 +123,7 @@ impl Draft {
         self.new = object;
     }
 
-    /// After admission: defaults once more, for what it added, and the rules.
+    /// Completes the draft after admission: defaults for the parts that webhooks added, then validation.
     pub(crate) fn settle(&mut self) -> Result<(), ApiError> {
         if self.operation == Operation::Delete || self.target.subresource.is_some() {
             return Ok(());
@@ -119,7 +132,8 @@ impl Draft {
         defaults::check(&self.target.resource, &self.new, self.old.as_ref())
     }
 
-    /// Stores it. `None`: someone else was faster, and the draft must be made anew.
+    /// Stores the draft, and returns the status and body of the answer. `None` if the object has changed since the draft
+    /// was created, so that the write must start again.
     pub(crate) fn commit(self, store: &mut Store, now: Duration) -> Option<(u16, Value)> {
         let stored = store.get(&self.key);
         if stored.map(version) != self.old.as_ref().map(version) {
@@ -129,37 +143,40 @@ impl Draft {
         if self.dry_run {
             return Some((if created { 201 } else { 200 }, self.new));
         }
-        Some(match (self.operation, self.old) {
-            (Operation::Create, _) | (Operation::Update, None) => {
-                (201, store.create(self.key, self.new, now))
-            }
-            (Operation::Update, Some(old)) => (200, store.update(self.key, &old, self.new)),
-            (Operation::Delete, Some(old)) => {
-                let (last, gone) = store.delete(&self.key, old, now);
-                (200, if gone { deleted(&self.target, &last) } else { last })
-            }
-            (Operation::Delete, None) => (200, Value::Null),
-        })
+        // Only a creation has no old object: see `requested`.
+        let Some(old) = self.old else { return Some((201, store.create(self.key, self.new, now))) };
+        if self.operation != Operation::Delete {
+            return Some((200, store.update(self.key, &old, self.new)));
+        }
+        let (last, gone) = store.delete(&self.key, old, now);
+        Some((200, if gone { deleted(&self.target, &last) } else { last }))
     }
 }
 
-/// What the method does, and to what object that leads.
-fn wanted(
+/// The operation that the method stands for, and the object that it results in.
+fn requested(
     write: &Write,
     name: &str,
     old: Option<&Value>,
     body: Value,
 ) -> Result<(Operation, Value), ApiError> {
-    let (resource, name_owned) = (write.target.resource.clone(), name.to_owned());
-    match (write.method.as_str(), old) {
-        ("POST", Some(_)) => Err(ApiError::AlreadyExists { resource, name: name_owned }),
-        ("POST", None) => Ok((Operation::Create, body)),
-        // Server-side apply makes what isn't there.
-        ("PATCH", None) if write.patch == Some(PatchKind::Apply) => Ok((Operation::Create, body)),
-        ("PUT" | "PATCH" | "DELETE", None) => Err(ApiError::NotFound { resource, name: name_owned }),
-        ("PUT", Some(old)) => Ok((Operation::Update, replaced(write, old, body, name)?)),
-        ("PATCH", Some(old)) => Ok((Operation::Update, patched(write, old, &body, name)?)),
-        ("DELETE", Some(old)) => {
+    let method = write.method.as_str();
+    let Some(old) = old else {
+        return match method {
+            "POST" => Ok((Operation::Create, body)),
+            // Server-side apply creates an object that does not exist.
+            "PATCH" if write.patch == Some(PatchKind::Apply) => Ok((Operation::Create, body)),
+            "PUT" | "PATCH" | "DELETE" => Err(ApiError::not_found(&write.target, name)),
+            _ => Err(ApiError::NotAllowed),
+        };
+    };
+    match method {
+        "POST" => {
+            Err(ApiError::AlreadyExists { resource: write.target.resource.clone(), name: name.to_owned() })
+        }
+        "PUT" => Ok((Operation::Update, replaced(write, old, body, name)?)),
+        "PATCH" => Ok((Operation::Update, patched(write, old, &body, name)?)),
+        "DELETE" => {
             preconditions(&write.target, name, old, &body["preconditions"])?;
             Ok((Operation::Delete, old.clone()))
         }
@@ -170,14 +187,15 @@ fn wanted(
 fn patched(write: &Write, old: &Value, patch: &Value, name: &str) -> Result<Value, ApiError> {
     let kind =
         write.patch.ok_or_else(|| ApiError::BadRequest { message: "unknown patch type".to_owned() })?;
-    let changed = merge::apply(kind, part(write, old), patch).map_err(|what| ApiError::Invalid {
+    let changed = merge::apply(kind, part(write, old), patch).map_err(|reason| ApiError::Invalid {
         kind: write.target.resource.kind(),
         name: name.to_owned(),
-        what,
+        reason,
     })?;
     replaced(write, old, changed, name)
 }
 
+/// The `Status` that answers a completed deletion.
 fn deleted(target: &Target, last: &Value) -> Value {
     json!({
         "kind": "Status",
@@ -197,7 +215,7 @@ fn version(object: &Value) -> &Value {
     &object["metadata"]["resourceVersion"]
 }
 
-/// What of the object a subresource shows.
+/// The representation of the object in the requested subresource.
 fn part(write: &Write, old: &Value) -> Value {
     match write.target.subresource.as_deref() {
         Some("scale") => scale(old),
@@ -205,7 +223,7 @@ fn part(write: &Write, old: &Value) -> Value {
     }
 }
 
-/// The object after a PUT, or after a patch was applied: what the subresource may change, and nothing else.
+/// The object after a PUT or a patch. A subresource changes only its own part of the object.
 fn replaced(write: &Write, old: &Value, body: Value, name: &str) -> Result<Value, ApiError> {
     let given = body["metadata"]["name"].as_str();
     if given.is_some_and(|given| given != name) {
@@ -216,12 +234,12 @@ fn replaced(write: &Write, old: &Value, body: Value, name: &str) -> Result<Value
         return Err(ApiError::BadRequest { message });
     }
     if version(&body).as_str().is_some_and(|v| !v.is_empty()) && version(&body) != version(old) {
-        return Err(conflict(&write.target, name));
+        return Err(ApiError::conflict(&write.target, name));
     }
     Ok(match write.target.subresource.as_deref() {
         Some("scale") => {
             let mut scaled = old.clone();
-            // Zero replicas come as no replicas.
+            // The JSON form of a Scale omits zero replicas.
             scaled["spec"]["replicas"] = json!(body["spec"]["replicas"].as_u64().unwrap_or(0));
             scaled
         }
@@ -233,6 +251,7 @@ fn replaced(write: &Write, old: &Value, body: Value, name: &str) -> Result<Value
         Some(_) => body,
         None => {
             let mut whole = body;
+            // Resources with a status subresource ignore changes of the status elsewhere.
             if matches!(write.target.resource.plural.as_str(), "statefulsets" | "pods") {
                 match old.get("status") {
                     Some(status) => whole["status"] = status.clone(),
@@ -244,20 +263,16 @@ fn replaced(write: &Write, old: &Value, body: Value, name: &str) -> Result<Value
     })
 }
 
-fn conflict(target: &Target, name: &str) -> ApiError {
-    ApiError::Conflict { resource: target.resource.clone(), name: name.to_owned() }
-}
-
 fn preconditions(target: &Target, name: &str, old: &Value, wanted: &Value) -> Result<(), ApiError> {
     for field in ["uid", "resourceVersion"] {
         if wanted[field].is_string() && wanted[field] != old["metadata"][field] {
-            return Err(conflict(target, name));
+            return Err(ApiError::conflict(target, name));
         }
     }
     Ok(())
 }
 
-/// The `Scale` of a StatefulSet.
+/// The `Scale` representation of a StatefulSet.
 pub(crate) fn scale(object: &Value) -> Value {
     let meta = &object["metadata"];
     let labels = object["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
@@ -274,13 +289,14 @@ pub(crate) fn scale(object: &Value) -> Value {
             "resourceVersion": meta["resourceVersion"],
             "creationTimestamp": meta["creationTimestamp"],
         },
-        // Zero is left out, as a real one does.
+        // Zero replicas are omitted, as in a real server's answers.
         "spec": if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) },
         "status": {"replicas": object["status"]["replicas"].as_u64().unwrap_or(0), "selector": selector.join(",")},
     })
 }
 
-/// Writes down who changed what. Who applied owns what it sent; others own what they touched, which isn't imitated.
+/// Records the field manager in `managedFields`. An applier owns the fields that it sent; the ownership of other writers,
+/// which is the fields that they changed, isn't imitated.
 fn manage(object: &mut Value, write: &Write, now: Duration) {
     if write.field_manager.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Watches: what happens to objects, a line of JSON each.
+//! Watches: the changes of objects as a stream of JSON lines.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,30 +10,35 @@ use hyper::body::{Bytes, Frame};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::handle::{Reply, Request};
 use super::path::Target;
+use super::reply::Reply;
+use super::request::Request;
 use super::select::Selector;
-use super::server::{Shared, lock};
+use super::state::{Shared, lock};
 use super::status::ApiError;
 
-/// What a watch still has to tell, and what it has told.
+/// The position of a watch in the history of changes.
 struct Watch {
     shared: Arc<Shared>,
     target: Target,
     selector: Selector,
+    /// The version up to which changes have been sent.
     since: u64,
     changed: watch::Receiver<u64>,
-    /// Lines for the start: the objects that exist, and a bookmark.
+    /// The first lines, until they are sent: the objects that exist, and a bookmark.
     first: Option<Vec<Value>>,
     deadline: Option<tokio::time::Instant>,
+    /// `true` after an error, which is the last line of a watch.
     over: bool,
 }
 
+/// Starts a watch at the requested version, or with the list of existing objects.
 pub(crate) fn start(shared: &Arc<Shared>, request: &Request, target: Target) -> Result<Reply, ApiError> {
     let selector = request.selector();
     let state = lock(&shared.state);
     let given = request.param("resourceVersion").filter(|v| !v.is_empty());
     let since = match given.as_deref().map(str::parse::<u64>) {
+        // Version 0 means any version: the watch starts with the current objects.
         None | Some(Ok(0)) => None,
         Some(Ok(version)) => Some(version),
         Some(Err(_)) => {
@@ -70,6 +75,7 @@ pub(crate) fn start(shared: &Arc<Shared>, request: &Request, target: Target) -> 
 }
 
 impl Watch {
+    /// Waits for the next lines; `None` if the watch has ended.
     async fn next(&mut self) -> Option<Vec<Value>> {
         if let Some(first) = self.first.take()
             && !first.is_empty()
@@ -78,11 +84,11 @@ impl Watch {
         }
         while !self.over {
             let version = *self.changed.borrow_and_update();
-            let told = lock(&self.shared.state).store.changes(&self.target, &self.selector, self.since);
-            match told {
+            let changes = lock(&self.shared.state).store.changes(&self.target, &self.selector, self.since);
+            match changes {
                 Ok(lines) => {
                     self.since = self.since.max(version);
-                    // Something may have been stored after `version` was read; then its own version says so.
+                    // An object may have been stored after `version` was read; then its own version is newer.
                     for line in &lines {
                         let own = line["object"]["metadata"]["resourceVersion"].as_str();
                         self.since = self.since.max(own.and_then(|v| v.parse().ok()).unwrap_or(0));
@@ -107,6 +113,7 @@ impl Watch {
     }
 }
 
+/// The event that ends the initial list.
 fn bookmark(target: &Target, version: u64) -> Value {
     json!({"type": "BOOKMARK", "object": {
         "kind": target.resource.kind(),

@@ -1,4 +1,4 @@
-//! What the cluster's DNS answers for a headless Service.
+//! The records that the cluster's DNS has for a Service.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use serde_json::Value;
 
 use super::pod::Pod;
 
-/// A pod as the endpoints controller sees it.
+/// A pod with the state that the endpoints controller reads.
 #[derive(Debug, Clone, Copy)]
 pub struct PodState<'a> {
-    /// The pod.
+    /// Names and labels.
     pub pod: &'a Pod,
-    /// Its address.
+    /// `status.podIP`
     pub ip: &'a str,
-    /// Its readiness gates and probes.
+    /// `true` if its readiness probes and gates pass.
     pub ready: bool,
 }
 
-/// The names that resolve, and to what: each published pod's FQDN, and the Service's own name with all of them.
-/// A pod that isn't ready is published only under `publishNotReadyAddresses`.
+/// The names that resolve, with their addresses: the FQDN of each published pod, and the Service's own name with the
+/// addresses of all of them. A pod that isn't ready is published only with `publishNotReadyAddresses`.
 pub fn names(service: &Value, pods: &[PodState<'_>], domain: &str) -> BTreeMap<String, Vec<String>> {
     let meta = &service["metadata"];
     let name = meta["name"].as_str().unwrap_or_default();
@@ -31,7 +31,7 @@ pub fn names(service: &Value, pods: &[PodState<'_>], domain: &str) -> BTreeMap<S
             continue;
         }
         answers.entry(own.clone()).or_default().push(state.ip.to_owned());
-        // Only the Service that the pod names as its subdomain gives it a host name.
+        // A pod gets a host name only from the Service that it names as its subdomain.
         if let Some(fqdn) = state.pod.fqdn.as_ref().filter(|f| f.ends_with(&format!(".{own}"))) {
             answers.insert(fqdn.clone(), vec![state.ip.to_owned()]);
         }
@@ -39,7 +39,7 @@ pub fn names(service: &Value, pods: &[PodState<'_>], domain: &str) -> BTreeMap<S
     if service["spec"]["clusterIP"] == "None" {
         return answers;
     }
-    // A Service with an address of its own answers with that, whatever the pods are.
+    // A Service with a cluster IP resolves to that, regardless of its pods, and gives them no host names.
     let address = service["spec"]["clusterIP"].as_str().map(str::to_owned);
     address.map(|ip| BTreeMap::from([(own, vec![ip])])).unwrap_or_default()
 }
@@ -47,6 +47,7 @@ pub fn names(service: &Value, pods: &[PodState<'_>], domain: &str) -> BTreeMap<S
 fn selects(service: &Value, pod: &Pod) -> bool {
     let selector = service["spec"]["selector"].as_object();
     selector.is_some_and(|s| {
+        // A Service without a selector selects no pod.
         !s.is_empty()
             && s.iter().all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
     })
@@ -56,18 +57,18 @@ fn selects(service: &Value, pod: &Pod) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::pod::{Cluster, PodSeen};
+    use super::super::facts::{Cluster, PodPlacement};
     use super::*;
 
     #[test]
-    fn unready_pods_need_the_service_to_say_so() {
+    fn pods_that_are_not_ready_resolve_only_if_the_service_publishes_them() {
         let statefulset = json!({
             "metadata": {"name": "couchdb"},
             "spec": {"serviceName": "couchdb", "template": {
                 "metadata": {"labels": {"app": "couchdb"}}, "spec": {"containers": []}}},
         });
         let pods: Vec<Pod> = (0..2)
-            .map(|n| Cluster::default().pod(&statefulset, n, &PodSeen::at("10.0.0.1")).unwrap())
+            .map(|n| Cluster::default().pod(&statefulset, n, &PodPlacement::at("10.0.0.1")).unwrap())
             .collect();
         let states = [
             PodState { pod: &pods[0], ip: "10.0.0.1", ready: true },

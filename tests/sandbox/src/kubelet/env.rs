@@ -1,4 +1,4 @@
-//! A container's environment (kubelet's `makeEnvironmentVariables`).
+//! A container's environment, as the kubelet's `makeEnvironmentVariables` computes it.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,22 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::expand::expand;
-use super::pod::{Cluster, Facts};
+use super::facts::{Cluster, PodFacts};
+use crate::json::{items, string_map, text};
 
-/// Why a container can't be started: kubelet's `CreateContainerConfigError`.
+/// A reason for the kubelet not to start a container (`CreateContainerConfigError`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvError {
     /// A Secret that isn't optional doesn't exist.
     #[error("secret \"{name}\" not found")]
     NoSecret {
-        /// Its name.
+        /// `metadata.name` of the Secret.
         name: String,
     },
     /// A ConfigMap that isn't optional doesn't exist.
     #[error("configmap \"{name}\" not found")]
     NoConfigMap {
-        /// Its name.
+        /// `metadata.name` of the ConfigMap.
         name: String,
     },
     /// A key that isn't optional doesn't exist.
@@ -29,53 +30,82 @@ pub enum EnvError {
     NoKey {
         /// `Secret` or `ConfigMap`.
         kind: &'static str,
-        /// Its namespace.
+        /// Namespace of the object, which is that of the pod.
         namespace: String,
-        /// Its name.
+        /// `metadata.name` of the object.
         name: String,
-        /// The key.
+        /// The key that `data` does not contain.
         key: String,
     },
-    /// A `valueFrom` that the downward API, or this stand-in, doesn't know.
+    /// A `valueFrom` that the downward API, or this stand-in, doesn't support.
     #[error("unsupported fieldPath \"{path}\"")]
     Field {
-        /// What was asked for.
+        /// The `fieldPath` or `resource`, or the whole `valueFrom`.
         path: String,
     },
 }
 
-/// Where a reference points.
+/// The kind of object that a reference points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// `data` in base64, `stringData` as it is.
+    /// `data` is base64, `stringData` is plain text.
     Secret,
-    /// `data` as it is.
+    /// `data` is plain text.
     ConfigMap,
 }
 
-/// `envFrom` first, then `env`, each entry seeing those before it; a later entry of the same name wins.
+impl Source {
+    /// The first of the two references that is set; a Secret takes precedence.
+    fn of<'a>(secret: &'a Value, config_map: &'a Value) -> (Self, &'a Value) {
+        if secret.is_null() { (Self::ConfigMap, config_map) } else { (Self::Secret, secret) }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+
+    fn objects(self, cluster: &Cluster) -> &[Value] {
+        match self {
+            Self::Secret => &cluster.secrets,
+            Self::ConfigMap => &cluster.config_maps,
+        }
+    }
+
+    fn not_found(self, name: &str) -> EnvError {
+        match self {
+            Self::Secret => EnvError::NoSecret { name: name.to_owned() },
+            Self::ConfigMap => EnvError::NoConfigMap { name: name.to_owned() },
+        }
+    }
+}
+
+/// Computes `envFrom` first, then `env`. Each entry can refer to those before it; a later entry of the same name
+/// replaces an earlier one.
 pub(super) fn environment(
     cluster: &Cluster,
-    facts: &Facts<'_>,
+    facts: &PodFacts<'_>,
     container: &Value,
 ) -> Result<BTreeMap<String, String>, EnvError> {
     let mut env = BTreeMap::new();
-    for source in list(&container["envFrom"]) {
-        let prefix = source["prefix"].as_str().unwrap_or_default();
+    for source in items(&container["envFrom"]) {
+        let prefix = text(&source["prefix"]);
         for (key, value) in all_of(cluster, facts, source)? {
             env.insert(format!("{prefix}{key}"), value);
         }
     }
-    for entry in list(&container["env"]) {
+    for entry in items(&container["env"]) {
         let Some(name) = entry["name"].as_str() else { continue };
         let from = &entry["valueFrom"];
         let value = if from.is_null() {
-            let text = entry["value"].as_str().unwrap_or_default();
-            Some(expand(text, |variable| env.get(variable).cloned()))
+            Some(expand(text(&entry["value"]), |variable| env.get(variable).cloned()))
         } else {
+            // Values that come from elsewhere are not expanded: a password may contain `$(`.
             referred(cluster, facts, container, from)?
         };
-        // An optional reference to nothing leaves whatever envFrom set.
+        // An optional reference to a missing object keeps the value that envFrom set.
         if let Some(value) = value {
             env.insert(name.to_owned(), value);
         }
@@ -83,18 +113,21 @@ pub(super) fn environment(
     Ok(env)
 }
 
-fn all_of(cluster: &Cluster, facts: &Facts<'_>, source: &Value) -> Result<Vec<(String, String)>, EnvError> {
-    let (kind, reference) = match (&source["secretRef"], &source["configMapRef"]) {
-        (Value::Null, config_map) => (Source::ConfigMap, config_map),
-        (secret, _) => (Source::Secret, secret),
-    };
+/// All entries of the object that an `envFrom` source refers to; none if it is optional and missing.
+fn all_of(
+    cluster: &Cluster,
+    facts: &PodFacts<'_>,
+    source: &Value,
+) -> Result<BTreeMap<String, String>, EnvError> {
+    let (kind, reference) = Source::of(&source["secretRef"], &source["configMapRef"]);
     let object = object(cluster, facts, kind, reference)?;
     Ok(object.map(|object| entries(kind, object)).unwrap_or_default())
 }
 
+/// The value that a `valueFrom` refers to; `None` if it is optional and missing.
 fn referred(
     cluster: &Cluster,
-    facts: &Facts<'_>,
+    facts: &PodFacts<'_>,
     container: &Value,
     from: &Value,
 ) -> Result<Option<String>, EnvError> {
@@ -106,73 +139,63 @@ fn referred(
             .map(Some)
             .ok_or_else(|| EnvError::Field { path: resource.to_owned() });
     }
-    let (kind, reference) = match (&from["secretKeyRef"], &from["configMapKeyRef"]) {
-        (Value::Null, Value::Null) => return Err(EnvError::Field { path: from.to_string() }),
-        (Value::Null, config_map) => (Source::ConfigMap, config_map),
-        (secret, _) => (Source::Secret, secret),
-    };
-    let Some(object) = object(cluster, facts, kind, reference)? else { return Ok(None) };
-    let key = reference["key"].as_str().unwrap_or_default();
-    match entries(kind, object).into_iter().find(|(name, _)| name == key) {
-        Some((_, value)) => Ok(Some(value)),
-        None if reference["optional"] == true => Ok(None),
-        None => Err(EnvError::NoKey {
-            kind: match kind {
-                Source::Secret => "Secret",
-                Source::ConfigMap => "ConfigMap",
-            },
-            namespace: facts.namespace.to_owned(),
-            name: reference["name"].as_str().unwrap_or_default().to_owned(),
-            key: key.to_owned(),
-        }),
+    let (kind, reference) = Source::of(&from["secretKeyRef"], &from["configMapKeyRef"]);
+    if reference.is_null() {
+        return Err(EnvError::Field { path: from.to_string() });
     }
+    let Some(object) = object(cluster, facts, kind, reference)? else { return Ok(None) };
+    let key = text(&reference["key"]);
+    let value = entries(kind, object).remove(key);
+    if value.is_some() || is_optional(reference) {
+        return Ok(value);
+    }
+    Err(EnvError::NoKey {
+        kind: kind.kind(),
+        namespace: facts.namespace.to_owned(),
+        name: text(&reference["name"]).to_owned(),
+        key: key.to_owned(),
+    })
 }
 
-/// The Secret or ConfigMap of the pod's namespace; `None` when it lacks and may.
+/// The Secret or ConfigMap in the pod's namespace; `None` if it is optional and missing.
 fn object<'a>(
     cluster: &'a Cluster,
-    facts: &Facts<'_>,
+    facts: &PodFacts<'_>,
     kind: Source,
     reference: &Value,
 ) -> Result<Option<&'a Value>, EnvError> {
-    let name = reference["name"].as_str().unwrap_or_default();
-    let objects = match kind {
-        Source::Secret => &cluster.secrets,
-        Source::ConfigMap => &cluster.config_maps,
-    };
-    let found = objects.iter().find(|object| {
+    let name = text(&reference["name"]);
+    let found = kind.objects(cluster).iter().find(|object| {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
         object["metadata"]["name"] == name && namespace == facts.namespace
     });
-    match found {
-        Some(object) => Ok(Some(object)),
-        None if reference["optional"] == true => Ok(None),
-        None => Err(match kind {
-            Source::Secret => EnvError::NoSecret { name: name.to_owned() },
-            Source::ConfigMap => EnvError::NoConfigMap { name: name.to_owned() },
-        }),
+    if found.is_none() && !is_optional(reference) {
+        return Err(kind.not_found(name));
     }
+    Ok(found)
 }
 
-/// The API server merges `stringData` over `data`; a manifest that never went there has both.
-fn entries(kind: Source, object: &Value) -> Vec<(String, String)> {
-    let plain = |field: &str| -> Vec<(String, String)> {
-        let map = object[field].as_object().into_iter().flatten();
-        map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-    };
-    match kind {
-        Source::ConfigMap => plain("data"),
-        Source::Secret => {
-            let decoded = plain("data").into_iter().filter_map(|(key, value)| {
-                // Line breaks are allowed in base64 that people write.
-                let compact: String = value.split_whitespace().collect();
-                Some((key, String::from_utf8(STANDARD.decode(compact).ok()?).ok()?))
-            });
-            let mut merged: BTreeMap<String, String> = decoded.collect();
-            merged.extend(plain("stringData"));
-            merged.into_iter().collect()
-        }
+fn is_optional(reference: &Value) -> bool {
+    reference["optional"] == true
+}
+
+/// The decoded entries of a Secret or ConfigMap.
+fn entries(kind: Source, object: &Value) -> BTreeMap<String, String> {
+    let data = string_map(&object["data"]);
+    if kind == Source::ConfigMap {
+        return data;
     }
+    let decoded = data.into_iter().filter_map(|(key, value)| Some((key, decoded(&value)?)));
+    let mut merged: BTreeMap<String, String> = decoded.collect();
+    // The API server merges `stringData` over `data`; a manifest that was never applied still has both.
+    merged.extend(string_map(&object["stringData"]));
+    merged
+}
+
+fn decoded(base64: &str) -> Option<String> {
+    // Base64 in hand-written manifests may contain line breaks, which the decoder rejects.
+    let compact: String = base64.split_whitespace().collect();
+    String::from_utf8(STANDARD.decode(compact).ok()?).ok()
 }
 
 fn resource_field(container: &Value, resource: &str) -> Option<String> {
@@ -180,15 +203,11 @@ fn resource_field(container: &Value, resource: &str) -> Option<String> {
     container["resources"][kind][name].as_str().map(str::to_owned)
 }
 
-pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::pod::PodSeen;
+    use super::super::facts::PodPlacement;
     use super::*;
 
     fn env_of(container: Value) -> Result<BTreeMap<String, String>, EnvError> {
@@ -210,12 +229,12 @@ mod tests {
                 "spec": {"serviceAccountName": "sa", "containers": [container]},
             }},
         });
-        let pod = cluster.pod(&statefulset, 2, &PodSeen::at("10.0.0.7"));
+        let pod = cluster.pod(&statefulset, 2, &PodPlacement::at("10.0.0.7"));
         pod.map(|pod| pod.containers[0].env.clone())
     }
 
     #[test]
-    fn the_order_of_things() {
+    fn later_entries_refer_to_and_replace_earlier_ones() {
         let env = env_of(json!({
             "envFrom": [
                 {"configMapRef": {"name": "conf"}},
@@ -249,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_downward_api() {
+    fn downward_api_fields_are_resolved() {
         let field = |path: &str| {
             let name = "X";
             env_of(json!({"env": [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}]}))
@@ -271,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_is_named() {
+    fn a_missing_object_or_key_is_named() {
         let refer = |name: &str, key: &str| {
             env_of(json!({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}]}))
                 .unwrap_err()

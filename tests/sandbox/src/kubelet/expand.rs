@@ -1,12 +1,14 @@
 //! `$(VAR)` in values, commands and arguments (`k8s.io/kubernetes/third_party/forked/golang/expansion`).
 
-/// Replaces `$(NAME)` by what `lookup` gives, `$$` by `$`; what isn't known, or isn't closed, stays as it is.
+/// Replaces `$(NAME)` by the value that `lookup` returns, and `$$` by `$`. Unknown names and unclosed references are
+/// kept unchanged.
 pub fn expand(input: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut output = String::with_capacity(input.len());
     let mut rest = input;
     while let Some(at) = rest.find('$') {
         output.push_str(&rest[..at]);
         let after = &rest[at + 1..];
+        // `$$(NAME)` is an escaped reference: only the first `$` is removed, and `(NAME)` is copied as text.
         rest = if let Some(tail) = after.strip_prefix('$') {
             output.push('$');
             tail
@@ -26,9 +28,9 @@ pub fn expand(input: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
 mod tests {
     use super::*;
 
-    /// The table of Kubernetes' own test, `expand_test.go`, as far as it says different things.
+    /// From the table of Kubernetes' own test, `expand_test.go`; entries that test the same case are left out.
     #[test]
-    fn as_kubernetes_expands() {
+    fn references_expand_as_in_kubernetes() {
         for (input, output) in [
             ("$(VAR_A)", "A"),
             ("___$(VAR_B)___", "___B___"),
@@ -49,14 +51,17 @@ mod tests {
             ("\u{fc}$(VAR_A)\u{fc}", "\u{fc}A\u{fc}"),
             ("$(VAR_EMPTY)", ""),
         ] {
-            let lookup = |name: &str| match name {
-                "VAR_A" => Some("A".to_owned()),
-                "VAR_B" => Some("B".to_owned()),
-                "VAR_C" => Some("C".to_owned()),
-                "VAR_EMPTY" => Some(String::new()),
-                _ => None,
-            };
-            assert_eq!(expand(input, lookup), output, "{input}");
+            assert_eq!(expand(input, variable), output, "{input}");
+        }
+    }
+
+    fn variable(name: &str) -> Option<String> {
+        match name {
+            "VAR_A" => Some("A".to_owned()),
+            "VAR_B" => Some("B".to_owned()),
+            "VAR_C" => Some("C".to_owned()),
+            "VAR_EMPTY" => Some(String::new()),
+            _ => None,
         }
     }
 }

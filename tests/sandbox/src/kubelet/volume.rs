@@ -1,11 +1,11 @@
-//! A Secret or ConfigMap volume, which changes as kubelet changes it: all files at once, by a swapped symlink.
+//! A Secret or ConfigMap volume, updated as the kubelet does: all files at once, by replacing a symlink.
 
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// A directory as kubelet's `AtomicWriter` keeps it: `tls.crt -> ..data/tls.crt`, `..data -> ..<generation>`. A
-/// watch on a file sees nothing of a change, and a path resolved before it shows the old content.
+/// A directory in the layout of the kubelet's `AtomicWriter`: `tls.crt -> ..data/tls.crt`, `..data -> ..<generation>`.
+/// A watch on a file does not fire on an update, and a path that was resolved before an update does not exist after it.
 #[derive(Debug)]
 pub struct Volume {
     dir: PathBuf,
@@ -13,22 +13,22 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Fills an existing directory.
+    /// Writes the files, by name and content, into an existing directory.
     ///
     /// # Errors
     ///
-    /// When something can't be written.
+    /// If a file, directory or symlink cannot be created.
     pub fn mount(dir: &Path, files: &[(&str, &str)]) -> io::Result<Self> {
         let mut volume = Self { dir: dir.to_owned(), generation: 0 };
         volume.update(files)?;
         Ok(volume)
     }
 
-    /// Replaces the content, all files at once.
+    /// Replaces the whole content at once; files that are not listed are removed.
     ///
     /// # Errors
     ///
-    /// When something can't be written.
+    /// If a file, directory or symlink cannot be created, renamed or removed.
     pub fn update(&mut self, files: &[(&str, &str)]) -> io::Result<()> {
         let old = self.generation_dir();
         self.generation += 1;
@@ -37,6 +37,7 @@ impl Volume {
         for (name, content) in files {
             std::fs::write(self.dir.join(&new).join(name), content)?;
         }
+        // The rename replaces `..data` atomically: readers see either all old files or all new ones.
         symlink(&new, self.dir.join("..data_tmp"))?;
         std::fs::rename(self.dir.join("..data_tmp"), self.dir.join("..data"))?;
         for (name, _) in files {
@@ -56,6 +57,7 @@ impl Volume {
         format!("..2026_11_21_00_00_{:02}.{:010}", self.generation % 60, self.generation)
     }
 
+    /// Removes the visible symlinks of files that the new content does not contain.
     fn drop_stale(&self, files: &[(&str, &str)]) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_changes_all_at_once() {
+    fn an_update_replaces_all_files_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name));
         let mut volume = Volume::mount(dir.path(), &[("tls.crt", "1"), ("tls.key", "1")]).unwrap();
