@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agent_core::decide::{IdentitySource, Step};
+use agent_core::facts::{Digest, MaintenanceMode, VolumeNote};
+use agent_core::shards::came_empty;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::couch::{Couch, CouchError, Holder, Survey, Surveyed};
 use crate::kubernetes::{Claim, Founding, LeaseError, RecordError};
 use crate::observe::Directory;
-use crate::step::{Digest, Mode, Note, Source, Step};
 
 /// What steps are carried out with.
 #[derive(Clone)]
@@ -82,12 +84,12 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
             }
         }
         Step::Adopt(difference) => match &difference.from {
-            Source::Member(ordinal) => {
+            IdentitySource::Member(ordinal) => {
                 if let Ok(peer) = directory.me.sibling(*ordinal) {
                     couch.adopt(&directory.peer(&peer), &local, difference).await?;
                 }
             }
-            Source::Record { uuid } => couch.set_uuid(&local, uuid).await?,
+            IdentitySource::Record { uuid } => couch.set_uuid(&local, uuid).await?,
         },
         Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,
         Step::Dial { peers, .. } => {
@@ -100,19 +102,20 @@ pub async fn act(hand: &Hand, step: &Step, now: String) -> Result<(), ActError> 
         Step::Fill { from } => {
             hand.survey(from, false).await?;
             // In this order: who dies in between finds the note, and begins again.
-            if couch.standing(&local).await?.mode == Mode::Maintenance {
+            if couch.standing(&local).await?.mode == MaintenanceMode::On {
                 couch.set_maintenance(&local, false).await?;
             }
-            couch.write_note(&local, Note::Whole).await?;
+            couch.write_note(&local, VolumeNote::Complete).await?;
             couch.mark_compared(&local).await?;
         }
         Step::Found => couch.finish_cluster(&local).await?,
         Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
-        Step::NoteFilling => couch.write_note(&local, Note::Filling).await?,
-        Step::ProveWhole { by } => {
-            let empty = hand.survey(by, true).await?.came_empty();
-            couch.write_note(&local, if empty { Note::Filling } else { Note::Whole }).await?;
+        Step::NoteFilling => couch.write_note(&local, VolumeNote::Filling).await?,
+        Step::CompareVolume { with } => {
+            let survey = hand.survey(with, true).await?;
+            let empty = came_empty(survey.mine, survey.theirs);
+            couch.write_note(&local, if empty { VolumeNote::Filling } else { VolumeNote::Complete }).await?;
             couch.mark_compared(&local).await?;
         }
         Step::RecordFounding { size, instead_of, uuid: decided } => {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use agent_core::explain::{About, Announcement, Severity};
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
 use contract::{PodFqdn, objects};
@@ -16,100 +17,6 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
-
-use crate::step::{Sort, Step, Unseen, WaitFor};
-use crate::words::Words;
-
-/// What is told, and whom it concerns.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Announcement {
-    /// The object that a person will look at.
-    pub about: About,
-    /// Whether somebody has to do something.
-    pub severity: Severity,
-    /// CamelCase.
-    pub reason: &'static str,
-    /// A sentence. Never a secret.
-    pub note: String,
-}
-
-/// The object that an Event concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum About {
-    /// This agent's pod.
-    Pod,
-    /// All of them.
-    StatefulSet,
-}
-
-/// An Event's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Severity {
-    /// Good to know.
-    Normal,
-    /// A person has to look.
-    Warning,
-}
-
-/// What is announced when `step` becomes the next one. `joined`: this node has joined a peer since the agent started.
-pub fn when_entered(step: &Step, words: &Words, joined: bool) -> Option<Announcement> {
-    let note = || words.message.clone();
-    let warning = || Announcement {
-        about: About::Pod,
-        severity: Severity::Warning,
-        reason: words.reason,
-        note: note(),
-    };
-    if let Step::Settled = step {
-        let note = "this node is a member, and every member confirms it".to_owned();
-        let joined = joined.then_some(note);
-        return joined.map(|note| Announcement {
-            about: About::Pod,
-            severity: Severity::Normal,
-            reason: "Joined",
-            note,
-        });
-    }
-    let needs_a_person = |wait: &WaitFor| {
-        matches!(
-            wait,
-            WaitFor::CookieMismatch(_)
-                | WaitFor::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
-                | WaitFor::MapsAiling(_)
-                | WaitFor::NotListed(_)
-                | WaitFor::NotPublished(_)
-                | WaitFor::Outsized(_)
-                | WaitFor::PortsBlocked(_)
-                | WaitFor::Service(_)
-        )
-    };
-    let needs_a_person = matches!(step, Step::Dial { wait, .. } | Step::Wait(wait) if needs_a_person(wait));
-    (step.sort() == Sort::Refuse || needs_a_person).then(warning)
-}
-
-/// What is announced when `step` was carried out.
-pub fn when_done(step: &Step, words: &Words) -> Option<Announcement> {
-    let normal =
-        |about, reason, note: String| Some(Announcement { about, severity: Severity::Normal, reason, note });
-    if let Step::Found = step {
-        return normal(About::StatefulSet, "Formed", "the cluster was founded".to_owned());
-    }
-    if let Step::RecordFounding { instead_of: Some(lost), .. } = step {
-        let note = format!("a new cluster was founded instead of '{lost}', which was given up");
-        return normal(About::StatefulSet, "FormedAnew", note);
-    }
-    if let Step::Adopt(_) = step {
-        return normal(About::Pod, "IdentityHealed", words.message.clone());
-    }
-    if let Step::EnterMaintenance = step {
-        return normal(About::Pod, "FillingBegun", words.message.clone());
-    }
-    if let Step::Fill { .. } = step {
-        let note = "every shard here has what the other copies have: taking part again".to_owned();
-        return normal(About::Pod, "Filled", note);
-    }
-    None
-}
 
 /// Posts announcements, one after another, beside whoever makes them.
 #[derive(Clone, Debug)]
@@ -274,29 +181,7 @@ const LONGEST_NOTE: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::step::Refusal;
-
-    fn entered(step: &Step, joined: bool) -> Option<(Severity, &'static str)> {
-        let words = Words { reason: "Reason", message: "message".to_owned(), cure: None };
-        when_entered(step, &words, joined).map(|said| (said.severity, said.reason))
-    }
-
-    #[test]
-    fn what_needs_a_person_is_a_warning_and_what_comes_by_itself_is_none() {
-        let refuse = Step::Refuse(Refusal::FormedBefore { uuid: None });
-        assert_eq!(entered(&refuse, false), Some((Severity::Warning, "Reason")));
-        let rejected = Step::Wait(WaitFor::LocalCouchDb(Unseen::Rejects));
-        assert_eq!(entered(&rejected, false), Some((Severity::Warning, "Reason")));
-        let removed = Step::Wait(WaitFor::NotListed(BTreeSet::from([1])));
-        assert_eq!(entered(&removed, false), Some((Severity::Warning, "Reason")));
-        assert_eq!(entered(&Step::Wait(WaitFor::LocalCouchDb(Unseen::NoAnswer)), false), None);
-        assert_eq!(entered(&Step::Settled, true), Some((Severity::Normal, "Joined")));
-        assert_eq!(entered(&Step::Settled, false), None, "a restarted agent has nothing new to tell");
-        assert_eq!(entered(&Step::Join(0), true), None);
-    }
 
     #[test]
     fn a_note_is_cut_between_characters() {

@@ -1,7 +1,7 @@
 //! couchdiscover's agent: the sidecar that makes the CouchDBs of one StatefulSet one cluster, and keeps them one.
 //!
 //! [`start`] turns [`settings::Settings`] into a running agent. What it does in each round is decided by
-//! [`step::next_step`], which is pure; [`observe`] and [`act`] are its eyes and its hand.
+//! [`agent_core::decide::next_step`], which is pure; [`observe`] and [`act`] are its eyes and its hand.
 
 pub mod act;
 pub mod ask;
@@ -15,20 +15,15 @@ pub mod kubernetes;
 pub mod last_words;
 mod memory;
 pub mod metrics;
-mod naming;
 pub mod observe;
-pub mod pace;
 mod probe;
 pub mod publication;
-pub mod ready;
 pub mod resolve;
 pub mod run;
 pub mod secret;
 pub mod settings;
 pub mod status;
-pub mod step;
 mod vigil;
-pub mod words;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

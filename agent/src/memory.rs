@@ -1,11 +1,11 @@
 //! What the loop keeps between rounds.
 
-use std::time::Duration;
-
+use agent_core::decide::Step;
+use agent_core::decide::{checks_maps, checks_ports, unconnected_members};
+use agent_core::facts::{BrokenMaps, Observed};
 use tokio::time::Instant;
 
 use crate::publication::Lookout;
-use crate::step::{Ailing, Observed, Step, View, WaitFor};
 
 /// What the loop keeps between rounds. None of it decides a step: it is for pauses, logs and the page.
 pub(crate) struct Memory {
@@ -32,7 +32,7 @@ pub(crate) struct Memory {
 /// round.
 #[derive(Default)]
 pub(crate) struct Maps {
-    pub(crate) ailing: Ailing,
+    pub(crate) broken: BrokenMaps,
     pub(crate) looked: Option<Instant>,
 }
 
@@ -56,31 +56,19 @@ impl Memory {
 
     /// Whether to look for what keeps a member from being connected.
     pub(crate) fn probes(&self) -> bool {
-        self.lonely_since.is_some_and(|since| since.elapsed() > LONELY)
+        checks_ports(self.lonely_since.map(|since| since.elapsed()))
     }
 
     /// Keeps in mind since when somebody answers and isn't connected.
     pub(crate) fn watch_connections(&mut self, observed: &Observed) {
-        let view = |local| View { me: observed.me, local, peers: &observed.peers };
-        let lonely = observed.local.as_ref().is_ok_and(|local| !view(local).undialled().is_empty());
+        let lonely = !unconnected_members(observed).is_empty();
         self.lonely_since = lonely.then(|| self.lonely_since.unwrap_or_else(Instant::now));
     }
 }
 
 impl Maps {
-    /// All else must be well: nobody looks for small trouble in the middle of a great one. When it has just become well
-    /// members may have met again that changed one map in two places.
+    /// `true` if the maps must be looked at after `step`.
     pub(crate) fn is_due(&self, step: &Step, before: Option<&Step>) -> bool {
-        let older = |age| self.looked.is_none_or(|looked| looked.elapsed() > age);
-        let ailing = matches!(step, Step::Wait(WaitFor::MapsAiling(_)));
-        let settles = *step == Step::Settled && before != Some(step);
-        settles || (*step == Step::Settled && older(MAPS_ARE_WELL)) || (ailing && older(MAPS_AIL))
+        checks_maps(step, before, self.looked.map(|looked| looked.elapsed()))
     }
 }
-
-/// Between two looks at the maps of all databases, while they are well. A settled cluster is looked at every 10 minutes.
-const MAPS_ARE_WELL: Duration = Duration::from_secs(540);
-/// The same while one isn't: it clears soon after somebody has mended it.
-const MAPS_AIL: Duration = Duration::from_secs(10);
-/// Members that join are connected within a second, and those that are dialled too.
-const LONELY: Duration = Duration::from_secs(4);

@@ -4,7 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use contract::{Naming, NodeName, PodFqdn, PodName};
+use agent_core::decide::{
+    Agreed, LocalName, agree, displaced_by, expectation, ours_and_strangers, unconnected_members,
+};
+use agent_core::facts::{
+    BrokenMaps, Identity, LeaseState, MaintenanceMode, Node, Observed, PodInstance, PortCheck, Publication,
+    Release, Spread, Unseen, VolumeNote,
+};
+use contract::{Naming, PodFqdn, PodName};
 use futures::StreamExt;
 use reqwest::StatusCode;
 use tokio::net::lookup_host;
@@ -12,13 +19,9 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState, Standing};
-use crate::kubernetes::{Claim, Knowledge, expectation};
-use crate::naming::{Agreed, Own, agree};
+use crate::kubernetes::{Claim, Knowledge};
 use crate::probe::probe;
 use crate::settings::{Endpoint, Pod, Size};
-use crate::step::{
-    Ailing, Identity, Lock, Mode, Node, Note, Observed, Path, Publication, Release, Spread, Unseen, View,
-};
 
 /// Where everybody is.
 #[derive(Clone, Debug)]
@@ -47,16 +50,13 @@ pub struct Told<'a> {
 }
 
 impl Told<'_> {
-    fn lock(&self) -> Lock {
-        self.claim.map_or(Lock::Unasked, |claim| claim.lock(self.knowledge, Instant::now()))
+    fn lock(&self) -> LeaseState {
+        self.claim.map_or(LeaseState::NotUsed, |claim| claim.lock(self.knowledge, Instant::now()))
     }
 
-    /// The uid of the pod that has this one's name. An address of its own tells that it runs: one that is only made
-    /// waits until this one is gone.
     fn displaced_by(&self) -> Option<String> {
-        let occupant = self.knowledge.occupant.as_ref()?;
-        let other = self.pod.uid.as_ref()? != &occupant.uid && self.pod.ip? != occupant.ip;
-        other.then(|| occupant.uid.clone())
+        let me = self.pod.uid.clone().zip(self.pod.ip).map(|(uid, ip)| PodInstance { uid, ip });
+        displaced_by(me.as_ref(), self.knowledge.occupant.as_ref())
     }
 }
 
@@ -79,17 +79,13 @@ pub async fn observe(couch: &Couch, directory: &mut Directory, told: Told<'_>, p
     let peers =
         peers.into_iter().map(|(ordinal, peer)| (ordinal, peer.and_then(|heard| heard.sorted(naming))));
     let peers = peers.collect();
-    let paths = match (&local, probes) {
-        (Ok(local), true) => probe_all(directory, View { me, local, peers: &peers }.undialled()).await,
-        (Ok(_), false) | (Err(_), _) => BTreeMap::new(),
-    };
-    Observed {
+    let mut observed = Observed {
         me,
         expected: expectation.expected,
         founders: expectation.founders,
         api: knowledge.api,
         record: knowledge.record.clone(),
-        lock: told.lock(),
+        lease: told.lock(),
         displaced_by: told.displaced_by(),
         form_anew: knowledge.set.as_ref().and_then(|set| set.form_anew.clone()),
         local,
@@ -98,13 +94,17 @@ pub async fn observe(couch: &Couch, directory: &mut Directory, told: Told<'_>, p
         session_secret: more.session_secret,
         wanted_copies: more.wanted_copies,
         note: more.note,
-        mode: more.mode,
+        maintenance: more.mode,
         compared: more.compared,
         peers,
-        ailing: Ailing::default(),
-        paths,
+        broken_maps: BrokenMaps::default(),
+        port_checks: BTreeMap::new(),
         publication: Publication::default(),
+    };
+    if probes {
+        observed.port_checks = probe_all(directory, unconnected_members(&observed)).await;
     }
+    observed
 }
 
 impl Directory {
@@ -138,7 +138,8 @@ impl Directory {
 
     /// What the nodes are called, by what was heard of them.
     async fn agree(&self, local: Option<&Heard>, peers: &BTreeMap<u32, Result<Heard, Unseen>>) -> Naming {
-        let own = local.map(|heard| Own { naming: &heard.naming, virgin: heard.databases.count == 0 });
+        let own =
+            local.map(|heard| LocalName { naming: &heard.naming, pristine: heard.databases.count == 0 });
         let heard = peers.iter().filter_map(|(ordinal, peer)| Some((*ordinal, &peer.as_ref().ok()?.naming)));
         match agree(Naming::usual(&self.me), own, &heard.collect()) {
             Agreed::On(naming) => naming,
@@ -175,11 +176,13 @@ impl Heard {
             return Err(Unseen::Misnamed(name));
         }
         let Membership { all_nodes, cluster_nodes } = membership;
-        let (members, strangers) = sort_out(naming, &cluster_nodes);
-        let (connected, _) = sort_out(naming, &all_nodes);
+        let (members, strangers) = ours_and_strangers(naming, &cluster_nodes);
+        let (connected, _) = ours_and_strangers(naming, &all_nodes);
         let Databases { count, system } = databases;
-        let spread =
-            |held: Held| Spread { copies: held.copies, holders: sort_out(naming, &held.everywhere).0 };
+        let spread = |held: Held| Spread {
+            copies: held.copies,
+            holders: ours_and_strangers(naming, &held.everywhere).0,
+        };
         let system = system.into_iter().map(|(database, held)| (database, spread(held))).collect();
         Ok(Node { members, connected, strangers, databases: count, identity, system, release })
     }
@@ -192,8 +195,8 @@ struct LocalFacts {
     finished: bool,
     session_secret: bool,
     wanted_copies: u32,
-    note: Note,
-    mode: Mode,
+    note: VolumeNote,
+    mode: MaintenanceMode,
     compared: bool,
 }
 
@@ -234,7 +237,7 @@ async fn hear_peers(
     futures::stream::iter(ordinals).map(hear_one).buffer_unordered(AT_ONCE).collect().await
 }
 
-async fn probe_all(directory: &Directory, peers: BTreeSet<u32>) -> BTreeMap<u32, Path> {
+async fn probe_all(directory: &Directory, peers: BTreeSet<u32>) -> BTreeMap<u32, PortCheck> {
     let probe_one = |ordinal: u32| async move {
         let at = |port| directory.erlang(ordinal, port);
         (ordinal, probe(&at(contract::ports::EPMD), directory.naming.name(), at).await)
@@ -262,22 +265,6 @@ async fn hear(couch: &Couch, base: &str, pod: &PodName) -> Result<Heard, Unseen>
     Ok(Heard { name, naming, release, membership, databases, identity })
 }
 
-/// Ours by ordinal, and the names that are none of ours.
-fn sort_out<'n>(
-    naming: &Naming,
-    names: impl IntoIterator<Item = &'n String>,
-) -> (BTreeSet<u32>, BTreeSet<String>) {
-    let mut ours = BTreeSet::new();
-    let mut strangers = BTreeSet::new();
-    for name in names {
-        match name.parse::<NodeName>().ok().and_then(|node| naming.ordinal_of(&node)) {
-            Some(ordinal) => drop(ours.insert(ordinal)),
-            None => drop(strangers.insert(name.clone())),
-        }
-    }
-    (ours, strangers)
-}
-
 /// The fact behind a failed call. The details go to the debug log only: the same failure would fill the log otherwise.
 fn unseen(error: &CouchError) -> Unseen {
     debug!(error = error as &dyn std::error::Error, "a node could not be seen");
@@ -303,38 +290,6 @@ const LOOKUP: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::{Occupant, Record};
-    use crate::step::Api;
-
-    #[test]
-    fn names_are_sorted_into_ours_and_strangers() {
-        let naming = Naming::usual(&"db-0.db.shop.svc.cluster.local".parse().unwrap());
-        let names = [
-            "couchdb@db-0.db.shop.svc.cluster.local",
-            "couchdb@db-12.db.shop.svc.cluster.local",
-            "couchdb@10.42.0.11",
-            "garbage",
-        ];
-        let (ours, strangers) = sort_out(&naming, &names.map(str::to_owned));
-        assert_eq!(Vec::from_iter(ours), [0, 12]);
-        assert_eq!(Vec::from_iter(strangers), ["couchdb@10.42.0.11", "garbage"]);
-    }
-
-    #[test]
-    fn a_pod_is_displaced_by_one_that_runs_elsewhere() {
-        let pod = Pod { uid: Some("u1".to_owned()), ip: "10.0.0.1".parse().ok(), ..Pod::default() };
-        let by = |pod: &Pod, uid: &str, ip: &str| {
-            let occupant = Some(Occupant { uid: uid.to_owned(), ip: ip.parse().unwrap() });
-            let knowledge =
-                Knowledge { api: Api::Silent, set: None, record: Record::Unread, holding: None, occupant };
-            Told { size: None, pod, knowledge: &knowledge, claim: None }.displaced_by()
-        };
-        assert_eq!(by(&pod, "u2", "10.0.0.2"), Some("u2".to_owned()));
-        assert_eq!(by(&pod, "u1", "10.0.0.1"), None);
-        assert_eq!(by(&pod, "u1", "10.0.0.2"), None, "it moved");
-        assert_eq!(by(&pod, "u2", "10.0.0.1"), None, "whoever gave us the uid was wrong");
-        assert_eq!(by(&Pod::default(), "u2", "10.0.0.2"), None, "nobody said who we are");
-    }
 
     #[test]
     fn a_peer_is_where_the_table_says_else_where_dns_says() {

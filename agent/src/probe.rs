@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
+use agent_core::facts::PortCheck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::step::Path;
-
 /// Asks the port mapper at `epmd` for the node called `alive`, and tries the port that it names at `distribution`.
 /// Takes 4 s at most. No cookie is sent, so nothing is logged over there.
-pub(crate) async fn probe(epmd: &str, alive: &str, distribution: impl Fn(u16) -> String) -> Path {
+pub(crate) async fn probe(epmd: &str, alive: &str, distribution: impl Fn(u16) -> String) -> PortCheck {
     let Ok(Ok(names)) = timeout(PATIENCE, names(epmd)).await else {
-        return Path::Blocked(contract::ports::EPMD);
+        return PortCheck::Blocked(contract::ports::EPMD);
     };
-    let Some(port) = port_of(&names, alive) else { return Path::Unregistered };
+    let Some(port) = port_of(&names, alive) else { return PortCheck::Unregistered };
     match timeout(PATIENCE, TcpStream::connect(distribution(port))).await {
-        Ok(Ok(_)) => Path::Open,
-        Ok(Err(_)) | Err(_) => Path::Blocked(port),
+        Ok(Ok(_)) => PortCheck::Open,
+        Ok(Err(_)) | Err(_) => PortCheck::Blocked(port),
     }
 }
 

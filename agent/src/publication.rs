@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use agent_core::decide::checks_service;
+pub use agent_core::facts::Publication;
+use agent_core::facts::{Observed, Unseen};
 use axum::http::Request;
 use contract::{PodFqdn, PodName};
 use kube::Client;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
-
-use crate::step::{Observed, Publication, Unseen};
 
 /// The headless Service that governs the StatefulSet.
 pub struct Service {
@@ -37,7 +38,7 @@ impl Lookout {
             return Publication::default();
         }
         let since = *self.lacking_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > FOLLOWED && self.looked.is_none_or(|looked| looked.elapsed() > AGAIN) {
+        if checks_service(since.elapsed(), self.looked.map(|looked| looked.elapsed())) {
             self.looked = Some(Instant::now());
             self.found = service.publication().await;
         }
@@ -48,10 +49,10 @@ impl Lookout {
 impl Service {
     /// What its EndpointSlices say.
     pub async fn publication(&self) -> Publication {
-        let Self { client: Some(client), me } = self else { return Publication::Unclear };
+        let Self { client: Some(client), me } = self else { return Publication::Unknown };
         match slices(client, me).await {
             Some(slices) => slices.publication(me),
-            None => Publication::Unclear,
+            None => Publication::Unknown,
         }
     }
 }
@@ -106,8 +107,8 @@ impl Slices {
         };
         let (published, withheld) = (ours(true), ours(false));
         match (published.is_empty(), withheld.is_empty()) {
-            (true, true) => Publication::Nobody,
-            (false, true) => Publication::Unclear,
+            (true, true) => Publication::NoPods,
+            (false, true) => Publication::Unknown,
             (_, false) => Publication::Withheld(withheld.difference(&published).copied().collect()),
         }
     }
@@ -131,10 +132,6 @@ async fn slices(client: &Client, me: &PodFqdn) -> Option<Slices> {
     }
 }
 
-/// Endpoints follow their pods within about a second.
-const FOLLOWED: Duration = Duration::from_secs(10);
-/// Between two looks.
-const AGAIN: Duration = Duration::from_secs(30);
 /// An API server on the same network answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -157,13 +154,13 @@ mod tests {
     #[test]
     fn what_keeps_a_name_out_of_dns_is_told_from_the_slices() {
         let [ready, waits] = [json!({ "ready": true }), json!({ "ready": false, "serving": false })];
-        assert_eq!(publication(json!([])), Publication::Nobody, "there is no Service");
+        assert_eq!(publication(json!([])), Publication::NoPods, "there is no Service");
         let empty = json!([{ "endpoints": null }, {}]);
-        assert_eq!(publication(empty), Publication::Nobody, "it selects nobody");
+        assert_eq!(publication(empty), Publication::NoPods, "it selects nobody");
         let others = json!([{ "endpoints": [endpoint("web-0", &ready), endpoint("db-other-0", &waits)] }]);
-        assert_eq!(publication(others), Publication::Nobody, "it selects others");
+        assert_eq!(publication(others), Publication::NoPods, "it selects others");
         let all = json!([{ "endpoints": [endpoint("db-0", &ready), endpoint("db-1", &json!({}))] }]);
-        assert_eq!(publication(all), Publication::Unclear, "all that exist are published");
+        assert_eq!(publication(all), Publication::Unknown, "all that exist are published");
         let some = json!([
             { "endpoints": [endpoint("db-0", &ready), endpoint("db-1", &waits)] },
             { "endpoints": [endpoint("db-2", &waits), endpoint("db-2", &ready)] },

@@ -3,6 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_core::decide::{
+    GLANCE, Step, StepKind, WaitFor, is_due, next_step, pause, readiness, until_asked_again,
+};
+use agent_core::explain::{Explainer, Explanation, when_done, when_entered};
+use agent_core::facts::{ApiState, KnownRecord, Node, Observed, Unseen};
 use contract::PodFqdn;
 use contract::status::Page;
 use tokio::sync::watch;
@@ -12,21 +17,17 @@ use tracing::{debug, error, info, warn};
 use crate::act::{ActError, Hand, act};
 use crate::client::Trust;
 use crate::couch::Pulse;
-use crate::events::{Herald, when_done, when_entered};
-use crate::kubernetes::{Knowledge, Record};
+use crate::events::Herald;
+use crate::kubernetes::Knowledge;
 use crate::last_words::LastWords;
 use crate::memory::{Maps, Memory};
 use crate::metrics::Metrics;
 use crate::observe::{Directory, Told, observe};
-use crate::pace::{GLANCE, is_due, pause, until_asked_again};
 use crate::publication::Service;
-use crate::ready::readiness;
-use crate::resolve::Resolver;
+use crate::resolve::{ResolveError, Resolver};
 use crate::settings::{Credentials, Pod, PodManagement, Size};
 use crate::status::{self, History};
-use crate::step::{Api, Node, Observed, Sort, Step, Unseen, WaitFor, next_step};
 use crate::vigil::{Vigil, until_it_listens};
-use crate::words::{Speaker, Words, unresolved};
 
 /// One agent, ready to go round.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Agent {
             let told = Told { size: self.size, pod: &self.pod, knowledge: &known, claim: claim.as_ref() };
             let mut observed = observe(couch, directory, told, memory.probes()).await;
             memory.watch_connections(&observed);
-            observed.ailing = memory.maps.ailing.clone();
+            observed.broken_maps = memory.maps.broken.clone();
             observed.publication = memory.lookout.look(&self.service, &observed).await;
             if self.has_other_credentials(&mut memory, &observed).await
                 || self.trusts_anew(&mut memory, &observed)
@@ -81,7 +82,7 @@ impl Agent {
             let mut step = next_step(&observed);
             if memory.maps.is_due(&step, memory.step.as_ref()) {
                 self.look_at_maps(&mut memory.maps, &observed).await;
-                observed.ailing = memory.maps.ailing.clone();
+                observed.broken_maps = memory.maps.broken.clone();
                 step = next_step(&observed);
             }
             self.note(&mut memory, &step);
@@ -99,8 +100,8 @@ impl Agent {
         let Ok(local) = &observed.local else { return };
         let directory = &self.hand.directory;
         let members = local.members.iter().map(|ordinal| directory.node(*ordinal)).collect();
-        match self.hand.couch.ailing_maps(&directory.local(), &members).await {
-            Ok(ailing) => (maps.ailing, maps.looked) = (ailing, Some(Instant::now())),
+        match self.hand.couch.broken_maps(&directory.local(), &members).await {
+            Ok(broken) => (maps.broken, maps.looked) = (broken, Some(Instant::now())),
             Err(error) => debug!("the databases' maps could not be looked at: {}", chain(&error)),
         }
     }
@@ -119,13 +120,13 @@ impl Agent {
         memory.repeats = 0;
         let credentials = self.hand.couch.credentials();
         let words = self.speaker(&credentials).step(step);
-        match step.sort() {
-            Sort::Refuse => {
+        match step.kind() {
+            StepKind::Refuse => {
                 self.metrics.refused(words.reason);
                 self.last_words.are(&format!("{}: {}\n", words.reason, words.message));
                 error!(reason = words.reason, "{}", words.message);
             }
-            Sort::Act | Sort::Dial | Sort::Settled | Sort::Wait => {
+            StepKind::Act | StepKind::Dial | StepKind::Settled | StepKind::Wait => {
                 info!(reason = words.reason, "{}", words.message)
             }
         }
@@ -233,12 +234,12 @@ impl Agent {
             }
         };
         let enough = async {
-            match step.sort() {
-                Sort::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
-                Sort::Wait if *step == Step::Wait(WaitFor::LocalCouchDb(Unseen::Unreachable)) => {
+            match step.kind() {
+                StepKind::Settled => self.until_the_local_node_changes(Instant::now() + pause).await,
+                StepKind::Wait if *step == Step::Wait(WaitFor::LocalCouchDb(Unseen::Unreachable)) => {
                     let _ = timeout(pause, until_it_listens(&self.hand.directory.endpoint)).await;
                 }
-                Sort::Act | Sort::Dial | Sort::Refuse | Sort::Wait => sleep(pause).await,
+                StepKind::Act | StepKind::Dial | StepKind::Refuse | StepKind::Wait => sleep(pause).await,
             }
         };
         tokio::select! {
@@ -279,9 +280,9 @@ impl Agent {
         let _ = timeout_at(deadline, changed).await;
     }
 
-    fn speaker<'a>(&'a self, credentials: &'a Credentials) -> Speaker<'a> {
+    fn speaker<'a>(&'a self, credentials: &'a Credentials) -> Explainer<'a> {
         let Directory { me, naming, .. } = &self.hand.directory;
-        Speaker { me, naming, credentials }
+        Explainer { me, naming, user: &credentials.user, credentials_source: &credentials.source }
     }
 }
 
@@ -294,7 +295,7 @@ pub async fn find_credentials(
     clock: fn() -> String,
     jitter: fn() -> f64,
 ) -> Credentials {
-    let mut said: Option<(Words, String)> = None;
+    let mut said: Option<(Explanation, String)> = None;
     for rounds in 0.. {
         let words = match resolver.credentials().await {
             Ok(found) => {
@@ -318,10 +319,27 @@ pub async fn find_credentials(
     std::future::pending().await
 }
 
+/// Why there are no credentials.
+fn unresolved(error: &ResolveError) -> Explanation {
+    let reason = match error {
+        ResolveError::Absent { .. }
+        | ResolveError::Container { .. }
+        | ResolveError::Env(_)
+        | ResolveError::Mistake(_)
+        | ResolveError::NoApi
+        | ResolveError::NoWorkload { .. } => "CredentialsMissing",
+        ResolveError::Forbidden { .. } => "CredentialsForbidden",
+        ResolveError::Garbled { .. } | ResolveError::Silent { .. } | ResolveError::Unanswered { .. } => {
+            "WaitingForKubernetes"
+        }
+    };
+    Explanation::new(reason, format!("no admin credentials were injected, and {}", chain(error)))
+}
+
 /// Gives the API a moment to speak, so that the first round doesn't say that it is silent.
 async fn first_word(knowledge: &mut watch::Receiver<Knowledge>) {
-    let spoke =
-        knowledge.wait_for(|knowledge| knowledge.api != Api::Silent && knowledge.record != Record::Unread);
+    let spoke = knowledge
+        .wait_for(|knowledge| knowledge.api != ApiState::Silent && knowledge.record != KnownRecord::Unread);
     // Silent or not, the rounds begin: the agent must show what it sees of CouchDB meanwhile.
     let _ = timeout_at(Instant::now() + FIRST_WORD, spoke).await;
 }

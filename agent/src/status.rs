@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use agent_core::decide::{Readiness, Step};
+use agent_core::explain::{Explainer, Explanation};
+use agent_core::facts::{ApiState, KnownRecord, Node, Observed, Unseen};
 use contract::status::{Admin, KubernetesState, NodeReport, Page, RecordState, SeenNode, StateReport};
 use contract::{Naming, PodFqdn};
-
-use crate::kubernetes::Record;
-use crate::ready::Readiness;
-use crate::step::{Api, Node, Observed, Step, Unseen};
-use crate::words::{Speaker, Words, first_look};
 
 /// The parts of the page that come from earlier rounds.
 #[derive(Clone, Debug)]
@@ -25,11 +23,11 @@ pub struct History {
 
 /// The page before the first round.
 pub fn at_start(me: &PodFqdn, since: String) -> Page {
-    waiting(me, first_look(), since)
+    waiting(me, Explanation::first_look(), since)
 }
 
 /// The page of an agent that can't begin its rounds yet.
-pub fn waiting(me: &PodFqdn, why: Words, since: String) -> Page {
+pub fn waiting(me: &PodFqdn, why: Explanation, since: String) -> Page {
     Page {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pod: me.to_string(),
@@ -52,44 +50,44 @@ pub fn waiting(me: &PodFqdn, why: Words, since: String) -> Page {
 
 /// The page after a round.
 pub fn after(
-    speaker: &Speaker<'_>,
+    explainer: &Explainer<'_>,
     observed: &Observed,
     step: &Step,
     readiness: &Readiness,
     History { since, rounds, last_error, progress }: History,
 ) -> Page {
-    let name = |ordinal: &u32| format!("{}-{ordinal}", speaker.me.pod().set());
+    let name = |ordinal: &u32| format!("{}-{ordinal}", explainer.me.pod().set());
     let names = |ordinals: &BTreeSet<u32>| ordinals.iter().map(name).collect::<Vec<_>>();
     let local = std::iter::once((&observed.me, &observed.local));
     let nodes = local.chain(&observed.peers).map(|(ordinal, node)| (name(ordinal), report(node, &names)));
-    let evidence = speaker.evidence(observed, step);
-    let current = state(speaker.step(step), evidence.clone());
+    let evidence = explainer.evidence(observed, step);
+    let current = state(explainer.step(step), evidence.clone());
     Page {
-        node: speaker.naming.node(observed.me).to_string(),
+        node: explainer.naming.node(observed.me).to_string(),
         ready: *readiness == Readiness::Ready,
         readiness: match readiness {
             Readiness::Ready => current.clone(),
-            Readiness::NotReady(why) => state(speaker.not_ready(why, Some(step)), evidence),
+            Readiness::NotReady(why) => state(explainer.not_ready(why, Some(step)), evidence),
         },
         step: current,
         expected: names(&observed.expected),
         founders: names(&observed.founders),
         kubernetes: kubernetes_state(observed.api),
         admin: Some(Admin {
-            user: speaker.credentials.user.clone(),
-            source: speaker.credentials.source.clone(),
+            user: explainer.user.to_owned(),
+            source: explainer.credentials_source.to_owned(),
         }),
         record: record_state(&observed.record),
         nodes: nodes.collect(),
         rounds,
         last_error,
         progress,
-        ..at_start(speaker.me, since)
+        ..at_start(explainer.me, since)
     }
 }
 
-fn state(Words { reason, message, cure }: Words, evidence: Vec<String>) -> StateReport {
-    StateReport { reason: reason.to_owned(), message, evidence, cure }
+fn state(Explanation { reason, message, fix }: Explanation, evidence: Vec<String>) -> StateReport {
+    StateReport { reason: reason.to_owned(), message, evidence, cure: fix }
 }
 
 fn report(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<String>) -> NodeReport {
@@ -124,22 +122,22 @@ fn unseen_word(unseen: &Unseen) -> &'static str {
     }
 }
 
-fn record_state(record: &Record) -> RecordState {
+fn record_state(record: &KnownRecord) -> RecordState {
     match record {
-        Record::Absent => RecordState::Absent,
-        Record::Forbidden => RecordState::Forbidden,
-        Record::Formed { .. } => RecordState::Formed,
-        Record::Newer => RecordState::Newer,
-        Record::Unread => RecordState::Unread,
+        KnownRecord::Absent => RecordState::Absent,
+        KnownRecord::Forbidden => RecordState::Forbidden,
+        KnownRecord::Formed { .. } => RecordState::Formed,
+        KnownRecord::Newer => RecordState::Newer,
+        KnownRecord::Unread => RecordState::Unread,
     }
 }
 
-fn kubernetes_state(api: Api) -> KubernetesState {
+fn kubernetes_state(api: ApiState) -> KubernetesState {
     match api {
-        Api::Current => KubernetesState::Current,
-        Api::Forbidden => KubernetesState::Forbidden,
-        Api::Missing => KubernetesState::Missing,
-        Api::Off => KubernetesState::Off,
-        Api::Silent => KubernetesState::Silent,
+        ApiState::Current => KubernetesState::Current,
+        ApiState::Forbidden => KubernetesState::Forbidden,
+        ApiState::Missing => KubernetesState::Missing,
+        ApiState::Off => KubernetesState::Off,
+        ApiState::Silent => KubernetesState::Silent,
     }
 }

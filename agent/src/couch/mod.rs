@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use agent_core::facts::{MaintenanceMode, Release, SystemDatabase, VolumeNote};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::SERVER;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -28,7 +29,6 @@ pub use wire::{Databases, Held, Membership, Pulse, SetupState, Standing};
 
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
-use crate::step::{Mode, Note, Release, SystemDatabase};
 
 /// Speaks to any CouchDB of the cluster as the admin that the settings name.
 #[derive(Debug)]
@@ -142,27 +142,27 @@ impl Couch {
 
     /// What agents have written down on the node's volume. The document is local to the node's own `_dbs`: it is never
     /// replicated, and goes with the volume.
-    pub async fn note(&self, base: &str) -> Result<Note, CouchError> {
+    pub async fn note(&self, base: &str) -> Result<VolumeNote, CouchError> {
         #[derive(Deserialize)]
         struct Written {
             #[serde(default)]
             state: String,
         }
         match self.get::<Written>(base, NOTE).await {
-            Ok(Written { state }) if state == FILLING => Ok(Note::Filling),
-            Ok(Written { state }) if state == WHOLE => Ok(Note::Whole),
-            Ok(Written { .. }) => Ok(Note::None),
-            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(Note::None),
+            Ok(Written { state }) if state == FILLING => Ok(VolumeNote::Filling),
+            Ok(Written { state }) if state == WHOLE => Ok(VolumeNote::Complete),
+            Ok(Written { .. }) => Ok(VolumeNote::None),
+            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(VolumeNote::None),
             Err(error) => Err(error),
         }
     }
 
     /// Writes `note` down.
-    pub async fn write_note(&self, base: &str, note: Note) -> Result<(), CouchError> {
+    pub async fn write_note(&self, base: &str, note: VolumeNote) -> Result<(), CouchError> {
         let state = match note {
-            Note::Filling => FILLING,
-            Note::None => "",
-            Note::Whole => WHOLE,
+            VolumeNote::Filling => FILLING,
+            VolumeNote::None => "",
+            VolumeNote::Complete => WHOLE,
         };
         let body = json!({ "state": state });
         self.send(base, Method::PUT, NOTE, WRITE, |request| request.json(&body)).await.map(drop)
@@ -174,9 +174,9 @@ impl Couch {
         Ok(Standing {
             // CouchDB takes any other value for `false`.
             mode: match options.get(MAINTENANCE).and_then(Value::as_str) {
-                Some("true") => Mode::Maintenance,
-                Some("nolb") => Mode::NoClients,
-                Some(_) | None => Mode::Serving,
+                Some("true") => MaintenanceMode::On,
+                Some("nolb") => MaintenanceMode::NoLb,
+                Some(_) | None => MaintenanceMode::Off,
             },
             compared: options.contains_key(COMPARED),
         })

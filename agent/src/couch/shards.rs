@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use agent_core::facts::SystemDatabase;
+use agent_core::shards::{ShardMap, with_copy};
 use futures::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
@@ -9,7 +11,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Couch, CouchError, READ, WRITE};
-use crate::step::SystemDatabase;
 
 /// A node that holds copies.
 #[derive(Clone, Debug)]
@@ -67,14 +68,6 @@ impl Survey {
     pub fn new(counts_on: bool) -> Self {
         Self { counts_on, ..Self::default() }
     }
-
-    /// Whether the node came to its cluster without its share of the data, rather than to have been away for a while:
-    /// it has less than half of it. Of two nodes not both can have less than half of what the other has, so never do
-    /// all holders of a shard find this of themselves. What is less than [`FEW`] documents is brought in a moment, and
-    /// a founding's first documents must not seem missing while they are on their way.
-    pub fn came_empty(&self) -> bool {
-        self.theirs > self.mine.saturating_mul(2) && self.theirs - self.mine > FEW
-    }
 }
 
 impl Couch {
@@ -110,7 +103,7 @@ impl Couch {
         survey: &mut Survey,
         row: &MapRow,
     ) -> Result<Option<Surveyed>, CouchError> {
-        let Some(map) = row.doc.as_ref().filter(|_| !row.id.starts_with("_design/")) else { return Ok(None) };
+        let Some(map) = row.map() else { return Ok(None) };
         let database = || row.id.clone();
         let shards = map.by_range.iter().filter(|(_, holders)| holders.contains(&me.name));
         let shards: Vec<_> = shards.map(|(range, holders)| (map.shard(&row.id, range), holders)).collect();
@@ -200,26 +193,6 @@ impl Couch {
     }
 }
 
-/// The map with `node` as a holder of every range; nothing where it is one already. Pure.
-fn with_copy(mut map: Map<String, Value>, node: &str) -> Option<Map<String, Value>> {
-    let mut added = vec![];
-    for (range, holders) in map.get_mut("by_range")?.as_object_mut()? {
-        let holders = holders.as_array_mut()?;
-        if !holders.iter().any(|holder| holder == node) {
-            holders.push(node.into());
-            added.push(range.clone());
-        }
-    }
-    if added.is_empty() {
-        return None;
-    }
-    let ranges = map.get_mut("by_node")?.as_object_mut()?.entry(node).or_insert_with(|| json!([]));
-    ranges.as_array_mut()?.extend(added.iter().map(|range| json!(range)));
-    let changes = added.iter().map(|range| json!(["add", range, node]));
-    map.get_mut("changelog")?.as_array_mut()?.extend(changes);
-    Some(map)
-}
-
 #[derive(Deserialize)]
 pub(super) struct Page {
     pub(super) total_rows: u64,
@@ -229,22 +202,13 @@ pub(super) struct Page {
 #[derive(Deserialize)]
 pub(super) struct MapRow {
     pub(super) id: String,
-    pub(super) doc: Option<ShardMap>,
+    doc: Option<ShardMap>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ShardMap {
-    pub(super) by_range: BTreeMap<String, Vec<String>>,
-    #[serde(rename = "_conflicts")]
-    pub(super) conflicts: Vec<String>,
-    shard_suffix: Vec<u8>,
-}
-
-impl ShardMap {
-    /// The name of a shard's file: `shards/00000000-7fffffff/orders.1795221185`.
-    fn shard(&self, database: &str, range: &str) -> String {
-        format!("shards/{range}/{database}{}", String::from_utf8_lossy(&self.shard_suffix))
+impl MapRow {
+    /// The shard map in this row; `None` for the design documents of `_dbs`.
+    pub(super) fn map(&self) -> Option<&ShardMap> {
+        self.doc.as_ref().filter(|_| !self.id.starts_with("_design/"))
     }
 }
 
@@ -252,45 +216,9 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// In documents; CouchDB was seen to bring some 3,500 a second to an empty copy.
-const FEW: u64 = 200;
 /// So many databases are compared, and up to twice as many: of 10,000 that is 3,000 questions and not 60,000.
 const SAMPLE: u64 = 500;
 /// Maps in one answer: each has some 500 bytes for each range and copy.
 const PAGE: usize = 50;
 /// The shards of one database that are asked for at the same time.
 const AT_ONCE: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn map(text: &str) -> Map<String, Value> {
-        serde_json::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn a_copy_is_added_to_each_range_on_both_sides_of_the_map_and_nothing_else_changes() {
-        let before = r#"{"_id":"_users","_rev":"1-a","shard_suffix":[46,49],"changelog":[["add","0-7","a"],["add","8-f","a"]],"by_node":{"a":["0-7","8-f"]},"by_range":{"0-7":["a"],"8-f":["a"]},"props":{"x":1}}"#;
-        let after = r#"{"_id":"_users","_rev":"1-a","shard_suffix":[46,49],"changelog":[["add","0-7","a"],["add","8-f","a"],["add","0-7","b"],["add","8-f","b"]],"by_node":{"a":["0-7","8-f"],"b":["0-7","8-f"]},"by_range":{"0-7":["a","b"],"8-f":["a","b"]},"props":{"x":1}}"#;
-        assert_eq!(with_copy(map(before), "b"), Some(map(after)));
-        assert_eq!(with_copy(map(after), "b"), None, "has it already");
-        assert_eq!(with_copy(map(r#"{"by_range":{"0-7":"?"}}"#), "b"), None, "not a map that we know");
-    }
-
-    #[test]
-    fn who_has_less_than_half_came_empty() {
-        let came_empty = |mine, theirs| Survey { mine, theirs, ..Survey::default() }.came_empty();
-        assert!(came_empty(0, 60_000) && came_empty(20_000, 60_000));
-        assert!(!came_empty(31_000, 60_000), "was away for a while");
-        assert!(!came_empty(0, 100), "brought in a moment");
-        assert!(!came_empty(0, 0));
-    }
-
-    #[test]
-    fn a_shard_is_called_as_its_file() {
-        let text = r#"{"by_range":{"00000000-7fffffff":["a"]},"shard_suffix":[46,49,55]}"#;
-        let map: ShardMap = serde_json::from_str(text).unwrap();
-        assert_eq!(map.shard("a/b", "00000000-7fffffff"), "shards/00000000-7fffffff/a/b.17");
-    }
-}

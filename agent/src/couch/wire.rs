@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agent_core::facts::{MaintenanceMode, SystemDatabase};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-use crate::step::{Mode, SystemDatabase};
 
 /// What `GET /_cluster_setup` says. It is computed anew at each call and stored nowhere.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -101,7 +100,7 @@ impl SetupState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Whether it takes part in reads and writes.
-    pub mode: Mode,
+    pub mode: MaintenanceMode,
     /// Whether its shards have been compared with the other copies since it started.
     pub compared: bool,
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_core::decide::{LeaseFacts, LeaseUser};
+use agent_core::facts::LeaseState;
 use contract::{PodFqdn, objects};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -19,8 +21,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use super::record::{self, Founding};
-use super::{Knowledge, Record, RecordError, heard_lease};
-use crate::step::Lock;
+use super::{Knowledge, RecordError, heard_lease};
 
 /// What the Lease says of who holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +43,7 @@ pub struct Holding {
 pub struct Claim {
     leases: Objects<Lease>,
     name: String,
-    /// The pod: whoever held the Lease in it before was this process's predecessor, and is gone.
-    pod: String,
-    /// This process.
-    holder: String,
+    user: LeaseUser,
     /// Kubernetes refused that the Lease be written, so there is no lock to be had.
     forbidden: Arc<AtomicBool>,
     known: watch::Sender<Knowledge>,
@@ -101,42 +99,23 @@ impl Claim {
         nonce: u64,
         known: watch::Sender<Knowledge>,
     ) -> Self {
-        let pod = format!("{}_{}_", me.pod(), uid.unwrap_or_default());
         Self {
             leases: Objects::namespaced(client.clone(), me.namespace().as_str()),
             name: objects::companion(me.pod().set().as_str()),
-            holder: format!("{pod}{nonce:016x}"),
-            pod,
+            user: LeaseUser::new(me.pod(), uid, nonce),
             forbidden: Arc::default(),
             known,
         }
     }
 
     /// Who holds it at `now`, by what is `known`.
-    pub(crate) fn lock(&self, known: &Knowledge, now: Instant) -> Lock {
-        match (&known.record, &known.holding) {
-            (Record::Forbidden, _) => Lock::Unasked,
-            (Record::Absent | Record::Formed { .. } | Record::Newer | Record::Unread, _)
-                if self.forbidden.load(Ordering::Relaxed) =>
-            {
-                Lock::Unasked
-            }
-            (Record::Unread, _) | (_, None) => Lock::Unknown,
-            (Record::Absent | Record::Formed { .. } | Record::Newer, Some(holding)) => {
-                self.held(holding, now)
-            }
-        }
-    }
-
-    fn held(&self, Holding { holder, lasts, seen, .. }: &Holding, now: Instant) -> Lock {
-        let silent = now - *seen;
-        match holder {
-            None => Lock::Free,
-            // It stops a third before others may take it: seeing takes time, and so does what is done under it.
-            Some(holder) if *holder == self.holder && silent < *lasts * 2 / 3 => Lock::Mine,
-            Some(holder) if holder.starts_with(&self.pod) || silent > *lasts => Lock::Free,
-            Some(holder) => Lock::Held(holder.split('_').next().unwrap_or(holder).to_owned()),
-        }
+    pub(crate) fn lock(&self, known: &Knowledge, now: Instant) -> LeaseState {
+        let lease = known.holding.as_ref().map(|holding| LeaseFacts {
+            holder: holding.holder.as_deref(),
+            lasts: holding.lasts,
+            seen_for: now - holding.seen,
+        });
+        self.user.state(&known.record, !self.forbidden.load(Ordering::Relaxed), lease)
     }
 
     /// Takes it, unless somebody else is just doing that: who has it then, the next round sees. `at` is now, RFC 3339.
@@ -144,7 +123,7 @@ impl Claim {
         let revision = self.known.borrow().holding.as_ref().and_then(|holding| holding.revision.clone());
         let now = at.parse().ok().map(MicroTime);
         let spec = LeaseSpec {
-            holder_identity: Some(self.holder.clone()),
+            holder_identity: Some(self.user.holder().to_owned()),
             acquire_time: now.clone(),
             renew_time: now,
             lease_duration_seconds: i32::try_from(LASTS.as_secs()).ok(),
@@ -229,7 +208,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::Api;
+    use agent_core::facts::{ApiState, KnownRecord};
 
     fn lease(holder: &str, renewed: &str) -> Lease {
         let spec = json!({ "holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 30 });
@@ -237,7 +216,7 @@ mod tests {
     }
 
     fn known(holding: Option<Holding>) -> Knowledge {
-        Knowledge { api: Api::Current, set: None, record: Record::Absent, holding, occupant: None }
+        Knowledge { api: ApiState::Current, set: None, record: KnownRecord::Absent, holding, occupant: None }
     }
 
     fn claim(nonce: u64) -> Claim {
@@ -257,35 +236,39 @@ mod tests {
         let lock = |holding: &Holding, seconds| claim(5).lock(&known(Some(holding.clone())), at(seconds));
 
         let theirs = see("db-0_u0_0000000000000001", "2026-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(lock(&theirs, 30), Lock::Held("db-0".to_owned()));
-        assert_eq!(lock(&theirs, 31), Lock::Free, "silent for longer than it promised");
+        assert_eq!(lock(&theirs, 30), LeaseState::Held("db-0".to_owned()));
+        assert_eq!(lock(&theirs, 31), LeaseState::Free, "silent for longer than it promised");
         let again = see("db-0_u0_0000000000000001", "2026-01-01T00:00:00.000000Z", Some(&theirs), 20);
-        assert_eq!(lock(&again, 31), Lock::Free, "seen once more is not renewed");
+        assert_eq!(lock(&again, 31), LeaseState::Free, "seen once more is not renewed");
         let renewed = see("db-0_u0_0000000000000001", "2026-01-01T00:00:01.000000Z", Some(&theirs), 20);
-        assert_eq!(lock(&renewed, 50), Lock::Held("db-0".to_owned()));
+        assert_eq!(lock(&renewed, 50), LeaseState::Held("db-0".to_owned()));
 
         let mine = see("db-1_u1_0000000000000005", "1999-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!((lock(&mine, 19), lock(&mine, 20)), (Lock::Mine, Lock::Free), "no clock but ours counts");
+        assert_eq!(
+            (lock(&mine, 19), lock(&mine, 20)),
+            (LeaseState::Mine, LeaseState::Free),
+            "no clock but ours counts"
+        );
         let former = see("db-1_u1_0000000000000004", "2026-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(lock(&former, 1), Lock::Free, "this container's former process");
+        assert_eq!(lock(&former, 1), LeaseState::Free, "this container's former process");
         let twin = see("db-1_u2_0000000000000005", "2026-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(lock(&twin, 1), Lock::Held("db-1".to_owned()), "another pod of this name");
+        assert_eq!(lock(&twin, 1), LeaseState::Held("db-1".to_owned()), "another pod of this name");
 
-        assert_eq!(lock(&see("", "2026-01-01T00:00:00.000000Z", None, 0), 1), Lock::Free);
-        assert_eq!(lock(&Holding::from_lease(None, None, at(0)), 1), Lock::Free);
+        assert_eq!(lock(&see("", "2026-01-01T00:00:00.000000Z", None, 0), 1), LeaseState::Free);
+        assert_eq!(lock(&Holding::from_lease(None, None, at(0)), 1), LeaseState::Free);
     }
 
     #[tokio::test]
     async fn where_the_lease_can_not_be_had_there_is_no_lock() {
         let now = Instant::now();
-        assert_eq!(claim(1).lock(&known(None), now), Lock::Unknown);
-        let refused = Knowledge { record: Record::Forbidden, ..known(None) };
-        assert_eq!(claim(1).lock(&refused, now), Lock::Unasked);
+        assert_eq!(claim(1).lock(&known(None), now), LeaseState::Unknown);
+        let refused = Knowledge { record: KnownRecord::Forbidden, ..known(None) };
+        assert_eq!(claim(1).lock(&refused, now), LeaseState::NotUsed);
         let claim = claim(1);
         let free = known(Some(Holding::from_lease(None, None, now)));
-        assert_eq!(claim.lock(&free, now), Lock::Free);
+        assert_eq!(claim.lock(&free, now), LeaseState::Free);
         let status = kube::core::Status::failure("no", "Forbidden").with_code(403).boxed();
         assert!(claim.done("take", Ok(Err(kube::Error::Api(status)))).is_err());
-        assert_eq!(claim.lock(&free, now), Lock::Unasked, "it may be read and not written");
+        assert_eq!(claim.lock(&free, now), LeaseState::NotUsed, "it may be read and not written");
     }
 }

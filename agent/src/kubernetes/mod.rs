@@ -3,10 +3,9 @@
 mod lease;
 mod record;
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::net::IpAddr;
 
+use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts};
 use contract::{PodFqdn, keys, objects};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -24,35 +23,24 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use lease::{Claim, Holding, LeaseError};
-pub(crate) use record::Founding;
-pub use record::{Record, RecordError};
+pub use record::RecordError;
+pub(crate) use record::{Founding, record_of};
 
-use crate::settings::{Kubernetes, PodManagement, Size};
-use crate::step::Api;
+use crate::settings::Kubernetes;
 
 /// The last word of Kubernetes. The facts outlive the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knowledge {
     /// Whether it is current.
-    pub api: Api,
+    pub api: ApiState,
     /// What the StatefulSet's spec says, or said last.
     pub set: Option<SetFacts>,
     /// What the founding record says, or said last.
-    pub record: Record,
+    pub record: KnownRecord,
     /// Who holds the Lease, or held it last; `None`: it wasn't read yet.
     pub holding: Option<Holding>,
     /// The pod that has this pod's name; `None`: it wasn't read, or there is none.
-    pub occupant: Option<Occupant>,
-}
-
-/// The pod that Kubernetes knows by a name, once it has an address. It is not this one when this one was deleted by force
-/// while its machine was cut off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Occupant {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `status.podIP`.
-    pub ip: IpAddr,
+    pub occupant: Option<PodInstance>,
 }
 
 /// What is known, kept current, and the hand on the one object that agents write.
@@ -62,19 +50,6 @@ pub struct Followed {
     pub knowledge: watch::Receiver<Knowledge>,
     /// The Lease as a lock; `None` where Kubernetes is not asked.
     pub claim: Option<Claim>,
-}
-
-/// The parts of a StatefulSet that decide what the agent does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetFacts {
-    /// `spec.replicas`; absent means 1.
-    pub replicas: u16,
-    /// `spec.ordinals.start`; absent means 0.
-    pub start: u32,
-    /// `spec.podManagementPolicy`; absent means `OrderedReady`.
-    pub pod_management: PodManagement,
-    /// The uuid of a lost cluster that a person gave up.
-    pub form_anew: Option<String>,
 }
 
 /// A StatefulSet as far as it is read. The whole type, with all that a pod can have, would be read and held for three
@@ -108,15 +83,6 @@ struct Ordinals {
     start: i32,
 }
 
-/// Whom to expect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expectation {
-    /// The ordinals that are to be members.
-    pub expected: BTreeSet<u32>,
-    /// The ordinals that must all be there to found.
-    pub founders: BTreeSet<u32>,
-}
-
 /// A client, if there is anybody to ask.
 pub async fn connect(mode: Kubernetes, config: Option<Config>) -> Option<Client> {
     if mode == Kubernetes::Off {
@@ -135,8 +101,8 @@ pub async fn connect(mode: Kubernetes, config: Option<Config>) -> Option<Client>
 /// is this pod's, and `nonce` tells this process from every other.
 pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u64) -> Followed {
     let (api, record) = match client {
-        Some(_) => (Api::Silent, Record::Unread),
-        None => (Api::Off, Record::Forbidden),
+        Some(_) => (ApiState::Silent, KnownRecord::Unread),
+        None => (ApiState::Off, KnownRecord::Forbidden),
     };
     let (sender, knowledge) =
         watch::channel(Knowledge { api, set: None, record, holding: None, occupant: None });
@@ -167,31 +133,16 @@ pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u6
     Followed { knowledge, claim }
 }
 
-/// Whom to expect, by the spec where it is known, else by the injected size; the user's pinned size wins for founding.
-pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
-    let injected = size.map(|size| size.nodes.get());
-    let start = set.map(|set| set.start).or(size.map(|size| size.start)).unwrap_or(0);
-    let live = set.map(|set| set.replicas);
-    let pinned = size.filter(|size| size.pinned).map(|size| size.nodes.get());
-    let ordinals = |count: Option<u16>| match count {
-        Some(count) => (start..start.saturating_add(count.into())).collect(),
-        None => BTreeSet::new(),
-    };
-    Expectation { expected: ordinals(live.or(injected)), founders: ordinals(pinned.or(live).or(injected)) }
-}
-
-impl From<&Set> for SetFacts {
-    fn from(set: &Set) -> Self {
-        let spec = &set.spec;
-        let replicas = spec.replicas.unwrap_or(1).clamp(0, u16::MAX.into());
-        let start = spec.ordinals.start;
-        let policy = spec.pod_management_policy.as_deref().and_then(|policy| policy.parse().ok());
-        Self {
-            replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
-            start: u32::try_from(start).unwrap_or(0),
-            pod_management: policy.unwrap_or(PodManagement::OrderedReady),
-            form_anew: set.metadata.annotations.as_ref().and_then(|all| all.get(keys::FORM_ANEW)).cloned(),
-        }
+fn facts_of(set: &Set) -> SetFacts {
+    let spec = &set.spec;
+    let replicas = spec.replicas.unwrap_or(1).clamp(0, u16::MAX.into());
+    let start = spec.ordinals.start;
+    let policy = spec.pod_management_policy.as_deref().and_then(|policy| policy.parse().ok());
+    SetFacts {
+        replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+        start: u32::try_from(start).unwrap_or(0),
+        pod_management: policy.unwrap_or(PodManagement::OrderedReady),
+        form_anew: set.metadata.annotations.as_ref().and_then(|all| all.get(keys::FORM_ANEW)).cloned(),
     }
 }
 
@@ -243,7 +194,7 @@ where
 }
 
 /// `told` is what the log said last: an API that is silent from the start is told as well, with the reason.
-fn heard_set(sender: &watch::Sender<Knowledge>, told: &mut Option<Api>, event: &Event<Set>) {
+fn heard_set(sender: &watch::Sender<Knowledge>, told: &mut Option<ApiState>, event: &Event<Set>) {
     let before = sender.borrow().clone();
     let now = after_set(before, event.as_ref().map(Option::as_ref));
     if told.replace(now.api) != Some(now.api) {
@@ -255,17 +206,17 @@ fn heard_set(sender: &watch::Sender<Knowledge>, told: &mut Option<Api>, event: &
 /// What is known after this event. A failure takes nothing away.
 fn after_set(before: Knowledge, event: Result<Option<&Set>, &watcher::Error>) -> Knowledge {
     match event {
-        Ok(Some(set)) => Knowledge { api: Api::Current, set: Some(set.into()), ..before },
-        Ok(None) => Knowledge { api: Api::Missing, ..before },
-        Err(error) if is_forbidden(error) => Knowledge { api: Api::Forbidden, ..before },
-        Err(_) => Knowledge { api: Api::Silent, ..before },
+        Ok(Some(set)) => Knowledge { api: ApiState::Current, set: Some(facts_of(set)), ..before },
+        Ok(None) => Knowledge { api: ApiState::Missing, ..before },
+        Err(error) if is_forbidden(error) => Knowledge { api: ApiState::Forbidden, ..before },
+        Err(_) => Knowledge { api: ApiState::Silent, ..before },
     }
 }
 
 fn heard_lease(sender: &watch::Sender<Knowledge>, event: &Event<Lease>) {
     let record = match event {
-        Ok(lease) => Some(Record::from_lease(lease.as_ref())),
-        Err(error) if is_forbidden(error) => Some(Record::Forbidden),
+        Ok(lease) => Some(record_of(lease.as_ref())),
+        Err(error) if is_forbidden(error) => Some(KnownRecord::Forbidden),
         Err(_) => None,
     };
     let Some(record) = record else { return };
@@ -277,7 +228,7 @@ fn heard_lease(sender: &watch::Sender<Knowledge>, event: &Event<Lease>) {
         news = std::mem::replace(&mut knowledge.record, record.clone()) != record;
         news | (std::mem::replace(&mut knowledge.holding, holding.clone()) != holding)
     });
-    if news && record == Record::Forbidden {
+    if news && record == KnownRecord::Forbidden {
         warn!(
             "may not read Leases, so a lost cluster can't be told from one that never was: bind ClusterRole '{}' to the \
              pod's service account",
@@ -290,7 +241,7 @@ fn heard_lease(sender: &watch::Sender<Knowledge>, event: &Event<Lease>) {
 fn heard_pod(sender: &watch::Sender<Knowledge>, event: &Event<Me>) {
     let Ok(Some(pod)) = event else { return };
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
-    let occupant = pod.metadata.uid.clone().zip(ip).map(|(uid, ip)| Occupant { uid, ip });
+    let occupant = pod.metadata.uid.clone().zip(ip).map(|(uid, ip)| PodInstance { uid, ip });
     sender.send_if_modified(|knowledge| {
         std::mem::replace(&mut knowledge.occupant, occupant.clone()) != occupant
     });
@@ -308,59 +259,35 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
-fn tell(api: Api, error: Option<&watcher::Error>) {
+fn tell(api: ApiState, error: Option<&watcher::Error>) {
     let error = error.map(|error| error as &dyn std::error::Error);
     match api {
-        Api::Current => info!("following the StatefulSet"),
-        Api::Forbidden => warn!(
+        ApiState::Current => info!("following the StatefulSet"),
+        ApiState::Forbidden => warn!(
             error,
             "may not read the StatefulSet: bind ClusterRole '{}' to the pod's service account; until then the injected \
              size counts",
             objects::AGENT_CLUSTER_ROLE
         ),
-        Api::Missing => warn!("there is no such StatefulSet: what was last known counts"),
-        Api::Silent => {
+        ApiState::Missing => warn!("there is no such StatefulSet: what was last known counts"),
+        ApiState::Silent => {
             warn!(error, "the Kubernetes API doesn't answer: what was last known counts, nothing is founded")
         }
-        Api::Off => {}
+        ApiState::Off => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU16;
-
     use super::*;
-
-    fn size(nodes: u16, pinned: bool) -> Option<Size> {
-        Some(Size { nodes: NonZeroU16::new(nodes).unwrap(), pinned, start: 0 })
-    }
 
     fn set(replicas: u16, start: u32) -> Option<SetFacts> {
         Some(SetFacts { replicas, start, pod_management: PodManagement::Parallel, form_anew: None })
     }
 
     #[test]
-    fn the_live_size_wins_and_the_pinned_one_founds() {
-        let ordinals = |size, set: Option<SetFacts>| {
-            let Expectation { expected, founders } = expectation(size, set.as_ref());
-            (Vec::from_iter(expected), Vec::from_iter(founders))
-        };
-        assert_eq!(ordinals(None, None), (vec![], vec![]));
-        assert_eq!(ordinals(size(2, false), None), (vec![0, 1], vec![0, 1]));
-        assert_eq!(ordinals(size(2, false), set(3, 0)), (vec![0, 1, 2], vec![0, 1, 2]), "scaled since");
-        assert_eq!(ordinals(size(2, true), set(3, 0)), (vec![0, 1, 2], vec![0, 1]), "founds smaller");
-        assert_eq!(ordinals(size(3, true), set(2, 0)), (vec![0, 1], vec![0, 1, 2]), "waits for more");
-        assert_eq!(ordinals(None, set(2, 5)), (vec![5, 6], vec![5, 6]));
-        assert_eq!(ordinals(size(2, false), set(0, 0)), (vec![], vec![]), "scaled to nothing");
-        let from_7 = size(2, false).map(|size| Size { start: 7, ..size });
-        assert_eq!(ordinals(from_7, None), (vec![7, 8], vec![7, 8]));
-        assert_eq!(ordinals(from_7, set(2, 5)), (vec![5, 6], vec![5, 6]), "the live one wins");
-    }
-
-    #[test]
     fn an_absent_field_means_what_kubernetes_means_by_it() {
-        let parse = |text: &str| SetFacts::from(&serde_json::from_str::<Set>(text).unwrap());
+        let parse = |text: &str| facts_of(&serde_json::from_str::<Set>(text).unwrap());
         let pod_management = PodManagement::OrderedReady;
         let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None };
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
@@ -376,14 +303,14 @@ mod tests {
     #[test]
     fn a_failure_takes_nothing_away() {
         let known = Knowledge {
-            api: Api::Current,
+            api: ApiState::Current,
             set: set(3, 0),
-            record: Record::Absent,
+            record: KnownRecord::Absent,
             holding: None,
             occupant: None,
         };
         let after = after_set(known.clone(), Err(&watcher::Error::NoResourceVersion));
-        assert_eq!(after, Knowledge { api: Api::Silent, ..known.clone() });
-        assert_eq!(after_set(known.clone(), Ok(None)), Knowledge { api: Api::Missing, ..known });
+        assert_eq!(after, Knowledge { api: ApiState::Silent, ..known.clone() });
+        assert_eq!(after_set(known.clone(), Ok(None)), Knowledge { api: ApiState::Missing, ..known });
     }
 }

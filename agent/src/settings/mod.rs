@@ -3,15 +3,15 @@
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use contract::{Label, env};
 use thiserror::Error;
 
+pub use agent_core::facts::{PodManagement, Size};
 use values::Level;
-pub use values::{Endpoint, Kubernetes, LogFormat, PodManagement, Scheme};
+pub use values::{Endpoint, Kubernetes, LogFormat, Scheme};
 
 use crate::secret::Secret;
 
@@ -51,17 +51,6 @@ pub struct Credentials {
     pub password: Secret,
     /// Where the two come from, for messages: `COUCHDB_USER and COUCHDB_PASSWORD`.
     pub source: String,
-}
-
-/// A cluster size from the environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// The number of nodes.
-    pub nodes: NonZeroU16,
-    /// The user's override, which wins over `spec.replicas` for founding.
-    pub pinned: bool,
-    /// The first pod's ordinal.
-    pub start: u32,
 }
 
 /// What the downward API and the container runtime say of this pod.

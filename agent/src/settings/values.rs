@@ -33,15 +33,6 @@ pub enum Kubernetes {
     Off,
 }
 
-/// A StatefulSet's `podManagementPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodManagement {
-    /// A pod is made when all lower ordinals are ready.
-    OrderedReady,
-    /// All pods are made at once.
-    Parallel,
-}
-
 /// The shape of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -114,18 +105,6 @@ impl FromStr for Kubernetes {
         match value {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
-            _ => Err(()),
-        }
-    }
-}
-
-impl FromStr for PodManagement {
-    type Err = ();
-
-    fn from_str(value: &str) -> Result<Self, ()> {
-        match value {
-            "OrderedReady" => Ok(Self::OrderedReady),
-            "Parallel" => Ok(Self::Parallel),
             _ => Err(()),
         }
     }

@@ -1,39 +1,40 @@
-//! What the nodes are called, by what they say of themselves. Pure.
+//! The Erlang names of the nodes, by the names that the nodes report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use contract::Naming;
+use contract::{Naming, NodeName};
 
-/// What the nodes are called, or what that depends on.
+/// The naming of the cluster's nodes, or the DNS lookup that it depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Agreed {
-    /// By this.
+pub enum Agreed {
+    /// All nodes are named like this.
     On(Naming),
-    /// By this, if DNS knows the host; else by the pods' full names.
+    /// All nodes are named like this if `host` is in DNS; otherwise by the pods' full names.
     IfFound {
-        /// This.
+        /// The naming that the nodes report.
         naming: Naming,
-        /// A peer's.
+        /// The host name of a peer, by this naming.
         host: String,
     },
 }
 
-/// What the local node says of its name.
+/// The name that the local node reports.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Own<'a> {
-    /// What it tells of the others'.
-    pub(crate) naming: &'a Naming,
-    /// Whether the node has no data yet, so that the name could still be changed.
-    pub(crate) virgin: bool,
+pub struct LocalName<'a> {
+    /// The naming that its name implies for all nodes.
+    pub naming: &'a Naming,
+    /// `true` if the node is pristine, so that its name could still be changed.
+    pub pristine: bool,
 }
 
-/// The local node's word counts. But a fresh one that isn't called by its pod's full name must have that in common with
-/// those who answer, and must be found by it: otherwise it would wait for ever, and nobody would say for what.
-pub(crate) fn agree(usual: Naming, local: Option<Own<'_>>, others: &BTreeMap<u32, &Naming>) -> Agreed {
-    let Some(Own { naming, virgin }) = local else {
+/// Decides the naming of all nodes. The local node's name decides, with one exception: a pristine node that is not named
+/// by its pod's full name must share its naming with the nodes that answer, and be in DNS under it. Otherwise it would
+/// wait for ever without an explanation.
+pub fn agree(usual: Naming, local: Option<LocalName<'_>>, others: &BTreeMap<u32, &Naming>) -> Agreed {
+    let Some(LocalName { naming, pristine }) = local else {
         return Agreed::On(others.values().next().map_or(usual, |theirs| (*theirs).clone()));
     };
-    if !virgin || *naming == usual {
+    if !pristine || *naming == usual {
         return Agreed::On(naming.clone());
     }
     if let Some(theirs) = others.values().find(|theirs| **theirs != naming) {
@@ -43,6 +44,24 @@ pub(crate) fn agree(usual: Naming, local: Option<Own<'_>>, others: &BTreeMap<u32
         Some(peer) => Agreed::IfFound { naming: naming.clone(), host: naming.node(*peer).host().to_owned() },
         None => Agreed::On(naming.clone()),
     }
+}
+
+/// Splits node names into the ordinals of the StatefulSet's pods and the names that belong to no pod.
+pub fn ours_and_strangers<'n>(
+    naming: &Naming,
+    names: impl IntoIterator<Item = &'n String>,
+) -> (BTreeSet<u32>, BTreeSet<String>) {
+    let mut ours = BTreeSet::new();
+    let mut strangers = BTreeSet::new();
+    for name in names {
+        let node = name.parse::<NodeName>().ok();
+        if let Some(ordinal) = node.and_then(|node| naming.ordinal_of(&node)) {
+            ours.insert(ordinal);
+        } else {
+            strangers.insert(name.clone());
+        }
+    }
+    (ours, strangers)
 }
 
 #[cfg(test)]
@@ -57,36 +76,50 @@ mod tests {
         naming("couchdb@db-0.db.shop.svc.corp")
     }
 
-    fn told(local: Option<(&Naming, bool)>, others: &[(u32, &Naming)]) -> Agreed {
-        let own = local.map(|(naming, virgin)| Own { naming, virgin });
-        agree(usual(), own, &others.iter().copied().collect())
+    fn agreed(local: Option<(&Naming, bool)>, others: &[(u32, &Naming)]) -> Agreed {
+        let local = local.map(|(naming, pristine)| LocalName { naming, pristine });
+        agree(usual(), local, &others.iter().copied().collect())
     }
 
     #[test]
-    fn the_usual_name_needs_nobody() {
-        assert_eq!(told(Some((&usual(), true)), &[(1, &naming("couchdb@db-0.db"))]), Agreed::On(usual()));
+    fn the_usual_name_depends_on_no_other_node() {
+        assert_eq!(agreed(Some((&usual(), true)), &[(1, &naming("couchdb@db-0.db"))]), Agreed::On(usual()));
     }
 
     #[test]
-    fn a_fresh_node_of_another_name_must_share_it_and_be_found_by_it() {
+    fn a_pristine_node_of_another_name_must_share_it_and_be_found_by_it() {
         let (short, other) = (naming("couchdb@db-0.db"), naming("bigcouch@db-0.db"));
         let if_found = Agreed::IfFound { naming: short.clone(), host: "db-2.db".to_owned() };
-        assert_eq!(told(Some((&short, true)), &[(2, &short)]), if_found);
-        assert_eq!(told(Some((&short, true)), &[(1, &short), (2, &other)]), Agreed::On(other));
-        assert_eq!(told(Some((&short, true)), &[]), Agreed::On(short));
+        assert_eq!(agreed(Some((&short, true)), &[(2, &short)]), if_found);
+        assert_eq!(agreed(Some((&short, true)), &[(1, &short), (2, &other)]), Agreed::On(other));
+        assert_eq!(agreed(Some((&short, true)), &[]), Agreed::On(short));
     }
 
     #[test]
-    fn a_node_with_data_keeps_its_name_whatever_dns_and_others_say() {
+    fn an_established_node_keeps_its_name_whatever_dns_and_peers_report() {
         let short = naming("couchdb@db-0.db");
-        assert_eq!(told(Some((&short, false)), &[(1, &usual())]), Agreed::On(short.clone()));
-        assert_eq!(told(Some((&short, false)), &[(1, &short)]), Agreed::On(short));
+        assert_eq!(agreed(Some((&short, false)), &[(1, &usual())]), Agreed::On(short.clone()));
+        assert_eq!(agreed(Some((&short, false)), &[(1, &short)]), Agreed::On(short));
     }
 
     #[test]
-    fn where_the_local_node_is_silent_the_others_tell() {
+    fn without_an_answer_of_the_local_node_the_peers_decide() {
         let short = naming("couchdb@db-0.db");
-        assert_eq!(told(None, &[(1, &short)]), Agreed::On(short));
-        assert_eq!(told(None, &[]), Agreed::On(usual()));
+        assert_eq!(agreed(None, &[(1, &short)]), Agreed::On(short));
+        assert_eq!(agreed(None, &[]), Agreed::On(usual()));
+    }
+
+    #[test]
+    fn names_are_split_into_ordinals_and_strangers() {
+        let naming = Naming::usual(&"db-0.db.shop.svc.cluster.local".parse().unwrap());
+        let names = [
+            "couchdb@db-0.db.shop.svc.cluster.local",
+            "couchdb@db-12.db.shop.svc.cluster.local",
+            "couchdb@10.42.0.11",
+            "garbage",
+        ];
+        let (ours, strangers) = ours_and_strangers(&naming, &names.map(str::to_owned));
+        assert_eq!(Vec::from_iter(ours), [0, 12]);
+        assert_eq!(Vec::from_iter(strangers), ["couchdb@10.42.0.11", "garbage"]);
     }
 }

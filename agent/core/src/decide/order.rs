@@ -9,30 +9,29 @@
 //! * anyone established: nobody founds, the fresh ones join
 //! * two groups that hold data are never brought together, and nothing is ever removed
 
-mod facts;
-mod identity;
-mod verdict;
-mod view;
-
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-pub use facts::{
-    Ailing, Ailment, Api, Lock, Mode, Node, Note, Observed, Path, Publication, Release, Spread,
-    SystemDatabase, Unseen,
+use super::heal::difference;
+use super::step::{Refusal, Step, WaitFor};
+use super::view::View;
+use crate::facts::{
+    ApiState, IdentityPart, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, PortCheck, Publication,
+    Spread, SystemDatabase, Unseen, VolumeNote,
 };
-pub use identity::{Difference, Digest, Identity, Source, Trait};
-pub use verdict::{Refusal, Sort, Step, WaitFor};
-pub(crate) use view::View;
-
-use identity::difference;
-
-use crate::kubernetes::Record;
 
 /// The one next step. Under the Lease only what needs it, so that nobody waits for longer than that takes.
 pub fn next_step(observed: &Observed) -> Step {
-    match (wanted(observed), &observed.lock) {
-        (step, Lock::Mine) if !step.needs_the_lease() => Step::ReleaseLease,
-        (step, Lock::Free | Lock::Held(_) | Lock::Mine | Lock::Unasked | Lock::Unknown) => step,
+    match (wanted(observed), &observed.lease) {
+        (step, LeaseState::Mine) if !step.needs_the_lease() => Step::ReleaseLease,
+        (
+            step,
+            LeaseState::Free
+            | LeaseState::Held(_)
+            | LeaseState::Mine
+            | LeaseState::NotUsed
+            | LeaseState::Unknown,
+        ) => step,
     }
 }
 
@@ -50,7 +49,7 @@ fn wanted(observed: &Observed) -> Step {
         Ok(node) => node,
     };
     if founders.is_empty() {
-        let scaled_to_nothing = observed.api == Api::Current;
+        let scaled_to_nothing = observed.api == ApiState::Current;
         return Step::Wait(if scaled_to_nothing { WaitFor::NotExpected } else { WaitFor::Size });
     }
     if !observed.enabled {
@@ -76,7 +75,7 @@ fn wanted(observed: &Observed) -> Step {
     };
     let Step::Wait(wait) = step else { return step };
     let why = if let WaitFor::Peers(unseen) = &wait { unpublished(observed, unseen) } else { None };
-    let (wait, peers) = (why.unwrap_or(wait), view.undialled());
+    let (wait, peers) = (why.unwrap_or(wait), view.unconnected_members());
     if wait.ends_by_connecting() && !peers.is_empty() {
         let wait = in_the_way(observed, &peers).unwrap_or(wait);
         return Step::Dial { peers, wait };
@@ -89,25 +88,25 @@ fn unpublished(observed: &Observed, unseen: &BTreeMap<u32, Unseen>) -> Option<Wa
     let nameless = unseen.iter().filter(|(_, why)| **why == Unseen::NameUnknown).map(|(peer, _)| *peer);
     let nameless: BTreeSet<u32> = nameless.collect();
     match &observed.publication {
-        Publication::Nobody if !nameless.is_empty() => Some(WaitFor::Service(nameless)),
+        Publication::NoPods if !nameless.is_empty() => Some(WaitFor::Service(nameless)),
         Publication::Withheld(pods) if !nameless.is_disjoint(pods) => {
             Some(WaitFor::NotPublished(nameless.intersection(pods).copied().collect()))
         }
-        Publication::Nobody | Publication::Unclear | Publication::Withheld(_) => None,
+        Publication::NoPods | Publication::Unknown | Publication::Withheld(_) => None,
     }
 }
 
 /// What keeps `peers` from being connected, once it was looked for.
 fn in_the_way(observed: &Observed, peers: &BTreeSet<u32>) -> Option<WaitFor> {
-    let paths = || observed.paths.iter().filter(|(peer, _)| peers.contains(peer));
-    let blocked = |(peer, path): (&u32, &Path)| match path {
-        Path::Blocked(port) => Some((*peer, Some(*port))),
-        Path::Unregistered => Some((*peer, None)),
-        Path::Open => None,
+    let port_checks = || observed.port_checks.iter().filter(|(peer, _)| peers.contains(peer));
+    let blocked = |(peer, path): (&u32, &PortCheck)| match path {
+        PortCheck::Blocked(port) => Some((*peer, Some(*port))),
+        PortCheck::Unregistered => Some((*peer, None)),
+        PortCheck::Open => None,
     };
-    let shut: BTreeMap<u32, Option<u16>> = paths().filter_map(blocked).collect();
+    let shut: BTreeMap<u32, Option<u16>> = port_checks().filter_map(blocked).collect();
     let open: BTreeSet<u32> =
-        paths().filter(|(_, path)| **path == Path::Open).map(|(peer, _)| *peer).collect();
+        port_checks().filter(|(_, path)| **path == PortCheck::Open).map(|(peer, _)| *peer).collect();
     match (shut.is_empty(), open.is_empty()) {
         (false, _) => Some(WaitFor::PortsBlocked(shut)),
         (true, false) => Some(WaitFor::CookieMismatch(open)),
@@ -138,10 +137,10 @@ fn found(view: &View<'_>, observed: &Observed) -> Step {
         return Step::Wait(WaitFor::Founding(lowest));
     }
     match (api, &observed.record) {
-        (Api::Silent | Api::Missing, _) | (Api::Current, Record::Unread) => {
+        (ApiState::Silent | ApiState::Missing, _) | (ApiState::Current, KnownRecord::Unread) => {
             return Step::Wait(WaitFor::KubernetesApi);
         }
-        (Api::Current | Api::Forbidden | Api::Off, _) => {}
+        (ApiState::Current | ApiState::Forbidden | ApiState::Off, _) => {}
     }
     if let Some(wait) = view.incomplete(founders) {
         return Step::Wait(wait);
@@ -149,7 +148,7 @@ fn found(view: &View<'_>, observed: &Observed) -> Step {
     // finish_cluster pings whoever is listed and gives up when one of them doesn't answer.
     let outsized = view.outsized(founders);
     if !outsized.is_empty() {
-        return Step::Wait(WaitFor::Outsized(outsized));
+        return Step::Wait(WaitFor::MembersBeyondSize(outsized));
     }
     if let Some(wait) = view.mixed() {
         return Step::Wait(wait);
@@ -157,21 +156,21 @@ fn found(view: &View<'_>, observed: &Observed) -> Step {
     if !*session_secret {
         return Step::MakeSessionSecret;
     }
-    match &observed.lock {
-        Lock::Mine | Lock::Unasked => Step::Found,
-        Lock::Free => Step::TakeLease,
-        Lock::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
-        Lock::Unknown => Step::Wait(WaitFor::KubernetesApi),
+    match &observed.lease {
+        LeaseState::Mine | LeaseState::NotUsed => Step::Found,
+        LeaseState::Free => Step::TakeLease,
+        LeaseState::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
+        LeaseState::Unknown => Step::Wait(WaitFor::KubernetesApi),
     }
 }
 
 /// The cluster that was founded here and that nobody gave up.
-pub(crate) fn formed_before(observed: &Observed) -> Option<Option<String>> {
+pub(super) fn formed_before(observed: &Observed) -> Option<Option<String>> {
     match &observed.record {
         record if record.is_given_up(observed.form_anew.as_ref()) => None,
-        Record::Formed { uuid, .. } => Some(Some(uuid.clone())),
-        Record::Newer => Some(None),
-        Record::Absent | Record::Forbidden | Record::Unread => None,
+        KnownRecord::Formed { uuid, .. } => Some(Some(uuid.clone())),
+        KnownRecord::Newer => Some(None),
+        KnownRecord::Absent | KnownRecord::Forbidden | KnownRecord::Unread => None,
     }
 }
 
@@ -181,15 +180,15 @@ fn take_part(view: &View<'_>, observed: &Observed, established: &BTreeSet<u32>) 
     // Whoever took part in the founding lists them from before it, and lacks nothing but the maps.
     let joined = !view.local.members.is_disjoint(established);
     let peer = established.iter().find(|peer| view.may_join(**peer));
-    match (observed.note, observed.mode, peer) {
-        (Note::Filling, Mode::Serving, _) => Step::EnterMaintenance,
+    match (observed.note, observed.maintenance, peer) {
+        (VolumeNote::Filling, MaintenanceMode::Off, _) => Step::EnterMaintenance,
         (_, _, _) if joined => Step::Wait(WaitFor::Adoption(established.clone())),
         (_, _, None) => {
             Step::Wait(WaitFor::JoinedBefore { joined: view.others(), others: established.clone() })
         }
-        (Note::None | Note::Whole, Mode::Serving, Some(_)) => Step::NoteFilling,
+        (VolumeNote::None | VolumeNote::Complete, MaintenanceMode::Off, Some(_)) => Step::NoteFilling,
         // Where it is closed by somebody's hand that has the same effect, and stays theirs.
-        (_, Mode::Maintenance | Mode::NoClients, Some(peer)) => Step::Join(*peer),
+        (_, MaintenanceMode::On | MaintenanceMode::NoLb, Some(peer)) => Step::Join(*peer),
     }
 }
 
@@ -223,19 +222,24 @@ fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
     let others = holders(view);
     // Not while somebody is silent: what only he could prove would stay closed for as long.
     let may_close = || view.unseen(&observed.expected).is_empty();
-    match (observed.note, observed.mode) {
+    match (observed.note, observed.maintenance) {
         // Alone there is nobody to compare with, and nobody else to ask.
         (_, _) if others.is_empty() => None,
         // To see what it has takes a while where there are many databases; a full one opens again at once.
-        (Note::None, Mode::Serving) if just_started(view) && may_close() => Some(Step::NoteFilling),
-        // This one went back. CouchDB before 3.4 can't read what 3.5 wrote, and silently takes each file for what it was
-        // before that, the one with the note among them.
-        (Note::Whole, Mode::Serving) if !observed.compared && view.went_back() && may_close() => {
+        (VolumeNote::None, MaintenanceMode::Off) if just_started(view) && may_close() => {
             Some(Step::NoteFilling)
         }
-        (Note::None, Mode::Serving) => Some(Step::ProveWhole { by: others }),
-        (Note::Filling, Mode::Serving) => Some(Step::EnterMaintenance),
-        (Note::None | Note::Filling, Mode::Maintenance | Mode::NoClients) | (Note::Whole, _) => None,
+        // This one went back. CouchDB before 3.4 can't read what 3.5 wrote, and silently takes each file for what it was
+        // before that, the one with the note among them.
+        (VolumeNote::Complete, MaintenanceMode::Off)
+            if !observed.compared && view.went_back() && may_close() =>
+        {
+            Some(Step::NoteFilling)
+        }
+        (VolumeNote::None, MaintenanceMode::Off) => Some(Step::CompareVolume { with: others }),
+        (VolumeNote::Filling, MaintenanceMode::Off) => Some(Step::EnterMaintenance),
+        (VolumeNote::None | VolumeNote::Filling, MaintenanceMode::On | MaintenanceMode::NoLb)
+        | (VolumeNote::Complete, _) => None,
     }
 }
 
@@ -248,8 +252,8 @@ fn just_started(view: &View<'_>) -> bool {
     node.databases > system && node.identity.uptime < RECENTLY && !oldest
 }
 
-/// In seconds. Agents look within one; the rest is for slow machines.
-const RECENTLY: u64 = 30;
+/// Agents look within a second; the rest is for slow machines.
+const RECENTLY: Duration = Duration::from_secs(30);
 
 /// What makes this node another one to clients than the cluster is.
 fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
@@ -260,19 +264,19 @@ fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Optio
 
 /// What is to be done for a node that was kept out of reads to have its share of the data, whoever else is silent.
 fn fill(view: &View<'_>, observed: &Observed) -> Option<Step> {
-    match (observed.note, observed.mode) {
-        (Note::Filling, Mode::Maintenance | Mode::NoClients) => {
+    match (observed.note, observed.maintenance) {
+        (VolumeNote::Filling, MaintenanceMode::On | MaintenanceMode::NoLb) => {
             let mine = turn(view, observed).filter(|(ordinal, _)| *ordinal == view.me);
-            Some(match (mine, &observed.lock) {
-                (Some((_, databases)), Lock::Mine | Lock::Unasked) => Step::AddCopies(databases),
-                (Some(_), Lock::Free) if observed.may_have_the_lease() => Step::TakeLease,
+            Some(match (mine, &observed.lease) {
+                (Some((_, databases)), LeaseState::Mine | LeaseState::NotUsed) => Step::AddCopies(databases),
+                (Some(_), LeaseState::Free) if observed.may_have_the_lease() => Step::TakeLease,
                 // Nobody waits outside for a copy that can as well come later.
-                (Some(_), Lock::Free | Lock::Held(_) | Lock::Unknown) | (None, _) => {
+                (Some(_), LeaseState::Free | LeaseState::Held(_) | LeaseState::Unknown) | (None, _) => {
                     Step::Fill { from: holders(view) }
                 }
             })
         }
-        (Note::Filling, Mode::Serving) | (Note::None | Note::Whole, _) => None,
+        (VolumeNote::Filling, MaintenanceMode::Off) | (VolumeNote::None | VolumeNote::Complete, _) => None,
     }
 }
 
@@ -335,11 +339,11 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
                 return Step::Wait(wait);
             }
             let turn = turn.map(|(ordinal, _)| ordinal);
-            return match (observed.mode, &observed.lock) {
-                (Mode::Serving, _) if turn == Some(view.me) && observed.may_have_the_lease() => {
+            return match (observed.maintenance, &observed.lease) {
+                (MaintenanceMode::Off, _) if turn == Some(view.me) && observed.may_have_the_lease() => {
                     Step::NoteFilling
                 }
-                (Mode::Serving, Lock::Held(by)) if turn == Some(view.me) => {
+                (MaintenanceMode::Off, LeaseState::Held(by)) if turn == Some(view.me) => {
                     Step::Wait(WaitFor::Lease(by.clone()))
                 }
                 (_, _) => Step::Wait(WaitFor::Copies { database, turn, have, want }),
@@ -348,41 +352,46 @@ fn prove(view: &View<'_>, observed: &Observed) -> Step {
     }
     let outsized = view.outsized(expected);
     if !outsized.is_empty() {
-        return Step::Wait(WaitFor::Outsized(outsized));
+        return Step::Wait(WaitFor::MembersBeyondSize(outsized));
     }
     if !finished {
         return Step::Wait(WaitFor::SystemDatabasesOpen);
     }
     if expected.first() == Some(&view.me) && lacks_a_record(observed) {
-        let instead_of = observed.form_anew.clone().filter(|_| observed.record != Record::Absent);
-        let uuid = view.local.identity.traits.get(&Trait::Uuid).copied();
+        let instead_of = observed.form_anew.clone().filter(|_| observed.record != KnownRecord::Absent);
+        let uuid = view.local.identity.parts.get(&IdentityPart::Uuid).copied();
         return Step::RecordFounding { size: count(expected), instead_of, uuid };
     }
-    if observed.ailing.count > 0 {
-        return Step::Wait(WaitFor::MapsAiling(observed.ailing.clone()));
+    if observed.broken_maps.count > 0 {
+        return Step::Wait(WaitFor::BrokenMaps(observed.broken_maps.clone()));
     }
     let others = holders(view);
-    match observed.mode {
+    match observed.maintenance {
         // A note says what a volume was. It may have come back from a snapshot since, or without some of its files.
-        Mode::Serving if !observed.compared && !others.is_empty() => Step::ProveWhole { by: others },
-        Mode::Serving => Step::Settled,
-        mode @ (Mode::Maintenance | Mode::NoClients) => Step::Wait(WaitFor::ClosedByHand(mode)),
+        MaintenanceMode::Off if !observed.compared && !others.is_empty() => {
+            Step::CompareVolume { with: others }
+        }
+        MaintenanceMode::Off => Step::Settled,
+        mode @ (MaintenanceMode::On | MaintenanceMode::NoLb) => Step::Wait(WaitFor::ClosedByHand(mode)),
     }
 }
 
 /// Whether the founding is still to be written down: it never was, or what was is of a cluster that was given up.
 fn lacks_a_record(observed: &Observed) -> bool {
     let given_up = observed.record.is_given_up(observed.form_anew.as_ref());
-    observed.api == Api::Current && (observed.record == Record::Absent || given_up)
+    observed.api == ApiState::Current && (observed.record == KnownRecord::Absent || given_up)
 }
 
 impl Observed {
     /// Whether the Lease is this agent's for the asking, or isn't needed.
     fn may_have_the_lease(&self) -> bool {
-        match (&self.lock, self.api) {
-            (Lock::Mine | Lock::Unasked, _) => true,
-            (Lock::Free, Api::Current | Api::Forbidden | Api::Missing | Api::Off) => true,
-            (Lock::Free, Api::Silent) | (Lock::Held(_) | Lock::Unknown, _) => false,
+        match (&self.lease, self.api) {
+            (LeaseState::Mine | LeaseState::NotUsed, _) => true,
+            (
+                LeaseState::Free,
+                ApiState::Current | ApiState::Forbidden | ApiState::Missing | ApiState::Off,
+            ) => true,
+            (LeaseState::Free, ApiState::Silent) | (LeaseState::Held(_) | LeaseState::Unknown, _) => false,
         }
     }
 }

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use crate::step::{Sort, Step};
+use super::step::{Step, StepKind};
 
 /// How long to pause after `step`, which has been the same for `rounds` rounds, with `nodes` nodes to ask.
 ///
 /// `jitter` is from 0 to 1 and moves the pause by a fifth either way, so that the agents of one cluster don't march
 /// in step.
 pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
-    let base = match step.sort() {
+    let base = match step.kind() {
         // It moves by itself, and each second that it takes too long is one without this node.
-        Sort::Act if matches!(step, Step::Fill { .. }) => grown(AGAIN, rounds, FILLING),
-        Sort::Act => grown(AGAIN, rounds, LONGEST),
-        Sort::Dial | Sort::Wait => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
-        Sort::Refuse => grown(crowd(WAIT, nodes), rounds, LONGEST),
-        Sort::Settled => SETTLED,
+        StepKind::Act if matches!(step, Step::Fill { .. }) => grown(AGAIN, rounds, FILLING),
+        StepKind::Act => grown(AGAIN, rounds, LONGEST),
+        StepKind::Dial | StepKind::Wait => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
+        StepKind::Refuse => grown(crowd(WAIT, nodes), rounds, LONGEST),
+        StepKind::Settled => SETTLED,
     };
     base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
 }
@@ -29,10 +29,10 @@ pub fn until_asked_again(rounds: u32, jitter: f64) -> Duration {
 ///
 /// A member that can't be dialled because its cookie differs logs every attempt, so attempts grow rare.
 pub fn is_due(step: &Step, repeats: u32) -> bool {
-    match step.sort() {
-        Sort::Act => true,
-        Sort::Dial => repeats == 0 || repeats.is_power_of_two(),
-        Sort::Refuse | Sort::Settled | Sort::Wait => false,
+    match step.kind() {
+        StepKind::Act => true,
+        StepKind::Dial => repeats == 0 || repeats.is_power_of_two(),
+        StepKind::Refuse | StepKind::Settled | StepKind::Wait => false,
     }
 }
 
@@ -65,7 +65,7 @@ pub const GLANCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::WaitFor;
+    use crate::decide::WaitFor;
 
     #[test]
     fn a_wait_is_drawn_out_and_has_an_end() {

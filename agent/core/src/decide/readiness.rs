@@ -2,10 +2,10 @@
 //!
 //! A failing peer, API server or DNS never turns a ready member unready: CouchDB alone would have survived it.
 
-use crate::settings::PodManagement;
-use crate::step::{
-    Node, Note, Observed, Refusal, Step, SystemDatabase, Unseen, View, WaitFor, formed_before,
-};
+use super::order::formed_before;
+use super::step::{Refusal, Step, WaitFor};
+use super::view::View;
+use crate::facts::{Node, Observed, PodManagement, SystemDatabase, Unseen, VolumeNote};
 
 /// The answer to the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn readiness(observed: &Observed, step: &Step, policy: PodManagement) -> Rea
     let established = SystemDatabase::ALL.iter().all(|database| local.system.contains_key(database));
     let ready = match (established, policy) {
         (true, _) if view.not_listed_by().is_some() => return Readiness::NotReady(NotReady::NotListed),
-        (true, _) if observed.note == Note::Filling || about_to_close(step) => {
+        (true, _) if observed.note == VolumeNote::Filling || about_to_close(step) => {
             return Readiness::NotReady(NotReady::Filling);
         }
         (true, _) => true,

@@ -1,193 +1,217 @@
-//! What an agent does next, waits for or refuses: values, with everything in them that carrying them out takes.
+//! The next step of an agent: a value that contains everything that carrying it out takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Ailing, Mode, Release, SystemDatabase, Unseen};
-use super::identity::{Difference, Digest};
+use crate::facts::{BrokenMaps, Digest, IdentityPart, MaintenanceMode, Release, SystemDatabase, Unseen};
 
 /// The one thing to do now. Doing it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Give this node a copy of each of these system databases, which have too few.
+    /// Add a copy of each of these system databases on this node. They have too few.
     AddCopies(BTreeSet<SystemDatabase>),
-    /// Take a part of the cluster's identity over into the local CouchDB.
-    Adopt(Difference),
-    /// Make a system database that no member has, on an established cluster.
+    /// Copy a part of the cluster's identity to the local CouchDB.
+    Adopt(IdentityDifference),
+    /// Compare the local shards with the other copies, to detect a volume that came to its cluster empty, and note the
+    /// result on the volume.
+    CompareVolume {
+        /// The members that answer and hold data.
+        with: BTreeSet<u32>,
+    },
+    /// Create a system database that no member of an established cluster has.
     CreateDatabase(SystemDatabase),
-    /// Wait, and make the local CouchDB dial members that answer and that it isn't connected to. By itself it would
-    /// dial them every 37 s only.
+    /// Wait, and make the local CouchDB connect to members that answer. On its own it would try every 37 s only.
     Dial {
-        /// Whom.
+        /// The members to connect to.
         peers: BTreeSet<u32>,
-        /// What is waited for.
+        /// The condition that the connection may bring about.
         wait: WaitFor,
     },
-    /// Let the local CouchDB listen to others.
+    /// Make the local CouchDB listen on the network.
     EnableCluster {
-        /// The size to tell it.
+        /// The number of founders.
         node_count: u32,
     },
-    /// Leave the local shards out of reads and writes while they are filled: an empty copy answers as readily as a full
-    /// one, and healthy nodes would give its answers to their clients.
+    /// Take the local shards out of reads and writes while they are filled. An empty copy answers as fast as a complete
+    /// one, and the other nodes would pass its answers on to their clients.
     EnterMaintenance,
-    /// Compare the local shards with the other copies, and let them take part when they lack nothing.
+    /// Compare the local shards with the other copies, and end maintenance mode once they are complete.
     Fill {
         /// The members that answer and hold data.
         from: BTreeSet<u32>,
     },
-    /// Finish the cluster: equal admins, uuid and secret everywhere, then the system databases.
+    /// Form the cluster with `finish_cluster`: equal admins, uuid and secret on all nodes, then the system databases.
     Found,
-    /// Write this peer into the local `_nodes`.
+    /// Add this peer to the local `_nodes`.
     Join(u32),
-    /// Give the local CouchDB a secret to sign sessions with.
+    /// Give the local CouchDB a secret for session cookies.
     MakeSessionSecret,
-    /// Write down on the local volume that it has to be filled.
+    /// Note on the local volume that it is incomplete.
     NoteFilling,
-    /// See whether the local volume came to its cluster empty, and write down what it is.
-    ProveWhole {
-        /// The members that answer and hold data.
-        by: BTreeSet<u32>,
-    },
-    /// Give the Lease back to whoever needs it next.
-    ReleaseLease,
-    /// Write down in Kubernetes that a cluster was founded here.
+    /// Write to Kubernetes that a cluster was formed here.
     RecordFounding {
-        /// By so many nodes.
+        /// The number of nodes that formed it.
         size: u32,
-        /// In place of this lost cluster, which a person gave up.
+        /// The lost cluster that the user gave up for it.
         instead_of: Option<String>,
-        /// What the uuid is that is to be written down. Who restarts in between has made another one up.
+        /// The digest of the uuid to record. A node that restarts in between has generated another uuid, which must not
+        /// be recorded.
         uuid: Option<Digest>,
     },
-    /// Do nothing until a person has looked: every step from here could lose data.
+    /// Do nothing until a person has decided. Every step from this state could lose data.
     Refuse(Refusal),
-    /// All is as it should be: formed, and proven on every node.
+    /// Release the Lease for the next agent that needs it.
+    ReleaseLease,
+    /// Nothing is left to do: the cluster is formed, and every node confirms it.
     Settled,
-    /// Take the Lease, for what only one agent may do at a time.
+    /// Acquire the Lease, for what at most one agent may do at a time.
     TakeLease,
-    /// Do nothing until something changes by itself.
+    /// Do nothing until something changes on its own.
     Wait(WaitFor),
 }
 
-/// What sort of step it is, for whoever paces, logs and shows it.
+/// The kind of a step, which determines its pace, log level and presentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
-    /// It changes something.
+pub enum StepKind {
+    /// Changes something.
     Act,
-    /// It waits, and dials.
+    /// Waits, and connects nodes meanwhile.
     Dial,
-    /// It does nothing until a person has looked.
+    /// Does nothing until a person has decided.
     Refuse,
-    /// There is nothing to do.
+    /// Nothing is left to do.
     Settled,
-    /// It does nothing until something changes by itself.
+    /// Does nothing until something changes on its own.
     Wait,
 }
 
-/// What is waited for. None of these needs a person unless it lasts.
+/// A part of the cluster's identity that the local node must copy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdentityDifference {
+    /// The part that differs.
+    pub part: IdentityPart,
+    /// The source to copy it from.
+    pub from: IdentitySource,
+    /// The digest of the value there. A node that restarts in between has another value, which must not be copied.
+    pub digest: Digest,
+}
+
+/// The source of the value that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum IdentitySource {
+    /// The node with this ordinal, which has the value of the majority.
+    Member(u32),
+    /// The founding record.
+    Record {
+        /// The cluster's uuid.
+        uuid: String,
+    },
+}
+
+/// The condition that an agent waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WaitFor {
-    /// Established members that I joined, to send me their databases' maps.
+    /// The established members that this node joined must replicate their shard maps to it.
     Adoption(BTreeSet<u32>),
-    /// Members whose ports answer, and whose Erlang refuses us: the cookies differ.
+    /// Shard maps must be repaired. Everything else is in order.
+    BrokenMaps(BrokenMaps),
+    /// The local node is in maintenance mode, which no agent set, and leaves it only manually.
+    ClosedByHand(MaintenanceMode),
+    /// Nodes must connect to each other: (node, peers that it is not connected to).
+    Connections(BTreeMap<u32, BTreeSet<u32>>),
+    /// Members whose ports are open, but whose Erlang refuses the connection: the cookies differ.
     CookieMismatch(BTreeSet<u32>),
-    /// Other members, to give themselves a copy of a system database: one after another, the lowest first.
+    /// Other members must add their copies of a system database: one after another, the lowest ordinal first.
     Copies {
-        /// Which.
+        /// The database.
         database: SystemDatabase,
-        /// Whose turn it is.
+        /// The ordinal that adds the next copy.
         turn: Option<u32>,
-        /// The copies of its thinnest range.
+        /// The copies of the range with the fewest.
         have: u32,
-        /// The least that would survive what CouchDB promises.
+        /// The number of copies that CouchDB promises.
         want: u32,
     },
-    /// Whoever put the local node into maintenance mode, which was no agent, to let it out again.
-    ClosedByHand(Mode),
-    /// Members to connect to each other: (who, to whom it isn't connected).
-    Connections(BTreeMap<u32, BTreeSet<u32>>),
-    /// Peers with data of their own that are no members; the cluster goes on without them.
+    /// Peers with data of their own that are not members. The cluster goes on without them.
     ForeignPeers(BTreeSet<u32>),
-    /// The lowest founder, to found the cluster.
+    /// The lowest founder must form the cluster.
     Founding(u32),
-    /// The Kubernetes API, to say how many nodes to expect before anything is founded.
-    KubernetesApi,
-    /// Another agent to do what only one may do at a time: this pod's holds the Lease.
-    Lease(String),
-    /// The nodes that I joined before and that are silent now: until one of them speaks, nobody knows whether the
-    /// established nodes that do answer are the same cluster.
+    /// Nodes that this one joined before must answer again. Until then the established nodes that do answer may be
+    /// another cluster.
     JoinedBefore {
-        /// Whom I joined.
+        /// The nodes that this one joined.
         joined: BTreeSet<u32>,
-        /// Who answers and is established.
+        /// The established nodes that answer.
         others: BTreeSet<u32>,
     },
-    /// The CouchDB beside me.
+    /// The Kubernetes API must report the number of nodes before a cluster is formed.
+    KubernetesApi,
+    /// Another agent must release the Lease: the one of this pod.
+    Lease(String),
+    /// The local CouchDB must answer.
     LocalCouchDb(Unseen),
-    /// A person, to look at databases' maps. All else is well.
-    MapsAiling(Ailing),
-    /// Nodes to list every member: (who, whom it doesn't list).
+    /// Nodes must list every member: (node, peers that it does not list).
     Membership(BTreeMap<u32, BTreeSet<u32>>),
-    /// This pod to be taken away, or the size to grow: its ordinal is not among those expected.
+    /// Members with ordinals beyond the StatefulSet's size.
+    MembersBeyondSize(BTreeSet<u32>),
+    /// The local ordinal is not among the expected: the pod must be deleted, or the size must grow.
     NotExpected,
-    /// The members to list me again: somebody took me out of their `_nodes`.
+    /// The members must list this node again, which was removed from their `_nodes`.
     NotListed(BTreeSet<u32>),
-    /// Names that the Service keeps out of DNS until their pods are ready, which they become by being found.
+    /// Names that the Service keeps out of DNS until their pods are ready, while the pods become ready only once their
+    /// names are in DNS.
     NotPublished(BTreeSet<u32>),
-    /// An update to end: these nodes are of more than one release.
+    /// An update must end: these nodes run more than one release.
     OneRelease(BTreeMap<Release, BTreeSet<u32>>),
-    /// Pods beyond the StatefulSet's size that are still members.
-    Outsized(BTreeSet<u32>),
-    /// Peers that can't be seen.
+    /// Peers must answer.
     Peers(BTreeMap<u32, Unseen>),
-    /// Ports that Erlang needs on members whose CouchDB answers; none where no CouchDB is registered there.
+    /// Erlang's ports must be open on members whose CouchDB answers; `None` where no node is registered.
     PortsBlocked(BTreeMap<u32, Option<u16>>),
-    /// The headless Service, without which these names are in no DNS: there is none, or it selects other pods.
+    /// The headless Service must exist and select the pods; these names are missing from DNS.
     Service(BTreeSet<u32>),
-    /// Anything that tells how many nodes to expect.
+    /// The number of nodes must become known.
     Size,
-    /// The lowest member, to make a system database.
+    /// The lowest member must create a system database.
     SystemDatabase {
-        /// Who will.
+        /// The lowest member.
         by: u32,
-        /// Which.
+        /// The database.
         database: SystemDatabase,
     },
-    /// A system database that all have in their maps, to be readable.
+    /// The system databases, which all nodes have in their maps, must become readable.
     SystemDatabasesOpen,
-    /// The maps of the system databases, to reach these nodes.
+    /// The shard maps of the system databases must reach these nodes.
     SystemDatabasesSpread(BTreeSet<u32>),
 }
 
-/// What a person has to decide, or to see to.
+/// A state that a person has to decide about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// Another pod has this pod's name now: this one was deleted by force while its machine was cut off.
+    /// Another pod has this pod's name: this one was deleted by force while its machine was cut off.
     Displaced {
         /// The other pod's uid.
         by: String,
     },
-    /// This node holds databases that the cluster doesn't know; joining would make one side's vanish.
+    /// This node holds databases that the cluster does not know. If it joined, one side's would vanish.
     ForeignData {
         /// The nodes of the cluster.
         cluster: BTreeSet<u32>,
     },
-    /// A cluster was founded here before, and every node is empty: its data is gone, or not here.
+    /// A cluster was formed here before, and every node is empty: its data is lost, or on volumes that are not mounted.
     FormedBefore {
-        /// The lost cluster's uuid; none when a newer agent wrote it down.
+        /// The lost cluster's uuid; `None` where a newer agent wrote the record.
         uuid: Option<String>,
     },
-    /// CouchDB calls itself by another name than its pod's, so that no peer would find it.
+    /// CouchDB runs under another name than its pod's, under which no peer would find it.
     NodeNameMismatch {
-        /// What it calls itself.
+        /// The name that it reports.
         actual: String,
     },
-    /// `_nodes` holds names that are none of ours: a renamed volume, or ghosts.
+    /// `_nodes` contains names that belong to no pod: the volume was used under another name, or the entry is wrong.
     NodeRenamed {
-        /// Those names.
+        /// The names.
         strangers: BTreeSet<String>,
     },
-    /// Two groups hold data and don't know each other.
+    /// Two groups hold data and do not list each other.
     SplitCluster {
         /// The groups.
         groups: Vec<BTreeSet<u32>>,
@@ -195,69 +219,75 @@ pub enum Refusal {
 }
 
 impl Step {
-    /// Whether no two agents may do it at a time.
-    pub(super) fn needs_the_lease(&self) -> bool {
-        match self {
-            Self::AddCopies(_) | Self::Found | Self::TakeLease => true,
-            Self::Adopt(_)
-            | Self::CreateDatabase(_)
-            | Self::Dial { .. }
-            | Self::EnableCluster { .. }
-            | Self::EnterMaintenance
-            | Self::Fill { .. }
-            | Self::Join(_)
-            | Self::MakeSessionSecret
-            | Self::NoteFilling
-            | Self::ProveWhole { .. }
-            | Self::RecordFounding { .. }
-            | Self::Refuse(_)
-            | Self::ReleaseLease
-            | Self::Settled
-            | Self::Wait(_) => false,
-        }
+    /// The kind of the step.
+    pub fn kind(&self) -> StepKind {
+        self.properties().0
     }
 
-    /// What sort of step it is.
-    pub fn sort(&self) -> Sort {
+    /// `true` if at most one agent may do it at a time.
+    pub(super) fn needs_the_lease(&self) -> bool {
+        self.properties().1 == Lease::Needed
+    }
+
+    /// The properties of each step, once for all readers.
+    fn properties(&self) -> (StepKind, Lease) {
         match self {
-            Self::AddCopies(_)
-            | Self::Adopt(_)
+            Self::AddCopies(_) | Self::Found | Self::TakeLease => (StepKind::Act, Lease::Needed),
+            Self::Adopt(_)
+            | Self::CompareVolume { .. }
             | Self::CreateDatabase(_)
             | Self::EnableCluster { .. }
             | Self::EnterMaintenance
             | Self::Fill { .. }
-            | Self::Found
             | Self::Join(_)
             | Self::MakeSessionSecret
             | Self::NoteFilling
-            | Self::ProveWhole { .. }
             | Self::RecordFounding { .. }
-            | Self::ReleaseLease
-            | Self::TakeLease => Sort::Act,
-            Self::Dial { .. } => Sort::Dial,
-            Self::Refuse(_) => Sort::Refuse,
-            Self::Settled => Sort::Settled,
-            Self::Wait(_) => Sort::Wait,
+            | Self::ReleaseLease => (StepKind::Act, Lease::NotNeeded),
+            Self::Dial { .. } => (StepKind::Dial, Lease::NotNeeded),
+            Self::Refuse(_) => (StepKind::Refuse, Lease::NotNeeded),
+            Self::Settled => (StepKind::Settled, Lease::NotNeeded),
+            Self::Wait(_) => (StepKind::Wait, Lease::NotNeeded),
         }
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lease {
+    Needed,
+    NotNeeded,
+}
+
 impl WaitFor {
-    /// Whether a connection between members could be what is missing. Where data of two groups might meet, it is not.
+    /// `true` if the wait ends only after a person has acted, so that it is announced with a warning.
+    pub fn needs_a_person(&self) -> bool {
+        self.properties().0 == EndedBy::Person
+    }
+
+    /// `true` if a missing connection between members could be the cause. Where data of two groups might meet, no
+    /// connection is opened.
     pub(super) fn ends_by_connecting(&self) -> bool {
+        self.properties().1 == Connect::Yes
+    }
+
+    /// The properties of each wait, once for all readers.
+    fn properties(&self) -> (EndedBy, Connect) {
         match self {
+            Self::CookieMismatch(_) | Self::NotPublished(_) | Self::PortsBlocked(_) | Self::Service(_) => {
+                (EndedBy::Person, Connect::Yes)
+            }
+            Self::BrokenMaps(_)
+            | Self::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
+            | Self::MembersBeyondSize(_)
+            | Self::NotListed(_) => (EndedBy::Person, Connect::No),
             Self::Adoption(_)
             | Self::Connections(_)
-            | Self::CookieMismatch(_)
             | Self::Founding(_)
             | Self::Membership(_)
-            | Self::NotPublished(_)
             | Self::Peers(_)
-            | Self::PortsBlocked(_)
-            | Self::Service(_)
             | Self::SystemDatabase { .. }
             | Self::SystemDatabasesOpen
-            | Self::SystemDatabasesSpread(_) => true,
+            | Self::SystemDatabasesSpread(_) => (EndedBy::Itself, Connect::Yes),
             Self::ClosedByHand(_)
             | Self::Copies { .. }
             | Self::ForeignPeers(_)
@@ -265,12 +295,21 @@ impl WaitFor {
             | Self::KubernetesApi
             | Self::Lease(_)
             | Self::LocalCouchDb(_)
-            | Self::MapsAiling(_)
             | Self::NotExpected
-            | Self::NotListed(_)
             | Self::OneRelease(_)
-            | Self::Outsized(_)
-            | Self::Size => false,
+            | Self::Size => (EndedBy::Itself, Connect::No),
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EndedBy {
+    Itself,
+    Person,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connect {
+    No,
+    Yes,
 }

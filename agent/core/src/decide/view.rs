@@ -2,25 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Node, Release, Unseen};
-use super::verdict::WaitFor;
+use super::step::WaitFor;
+use crate::facts::{Node, Observed, Release, Unseen};
+
+/// Returns the members that answer and that the local node is not connected to.
+pub fn unconnected_members(observed: &Observed) -> BTreeSet<u32> {
+    match &observed.local {
+        Ok(local) => View { me: observed.me, local, peers: &observed.peers }.unconnected_members(),
+        Err(_) => BTreeSet::new(),
+    }
+}
 
 /// The local node and the peers of one round.
-pub(crate) struct View<'a> {
-    pub(crate) me: u32,
-    pub(crate) local: &'a Node,
-    pub(crate) peers: &'a BTreeMap<u32, Result<Node, Unseen>>,
+pub(super) struct View<'a> {
+    pub(super) me: u32,
+    pub(super) local: &'a Node,
+    pub(super) peers: &'a BTreeMap<u32, Result<Node, Unseen>>,
 }
 
 impl View<'_> {
     /// Every node that was seen, me included, by ordinal.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (u32, &Node)> {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (u32, &Node)> {
         let peers = self.peers.iter().filter_map(|(ordinal, peer)| Some((*ordinal, peer.as_ref().ok()?)));
         std::iter::once((self.me, self.local)).chain(peers)
     }
 
     /// Those that hold databases, in groups whose memberships overlap.
-    pub(crate) fn groups(&self) -> Vec<BTreeSet<u32>> {
+    pub(super) fn groups(&self) -> Vec<BTreeSet<u32>> {
         let mut groups: Vec<(BTreeSet<u32>, BTreeSet<u32>)> = vec![];
         for (ordinal, node) in self.nodes().filter(|(_, node)| node.databases > 0) {
             let mut group = BTreeSet::from([ordinal]);
@@ -55,7 +63,7 @@ impl View<'_> {
     }
 
     /// Members that answer and that I am not connected to.
-    pub(crate) fn undialled(&self) -> BTreeSet<u32> {
+    pub(super) fn unconnected_members(&self) -> BTreeSet<u32> {
         let lonely = |(ordinal, _): &(u32, &Node)| {
             self.local.members.contains(ordinal) && !self.local.connected.contains(ordinal)
         };
@@ -115,7 +123,7 @@ impl View<'_> {
     }
 
     /// The established members that answer, if there are any and none of them lists me.
-    pub(crate) fn not_listed_by(&self) -> Option<BTreeSet<u32>> {
+    pub(super) fn not_listed_by(&self) -> Option<BTreeSet<u32>> {
         let members = || {
             self.nodes().filter(|(ordinal, node)| {
                 *ordinal != self.me && node.databases > 0 && self.local.members.contains(ordinal)

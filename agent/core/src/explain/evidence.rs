@@ -2,12 +2,12 @@
 
 use contract::{NodeName, PodName};
 
+use super::explainer::{Explainer, how, quoted};
 use super::waits::ailments;
-use super::{Speaker, how, quoted};
-use crate::kubernetes::Record;
-use crate::step::{Node, Observed, Path, Refusal, Spread, Step, Unseen, WaitFor};
+use crate::decide::{Refusal, Step, WaitFor};
+use crate::facts::{KnownRecord, Node, Observed, PortCheck, Spread, Unseen};
 
-impl Speaker<'_> {
+impl Explainer<'_> {
     /// What `step`, decided from `observed`, stands on. Nothing, where the step itself says all.
     pub fn evidence(&self, observed: &Observed, step: &Step) -> Vec<String> {
         match step {
@@ -23,7 +23,7 @@ impl Speaker<'_> {
             | Step::Join(_)
             | Step::MakeSessionSecret
             | Step::NoteFilling
-            | Step::ProveWhole { .. }
+            | Step::CompareVolume { .. }
             | Step::RecordFounding { .. }
             | Step::ReleaseLease
             | Step::Settled
@@ -38,9 +38,13 @@ impl Speaker<'_> {
             Refusal::FormedBefore { .. } => {
                 let lease = contract::objects::companion(self.me.pod().set().as_str());
                 let records = match &observed.record {
-                    Record::Formed { uuid, .. } => format!("Lease '{lease}' records cluster '{uuid}'"),
-                    Record::Newer => format!("Lease '{lease}' has a record of a newer schema"),
-                    Record::Absent | Record::Forbidden | Record::Unread => format!("Lease '{lease}'"),
+                    KnownRecord::Formed { uuid, .. } => {
+                        format!("Lease '{lease}' records cluster '{uuid}'")
+                    }
+                    KnownRecord::Newer => format!("Lease '{lease}' has a record of a newer schema"),
+                    KnownRecord::Absent | KnownRecord::Forbidden | KnownRecord::Unread => {
+                        format!("Lease '{lease}'")
+                    }
                 };
                 std::iter::once(records).chain(self.nodes(observed)).collect()
             }
@@ -54,7 +58,7 @@ impl Speaker<'_> {
     fn of_wait(&self, observed: &Observed, wait: &WaitFor) -> Vec<String> {
         match wait {
             WaitFor::LocalCouchDb(Unseen::Rejects | Unseen::LockedOut) => {
-                vec![format!("user '{}' from {}", self.credentials.user, self.credentials.source)]
+                vec![format!("user '{}' from {}", self.user, self.credentials_source)]
             }
             WaitFor::Connections(_)
             | WaitFor::ForeignPeers(_)
@@ -62,17 +66,17 @@ impl Speaker<'_> {
             | WaitFor::Membership(_)
             | WaitFor::NotListed(_)
             | WaitFor::NotPublished(_)
-            | WaitFor::Outsized(_)
+            | WaitFor::MembersBeyondSize(_)
             | WaitFor::Service(_) => self.nodes(observed),
             WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => {
-                observed.paths.iter().map(|(peer, path)| self.path(*peer, *path)).collect()
+                observed.port_checks.iter().map(|(peer, path)| self.path(*peer, *path)).collect()
             }
             WaitFor::Copies { database, .. } => {
                 let local = observed.local.iter().filter_map(|node| node.system.get(database));
                 let held = |spread: &Spread| self.pods(&spread.holders);
                 local.map(|spread| format!("{} is whole on {}", database.name(), held(spread))).collect()
             }
-            WaitFor::MapsAiling(ailing) => ailments(ailing),
+            WaitFor::BrokenMaps(ailing) => ailments(ailing),
             WaitFor::Adoption(_)
             | WaitFor::ClosedByHand(_)
             | WaitFor::Founding(_)
@@ -111,12 +115,12 @@ impl Speaker<'_> {
         nodes.into_iter().map(said).collect()
     }
 
-    fn path(&self, peer: u32, path: Path) -> String {
+    fn path(&self, peer: u32, path: PortCheck) -> String {
         let pod = self.pod(peer);
         match path {
-            Path::Blocked(port) => format!("{pod}: port {port} can't be reached"),
-            Path::Open => format!("{pod}: port 4369 and the one of its node answer"),
-            Path::Unregistered => {
+            PortCheck::Blocked(port) => format!("{pod}: port {port} can't be reached"),
+            PortCheck::Open => format!("{pod}: port 4369 and the one of its node answer"),
+            PortCheck::Unregistered => {
                 format!("{pod}: port 4369 answers, and knows no node '{}'", self.naming.name())
             }
         }

@@ -1,58 +1,66 @@
 //! What a step, a refusal or a readiness is called, and what a person is told about it. Pure.
 
-mod evidence;
-mod waits;
-
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use contract::{Naming, PodFqdn};
 
-use crate::ready::NotReady;
-use crate::resolve::ResolveError;
-use crate::run::chain;
-use crate::settings::Credentials;
-use crate::step::{Difference, Sort, Source, Step, SystemDatabase, Trait, Unseen};
+use crate::decide::{IdentityDifference, IdentitySource, NotReady, Step, StepKind};
+use crate::facts::{IdentityPart, SystemDatabase, Unseen};
 
 /// A word for machines and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words {
+pub struct Explanation {
     /// CamelCase, stable: a label in metrics and the reason of an event.
     pub reason: &'static str,
     /// What is so, and what to do about it.
     pub message: String,
     /// What to do about it: the end of the message. Nothing, where it comes by itself or needs nobody.
-    pub cure: Option<String>,
+    pub fix: Option<String>,
+}
+
+impl Explanation {
+    /// An explanation without a fix.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), fix: None }
+    }
+
+    /// The state before the first round.
+    pub fn first_look() -> Self {
+        Self::new("FirstLook", "nothing has been looked at yet")
+    }
 }
 
 /// Puts steps into words, with the pod names of one StatefulSet.
 #[derive(Clone, Copy, Debug)]
-pub struct Speaker<'a> {
+pub struct Explainer<'a> {
     /// This agent's pod.
     pub me: &'a PodFqdn,
     /// What Erlang calls the nodes.
     pub naming: &'a Naming,
-    /// The admin that it is.
-    pub credentials: &'a Credentials,
+    /// The name of the CouchDB admin that the agent uses.
+    pub user: &'a str,
+    /// The source of the admin's credentials.
+    pub credentials_source: &'a str,
 }
 
-impl Speaker<'_> {
+impl Explainer<'_> {
     /// What this step is.
-    pub fn step(&self, step: &Step) -> Words {
+    pub fn step(&self, step: &Step) -> Explanation {
         let (reason, message) = match step {
             Step::AddCopies(databases) => (
                 "AddingCopies",
                 format!("{} have too few copies: this node gets one", names(databases)),
             ),
-            Step::Adopt(Difference { what, from, .. }) => {
-                let what = match what {
-                    Trait::Admin(name) => format!("hash of admin '{name}'"),
-                    Trait::SessionSecret => "session secret".to_owned(),
-                    Trait::Uuid => "uuid".to_owned(),
+            Step::Adopt(IdentityDifference { part, from, .. }) => {
+                let what = match part {
+                    IdentityPart::Admin(name) => format!("hash of admin '{name}'"),
+                    IdentityPart::SessionSecret => "session secret".to_owned(),
+                    IdentityPart::Uuid => "uuid".to_owned(),
                 };
                 let from = match from {
-                    Source::Member(from) => self.pod(*from),
-                    Source::Record { .. } => "the founding record".to_owned(),
+                    IdentitySource::Member(from) => self.pod(*from),
+                    IdentitySource::Record { .. } => "the founding record".to_owned(),
                 };
                 (
                     "AdoptingIdentity",
@@ -88,7 +96,7 @@ impl Speaker<'_> {
                  complete"
                     .to_owned(),
             ),
-            Step::ProveWhole { .. } => (
+            Step::CompareVolume { .. } => (
                 "ProvingWhole",
                 "comparing the shards here with the other copies, to see whether this volume came without its data".to_owned(),
             ),
@@ -113,14 +121,14 @@ impl Speaker<'_> {
     }
 
     /// Why the pod is not ready.
-    pub fn not_ready(&self, why: &NotReady, step: Option<&Step>) -> Words {
+    pub fn not_ready(&self, why: &NotReady, step: Option<&Step>) -> Explanation {
         match (why, step) {
             (NotReady::Refused(refusal), _) => self.refusal(refusal),
             (NotReady::FirstLook, _)
             | (NotReady::Filling | NotReady::Joining | NotReady::LocalCouchDb | NotReady::NotListed, None) => {
-                first_look()
+                Explanation::first_look()
             }
-            (NotReady::Filling, Some(step)) if step.sort() != Sort::Act => {
+            (NotReady::Filling, Some(step)) if step.kind() != StepKind::Act => {
                 self.step(&Step::Fill { from: BTreeSet::new() })
             }
             (
@@ -130,39 +138,17 @@ impl Speaker<'_> {
         }
     }
 
-    fn pod(&self, ordinal: u32) -> String {
+    pub(super) fn pod(&self, ordinal: u32) -> String {
         format!("{}-{ordinal}", self.me.pod().set())
     }
 
-    fn pods(&self, ordinals: &BTreeSet<u32>) -> String {
+    pub(super) fn pods(&self, ordinals: &BTreeSet<u32>) -> String {
         list(ordinals.iter().map(|ordinal| self.pod(*ordinal)))
     }
 }
 
-/// What is so before the first round.
-pub(crate) fn first_look() -> Words {
-    plain("FirstLook", "nothing has been looked at yet")
-}
-
-/// Why there are no credentials.
-pub(crate) fn unresolved(error: &ResolveError) -> Words {
-    let reason = match error {
-        ResolveError::Absent { .. }
-        | ResolveError::Container { .. }
-        | ResolveError::Env(_)
-        | ResolveError::Mistake(_)
-        | ResolveError::NoApi
-        | ResolveError::NoWorkload { .. } => "CredentialsMissing",
-        ResolveError::Forbidden { .. } => "CredentialsForbidden",
-        ResolveError::Garbled { .. } | ResolveError::Silent { .. } | ResolveError::Unanswered { .. } => {
-            "WaitingForKubernetes"
-        }
-    };
-    plain(reason, format!("no admin credentials were injected, and {}", chain(error)))
-}
-
 /// What an unseen node does.
-fn how(unseen: &Unseen) -> String {
+pub(super) fn how(unseen: &Unseen) -> String {
     match unseen {
         Unseen::Busy => "is not up yet".to_owned(),
         Unseen::Garbled => "answers something unclear".to_owned(),
@@ -177,7 +163,7 @@ fn how(unseen: &Unseen) -> String {
 }
 
 /// What a person can do about a node that can't be seen, where it is known.
-fn cure_of(unseen: &Unseen) -> Option<&'static str> {
+pub(super) fn fix_for(unseen: &Unseen) -> Option<&'static str> {
     match unseen {
         Unseen::NameUnknown => {
             Some("Has the Service publishNotReadyAddresses: true, and does the pod exist?")
@@ -199,24 +185,24 @@ fn cure_of(unseen: &Unseen) -> Option<&'static str> {
 }
 
 /// What needs nobody, or nobody knows what.
-fn plain(reason: &'static str, message: impl Into<String>) -> Words {
-    Words { reason, message: message.into(), cure: None }
+pub(super) fn plain(reason: &'static str, message: impl Into<String>) -> Explanation {
+    Explanation { reason, message: message.into(), fix: None }
 }
 
 /// What is so, and what to do about it.
-fn curable(reason: &'static str, fact: impl Display, cure: impl Into<String>) -> Words {
-    let cure = cure.into();
-    Words { reason, message: format!("{fact}. {cure}"), cure: Some(cure) }
+pub(super) fn with_fix(reason: &'static str, fact: impl Display, fix: impl Into<String>) -> Explanation {
+    let fix = fix.into();
+    Explanation { reason, message: format!("{fact}. {fix}"), fix: Some(fix) }
 }
 
 fn names(databases: &BTreeSet<SystemDatabase>) -> String {
     databases.iter().map(|database| database.name()).collect::<Vec<_>>().join(" and ")
 }
 
-fn list(words: impl Iterator<Item = String>) -> String {
+pub(super) fn list(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn quoted<T: Display>(words: impl IntoIterator<Item = T>) -> String {
+pub(super) fn quoted<T: Display>(words: impl IntoIterator<Item = T>) -> String {
     list(words.into_iter().map(|word| format!("'{word}'")))
 }

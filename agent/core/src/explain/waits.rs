@@ -4,25 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{Naming, keys};
 
-use super::{Speaker, Words, curable, cure_of, how, list, plain, quoted};
-use crate::settings::Credentials;
-use crate::step::{Ailing, Ailment, Mode, Refusal, Unseen, WaitFor};
+use super::explainer::{Explainer, Explanation, fix_for, how, list, plain, quoted, with_fix};
+use crate::decide::{Refusal, WaitFor};
+use crate::facts::{BrokenMaps, MaintenanceMode, MapProblem, Unseen};
 
-impl Speaker<'_> {
-    pub(super) fn wait(&self, wait: &WaitFor) -> Words {
+impl Explainer<'_> {
+    pub(super) fn wait(&self, wait: &WaitFor) -> Explanation {
         match wait {
             WaitFor::Adoption(by) => plain(
                 "WaitingForAdoption",
                 format!("joined; waiting for the databases' maps of {}", self.pods(by)),
             ),
             WaitFor::ClosedByHand(mode) => self.closed(*mode),
-            WaitFor::Connections(lacking) => curable(
+            WaitFor::Connections(lacking) => with_fix(
                 "WaitingForConnections",
                 self.table(lacking, "isn't connected to"),
                 "If it lasts: is the Erlang cookie the same everywhere, and are ports 4369 and 9100 open between the \
                  pods?",
             ),
-            WaitFor::CookieMismatch(peers) => curable(
+            WaitFor::CookieMismatch(peers) => with_fix(
                 "CookieMismatch",
                 format!(
                     "{} can be reached at every port, and Erlang does not connect: the Erlang cookies differ, most likely",
@@ -39,7 +39,7 @@ impl Speaker<'_> {
                     turn.map(|turn| format!("; {} takes the next one", self.pod(turn))).unwrap_or_default()
                 ),
             ),
-            WaitFor::ForeignPeers(peers) => curable(
+            WaitFor::ForeignPeers(peers) => with_fix(
                 "ForeignPeers",
                 format!("outside stay, with data that this cluster doesn't know: {}", self.pods(peers)),
                 "Save what they hold, then empty their volumes to let them join",
@@ -47,7 +47,7 @@ impl Speaker<'_> {
             WaitFor::Founding(lowest) => {
                 plain("WaitingForFounding", format!("waiting until {} founds the cluster", self.pod(*lowest)))
             }
-            WaitFor::JoinedBefore { joined, others } => curable(
+            WaitFor::JoinedBefore { joined, others } => with_fix(
                 "WaitingForJoined",
                 format!(
                     "joined {} before, which doesn't answer; until it does, {} may be another cluster, and is not joined",
@@ -56,7 +56,7 @@ impl Speaker<'_> {
                 ),
                 format!("Bring {} back", self.pods(joined)),
             ),
-            WaitFor::KubernetesApi => curable(
+            WaitFor::KubernetesApi => with_fix(
                 "WaitingForKubernetes",
                 "the Kubernetes API doesn't say how many nodes to expect, and nothing is founded on a guess",
                 "Where there is none, set COUCHDISCOVER_KUBERNETES=off",
@@ -66,7 +66,7 @@ impl Speaker<'_> {
                 format!("the agent of {by} does what only one may do at a time, and holds the Lease"),
             ),
             WaitFor::LocalCouchDb(unseen) => self.local(unseen),
-            WaitFor::MapsAiling(ailing) => curable(
+            WaitFor::BrokenMaps(ailing) => with_fix(
                 "ShardMapsBroken",
                 match ailing.count - ailing.named.len() {
                     0 => list(ailments(ailing).into_iter()),
@@ -82,12 +82,12 @@ impl Speaker<'_> {
                 "NotExpected",
                 format!("{} is beyond the StatefulSet's size: it neither joins nor leaves", self.me.pod()),
             ),
-            WaitFor::NotListed(by) => curable(
+            WaitFor::NotListed(by) => with_fix(
                 "NotListed",
                 format!("somebody removed this node: it is no longer listed by {}", self.pods(by)),
                 "To take it back, PUT its name into their _nodes; to let it go, scale down",
             ),
-            WaitFor::NotPublished(pods) => curable(
+            WaitFor::NotPublished(pods) => with_fix(
                 "NotPublished",
                 format!(
                     "not in DNS: {}. Service '{}' publishes pods only once they are ready, and they become ready by \
@@ -104,7 +104,7 @@ impl Speaker<'_> {
                     list(releases.iter().map(|(release, pods)| format!("{release}: {}", self.pods(pods))))
                 ),
             ),
-            WaitFor::Outsized(pods) => curable(
+            WaitFor::MembersBeyondSize(pods) => with_fix(
                 "MembersBeyondSize",
                 format!(
                     "members beyond the StatefulSet's size: {}; nothing is removed by itself",
@@ -113,7 +113,7 @@ impl Speaker<'_> {
                 "Scale back up, or drain them and DELETE their documents in /_node/_local/_nodes",
             ),
             WaitFor::Peers(unseen) => self.peers(unseen),
-            WaitFor::PortsBlocked(blocked) => curable(
+            WaitFor::PortsBlocked(blocked) => with_fix(
                 "PortsBlocked",
                 format!(
                     "{}; CouchDB answers there, and its nodes need these ports between all pods",
@@ -121,7 +121,7 @@ impl Speaker<'_> {
                 ),
                 "Look at NetworkPolicies, and at meshes, which must leave them alone",
             ),
-            WaitFor::Service(pods) => curable(
+            WaitFor::Service(pods) => with_fix(
                 "NotPublished",
                 format!(
                     "not in DNS: {}. Service '{}', which the StatefulSet's serviceName names, doesn't exist or selects \
@@ -132,7 +132,7 @@ impl Speaker<'_> {
                 "Create it, headless (clusterIP: None), with publishNotReadyAddresses: true and with the pods' labels \
                  as its selector",
             ),
-            WaitFor::Size => curable(
+            WaitFor::Size => with_fix(
                 "SizeUnknown",
                 "nothing tells how many nodes to expect: the Kubernetes API can't be asked",
                 "Set COUCHDB_CLUSTER_SIZE, or give the pod's service account the agent's role",
@@ -141,7 +141,7 @@ impl Speaker<'_> {
                 "WaitingForSystemDatabase",
                 format!("waiting until {} makes {}", self.pod(*by), database.name()),
             ),
-            WaitFor::SystemDatabasesOpen => curable(
+            WaitFor::SystemDatabasesOpen => with_fix(
                 "SystemDatabasesClosed",
                 "the system databases are in the maps and can't be opened",
                 "Are the nodes that hold them in maintenance mode?",
@@ -153,13 +153,13 @@ impl Speaker<'_> {
         }
     }
 
-    fn closed(&self, mode: Mode) -> Words {
+    fn closed(&self, mode: MaintenanceMode) -> Explanation {
         let mode = match mode {
-            Mode::Maintenance => "true",
-            Mode::NoClients => "nolb",
-            Mode::Serving => "false",
+            MaintenanceMode::On => "true",
+            MaintenanceMode::NoLb => "nolb",
+            MaintenanceMode::Off => "false",
         };
-        curable(
+        with_fix(
             "ClosedByHand",
             format!(
                 "the cluster is formed; maintenance_mode of this node is '{mode}' by somebody's hand, and stays as it is"
@@ -168,12 +168,12 @@ impl Speaker<'_> {
         )
     }
 
-    fn peers(&self, unseen: &BTreeMap<u32, Unseen>) -> Words {
+    fn peers(&self, unseen: &BTreeMap<u32, Unseen>) -> Explanation {
         let message = list(unseen.iter().map(|(who, why)| format!("{} {}", self.pod(*who), how(why))));
-        let cures: BTreeSet<&str> = unseen.values().filter_map(cure_of).collect();
+        let cures: BTreeSet<&str> = unseen.values().filter_map(fix_for).collect();
         match cures.is_empty() {
             true => plain("WaitingForPeers", message),
-            false => curable("WaitingForPeers", message, Vec::from_iter(cures).join(". ")),
+            false => with_fix("WaitingForPeers", message, Vec::from_iter(cures).join(". ")),
         }
     }
 
@@ -184,17 +184,17 @@ impl Speaker<'_> {
         }
     }
 
-    fn local(&self, unseen: &Unseen) -> Words {
-        let Credentials { user, source, .. } = self.credentials;
+    fn local(&self, unseen: &Unseen) -> Explanation {
+        let Self { user, credentials_source: source, .. } = self;
         match unseen {
-            Unseen::LockedOut => curable(
+            Unseen::LockedOut => with_fix(
                 "CredentialsLockedOut",
                 format!(
                     "CouchDB has locked '{user}' out after too many wrong passwords; it opens again after 5 minutes"
                 ),
                 "Find who else in this pod uses a wrong password",
             ),
-            Unseen::Rejects => curable(
+            Unseen::Rejects => with_fix(
                 "CredentialsRejected",
                 format!(
                     "CouchDB rejects user '{user}' or the password from {source}; the next try is in 75 s"
@@ -203,12 +203,12 @@ impl Speaker<'_> {
                  the present ones. If that doesn't help, CouchDB keeps an admin of its own in an ini file on a volume: \
                  change the password there",
             ),
-            Unseen::Garbled => curable(
+            Unseen::Garbled => with_fix(
                 "CouchDbUnclear",
                 "what answers beside the agent is no CouchDB that it understands",
                 "Run CouchDB 3.0 or later, and see that COUCHDISCOVER_COUCHDB_URL names its port",
             ),
-            Unseen::Untrusted => curable(
+            Unseen::Untrusted => with_fix(
                 "CouchDbUntrusted",
                 format!("the local CouchDB {}", how(unseen)),
                 format!(
@@ -226,9 +226,9 @@ impl Speaker<'_> {
         }
     }
 
-    pub(super) fn refusal(&self, refusal: &Refusal) -> Words {
+    pub(super) fn refusal(&self, refusal: &Refusal) -> Explanation {
         match refusal {
-            Refusal::Displaced { by } => curable(
+            Refusal::Displaced { by } => with_fix(
                 "Displaced",
                 format!(
                     "pod '{}' is another one now, with uid '{by}': this one was deleted while its machine was cut off, \
@@ -237,7 +237,7 @@ impl Speaker<'_> {
                 ),
                 "Make sure that its machine is shut down, or that this pod is gone from it",
             ),
-            Refusal::ForeignData { cluster } => curable(
+            Refusal::ForeignData { cluster } => with_fix(
                 "ForeignData",
                 format!(
                     "this node holds databases that the cluster of {} doesn't know; joined, one side's data would vanish",
@@ -245,7 +245,7 @@ impl Speaker<'_> {
                 ),
                 "Save what is here, then empty its volume to let it join",
             ),
-            Refusal::FormedBefore { uuid: Some(uuid) } => curable(
+            Refusal::FormedBefore { uuid: Some(uuid) } => with_fix(
                 "FormedBefore",
                 format!(
                     "cluster '{uuid}' was founded here before, and every node is empty: its data is gone, or on volumes \
@@ -256,7 +256,7 @@ impl Speaker<'_> {
                     keys::FORM_ANEW
                 ),
             ),
-            Refusal::FormedBefore { uuid: None } => curable(
+            Refusal::FormedBefore { uuid: None } => with_fix(
                 "FormedBefore",
                 "a newer agent wrote down that a cluster was founded here, and every node is empty",
                 "Run that version of the agent",
@@ -275,9 +275,9 @@ impl Speaker<'_> {
                         .to_owned(),
                 };
                 let fact = format!("CouchDB calls itself '{actual}', and its peers will look for '{node}'");
-                curable("NodeNameMismatch", fact, cure)
+                with_fix("NodeNameMismatch", fact, cure)
             }
-            Refusal::NodeRenamed { strangers } => curable(
+            Refusal::NodeRenamed { strangers } => with_fix(
                 "NodeRenamed",
                 format!(
                     "_nodes lists {}, which {} no pod of '{}' here: the volume was used under another name, or a wrong \
@@ -289,7 +289,7 @@ impl Speaker<'_> {
                 "Give the pods their old names back, or, where nothing is kept under these names, DELETE their \
                  documents in /_node/_local/_nodes",
             ),
-            Refusal::SplitCluster { groups } => curable(
+            Refusal::SplitCluster { groups } => with_fix(
                 "SplitCluster",
                 format!(
                     "there are {} groups that hold data and don't know each other: {}. Brought together, one side's \
@@ -308,15 +308,17 @@ impl Speaker<'_> {
 }
 
 /// What is wrong with the maps that are named.
-pub(super) fn ailments(ailing: &Ailing) -> Vec<String> {
-    let said = |(database, ailment): (&String, &Ailment)| match ailment {
-        Ailment::Conflict => {
+pub(super) fn ailments(ailing: &BrokenMaps) -> Vec<String> {
+    let said = |(database, ailment): (&String, &MapProblem)| match ailment {
+        MapProblem::Conflict => {
             format!("'{database}' has conflicting maps: CouchDB shows one and hides the others")
         }
-        Ailment::LacksRange => {
+        MapProblem::MissingRange => {
             format!("the map of '{database}' lacks a range: a part of its documents is nobody's")
         }
-        Ailment::NoMember(name) => format!("the map of '{database}' names '{name}', which is no member"),
+        MapProblem::UnknownHolder(name) => {
+            format!("the map of '{database}' names '{name}', which is no member")
+        }
     };
     ailing.named.iter().map(said).collect()
 }

@@ -1,8 +1,9 @@
 //! One node: what it holds in memory and on its volume.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use agent::step::{Digest, Identity, Note, SystemDatabase, Trait};
+use agent_core::facts::{Digest, Identity, IdentityPart, SystemDatabase, VolumeNote};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Couch {
@@ -20,7 +21,7 @@ pub(crate) struct Couch {
     /// Each database, with whoever made it: two makers of one name are a conflict, and one side's data is gone.
     pub(crate) databases: BTreeMap<(SystemDatabase, Maker), Map>,
     /// What is written down on its volume.
-    pub(crate) note: Note,
+    pub(crate) note: VolumeNote,
     /// Whether it is kept out of reads. A crash forgets it.
     pub(crate) maintenance: bool,
     /// Whether it has all documents of the copies that it is said to hold.
@@ -54,7 +55,7 @@ impl Couch {
             started: 0,
             members: [i].into(),
             databases: BTreeMap::new(),
-            note: Note::Whole,
+            note: VolumeNote::Complete,
             maintenance: false,
             filled: true,
         }
@@ -73,8 +74,8 @@ impl Couch {
     pub(crate) fn identity(&self) -> Identity {
         let uuid = Digest::of([self.identity.to_string()]);
         Identity {
-            traits: [(Trait::Uuid, uuid)].into(),
-            uptime: 1000 - 10 * u64::from(self.started),
+            parts: [(IdentityPart::Uuid, uuid)].into(),
+            uptime: Duration::from_secs(1000 - 10 * u64::from(self.started)),
             ..Identity::default()
         }
     }

@@ -11,7 +11,8 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use agent::step::{Note, Refusal, Step};
+use agent_core::decide::{Refusal, Step};
+use agent_core::facts::VolumeNote;
 
 use crate::couch::Couch;
 use crate::proof::{every_state_ends_refused, every_state_ends_settled};
@@ -47,7 +48,7 @@ fn one_node_through_crashes_and_a_lost_volume() {
 fn two_nodes_through_crashes_cuts_and_lost_volumes() {
     every_state_ends_settled(World::fresh(2, Faults { crashes: 1, cuts: 1, wipes: 2, ..Faults::default() }));
     let mut unknown = World::fresh(2, Faults { crashes: 1, wipes: 1, ..Faults::default() });
-    unknown.nodes.iter_mut().for_each(|node| node.note = Note::None);
+    unknown.nodes.iter_mut().for_each(|node| node.note = VolumeNote::None);
     every_state_ends_settled(unknown);
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use agent::step::{Note, Step, SystemDatabase, next_step};
+use agent_core::decide::{Step, next_step};
+use agent_core::facts::{SystemDatabase, VolumeNote};
 
 use crate::couch::{Couch, FOREIGN, Maker};
 use crate::world::{Faults, World};
@@ -68,7 +69,7 @@ impl World {
     }
 
     fn who_lacks_data_is_not_taken_for_whole(&self) {
-        let fine = |node: &Couch| node.filled || node.note != Note::Whole;
+        let fine = |node: &Couch| node.filled || node.note != VolumeNote::Complete;
         assert!(self.nodes.iter().all(fine), "an empty copy answers: {self:?}");
     }
 
@@ -76,7 +77,10 @@ impl World {
     /// it a copy.
     fn only_who_is_filled_is_closed(&self) {
         for node in &self.nodes {
-            assert!(!node.maintenance || node.note == Note::Filling, "closed without a reason: {self:?}");
+            assert!(
+                !node.maintenance || node.note == VolumeNote::Filling,
+                "closed without a reason: {self:?}"
+            );
         }
     }
 

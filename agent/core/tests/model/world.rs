@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent::kubernetes::Record;
-use agent::step::{
-    Ailing, Api, Difference, Digest, Identity, Lock, Mode, Node, Note, Observed, Publication, Sort, Source,
-    Spread, Step, SystemDatabase, Unseen, next_step,
+use agent_core::decide::{IdentityDifference, IdentitySource, Step, StepKind, next_step};
+use agent_core::facts::{
+    ApiState, BrokenMaps, Digest, Identity, KnownRecord, LeaseState, MaintenanceMode, Node, Observed,
+    Publication, Spread, SystemDatabase, Unseen, VolumeNote,
 };
 
 use crate::couch::{Couch, Map, RESTARTED};
@@ -147,17 +147,17 @@ impl World {
             me: me.into(),
             founders: expected.clone(),
             expected,
-            api: if self.asks_kubernetes { Api::Current } else { Api::Off },
+            api: if self.asks_kubernetes { ApiState::Current } else { ApiState::Off },
             record: match (self.asks_kubernetes, self.record) {
-                (false, _) => Record::Forbidden,
-                (true, false) => Record::Absent,
-                (true, true) => Record::Formed { uuid: self.recorded.to_string(), instead_of: None },
+                (false, _) => KnownRecord::Forbidden,
+                (true, false) => KnownRecord::Absent,
+                (true, true) => KnownRecord::Formed { uuid: self.recorded.to_string(), instead_of: None },
             },
-            lock: match (self.asks_kubernetes, self.lease) {
-                (false, _) => Lock::Unasked,
-                (true, None) => Lock::Free,
-                (true, Some(holder)) if holder == me => Lock::Mine,
-                (true, Some(holder)) => Lock::Held(format!("db-{holder}")),
+            lease: match (self.asks_kubernetes, self.lease) {
+                (false, _) => LeaseState::NotUsed,
+                (true, None) => LeaseState::Free,
+                (true, Some(holder)) if holder == me => LeaseState::Mine,
+                (true, Some(holder)) => LeaseState::Held(format!("db-{holder}")),
             },
             displaced_by: None,
             form_anew: None,
@@ -169,10 +169,10 @@ impl World {
             note: local.note,
             // Volumes lose everything here, their notes too: what else a comparison could find doesn't come about.
             compared: true,
-            mode: if local.maintenance { Mode::Maintenance } else { Mode::Serving },
+            maintenance: if local.maintenance { MaintenanceMode::On } else { MaintenanceMode::Off },
             peers,
-            ailing: Ailing::default(),
-            paths: BTreeMap::new(),
+            broken_maps: BrokenMaps::default(),
+            port_checks: BTreeMap::new(),
             publication: Publication::default(),
         }
     }
@@ -181,9 +181,9 @@ impl World {
         let step = next_step(&self.observe(me));
         let on_itself_alone = matches!(
             step,
-            Step::EnterMaintenance | Step::Fill { .. } | Step::NoteFilling | Step::ProveWhole { .. }
+            Step::EnterMaintenance | Step::Fill { .. } | Step::NoteFilling | Step::CompareVolume { .. }
         );
-        self.decided[usize::from(me)] = (step.sort() == Sort::Act).then_some(step);
+        self.decided[usize::from(me)] = (step.kind() == StepKind::Act).then_some(step);
         // These touch nothing that others see, and look again when they are done: a pause before them shows no more.
         if on_itself_alone {
             self.act(me, true);
@@ -213,13 +213,13 @@ impl World {
                 (node.identity, node.remembers) = (identity, Some(identity));
             }
         }
-        if let Step::Adopt(Difference { from, digest, .. }) = &step {
+        if let Step::Adopt(IdentityDifference { from, digest, .. }) = &step {
             let theirs = match from {
-                Source::Member(from) => {
+                IdentitySource::Member(from) => {
                     let from = u8::try_from(*from).unwrap();
                     Some(self.node(from).identity).filter(|_| self.reaches(me, from))
                 }
-                Source::Record { uuid } => uuid.parse().ok(),
+                IdentitySource::Record { uuid } => uuid.parse().ok(),
             };
             if let Some(theirs) = theirs.filter(|theirs| Digest::of([theirs.to_string()]) == *digest) {
                 self.nodes[usize::from(me)].identity = theirs;
@@ -234,10 +234,12 @@ impl World {
         match step {
             Step::AddCopies(databases) => node.add_copies(me, &databases),
             Step::EnterMaintenance => node.maintenance = true,
-            Step::Fill { .. } if node.filled => (node.maintenance, node.note) = (false, Note::Whole),
+            Step::Fill { .. } if node.filled => (node.maintenance, node.note) = (false, VolumeNote::Complete),
             Step::Fill { .. } => {}
-            Step::NoteFilling => node.note = Note::Filling,
-            Step::ProveWhole { .. } => node.note = if node.filled { Note::Whole } else { Note::Filling },
+            Step::NoteFilling => node.note = VolumeNote::Filling,
+            Step::CompareVolume { .. } => {
+                node.note = if node.filled { VolumeNote::Complete } else { VolumeNote::Filling }
+            }
             Step::EnableCluster { .. } => node.enabled = true,
             Step::Join(peer) => drop(node.members.insert(u8::try_from(peer).unwrap())),
             Step::MakeSessionSecret => node.secret = true,
@@ -356,7 +358,7 @@ impl World {
                     let incarnation = w.nodes[at].incarnation + 1;
                     let others = w.nodes.iter().enumerate().filter(|(j, _)| *j != at);
                     let filled = others.into_iter().all(|(_, node)| node.databases.is_empty());
-                    w.nodes[at] = Couch { incarnation, filled, note: Note::None, ..Couch::fresh(i) };
+                    w.nodes[at] = Couch { incarnation, filled, note: VolumeNote::None, ..Couch::fresh(i) };
                     w.forget(i);
                     w.decided[at] = None; // the agent lived in the same pod
                     w.left.wipes -= 1;

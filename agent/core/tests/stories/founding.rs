@@ -1,9 +1,9 @@
 //! Before there is a cluster: who joins whom, and what a founding waits for.
 
-use agent::kubernetes::Record;
-use agent::ready::{Readiness, readiness};
-use agent::settings::PodManagement;
-use agent::step::{Api, Lock, Node, Observed, Release, Step, SystemDatabase, Unseen, WaitFor, next_step};
+use agent_core::decide::{Readiness, Step, WaitFor, next_step, readiness};
+use agent_core::facts::{
+    ApiState, KnownRecord, LeaseState, Node, Observed, PodManagement, Release, SystemDatabase, Unseen,
+};
 use insta::assert_snapshot;
 
 use crate::{fresh, member, on, seen, tell};
@@ -81,20 +81,21 @@ fn the_lowest_does_not_found_with_a_phantom_among_the_members() {
 #[test]
 fn only_who_holds_the_lease_founds() {
     let free = seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]);
-    let free = Observed { api: Api::Current, record: Record::Absent, lock: Lock::Free, ..free };
+    let free =
+        Observed { api: ApiState::Current, record: KnownRecord::Absent, lease: LeaseState::Free, ..free };
     assert_snapshot!(tell(&free), @"[not ready] TakingLease: taking Lease 'couchdb-couchdiscover', for what only one agent may do at a time");
-    assert_eq!(next_step(&Observed { lock: Lock::Mine, ..free.clone() }), Step::Found);
-    let held = Observed { lock: Lock::Held("couchdb-0".to_owned()), ..free.clone() };
+    assert_eq!(next_step(&Observed { lease: LeaseState::Mine, ..free.clone() }), Step::Found);
+    let held = Observed { lease: LeaseState::Held("couchdb-0".to_owned()), ..free.clone() };
     assert_snapshot!(tell(&held), @"[not ready] WaitingForLease: the agent of couchdb-0 does what only one may do at a time, and holds the Lease");
-    let unknown = Observed { lock: Lock::Unknown, ..free.clone() };
+    let unknown = Observed { lease: LeaseState::Unknown, ..free.clone() };
     assert_eq!(next_step(&unknown), Step::Wait(WaitFor::KubernetesApi));
-    let later = Observed { local: Err(Unseen::NoAnswer), lock: Lock::Mine, ..free };
+    let later = Observed { local: Err(Unseen::NoAnswer), lease: LeaseState::Mine, ..free };
     assert_snapshot!(tell(&later), @"[not ready] ReleasingLease: done with what only one agent may do at a time");
 }
 
 #[test]
 fn nothing_is_founded_while_the_kubernetes_api_is_silent() {
-    let observed = Observed { api: Api::Silent, ..seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]) };
+    let observed = Observed { api: ApiState::Silent, ..seen(0, 2, fresh([0, 1]), [(1, Ok(fresh([0, 1])))]) };
     assert_snapshot!(tell(&observed), @"[not ready] WaitingForKubernetes: the Kubernetes API doesn't say how many nodes to expect, and nothing is founded on a guess. Where there is none, set COUCHDISCOVER_KUBERNETES=off");
 }
 
@@ -102,8 +103,8 @@ fn nothing_is_founded_while_the_kubernetes_api_is_silent() {
 fn an_empty_cluster_that_was_founded_before_waits_for_a_person() {
     let all = fresh([0, 1]);
     let lost = Observed {
-        api: Api::Current,
-        record: Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
+        api: ApiState::Current,
+        record: KnownRecord::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
         ..seen(1, 2, all.clone(), [(0, Ok(all.clone()))])
     };
     assert_snapshot!(tell(&lost), @"[not ready] FormedBefore: cluster '0409c57d' was founded here before, and every node is empty: its data is gone, or on volumes that are not mounted. Bring the volumes back, or give it up by annotating the StatefulSet with couchdiscover.io/form-anew=0409c57d");
@@ -112,27 +113,27 @@ fn an_empty_cluster_that_was_founded_before_waits_for_a_person() {
     let given_up =
         Observed { me: 0, form_anew: Some("0409c57d".to_owned()), peers: [(1, Ok(all))].into(), ..lost };
     assert_eq!(next_step(&given_up), Step::Found);
-    assert_snapshot!(tell(&Observed { record: Record::Newer, ..given_up }), @"[not ready] FormedBefore: a newer agent wrote down that a cluster was founded here, and every node is empty. Run that version of the agent");
+    assert_snapshot!(tell(&Observed { record: KnownRecord::Newer, ..given_up }), @"[not ready] FormedBefore: a newer agent wrote down that a cluster was founded here, and every node is empty. Run that version of the agent");
 }
 
 #[test]
 fn an_empty_node_whose_peers_are_silent_does_not_say_that_the_data_is_gone() {
-    let record = Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let record = KnownRecord::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
     let observed = seen(0, 2, fresh([0]), [(1, Err(Unseen::Unreachable))]);
-    assert_snapshot!(tell(&Observed { api: Api::Current, record, ..observed }), @"[not ready] WaitingForPeers: couchdb-1 can't be reached");
+    assert_snapshot!(tell(&Observed { api: ApiState::Current, record, ..observed }), @"[not ready] WaitingForPeers: couchdb-1 can't be reached");
 }
 
 #[test]
 fn a_founding_that_is_not_written_down_is_by_the_lowest() {
     let all = member([0, 1]);
     let unwritten = |me, other| Observed {
-        api: Api::Current,
-        record: Record::Absent,
+        api: ApiState::Current,
+        record: KnownRecord::Absent,
         ..seen(me, 2, all.clone(), [(other, Ok(all.clone()))])
     };
     assert_snapshot!(tell(&unwritten(0, 1)), @"[ready] RecordingFounding: writing down that 2 nodes founded a cluster here");
     assert_eq!(next_step(&unwritten(1, 0)), Step::Settled);
-    let lost_api = Observed { api: Api::Silent, ..unwritten(0, 1) };
+    let lost_api = Observed { api: ApiState::Silent, ..unwritten(0, 1) };
     assert_eq!(next_step(&lost_api), Step::Settled);
 
     let instead_of = |record| {
@@ -140,9 +141,9 @@ fn a_founding_that_is_not_written_down_is_by_the_lowest() {
         let Step::RecordFounding { instead_of, .. } = next_step(&given_up) else { panic!("{given_up:?}") };
         instead_of
     };
-    let lost = Record::Formed { uuid: "lost".to_owned(), instead_of: None };
+    let lost = KnownRecord::Formed { uuid: "lost".to_owned(), instead_of: None };
     assert_eq!(instead_of(lost), Some("lost".to_owned()));
-    assert_eq!(instead_of(Record::Absent), None, "nothing was written down of it");
+    assert_eq!(instead_of(KnownRecord::Absent), None, "nothing was written down of it");
 }
 
 #[test]
@@ -163,8 +164,8 @@ fn a_pod_beyond_the_pinned_size_waits_for_the_founding() {
 #[test]
 fn an_unknown_size_and_a_size_of_nothing() {
     let nobody = Observed { expected: [].into(), founders: [].into(), ..seen(0, 1, fresh([0]), []) };
-    assert_snapshot!(tell(&Observed { api: Api::Forbidden, ..nobody.clone() }), @"[not ready] SizeUnknown: nothing tells how many nodes to expect: the Kubernetes API can't be asked. Set COUCHDB_CLUSTER_SIZE, or give the pod's service account the agent's role");
-    assert_snapshot!(tell(&Observed { api: Api::Current, ..nobody }), @"[not ready] NotExpected: couchdb-0 is beyond the StatefulSet's size: it neither joins nor leaves");
+    assert_snapshot!(tell(&Observed { api: ApiState::Forbidden, ..nobody.clone() }), @"[not ready] SizeUnknown: nothing tells how many nodes to expect: the Kubernetes API can't be asked. Set COUCHDB_CLUSTER_SIZE, or give the pod's service account the agent's role");
+    assert_snapshot!(tell(&Observed { api: ApiState::Current, ..nobody }), @"[not ready] NotExpected: couchdb-0 is beyond the StatefulSet's size: it neither joins nor leaves");
 }
 
 #[test]
@@ -184,15 +185,15 @@ fn under_ordered_ready_a_pod_is_ready_when_all_lower_ones_list_it() {
 
 #[test]
 fn under_a_record_an_empty_first_pod_lets_others_come_and_stands_in_for_none_that_is_there() {
-    let record = Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
-    let ready = |peer: Result<Node, Unseen>, record: &Record| {
+    let record = KnownRecord::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let ready = |peer: Result<Node, Unseen>, record: &KnownRecord| {
         let peers = [(1, peer), (2, Err(Unseen::NameUnknown))];
         let observed =
-            Observed { api: Api::Current, record: record.clone(), ..seen(0, 3, fresh([0]), peers) };
+            Observed { api: ApiState::Current, record: record.clone(), ..seen(0, 3, fresh([0]), peers) };
         readiness(&observed, &next_step(&observed), PodManagement::OrderedReady) == Readiness::Ready
     };
     assert!(ready(Err(Unseen::NameUnknown), &record), "else it would never be made");
     assert!(ready(Ok(fresh([1])), &record), "else the third would never be made");
     assert!(!ready(Err(Unseen::NoAnswer), &record), "it has what this one lost");
-    assert!(ready(Err(Unseen::NoAnswer), &Record::Absent), "there was nothing to lose");
+    assert!(ready(Err(Unseen::NoAnswer), &KnownRecord::Absent), "there was nothing to lose");
 }

@@ -1,9 +1,11 @@
 //! Nodes that come empty to an established cluster, and the copies that they are given.
 
-use agent::kubernetes::Record;
-use agent::step::{
-    Api, Identity, Lock, Mode, Node, Note, Observed, Release, Spread, Step, SystemDatabase, Unseen, WaitFor,
-    next_step,
+use std::time::Duration;
+
+use agent_core::decide::{Step, WaitFor, next_step};
+use agent_core::facts::{
+    ApiState, Identity, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Release, Spread,
+    SystemDatabase, Unseen, VolumeNote,
 };
 use insta::assert_snapshot;
 
@@ -12,13 +14,13 @@ use crate::{fresh, member, on, seen, tell};
 #[test]
 fn a_wiped_lowest_joins_the_established() {
     let peers = [(1, Ok(member([0, 1, 2]))), (2, Ok(member([0, 1, 2])))];
-    let mut wiped = Observed { note: Note::None, ..seen(0, 3, fresh([0]), peers) };
+    let mut wiped = Observed { note: VolumeNote::None, ..seen(0, 3, fresh([0]), peers) };
     assert_snapshot!(tell(&wiped), @"[not ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
-    wiped.note = Note::Filling;
+    wiped.note = VolumeNote::Filling;
     assert_snapshot!(tell(&wiped), @"[not ready] EnteringMaintenance: this node's volume has to be filled first: keeping it out of reads and writes until then");
-    wiped.mode = Mode::Maintenance;
+    wiped.maintenance = MaintenanceMode::On;
     assert_snapshot!(tell(&wiped), @"[not ready] Joining: joining couchdb-1");
-    let by_hand = Observed { note: Note::None, ..wiped };
+    let by_hand = Observed { note: VolumeNote::None, ..wiped };
     assert_snapshot!(tell(&by_hand), @"[not ready] Joining: joining couchdb-1");
 }
 
@@ -26,17 +28,19 @@ fn a_wiped_lowest_joins_the_established() {
 fn a_node_that_came_empty_is_closed_until_it_is_filled() {
     let all = member([0, 1, 2]);
     let peers = [(1, Ok(all.clone())), (2, Err(Unseen::Unreachable))];
-    let mut unknown = Observed { note: Note::None, ..seen(0, 3, all.clone(), peers) };
+    let mut unknown = Observed { note: VolumeNote::None, ..seen(0, 3, all.clone(), peers) };
     assert_snapshot!(tell(&unknown), @"[ready] ProvingWhole: comparing the shards here with the other copies, to see whether this volume came without its data");
-    unknown.note = Note::Filling;
+    unknown.note = VolumeNote::Filling;
     assert_snapshot!(tell(&unknown), @"[not ready] EnteringMaintenance: this node's volume has to be filled first: keeping it out of reads and writes until then");
-    unknown.mode = Mode::Maintenance;
+    unknown.maintenance = MaintenanceMode::On;
     assert_snapshot!(tell(&unknown), @"[not ready] Filling: out of reads and writes until every shard here has what the other copies have");
     let alone = [(1, Err(Unseen::Unreachable)), (2, Err(Unseen::Unreachable))];
-    let restarted = Observed { note: Note::Filling, ..seen(0, 3, all.clone(), alone) };
+    let restarted = Observed { note: VolumeNote::Filling, ..seen(0, 3, all.clone(), alone) };
     assert_snapshot!(tell(&restarted), @"[not ready] WaitingForPeers: couchdb-1 can't be reached, couchdb-2 can't be reached");
-    let by_hand =
-        Observed { mode: Mode::Maintenance, ..seen(0, 3, all.clone(), [(1, Ok(all.clone())), (2, Ok(all))]) };
+    let by_hand = Observed {
+        maintenance: MaintenanceMode::On,
+        ..seen(0, 3, all.clone(), [(1, Ok(all.clone())), (2, Ok(all))])
+    };
     assert_snapshot!(tell(&by_hand), @r#"[ready] ClosedByHand: the cluster is formed; maintenance_mode of this node is 'true' by somebody's hand, and stays as it is. To open it, PUT "false" to /_node/_local/_config/couchdb/maintenance_mode"#);
 }
 
@@ -51,9 +55,9 @@ fn a_grown_cluster_gets_its_copies_one_member_after_another() {
     assert_snapshot!(tell(&grown(0)), @"[ready] SystemDatabaseUnderReplicated: _replicator has 1 copy and 3 are wanted: it was made when the cluster was smaller; couchdb-1 takes the next one");
     assert_snapshot!(tell(&grown(1)), @"[not ready] NotingFilling: copies of the cluster's data will come to this node: writing down on its volume that they are not complete");
     assert_snapshot!(tell(&grown(2)), @"[ready] SystemDatabaseUnderReplicated: _replicator has 1 copy and 3 are wanted: it was made when the cluster was smaller; couchdb-1 takes the next one");
-    let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..grown(1) };
+    let closed = Observed { note: VolumeNote::Filling, maintenance: MaintenanceMode::On, ..grown(1) };
     assert_snapshot!(tell(&closed), @"[not ready] AddingCopies: _replicator and _users have too few copies: this node gets one");
-    let late = Observed { note: Note::Filling, mode: Mode::Maintenance, ..grown(2) };
+    let late = Observed { note: VolumeNote::Filling, maintenance: MaintenanceMode::On, ..grown(2) };
     assert!(matches!(next_step(&late), Step::Fill { .. }), "it is not its turn");
     let unseen = Observed { peers: [(0, Ok(thin.clone())), (2, Err(Unseen::NoAnswer))].into(), ..grown(1) };
     assert!(matches!(next_step(&unseen), Step::Wait(WaitFor::Peers(_))), "only while all see the same");
@@ -92,26 +96,30 @@ fn a_copy_is_given_under_the_lease_and_nobody_waits_outside_for_it() {
     let thin =
         Node { system: SystemDatabase::ALL.map(|database| (database, on([0]))).into(), ..member([0, 1]) };
     let free = Observed {
-        api: Api::Current,
-        record: Record::Absent,
-        lock: Lock::Free,
+        api: ApiState::Current,
+        record: KnownRecord::Absent,
+        lease: LeaseState::Free,
         ..seen(1, 2, thin.clone(), [(0, Ok(thin.clone()))])
     };
-    let held =
-        |observed: &Observed| Observed { lock: Lock::Held("couchdb-0".to_owned()), ..observed.clone() };
+    let held = |observed: &Observed| Observed {
+        lease: LeaseState::Held("couchdb-0".to_owned()),
+        ..observed.clone()
+    };
     assert_eq!(next_step(&free), Step::NoteFilling);
     assert_snapshot!(tell(&held(&free)), @"[ready] WaitingForLease: the agent of couchdb-0 does what only one may do at a time, and holds the Lease");
-    let silent = Observed { api: Api::Silent, ..free.clone() };
+    let silent = Observed { api: ApiState::Silent, ..free.clone() };
     assert!(matches!(next_step(&silent), Step::Wait(WaitFor::Copies { .. })));
-    let not_my_turn =
-        Observed { lock: Lock::Held("couchdb-1".to_owned()), ..seen(0, 2, thin.clone(), [(1, Ok(thin))]) };
+    let not_my_turn = Observed {
+        lease: LeaseState::Held("couchdb-1".to_owned()),
+        ..seen(0, 2, thin.clone(), [(1, Ok(thin))])
+    };
     assert!(matches!(next_step(&not_my_turn), Step::Wait(WaitFor::Copies { turn: Some(1), .. })));
 
-    let closed = Observed { note: Note::Filling, mode: Mode::Maintenance, ..free };
+    let closed = Observed { note: VolumeNote::Filling, maintenance: MaintenanceMode::On, ..free };
     assert_eq!(next_step(&closed), Step::TakeLease);
-    assert!(matches!(next_step(&Observed { lock: Lock::Mine, ..closed.clone() }), Step::AddCopies(_)));
+    assert!(matches!(next_step(&Observed { lease: LeaseState::Mine, ..closed.clone() }), Step::AddCopies(_)));
     assert!(matches!(next_step(&held(&closed)), Step::Fill { .. }));
-    assert!(matches!(next_step(&Observed { api: Api::Silent, ..closed }), Step::Fill { .. }));
+    assert!(matches!(next_step(&Observed { api: ApiState::Silent, ..closed }), Step::Fill { .. }));
 }
 
 #[test]
@@ -122,8 +130,8 @@ fn copies_are_given_only_of_what_is_thin_and_only_while_all_see_the_same() {
         ..member([0, 1, 2, 3])
     };
     let with = |mine: Node, theirs: Node| Observed {
-        note: Note::Filling,
-        mode: Mode::Maintenance,
+        note: VolumeNote::Filling,
+        maintenance: MaintenanceMode::On,
         ..seen(3, 4, mine, [0, 1, 2].map(|peer| (peer, Ok(theirs.clone()))))
     };
     let thin = spread(on([0]), three.clone());
@@ -147,21 +155,21 @@ fn copies_are_given_only_of_what_is_thin_and_only_while_all_see_the_same() {
 #[test]
 fn a_volume_is_compared_with_those_only_who_hold_data() {
     let peers = [(1, Ok(member([0, 1, 2]))), (2, Ok(fresh([0, 1, 2])))];
-    let unknown = Observed { note: Note::None, ..seen(0, 3, member([0, 1, 2]), peers) };
-    assert_eq!(next_step(&unknown), Step::ProveWhole { by: [1].into() });
+    let unknown = Observed { note: VolumeNote::None, ..seen(0, 3, member([0, 1, 2]), peers) };
+    assert_eq!(next_step(&unknown), Step::CompareVolume { with: [1].into() });
 }
 
 #[test]
 fn who_has_just_started_with_a_volume_that_nobody_looked_at_is_closed_before_it_is_compared() {
     let up = |uptime, databases| Node {
-        identity: Identity { uptime, ..Identity::default() },
+        identity: Identity { uptime: Duration::from_secs(uptime), ..Identity::default() },
         databases,
         ..member([0, 1])
     };
-    let with = |node: Node, peer| Observed { note: Note::None, ..seen(0, 2, node, [(1, peer)]) };
+    let with = |node: Node, peer| Observed { note: VolumeNote::None, ..seen(0, 2, node, [(1, peer)]) };
     let whole = || Ok(up(900, 3));
     assert_eq!(next_step(&with(up(29, 3), whole())), Step::NoteFilling);
-    let compared = Step::ProveWhole { by: [1].into() };
+    let compared = Step::CompareVolume { with: [1].into() };
     assert_eq!(next_step(&with(up(30, 3), whole())), compared, "it has been open for long");
     assert_eq!(next_step(&with(up(29, 2), whole())), compared, "nothing of anybody's is on it");
     assert_eq!(next_step(&with(up(29, 3), Ok(up(29, 3)))), compared, "nobody was there before it");
@@ -176,8 +184,8 @@ fn who_has_just_started_with_a_volume_that_nobody_looked_at_is_closed_before_it_
 #[test]
 fn a_note_is_believed_once_the_shards_were_compared_since_the_start() {
     let restarted = Observed { compared: false, ..seen(0, 2, member([0, 1]), [(1, Ok(member([0, 1])))]) };
-    assert_eq!(next_step(&restarted), Step::ProveWhole { by: [1].into() });
-    let closed = Observed { mode: Mode::NoClients, ..restarted.clone() };
+    assert_eq!(next_step(&restarted), Step::CompareVolume { with: [1].into() });
+    let closed = Observed { maintenance: MaintenanceMode::NoLb, ..restarted.clone() };
     assert_snapshot!(tell(&closed), @r#"[ready] ClosedByHand: the cluster is formed; maintenance_mode of this node is 'nolb' by somebody's hand, and stays as it is. To open it, PUT "false" to /_node/_local/_config/couchdb/maintenance_mode"#);
     let silent = Observed { peers: [(1, Err(Unseen::NoAnswer))].into(), ..restarted };
     assert!(matches!(next_step(&silent), Step::Wait(_)), "it is a member, and stays one");
@@ -189,7 +197,7 @@ fn a_note_is_believed_once_the_shards_were_compared_since_the_start() {
 fn who_went_back_to_an_older_release_is_closed_until_it_was_compared() {
     let of = |minor, uptime| Node {
         release: Some(Release { major: 3, minor }),
-        identity: Identity { uptime, ..Identity::default() },
+        identity: Identity { uptime: Duration::from_secs(uptime), ..Identity::default() },
         ..member([0, 1])
     };
     let with = |mine, theirs| Observed { compared: false, ..seen(0, 2, mine, [(1, Ok(theirs))]) };

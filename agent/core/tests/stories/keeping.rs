@@ -1,20 +1,26 @@
 //! An established cluster: what keeps it whole, and what is refused.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use agent::kubernetes::Record;
-use agent::step::{Api, Digest, Identity, Node, Observed, Step, SystemDatabase, Trait, Unseen, next_step};
+use agent_core::decide::{Step, next_step};
+use agent_core::facts::{
+    ApiState, Digest, Identity, IdentityPart, KnownRecord, Node, Observed, SystemDatabase, Unseen,
+};
 use insta::assert_snapshot;
 
 use crate::{fresh, member, on, seen, tell};
 
 #[test]
 fn a_node_that_is_alone_takes_the_recorded_uuid_unless_that_cluster_was_given_up() {
-    let traits = [(Trait::Uuid, Digest::of(["made up"]))].into();
-    let alone = Node { identity: Identity { traits, uptime: 9, ..Identity::default() }, ..member([0]) };
+    let parts = [(IdentityPart::Uuid, Digest::of(["made up"]))].into();
+    let alone = Node {
+        identity: Identity { parts, uptime: Duration::from_secs(9), ..Identity::default() },
+        ..member([0])
+    };
     let recorded = Observed {
-        api: Api::Current,
-        record: Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
+        api: ApiState::Current,
+        record: KnownRecord::Formed { uuid: "0409c57d".to_owned(), instead_of: None },
         ..seen(0, 1, alone, [])
     };
     assert_snapshot!(tell(&recorded), @"[ready] AdoptingIdentity: the uuid differs from the cluster's: taking it over from the founding record");
@@ -65,8 +71,11 @@ fn a_foreign_node_is_refused_and_the_cluster_goes_on() {
 #[test]
 fn a_restarted_container_takes_the_clusters_identity_over_before_anything_else() {
     let with = |uuid: &str, uptime| {
-        let traits = [(Trait::Uuid, Digest::of([uuid]))].into();
-        Node { identity: Identity { traits, uptime, ..Identity::default() }, ..member([0, 1, 2]) }
+        let parts = [(IdentityPart::Uuid, Digest::of([uuid]))].into();
+        Node {
+            identity: Identity { parts, uptime: Duration::from_secs(uptime), ..Identity::default() },
+            ..member([0, 1, 2])
+        }
     };
     let silent = Err(Unseen::Unreachable);
     let restarted = seen(0, 3, with("new", 3), [(1, Ok(with("old", 900))), (2, silent.clone())]);

@@ -9,41 +9,34 @@ mod seen_from_outside;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent::kubernetes::Record;
-use agent::ready::{Readiness, readiness};
-use agent::secret::Secret;
-use agent::settings::{Credentials, PodManagement};
-use agent::step::{
-    Ailing, Api, Lock, Mode, Node, Note, Observed, Publication, Spread, SystemDatabase, Unseen, next_step,
+use agent_core::decide::{Readiness, next_step, readiness};
+use agent_core::explain::Explainer;
+use agent_core::facts::{
+    ApiState, BrokenMaps, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, PodManagement,
+    Publication, Spread, SystemDatabase, Unseen, VolumeNote,
 };
-use agent::words::Speaker;
 use contract::{Naming, PodFqdn};
 
 /// What the step stands on.
 fn evidence(observed: &Observed) -> String {
     let me = pod(observed.me);
-    let speaker = Speaker { me: &me, naming: &Naming::usual(&me), credentials: &credentials() };
-    speaker.evidence(observed, &next_step(observed)).join("\n")
+    explainer(&me, &Naming::usual(&me)).evidence(observed, &next_step(observed)).join("\n")
+}
+
+fn explainer<'a>(me: &'a PodFqdn, naming: &'a Naming) -> Explainer<'a> {
+    Explainer { me, naming, user: "admin", credentials_source: "COUCHDB_USER and COUCHDB_PASSWORD" }
 }
 
 fn pod(ordinal: u32) -> PodFqdn {
     format!("couchdb-{ordinal}.couchdb.default.svc.cluster.local").parse().unwrap()
 }
 
-fn credentials() -> Credentials {
-    Credentials {
-        user: "admin".to_owned(),
-        password: Secret::new("s3cret"),
-        source: "COUCHDB_USER and COUCHDB_PASSWORD".to_owned(),
-    }
-}
-
 /// The step and whether the pod is ready under `Parallel`, as a person reads it.
 fn tell(observed: &Observed) -> String {
     let step = next_step(observed);
     let me = pod(observed.me);
-    let words = Speaker { me: &me, naming: &Naming::usual(&me), credentials: &credentials() }.step(&step);
-    assert!(words.cure.is_none_or(|cure| words.message.ends_with(&cure)), "{}", words.message);
+    let words = explainer(&me, &Naming::usual(&me)).step(&step);
+    assert!(words.fix.is_none_or(|fix| words.message.ends_with(&fix)), "{}", words.message);
     let ready = match readiness(observed, &step, PodManagement::Parallel) {
         Readiness::Ready => "ready",
         Readiness::NotReady(_) => "not ready",
@@ -62,9 +55,9 @@ fn seen<const N: usize>(
         me,
         expected: (0..size).collect(),
         founders: (0..size).collect(),
-        api: Api::Off,
-        record: Record::Forbidden,
-        lock: Lock::Unasked,
+        api: ApiState::Off,
+        record: KnownRecord::Forbidden,
+        lease: LeaseState::NotUsed,
         displaced_by: None,
         form_anew: None,
         local: Ok(local),
@@ -72,12 +65,12 @@ fn seen<const N: usize>(
         finished,
         session_secret: true,
         wanted_copies: 3,
-        note: Note::Whole,
-        mode: Mode::Serving,
+        note: VolumeNote::Complete,
+        maintenance: MaintenanceMode::Off,
         compared: true,
         peers: peers.into(),
-        ailing: Ailing::default(),
-        paths: BTreeMap::new(),
+        broken_maps: BrokenMaps::default(),
+        port_checks: BTreeMap::new(),
         publication: Publication::default(),
     }
 }

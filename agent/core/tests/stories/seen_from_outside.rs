@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use agent::kubernetes::Record;
-use agent::ready::{Readiness, readiness};
-use agent::settings::PodManagement;
-use agent::step::{Ailing, Ailment, Node, Observed, Path, Publication, Step, Unseen, WaitFor, next_step};
+use agent_core::decide::{Readiness, Step, WaitFor, next_step, readiness};
+use agent_core::facts::{
+    BrokenMaps, KnownRecord, MapProblem, Node, Observed, PodManagement, PortCheck, Publication, Unseen,
+};
 use insta::assert_snapshot;
 
 use crate::{evidence, fresh, member, seen, tell};
@@ -15,11 +15,11 @@ fn why_names_are_not_in_dns_is_said_once_it_was_looked_for() {
     let unseen = [(1, Err(Unseen::NameUnknown)), (2, Err(Unseen::Busy))];
     let with = |publication| Observed { publication, ..seen(0, 3, fresh([0]), unseen.clone()) };
     assert_snapshot!(tell(&with(Publication::Withheld([0, 1, 2].into()))), @"[not ready] NotPublished: not in DNS: couchdb-1. Service 'couchdb' publishes pods only once they are ready, and they become ready by being found. Set publishNotReadyAddresses: true in the spec of Service 'couchdb'");
-    assert_snapshot!(tell(&with(Publication::Nobody)), @"[not ready] NotPublished: not in DNS: couchdb-1. Service 'couchdb', which the StatefulSet's serviceName names, doesn't exist or selects none of its pods. Create it, headless (clusterIP: None), with publishNotReadyAddresses: true and with the pods' labels as its selector");
+    assert_snapshot!(tell(&with(Publication::NoPods)), @"[not ready] NotPublished: not in DNS: couchdb-1. Service 'couchdb', which the StatefulSet's serviceName names, doesn't exist or selects none of its pods. Create it, headless (clusterIP: None), with publishNotReadyAddresses: true and with the pods' labels as its selector");
     let others = next_step(&with(Publication::Withheld([0, 2].into())));
     assert!(matches!(others, Step::Wait(WaitFor::Peers(_))), "they don't explain it");
     let found = Observed {
-        publication: Publication::Nobody,
+        publication: Publication::NoPods,
         ..seen(0, 2, member([0, 1]), [(1, Err(Unseen::Unreachable))])
     };
     assert!(matches!(next_step(&found), Step::Wait(WaitFor::Peers(_))), "its name is known");
@@ -43,23 +43,24 @@ fn a_member_that_answers_and_is_not_connected_is_dialled() {
 fn what_keeps_a_member_from_being_connected_is_said_once_it_was_looked_for() {
     let lonely = Node { connected: [2].into(), ..fresh([0, 2]) };
     let peers = [(0, Ok(fresh([0]))), (1, Err(Unseen::Busy))];
-    let with = |path| Observed { paths: [(0, path)].into(), ..seen(2, 3, lonely.clone(), peers.clone()) };
-    assert_snapshot!(tell(&with(Path::Open)), @"[not ready] CookieMismatch: couchdb-0 can be reached at every port, and Erlang does not connect: the Erlang cookies differ, most likely. Give all pods the same COUCHDB_ERLANG_COOKIE, and restart them");
-    assert_snapshot!(tell(&with(Path::Blocked(9100))), @"[not ready] PortsBlocked: port 9100 of couchdb-0 can't be reached; CouchDB answers there, and its nodes need these ports between all pods. Look at NetworkPolicies, and at meshes, which must leave them alone");
-    assert_snapshot!(tell(&with(Path::Unregistered)), @"[not ready] PortsBlocked: no Erlang node 'couchdb' is registered at couchdb-0; CouchDB answers there, and its nodes need these ports between all pods. Look at NetworkPolicies, and at meshes, which must leave them alone");
+    let with =
+        |path| Observed { port_checks: [(0, path)].into(), ..seen(2, 3, lonely.clone(), peers.clone()) };
+    assert_snapshot!(tell(&with(PortCheck::Open)), @"[not ready] CookieMismatch: couchdb-0 can be reached at every port, and Erlang does not connect: the Erlang cookies differ, most likely. Give all pods the same COUCHDB_ERLANG_COOKIE, and restart them");
+    assert_snapshot!(tell(&with(PortCheck::Blocked(9100))), @"[not ready] PortsBlocked: port 9100 of couchdb-0 can't be reached; CouchDB answers there, and its nodes need these ports between all pods. Look at NetworkPolicies, and at meshes, which must leave them alone");
+    assert_snapshot!(tell(&with(PortCheck::Unregistered)), @"[not ready] PortsBlocked: no Erlang node 'couchdb' is registered at couchdb-0; CouchDB answers there, and its nodes need these ports between all pods. Look at NetworkPolicies, and at meshes, which must leave them alone");
 }
 
 #[test]
 fn maps_that_a_person_has_to_look_at_are_named_and_the_node_stays_ready() {
     let all = member([0, 1]);
-    let mut ailing = Ailing::default();
-    ailing.add("orders", Ailment::Conflict);
-    let of = |ailing| Observed { ailing, ..seen(0, 2, all.clone(), [(1, Ok(all.clone()))]) };
-    assert_snapshot!(tell(&of(ailing.clone())), @"[ready] ShardMapsBroken: 'orders' has conflicting maps: CouchDB shows one and hides the others. Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is hidden or unreachable, then change the document there");
-    ailing.add("bills", Ailment::LacksRange);
-    ailing.add("carts", Ailment::NoMember("couchdb@10.0.0.7".to_owned()));
-    ["a", "b", "c", "d"].iter().for_each(|database| ailing.add(database, Ailment::Conflict));
-    assert_snapshot!(tell(&of(ailing)), @"[ready] ShardMapsBroken: 'a' has conflicting maps: CouchDB shows one and hides the others, 'b' has conflicting maps: CouchDB shows one and hides the others, the map of 'bills' lacks a range: a part of its documents is nobody's, the map of 'carts' names 'couchdb@10.0.0.7', which is no member, 'orders' has conflicting maps: CouchDB shows one and hides the others and 2 more. Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is hidden or unreachable, then change the document there");
+    let mut broken = BrokenMaps::default();
+    broken.add("orders", MapProblem::Conflict);
+    let of = |broken_maps| Observed { broken_maps, ..seen(0, 2, all.clone(), [(1, Ok(all.clone()))]) };
+    assert_snapshot!(tell(&of(broken.clone())), @"[ready] ShardMapsBroken: 'orders' has conflicting maps: CouchDB shows one and hides the others. Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is hidden or unreachable, then change the document there");
+    broken.add("bills", MapProblem::MissingRange);
+    broken.add("carts", MapProblem::UnknownHolder("couchdb@10.0.0.7".to_owned()));
+    ["a", "b", "c", "d"].iter().for_each(|database| broken.add(database, MapProblem::Conflict));
+    assert_snapshot!(tell(&of(broken)), @"[ready] ShardMapsBroken: 'a' has conflicting maps: CouchDB shows one and hides the others, 'b' has conflicting maps: CouchDB shows one and hides the others, the map of 'bills' lacks a range: a part of its documents is nobody's, the map of 'carts' names 'couchdb@10.0.0.7', which is no member, 'orders' has conflicting maps: CouchDB shows one and hides the others and 2 more. Nothing is chosen by itself: look at GET /_node/_local/_dbs/<database>?conflicts=true, save what is hidden or unreachable, then change the document there");
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn a_refusal_shows_what_it_stands_on() {
     couchdb-2 holds 2 databases, lists couchdb-2, is connected to couchdb-2
     ");
     let all = fresh([0, 1]);
-    let record = Record::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let record = KnownRecord::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
     let lost = Observed { record, ..seen(1, 2, all.clone(), [(0, Ok(all))]) };
     assert_snapshot!(evidence(&lost), @"
     Lease 'couchdb-couchdiscover' records cluster '0409c57d'
@@ -106,9 +107,9 @@ fn a_wait_shows_what_it_stands_on() {
     let rejects = Observed { local: Err(Unseen::Rejects), ..seen(0, 1, fresh([0]), []) };
     assert_snapshot!(evidence(&rejects), @"user 'admin' from COUCHDB_USER and COUCHDB_PASSWORD");
     let lonely = Node { connected: [2].into(), ..fresh([0, 1, 2]) };
-    let paths = [(0, Path::Open), (1, Path::Blocked(9100))].into();
+    let port_checks = [(0, PortCheck::Open), (1, PortCheck::Blocked(9100))].into();
     let peers = [(0, Ok(fresh([0, 1, 2]))), (1, Ok(fresh([0, 1, 2])))];
-    assert_snapshot!(evidence(&Observed { paths, ..seen(2, 3, lonely, peers) }), @"
+    assert_snapshot!(evidence(&Observed { port_checks, ..seen(2, 3, lonely, peers) }), @"
     couchdb-0: port 4369 and the one of its node answer
     couchdb-1: port 9100 can't be reached
     ");

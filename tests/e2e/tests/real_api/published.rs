@@ -1,7 +1,7 @@
 //! What the agent makes of the EndpointSlices that real controllers write for a Service.
 
 use agent::publication::Service;
-use agent::step::Publication;
+use agent::publication::Publication;
 use e2e::envtest::path;
 use e2e::manifest::{self, EXAMPLE};
 use e2e::until::until;

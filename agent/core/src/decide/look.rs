@@ -1,0 +1,39 @@
+//! What the next round looks at besides the nodes. It follows from the last step and from how long something has lasted.
+
+use std::time::Duration;
+
+use super::step::{Step, WaitFor};
+
+/// Returns `true` if the Erlang ports of unconnected members must be checked; `unconnected_for` is the time since a
+/// member first answered without being connected.
+pub fn checks_ports(unconnected_for: Option<Duration>) -> bool {
+    unconnected_for.is_some_and(|time| time > CONNECTED_WITHIN)
+}
+
+/// Returns `true` if the Service's EndpointSlices must be read, which may explain that names are missing from DNS.
+pub fn checks_service(missing_for: Duration, since_last_look: Option<Duration>) -> bool {
+    missing_for > PUBLISHED_WITHIN && since_last_look.is_none_or(|time| time > BETWEEN_SERVICE_LOOKS)
+}
+
+/// Returns `true` if the shard maps of all databases must be checked. `before` is the step of the round before.
+///
+/// Everything else must be in order: a broken map matters less than a node that is missing. When a cluster has just
+/// become settled, members may have met again that changed one map in two places.
+pub fn checks_maps(step: &Step, before: Option<&Step>, since_last_look: Option<Duration>) -> bool {
+    let older_than = |age| since_last_look.is_none_or(|time| time > age);
+    if *step == Step::Settled {
+        return before != Some(step) || older_than(BETWEEN_MAP_LOOKS);
+    }
+    matches!(step, Step::Wait(WaitFor::BrokenMaps(_))) && older_than(BETWEEN_BROKEN_MAP_LOOKS)
+}
+
+/// Members that join are connected within a second, and so are those that are dialled.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
+/// Endpoints follow their pods within about a second.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(10);
+/// Between two reads of the EndpointSlices.
+const BETWEEN_SERVICE_LOOKS: Duration = Duration::from_secs(30);
+/// While all maps are in order. Shorter than the 10 minutes between two full rounds of a settled cluster.
+const BETWEEN_MAP_LOOKS: Duration = Duration::from_secs(540);
+/// While a map is broken, so that the message disappears soon after the repair.
+const BETWEEN_BROKEN_MAP_LOOKS: Duration = Duration::from_secs(10);

@@ -1,0 +1,15 @@
+//! What a round observes. Facts only: nothing here decides.
+
+mod identity;
+mod kubernetes;
+mod maps;
+mod node;
+mod observed;
+
+pub use identity::{Digest, Identity, IdentityPart};
+pub use kubernetes::{
+    ApiState, KnownRecord, LeaseState, PodInstance, PodManagement, Publication, SetFacts, Size,
+};
+pub use maps::{BrokenMaps, MapProblem};
+pub use node::{MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, VolumeNote};
+pub use observed::{Observed, PortCheck};
