@@ -176,7 +176,7 @@ mod tests {
         metrics.healed();
         metrics.settled("2026-11-21T01:54:00Z".to_owned());
         let me = "db-0.db.shop.svc.cluster.local".parse().unwrap();
-        let mut page = crate::status::at_start(&me, "2026-11-21T01:53:00Z".to_owned());
+        let mut page = crate::publish::page::at_start(&me, "2026-11-21T01:53:00Z".to_owned());
         let sight = |members: &[&str]| {
             NodeReport::Seen(SeenNode {
                 members: members.iter().map(|name| (*name).to_owned()).collect(),

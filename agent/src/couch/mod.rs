@@ -2,10 +2,11 @@
 //!
 //! `add_node` is not among them: it answers 201 to refused joins, and the receiver logs the Erlang cookie in clear.
 
-mod ailments;
 mod error;
 mod identity;
+mod maps;
 mod shards;
+pub mod tls;
 mod wire;
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
 //! What Kubernetes says of this StatefulSet: three objects, watched. The agent never polls.
 
+pub mod events;
 mod lease;
 mod record;
 

@@ -1,5 +1,6 @@
 //! What the agent is told. Its environment, read once, through a function from name to value.
 
+pub mod pod_name;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,7 @@ pub use agent_core::facts::{PodManagement, Size};
 use values::Level;
 pub use values::{Endpoint, Kubernetes, LogFormat, Scheme};
 
-use crate::secret::Secret;
+use crate::credentials::secret::Secret;
 
 /// Everything that a user, or the webhook for him, can set.
 #[derive(Clone, Debug)]

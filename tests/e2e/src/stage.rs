@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent::identity::Clues;
+use agent::settings::pod_name::Clues;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::run::chain;
 use clap::Parser;
+use contract::error::chain;
 use e2e::manifest::EXAMPLE;
 use e2e::story::{Play, tell};
 

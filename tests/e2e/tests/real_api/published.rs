@@ -1,7 +1,7 @@
 //! What the agent makes of the EndpointSlices that real controllers write for a Service.
 
-use agent::publication::Service;
-use agent::publication::Publication;
+use agent::observe::service::Publication;
+use agent::observe::service::Service;
 use e2e::envtest::path;
 use e2e::manifest::{self, EXAMPLE};
 use e2e::until::until;
@@ -28,7 +28,7 @@ async fn why_a_name_is_not_in_dns_is_told_by_the_slices_of_its_service() {
     for (i, ready) in [true, false, false].into_iter().enumerate() {
         run(&scene, i, ready).await;
     }
-    told(&service, Publication::Nobody).await;
+    told(&service, Publication::NoPods).await;
 
     let mut headless = headless(&scene);
     headless["spec"]["publishNotReadyAddresses"] = json!(false);
@@ -37,11 +37,11 @@ async fn why_a_name_is_not_in_dns_is_told_by_the_slices_of_its_service() {
 
     let publish = json!({ "spec": { "publishNotReadyAddresses": true } });
     scene.admin.merge(&path(&headless), &publish).await.taken();
-    told(&service, Publication::Unclear).await;
+    told(&service, Publication::Unknown).await;
 
     let others = json!({ "spec": { "selector": { "app": "another" } } });
     scene.admin.merge(&path(&headless), &others).await.taken();
-    told(&service, Publication::Nobody).await;
+    told(&service, Publication::NoPods).await;
 }
 
 async fn told(service: &Service, what: Publication) {

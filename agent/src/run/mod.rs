@@ -1,5 +1,8 @@
 //! The loop: observe, decide, act, publish, pause.
 
+mod memory;
+pub mod start;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,25 +12,26 @@ use agent_core::decide::{
 use agent_core::explain::{Explainer, Explanation, when_done, when_entered};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, Unseen};
 use contract::PodFqdn;
+use contract::error::chain;
 use contract::status::Page;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use crate::act::{ActError, Hand, act};
-use crate::client::Trust;
 use crate::couch::Pulse;
-use crate::events::Herald;
+use crate::couch::tls::Trust;
+use crate::credentials::{ResolveError, Resolver};
 use crate::kubernetes::Knowledge;
-use crate::last_words::LastWords;
-use crate::memory::{Maps, Memory};
+use crate::kubernetes::events::Herald;
 use crate::metrics::Metrics;
+use crate::observe::restart::{Vigil, until_it_listens};
+use crate::observe::service::Service;
 use crate::observe::{Directory, Told, observe};
-use crate::publication::Service;
-use crate::resolve::{ResolveError, Resolver};
+use crate::publish::page::{self, History};
+use crate::publish::termination::LastWords;
+use crate::run::memory::{Maps, Memory};
 use crate::settings::{Credentials, Pod, PodManagement, Size};
-use crate::status::{self, History};
-use crate::vigil::{Vigil, until_it_listens};
 
 /// One agent, ready to go round.
 #[derive(Debug)]
@@ -206,7 +210,7 @@ impl Agent {
 
     fn publish(
         &self,
-        page: &watch::Sender<Page>,
+        shown: &watch::Sender<Page>,
         memory: &Memory,
         observed: &Observed,
         step: &Step,
@@ -223,7 +227,7 @@ impl Agent {
         };
         let credentials = self.hand.couch.credentials();
         let speaker = self.speaker(&credentials);
-        page.send_replace(status::after(&speaker, observed, step, &readiness, history));
+        shown.send_replace(page::after(&speaker, observed, step, &readiness, history));
     }
 
     /// Pauses, but not past a change of the StatefulSet; a settled cluster is glanced at meanwhile.
@@ -290,7 +294,7 @@ impl Agent {
 pub async fn find_credentials(
     resolver: &Resolver,
     me: &PodFqdn,
-    page: &watch::Sender<Page>,
+    shown: &watch::Sender<Page>,
     last_words: &LastWords,
     clock: fn() -> String,
     jitter: fn() -> f64,
@@ -312,7 +316,7 @@ pub async fn find_credentials(
                 clock()
             }
         };
-        page.send_replace(status::waiting(me, words.clone(), since.clone()));
+        shown.send_replace(page::waiting(me, words.clone(), since.clone()));
         said = Some((words, since));
         sleep(until_asked_again(rounds, jitter())).await;
     }
@@ -342,12 +346,6 @@ async fn first_word(knowledge: &mut watch::Receiver<Knowledge>) {
         .wait_for(|knowledge| knowledge.api != ApiState::Silent && knowledge.record != KnownRecord::Unread);
     // Silent or not, the rounds begin: the agent must show what it sees of CouchDB meanwhile.
     let _ = timeout_at(Instant::now() + FIRST_WORD, spoke).await;
-}
-
-/// The whole chain of an error, once.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 /// Between two looks at where rejected credentials came from.

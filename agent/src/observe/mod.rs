@@ -1,5 +1,9 @@
 //! I/O in: asks the local CouchDB and its peers, and returns what they said as facts.
 
+mod ports;
+pub(crate) mod restart;
+pub mod service;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +24,7 @@ use tracing::debug;
 
 use crate::couch::{Couch, CouchError, Databases, Held, Membership, SetupState, Standing};
 use crate::kubernetes::{Claim, Knowledge};
-use crate::probe::probe;
+use crate::observe::ports::probe;
 use crate::settings::{Endpoint, Pod, Size};
 
 /// Where everybody is.

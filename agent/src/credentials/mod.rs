@@ -6,6 +6,7 @@
 
 mod container;
 mod env;
+pub mod secret;
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use agent_core::decide::{checks_maps, checks_ports, unconnected_members};
 use agent_core::facts::{BrokenMaps, Observed};
 use tokio::time::Instant;
 
-use crate::publication::Lookout;
+use crate::observe::service::Lookout;
 
 /// What the loop keeps between rounds. None of it decides a step: it is for pauses, logs and the page.
 pub(crate) struct Memory {

@@ -1,5 +1,7 @@
 //! The program around the agent: verbs, the log, signals, exit codes.
 
+mod status;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -7,18 +9,18 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use contract::env;
+use contract::error::chain;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::client::plain;
-use crate::identity::Clues;
-use crate::last_words::{LastWords, TERMINATION_LOG};
-use crate::run::chain;
+use crate::couch::tls::{TlsError, plain};
+use crate::publish::termination::{LastWords, TERMINATION_LOG};
+use crate::settings::pod_name::Clues;
 use crate::settings::{Log, LogFormat, Settings};
-use crate::{StartError, Surroundings, ask, start};
+use crate::{StartError, Surroundings, start};
 
 /// What a person or a manifest asks of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub fn main(args: impl Iterator<Item = OsString>, vars: &dyn Fn(&str) -> Option<
     let args: Vec<String> = args.skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match parse(&args) {
         Ok(Verb::Run) => run(vars),
-        Ok(Verb::Status { json }) => status(vars, json),
+        Ok(Verb::Status { json }) => print_status(vars, json),
         Ok(Verb::Help) => say(USAGE),
         Ok(Verb::Version) => say(concat!("couchdiscover-agent ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(unknown) => fail(&format!("'{unknown}' is not understood\n\n{USAGE}"), USAGE_ERROR),
@@ -89,7 +91,7 @@ fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
 }
 
 /// Ready is 0 and not ready is 1, so that a script can ask, too.
-fn status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
+fn print_status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
     let default = SocketAddr::from((Ipv6Addr::UNSPECIFIED, contract::ports::AGENT));
     let listen = vars(env::COUCHDISCOVER_LISTEN).and_then(|value| value.parse().ok()).unwrap_or(default);
     let client = match plain() {
@@ -100,9 +102,10 @@ fn status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("failed to start: {error}\n"), FAILURE),
     };
-    match runtime.block_on(ask::page(&client, listen)) {
+    match runtime.block_on(status::page(&client, listen)) {
         Ok(page) => {
-            let text = if json { format!("{page:#}\n") } else { ask::table(&page, jiff::Timestamp::now()) };
+            let text =
+                if json { format!("{page:#}\n") } else { status::table(&page, jiff::Timestamp::now()) };
             let printed = say(&text);
             if page["ready"] == true { printed } else { ExitCode::from(FAILURE) }
         }
@@ -147,8 +150,8 @@ async fn until_a_signal(settings: Settings, surroundings: Surroundings) -> Resul
 /// A wrong setting is 64, as sysexits.h has it; what may go better the next time is 1.
 fn exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Ca { .. } | StartError::Identity(_) | StartError::Trust(_) => USAGE_ERROR,
-        StartError::Client(_) | StartError::Listen { .. } => FAILURE,
+        StartError::Identity(_) | StartError::Tls(TlsError::Ca { .. } | TlsError::Trust(_)) => USAGE_ERROR,
+        StartError::Listen { .. } | StartError::Tls(TlsError::Client(_)) => FAILURE,
     }
 }
 

@@ -9,9 +9,28 @@ use reqwest::{Client, ClientBuilder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
+use thiserror::Error;
 
-use crate::StartError;
 use crate::settings::{Endpoint, Scheme};
+
+/// The certificate authorities can't be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The CA file can't be read or holds no usable certificate.
+    #[error("failed to read a certificate from the CA file '{}'", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: pem::Error,
+    },
+    /// The HTTP client can't be built.
+    #[error("failed to make an HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// An authority of the CA file or of the system is not a valid certificate.
+    #[error("failed to trust a certificate")]
+    Trust(#[source] rustls::Error),
+}
 
 /// Makes clients for CouchDB: whom to trust may change while the agent runs.
 #[derive(Debug)]
@@ -30,7 +49,7 @@ impl Trust {
     }
 
     /// A client that trusts whom the file names now.
-    pub fn client(&mut self) -> Result<Client, StartError> {
+    pub fn client(&mut self) -> Result<Client, TlsError> {
         let roots = match (self.endpoint.scheme, &self.ca_file) {
             (Scheme::Http, _) => RootCertStore::empty(),
             (Scheme::Https, Some(path)) => {
@@ -45,11 +64,11 @@ impl Trust {
             Some(address) => client.resolve(&self.me.to_string(), (address, 0).into()),
             None => client,
         };
-        client.build().map_err(StartError::Client)
+        client.build().map_err(TlsError::Client)
     }
 
     /// Another client, where the file has been replaced since the last one was made.
-    pub fn anew(&mut self) -> Result<Option<Client>, StartError> {
+    pub fn anew(&mut self) -> Result<Option<Client>, TlsError> {
         match &self.ca_file {
             Some(path) if self.endpoint.scheme == Scheme::Https && read(path)? != self.read => {
                 self.client().map(Some)
@@ -60,16 +79,16 @@ impl Trust {
 }
 
 /// A client for plain HTTP.
-pub(crate) fn plain() -> Result<Client, StartError> {
-    builder(RootCertStore::empty())?.build().map_err(StartError::Client)
+pub(crate) fn plain() -> Result<Client, TlsError> {
+    builder(RootCertStore::empty())?.build().map_err(TlsError::Client)
 }
 
 /// A client that goes straight to the pods: a proxy from the environment is for the world outside the cluster.
-fn builder(roots: RootCertStore) -> Result<ClientBuilder, StartError> {
+fn builder(roots: RootCertStore) -> Result<ClientBuilder, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(StartError::Trust)?
+        .map_err(TlsError::Trust)?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let builder = Client::builder()
@@ -82,16 +101,16 @@ fn builder(roots: RootCertStore) -> Result<ClientBuilder, StartError> {
     Ok(builder)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, StartError> {
-    let unread = |error| StartError::Ca { path: path.to_owned(), source: pem::Error::Io(error) };
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let unread = |error| TlsError::Ca { path: path.to_owned(), source: pem::Error::Io(error) };
     std::fs::read(path).map_err(unread)
 }
 
-fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, StartError> {
+fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    let ca = |source| StartError::Ca { path: path.to_owned(), source };
+    let ca = |source| TlsError::Ca { path: path.to_owned(), source };
     for certificate in CertificateDer::pem_slice_iter(text) {
-        roots.add(certificate.map_err(ca)?).map_err(StartError::Trust)?;
+        roots.add(certificate.map_err(ca)?).map_err(TlsError::Trust)?;
     }
     match roots.is_empty() {
         true => Err(ca(pem::Error::NoItemsFound)),
@@ -99,10 +118,10 @@ fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, StartError> {
     }
 }
 
-fn system_roots() -> Result<RootCertStore, StartError> {
+fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
-        roots.add(certificate).map_err(StartError::Trust)?;
+        roots.add(certificate).map_err(TlsError::Trust)?;
     }
     Ok(roots)
 }

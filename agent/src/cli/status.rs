@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// Asks the agent that listens on `listen` for its page.
-pub async fn page(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, reqwest::Error> {
+pub(super) async fn page(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, reqwest::Error> {
     let host = if listen.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { listen.ip() };
     let url = format!("http://{}{}", SocketAddr::new(host, listen.port()), contract::ports::STATUS);
     client.get(url).timeout(PATIENCE).send().await?.error_for_status()?.json().await
@@ -16,7 +16,7 @@ pub async fn page(client: &reqwest::Client, listen: SocketAddr) -> Result<Value,
 
 /// The page as a person reads it at `now`: first whether all is well, then what to do, then what was seen. Pure; a field
 /// that an agent of another version doesn't have is left out.
-pub fn table(page: &Value, now: Timestamp) -> String {
+pub(super) fn table(page: &Value, now: Timestamp) -> String {
     let mut out = String::new();
     let ready = if page["ready"] == true { "ready" } else { "not ready" };
     let _ = writeln!(out, "{} is {ready}\n", text(&page["pod"]));

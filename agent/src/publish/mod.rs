@@ -1,0 +1,5 @@
+//! The agent's state for others: probes, `/status`, `/metrics` and the termination message.
+
+pub mod http;
+pub mod page;
+pub mod termination;
