@@ -1,6 +1,6 @@
-//! `check` where there is no cluster to look at.
+//! `check` without a cluster.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,17 +9,18 @@ use std::process::Command;
 use serde_json::json;
 
 #[test]
-fn without_a_kubeconfig_it_says_so() {
+fn without_a_kubeconfig_no_cluster_is_configured() {
     let home = tempfile::tempdir().unwrap();
-    let (code, said) = check(home.path(), &home.path().join("none"), &[]);
+    let (code, error) = check(home.path(), &home.path().join("none"), &[]);
     assert_eq!(code, 69);
-    assert!(said.starts_with("error: no cluster is known: set KUBECONFIG, or run this in a pod: "), "{said}");
+    let expected = "error: no cluster is configured: set KUBECONFIG, or run this in a pod: ";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
-fn where_nobody_answers_it_names_the_address() {
+fn an_api_server_that_does_not_answer_is_reported_with_its_address() {
     let home = tempfile::tempdir().unwrap();
-    // Nobody listens on a port that was free a moment ago.
+    // A port that was free a moment ago: nothing listens on it.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let file = home.path().join("config");
     let config = json!({
@@ -31,28 +32,28 @@ fn where_nobody_answers_it_names_the_address() {
         "current-context": "a",
     });
     std::fs::write(&file, config.to_string()).unwrap();
-    let (code, said) = check(home.path(), &file, &["-o", "json"]);
+    let (code, error) = check(home.path(), &file, &["-o", "json"]);
     assert_eq!(code, 69);
     let expected = format!(
         "error: no API server answers at 'http://127.0.0.1:{port}/': is this the right context of the kubeconfig?: "
     );
-    assert!(said.starts_with(&expected), "{said}");
-    assert!(!said.contains("not-to-be-shown"), "{said}");
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(!error.contains("not-to-be-shown"), "{error}");
 
-    let (code, said) = check(home.path(), &file, &["--context", "b"]);
+    let (code, error) = check(home.path(), &file, &["--context", "b"]);
     assert_eq!(code, 69);
-    assert!(said.starts_with("error: the kubeconfig can't be used: "), "{said}");
+    assert!(error.starts_with("error: the kubeconfig cannot be used: "), "{error}");
 }
 
 #[test]
-fn what_it_does_not_know_is_a_wrong_use() {
+fn an_unknown_format_is_a_usage_error() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(check(home.path(), &home.path().join("none"), &["-o", "yaml"]).0, 64);
 }
 
-/// The exit code, and what is said on stderr; nothing is on stdout then.
+/// Runs `check` without a result on stdout; returns the exit code and stderr.
 fn check(home: &Path, kubeconfig: &Path, args: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_couchdiscover-webhook"))
+    let output = Command::new(env!("CARGO_BIN_EXE_couchdiscover"))
         .arg("check")
         .args(args)
         .env_clear()

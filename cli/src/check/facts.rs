@@ -1,235 +1,278 @@
-//! What was seen of a cluster: plain values, and for each that couldn't be seen, why.
+//! The state of a cluster as plain values. A part that cannot be read is a value as well, with the reason.
 
 use certs::Validity;
 use thiserror::Error;
 
-/// Why something couldn't be seen; most often a permission that the user doesn't have.
+/// Reason why a part of the cluster could not be read; most often a permission that the user does not have.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct Unseen(pub String);
-
-/// What was seen, or why it wasn't.
-pub type Seen<T> = Result<T, Unseen>;
-
-/// Everything that was looked at.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// What became of a labelled StatefulSet that was created without being stored.
-    pub admission: Seen<Admission>,
-    /// What tells the API server of the webhook; `None` where there is no such thing.
-    pub configuration: Seen<Option<Configuration>>,
-    /// What the webhook answers to a handshake from here.
-    pub serving: Seen<Serving>,
-    /// The webhook's endpoints; `None` where it isn't called by a Service.
-    pub endpoints: Seen<Option<Endpoints>>,
-    /// The ValidatingAdmissionPolicy and its binding.
-    pub policy: Seen<Policy>,
-    /// The ClusterRoles that ship.
-    pub roles: Vec<Role>,
-    /// Which StatefulSets were looked for.
-    pub scope: Scope,
-    /// Those that carry the label.
-    pub sets: Seen<Vec<Set>>,
+pub enum LookupError {
+    /// The API server refused the request; its message.
+    #[error("{0}")]
+    Refused(String),
+    /// The request could not be sent or its answer not be read.
+    #[error("{0}")]
+    Failed(String),
+    /// The webhook's configuration excludes the namespace of the dry run.
+    #[error("the webhook is never called for namespace '{0}': choose another one with -n")]
+    ExcludedNamespace(String),
+    /// The webhook's configuration contains neither a Service nor a URL.
+    #[error("the webhook's address is unknown")]
+    NoAddress,
+    /// The webhook's configuration contains a number that is not a port.
+    #[error("{0} is not a port")]
+    Port(u64),
+    /// The webhook's configuration contains a URL without a host.
+    #[error("'{0}' is not a URL with a host")]
+    Url(String),
+    /// The webhook's port is out of reach, as usual outside of the cluster.
+    #[error("'{address}' cannot be reached from here: {cause}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// Error of the network or of TLS.
+        cause: String,
+    },
 }
 
-/// What became of the dry run.
+/// A part of the cluster, or the reason why it could not be read.
+pub type Lookup<T> = Result<T, LookupError>;
+
+/// Everything that `check` reads.
+#[derive(Clone, Debug)]
+pub struct ClusterFacts {
+    /// Result of creating a labelled StatefulSet as a dry run.
+    pub admission: Lookup<DryRun>,
+    /// Name of the MutatingWebhookConfiguration, as given on the command line.
+    pub configuration_name: String,
+    /// The MutatingWebhookConfiguration; `None` if it does not exist.
+    pub configuration: Lookup<Option<WebhookConfiguration>>,
+    /// Result of a TLS handshake with the webhook.
+    pub handshake: Lookup<Handshake>,
+    /// The webhook's endpoints; `None` if the configuration does not name a Service.
+    pub endpoints: Lookup<Option<EndpointCounts>>,
+    /// The ValidatingAdmissionPolicy that denies labelled StatefulSets without the agent.
+    pub policy: Lookup<PolicyState>,
+    /// The ClusterRoles of the manifests.
+    pub roles: Vec<ClusterRoleFacts>,
+    /// Namespaces that were searched for StatefulSets.
+    pub scope: Scope,
+    /// The StatefulSets with the label.
+    pub stateful_sets: Lookup<Vec<StatefulSetFacts>>,
+}
+
+/// Result of creating a labelled StatefulSet as a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum DryRun {
     /// The agent was added.
     Injected {
-        /// By this version of the webhook.
+        /// Version of the webhook, from its annotation.
         version: Option<String>,
     },
-    /// Nobody added an agent; the policy may have denied it therefore.
+    /// The agent was not added; the policy may have denied the StatefulSet for that reason.
     NotInjected,
-    /// The API server wanted to ask the webhook and couldn't: its words.
-    Unanswered(String),
+    /// The API server could not call the webhook; its message.
+    CallFailed(String),
 }
 
-/// The MutatingWebhookConfiguration.
+/// The part of a MutatingWebhookConfiguration that is judged.
 #[derive(Clone, Debug)]
-pub struct Configuration {
-    /// Whether an unanswered request is let through.
-    pub fails_open: bool,
-    /// What the webhook's certificate is verified with.
+pub struct WebhookConfiguration {
+    /// Treatment of StatefulSets while the webhook does not answer.
+    pub failure_policy: FailurePolicy,
+    /// Certificates that API servers verify the webhook with.
     pub ca_bundle: CaBundle,
 }
 
-/// What API servers verify the webhook with.
+/// The `failurePolicy` of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// Without the webhook's answer the object is denied.
+    Fail,
+    /// Without the webhook's answer the object is stored unchanged.
+    Ignore,
+}
+
+/// The `caBundle` of a webhook.
 #[derive(Clone, Debug)]
 pub enum CaBundle {
-    /// Nothing was written yet.
+    /// The field is empty or missing.
     Empty,
-    /// It isn't certificates.
-    Garbage,
-    /// Certificates, each with its time.
+    /// The field does not contain certificates in PEM form.
+    Invalid,
+    /// The validity of each certificate.
     Certificates(Vec<Validity>),
 }
 
-/// What the webhook answers to a handshake.
+/// Result of a TLS handshake with the webhook.
 #[derive(Clone, Debug)]
-pub enum Serving {
-    /// A certificate that the caBundle verifies.
+pub enum Handshake {
+    /// The caBundle verifies the served certificate.
     Verified(Validity),
-    /// Something that it doesn't.
-    Refused(String),
+    /// The caBundle does not verify the served certificate; the error of TLS.
+    Rejected(String),
 }
 
-/// Where the webhook is called.
+/// Number of endpoints of the webhook's Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoints {
-    /// Those that serve.
+pub struct EndpointCounts {
+    /// Endpoints that receive requests.
     pub ready: usize,
-    /// All of them.
+    /// All endpoints.
     pub all: usize,
 }
 
-/// The net below the webhook.
+/// State of the ValidatingAdmissionPolicy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// There is the policy.
-    pub policy: bool,
-    /// Something puts it into force.
-    pub binding: bool,
+pub enum PolicyState {
+    /// The policy exists and its binding denies.
+    InForce,
+    /// The policy exists without a binding that denies.
+    NotBound,
+    /// The policy does not exist.
+    Missing,
 }
 
-/// A ClusterRole.
+/// A ClusterRole of the manifests.
 #[derive(Clone, Debug)]
-pub struct Role {
-    /// Its name.
+pub struct ClusterRoleFacts {
+    /// `metadata.name`.
     pub name: String,
-    /// What it lacks of what ships, such as `get leases.coordination.k8s.io`; `None` where there is no such role.
-    pub lacks: Seen<Option<Vec<String>>>,
+    /// Permissions of the manifest that the stored role does not grant, such as `get leases.coordination.k8s.io`; `None`
+    /// if the role does not exist.
+    pub missing: Lookup<Option<Vec<String>>>,
 }
 
-/// Which StatefulSets were looked for.
+/// Namespaces that were searched for StatefulSets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of all namespaces.
+    /// All namespaces.
     All,
-    /// Those of one, as was asked.
+    /// One namespace, as given on the command line.
     Namespace(String),
-    /// Those of one, since more may not be seen.
-    Only {
+    /// The kubeconfig's namespace, because the user may not list those of all.
+    Fallback {
         /// The namespace.
         namespace: String,
-        /// Why.
-        why: Unseen,
+        /// Error of the list of all namespaces.
+        error: LookupError,
     },
 }
 
-/// A StatefulSet with the label.
+/// A StatefulSet with the label, and the objects that it needs.
 #[derive(Clone, Debug)]
-pub struct Set {
-    /// Its namespace.
+pub struct StatefulSetFacts {
+    /// `metadata.namespace`.
     pub namespace: String,
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
-    /// The label's value.
+    /// Value of the label `couchdiscover.io/inject`.
     pub label: String,
-    /// How many pods it is to have.
+    /// `spec.replicas`, 1 if it is not set.
     pub replicas: usize,
-    /// The agent in its template.
-    pub agent: Option<Agent>,
-    /// The governing Service.
-    pub service: Service,
-    /// The service account of its pods.
+    /// The agent in the pod template.
+    pub agent: Option<InjectedAgent>,
+    /// The Service that `spec.serviceName` names.
+    pub service: GoverningService,
+    /// Service account of the pods.
     pub account: String,
-    /// The RoleBinding that gives its agents their role.
-    pub binding: Seen<Option<Binding>>,
-    /// What its containers take from Secrets.
-    pub references: Vec<Reference>,
-    /// The founding record.
-    pub record: Seen<Record>,
-    /// Its pods, in the order of their names.
-    pub pods: Seen<Vec<Pod>>,
+    /// The RoleBinding that grants the agents their role; `None` if it does not exist.
+    pub binding: Lookup<Option<RoleBindingFacts>>,
+    /// Secrets and keys that the containers read.
+    pub secrets: Vec<SecretReference>,
+    /// The founding record on the Lease.
+    pub record: Lookup<RecordFacts>,
+    /// The pods, in the order of their ordinals.
+    pub pods: Lookup<Vec<PodFacts>>,
 }
 
-/// An agent in a template.
+/// The agent in a pod template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
-    /// The version of the webhook that added it; `None` where there is no record of that.
+pub struct InjectedAgent {
+    /// Version of the webhook that added it; `None` without its annotation.
     pub version: Option<String>,
 }
 
-/// The governing Service.
+/// The governing Service of a StatefulSet.
 #[derive(Clone, Debug)]
-pub struct Service {
-    /// As the StatefulSet names it.
+pub struct GoverningService {
+    /// `spec.serviceName` of the StatefulSet.
     pub name: String,
-    /// What it is; `None` where there is no such Service.
-    pub seen: Seen<Option<Headless>>,
+    /// The Service; `None` if it does not exist.
+    pub found: Lookup<Option<ServiceFacts>>,
 }
 
-/// What a governing Service must be.
+/// Properties that a governing Service must have, all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Headless {
-    /// Its clusterIP is None.
+pub struct ServiceFacts {
+    /// `true` if `clusterIP` is `None`.
     pub headless: bool,
-    /// Its names are there before the pods are ready.
+    /// `true` if DNS contains pods that are not ready.
     pub publishes_not_ready: bool,
-    /// It selects the pods.
-    pub selects: bool,
+    /// `true` if the selector matches the pod template's labels.
+    pub selects_pods: bool,
 }
 
-/// What a RoleBinding says.
+/// The RoleBinding of a StatefulSet's agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// The role, as `ClusterRole/name`.
+pub struct RoleBindingFacts {
+    /// The granted role, as `ClusterRole/name`.
     pub role: String,
-    /// The pods' account is among its subjects.
+    /// `true` if the pods' service account is among the subjects.
     pub names_account: bool,
 }
 
-/// Something that a container takes from a Secret.
+/// A Secret, or a key of one, that a container reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// The Secret's name.
+pub struct SecretReference {
+    /// Name of the Secret.
     pub secret: String,
-    /// The key; `None` where all are taken.
+    /// The key; `None` if the container reads all keys.
     pub key: Option<String>,
-    /// Whether it is there.
-    pub found: Seen<Found>,
+    /// State of the Secret.
+    pub found: Lookup<SecretState>,
 }
 
-/// What was found of a Secret. Its values are never kept.
+/// State of a Secret that a container reads. Its values are never kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// The Secret, with the key.
-    Here,
-    /// The Secret, without the key.
-    NoKey,
-    /// No such Secret.
-    NoSecret,
+pub enum SecretState {
+    /// Secret and key exist.
+    Present,
+    /// The Secret exists without the key.
+    KeyMissing,
+    /// The Secret does not exist.
+    SecretMissing,
 }
 
-/// The founding record.
+/// The founding record on a StatefulSet's Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// None yet.
+pub enum RecordFacts {
+    /// The cluster has not been formed, or its agents could not write the record.
     Absent,
-    /// When, which and how large the cluster was that was founded.
+    /// The cluster has been formed.
     Formed {
-        /// RFC 3339.
+        /// Time of the formation, RFC 3339.
         at: String,
-        /// The cluster's uuid.
+        /// UUID of the cluster.
         uuid: String,
-        /// Nodes that founded it.
+        /// Number of nodes at the formation.
         size: String,
     },
-    /// In words of a newer version.
-    Newer(String),
+    /// The record has a schema of a newer release.
+    Newer {
+        /// The schema.
+        schema: String,
+    },
 }
 
-/// A pod.
+/// A pod of a StatefulSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    /// Its name.
+pub struct PodFacts {
+    /// `metadata.name`.
     pub name: String,
-    /// Kubernetes gives it clients.
+    /// `true` if the pod's condition `Ready` is true.
     pub ready: bool,
-    /// The agent is one of its containers.
+    /// `true` if the agent is one of the containers.
     pub has_agent: bool,
-    /// What keeps it from being ready, as far as anybody says.
-    pub trouble: Option<String>,
+    /// Reason why the pod is not ready, if one is known.
+    pub problem: Option<String>,
 }

@@ -1,93 +1,92 @@
-//! `check`: what is right and wrong with couchdiscover in a live cluster, seen with the user's own kubeconfig.
+//! `check`: the state of couchdiscover in a live cluster, read with the user's kubeconfig.
 //!
 //! ```text
-//! ask, gather, gather_set, shake   look; what may not be seen is a value with a reason
-//! facts                       what was seen
-//! findings, sets              what that means, and what to do: pure
-//! report                      for a person, or for a program
+//! look      reads the cluster; a part that cannot be read is a value with the reason
+//! facts     the values that were read
+//! judge     derives the findings from the facts; pure
+//! finding   one result, with its level and fix
+//! report    table and JSON
 //! ```
 
-mod ask;
 pub mod facts;
-mod findings;
-mod gather;
-mod gather_set;
+mod finding;
+mod judge;
+mod look;
 mod report;
-mod sets;
-mod shake;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-pub use findings::{Finding, Level, findings};
+pub use finding::{Finding, Level};
+pub use judge::judge;
 use kube::config::{InferConfigError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 pub use report::{Report, Summary};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use gather::Question;
+use look::Question;
 
-/// What is checked, and how it is told.
+/// Arguments of `check`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Look at the StatefulSets of this namespace; without it, at those of all
+    /// Namespace of the StatefulSets; by default all namespaces
     #[arg(long, short)]
     pub namespace: Option<String>,
-    /// Context of the kubeconfig; without it, the current one
+    /// Context of the kubeconfig; by default the current one
     #[arg(long)]
     pub context: Option<String>,
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "COUCHDISCOVER_CONFIG_NAME", default_value = "couchdiscover")]
     pub config_name: String,
-    /// How to tell it
+    /// Format of the report
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
 
-/// How it is told.
+/// Format of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Lines for a person.
+    /// Lines for the terminal.
     Table,
-    /// One JSON object for a program.
+    /// One JSON object.
     Json,
 }
 
-/// Why nothing could be looked at.
+/// Reason why no cluster could be read.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Nothing says where a cluster is.
-    #[error("no cluster is known: set KUBECONFIG, or run this in a pod")]
+    /// Neither a kubeconfig nor a service account exists.
+    #[error("no cluster is configured: set KUBECONFIG, or run this in a pod")]
     Infer(#[from] InferConfigError),
-    /// The kubeconfig has no such context, or can't be used.
-    #[error("the kubeconfig can't be used")]
+    /// The kubeconfig cannot be read, or does not contain the context.
+    #[error("the kubeconfig cannot be used")]
     Kubeconfig(#[from] KubeconfigError),
-    /// No client can be made of it.
-    #[error("the kubeconfig can't be used")]
+    /// The kubeconfig's values do not make a client.
+    #[error("the kubeconfig cannot be used")]
     Client(#[source] kube::Error),
-    /// The API server doesn't know the user.
-    #[error("the API server at '{url}' doesn't take the kubeconfig's credentials: {message}")]
+    /// The API server does not accept the credentials.
+    #[error("the API server at '{url}' does not accept the kubeconfig's credentials: {message}")]
     Credentials {
-        /// Where.
+        /// Address of the API server.
         url: String,
-        /// Its words.
+        /// Message of the API server.
         message: String,
     },
-    /// No API server answers.
+    /// The API server does not answer.
     #[error("no API server answers at '{url}': is this the right context of the kubeconfig?")]
     Unreachable {
-        /// Where.
+        /// Address of the API server.
         url: String,
-        /// What the client says.
+        /// Error of the client.
         #[source]
         source: kube::Error,
     },
 }
 
-/// Looks at the cluster that the kubeconfig names.
+/// Checks the cluster that the kubeconfig names.
 pub async fn run(args: &Args) -> Result<Report, Error> {
     let config = match &args.context {
         None => Config::infer().await?,
@@ -97,31 +96,33 @@ pub async fn run(args: &Args) -> Result<Report, Error> {
             Config::from_kubeconfig(&options).await?
         }
     };
-    look(config, args, OffsetDateTime::now_utc()).await
+    check(config, args, OffsetDateTime::now_utc()).await
 }
 
-/// Looks at a cluster.
-pub async fn look(mut config: Config, args: &Args, now: OffsetDateTime) -> Result<Report, Error> {
-    config.connect_timeout = Some(CONNECT);
-    config.read_timeout = Some(ANSWER);
+/// Checks the cluster of a client configuration.
+pub async fn check(mut config: Config, args: &Args, now: OffsetDateTime) -> Result<Report, Error> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
-    // What doesn't answer is what is to be told.
+    // A failed request is a finding, which a retry would only delay.
     config.default_retry = false;
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(Error::Client)?;
+    // One cheap request first: without a cluster, every check would fail with the same error.
     if let Err(source) = client.apiserver_version().await {
-        let refused = ask::api_says(&source).filter(|status| status.code == 401);
-        return Err(match refused.map(|status| status.message.clone()) {
-            Some(message) => Error::Credentials { url, message },
-            None => Error::Unreachable { url, source },
+        return Err(match look::status_of(&source) {
+            Some(status) if status.code == 401 => {
+                Error::Credentials { url, message: status.message.clone() }
+            }
+            Some(_) | None => Error::Unreachable { url, source },
         });
     }
     let question = Question { config_name: args.config_name.clone(), namespace: args.namespace.clone() };
-    let facts = gather::facts(&client, &question).await;
-    Ok(Report::of(findings(&facts, now)))
+    let facts = look::look(&client, question).await;
+    Ok(Report::new(judge(&facts, now)))
 }
 
-/// Nobody waits longer for a command line to say that nobody is there.
-const CONNECT: Duration = Duration::from_secs(5);
-/// Longer than an API server waits for the webhook.
-const ANSWER: Duration = Duration::from_secs(15);
+/// An API server that does not accept a connection within 5 s is reported as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than an API server waits for the webhook, whose error it then returns.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,95 +1,108 @@
-//! The findings as a person reads them, and as a program does.
+//! The findings as a table for the terminal and as JSON for programs.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::findings::{Finding, Level};
+use super::finding::{Finding, Level};
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// How many findings are of each level.
+    /// Number of findings per level.
     pub summary: Summary,
-    /// All of them, the webhook's first.
+    /// All findings, those about the webhook first.
     pub findings: Vec<Finding>,
 }
 
-/// How many findings are of each level.
+/// Number of findings per level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// As it should be.
+    /// Findings of [`Level::Ok`].
     pub ok: usize,
-    /// It couldn't be seen.
+    /// Findings of [`Level::Unknown`].
     pub unknown: usize,
-    /// It works, and may not always.
+    /// Findings of [`Level::Warning`].
     pub warning: usize,
-    /// It doesn't work.
+    /// Findings of [`Level::Wrong`].
     pub wrong: usize,
 }
 
 impl Report {
-    /// Of these findings.
-    pub fn of(findings: Vec<Finding>) -> Self {
+    /// A report of these findings.
+    pub fn new(findings: Vec<Finding>) -> Self {
         let mut summary = Summary::default();
         for finding in &findings {
-            *match finding.level {
-                Level::Ok => &mut summary.ok,
-                Level::Unknown => &mut summary.unknown,
-                Level::Warning => &mut summary.warning,
-                Level::Wrong => &mut summary.wrong,
-            } += 1;
+            *summary.of(finding.level) += 1;
         }
         Self { summary, findings }
     }
 
-    /// Whether nothing is wrong. Warnings, and what couldn't be seen, are nothing wrong.
-    pub fn is_well(&self) -> bool {
+    /// `true` if no finding is [`Level::Wrong`]. Warnings and unknown states are not failures.
+    pub fn has_no_problem(&self) -> bool {
         self.summary.wrong == 0
     }
 
-    /// For a person: what belongs together below one heading, and a last line that says it all.
+    /// A table with a heading per subject and a summary as its last line.
     pub fn to_table(&self) -> String {
         let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
-        let mut out = String::new();
+        let mut table = String::new();
         let mut subject = "";
         for finding in &self.findings {
             if finding.subject != subject {
                 subject = &finding.subject;
-                let gap = if out.is_empty() { "" } else { "\n" };
-                let _ = writeln!(out, "{gap}{subject}");
+                let gap = if table.is_empty() { "" } else { "\n" };
+                let _ = writeln!(table, "{gap}{subject}");
             }
-            let level = match finding.level {
-                Level::Ok => "ok",
-                Level::Unknown => "unknown",
-                Level::Warning => "warning",
-                Level::Wrong => "WRONG",
-            };
-            let _ = writeln!(out, "  {level:7}  {:width$}  {}", finding.check, finding.message);
-            if let Some(cure) = &finding.cure {
-                let _ = writeln!(out, "  {:7}  {:width$}  -> {cure}", "", "");
+            let level = finding.level.word();
+            let _ = writeln!(table, "  {level:7}  {:width$}  {}", finding.check, finding.message);
+            if let Some(fix) = &finding.fix {
+                let _ = writeln!(table, "  {:7}  {:width$}  Fix: {fix}", "", "");
             }
         }
-        let _ = writeln!(out, "\n{}", self.last_line());
-        out
+        let _ = writeln!(table, "\n{}", self.summary.line());
+        table
     }
 
-    fn last_line(&self) -> String {
-        let Summary { ok, unknown, warning, wrong } = self.summary;
+    /// One JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+impl Level {
+    /// The level in the table. The one that needs attention first is in capitals.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Warning => "warning",
+            Self::Wrong => "WRONG",
+        }
+    }
+}
+
+impl Summary {
+    fn of(&mut self, level: Level) -> &mut usize {
+        match level {
+            Level::Ok => &mut self.ok,
+            Level::Unknown => &mut self.unknown,
+            Level::Warning => &mut self.warning,
+            Level::Wrong => &mut self.wrong,
+        }
+    }
+
+    fn line(self) -> String {
+        let Self { ok, unknown, warning, wrong } = self;
         let warnings = match warning {
             0 => String::new(),
             1 => ", 1 warning".to_owned(),
             more => format!(", {more} warnings"),
         };
         let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
-        match wrong {
-            0 => format!("nothing is wrong: {ok} ok{warnings}{unknown}"),
-            wrong => format!("{wrong} wrong{warnings}{unknown}, {ok} ok"),
+        if wrong > 0 {
+            return format!("{wrong} wrong{warnings}{unknown}, {ok} ok");
         }
-    }
-
-    /// For a program.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+        format!("no problem found: {ok} ok{warnings}{unknown}")
     }
 }

@@ -1,216 +1,269 @@
-//! What is right and wrong with one labelled StatefulSet.
+//! One labelled StatefulSet and the objects that it needs.
 
 use contract::{keys, objects};
 
-use super::facts::{Binding, Found, Headless, Pod, Record, Reference, Service, Set};
-use super::findings::{Finding, List};
+use super::super::facts::{
+    RecordFacts, GoverningService, PodFacts, RoleBindingFacts, SecretReference, SecretState,
+    ServiceFacts, StatefulSetFacts,
+};
+use super::super::finding::{Finding, Findings};
 
-/// What can be said of a StatefulSet, where the webhook that answers is of this version.
-pub(super) fn findings(set: &Set, serves: Option<&str>) -> Vec<Finding> {
-    let mut list = List::about(&format!("{}/{}", set.namespace, set.name));
+/// Returns the findings about a StatefulSet. `serving` is the version of the webhook that answers, if one does.
+pub(super) fn judge(set: &StatefulSetFacts, serving: Option<&str>) -> Vec<Finding> {
+    let mut findings = Findings::about(format!("{}/{}", set.namespace, set.name));
     match set.label.as_str() {
-        keys::INJECT_ENABLED => {}
+        keys::INJECT_ENABLED => enabled(&mut findings, set, serving),
         keys::INJECT_DISABLED => {
-            list.ok("injection", "opted out");
-            return list.findings;
+            let message = format!("opted out by the label {}={}", keys::INJECT, keys::INJECT_DISABLED);
+            findings.ok("injection", message);
         }
-        other => {
-            list.wrong(
-                "injection",
-                format!("its label {} is '{other}'", keys::INJECT),
-                format!("use '{}' or '{}'", keys::INJECT_ENABLED, keys::INJECT_DISABLED),
-            );
-            return list.findings;
-        }
-    }
-    injection(&mut list, set, serves);
-    service(&mut list, set);
-    if set.agent.is_some() {
-        binding(&mut list, set);
-        secrets(&mut list, set);
-        record(&mut list, set);
-        pods(&mut list, set);
-    }
-    list.findings
-}
-
-fn injection(list: &mut List, set: &Set, serves: Option<&str>) {
-    const CHECK: &str = "injection";
-    let Set { namespace, name, .. } = set;
-    match &set.agent {
-        None => list.wrong(
-            CHECK,
-            "its pods have no agent: it is older than the webhook, or was stored while that failed open",
-            format!("kubectl -n {namespace} rollout restart statefulset/{name}"),
-        ),
-        Some(agent) => match (agent.version.as_deref(), serves) {
-            (None, _) => list.warning(
-                CHECK,
-                format!("it has the agent, and no record ({}) of who added it", keys::INJECTED),
-                "take the agent out of your manifest: then the webhook adds it, and keeps it up to date",
+        other => findings.wrong(
+            "injection",
+            format!("the label {} has the unknown value '{other}'", keys::INJECT),
+            format!(
+                "kubectl -n {} label statefulset/{} --overwrite {}={} (or {})",
+                set.namespace,
+                set.name,
+                keys::INJECT,
+                keys::INJECT_ENABLED,
+                keys::INJECT_DISABLED
             ),
-            (Some(version), Some(serves)) if version != serves => {
-                list.ok(CHECK, format!("injected by {version}; by {serves} at the next change of its pods"));
-            }
-            (Some(version), Some(_) | None) => list.ok(CHECK, format!("injected by {version}")),
-        },
+        ),
+    }
+    findings.into_list()
+}
+
+fn enabled(findings: &mut Findings, set: &StatefulSetFacts, serving: Option<&str>) {
+    injection(findings, set, serving);
+    service(findings, set);
+    // Without the agent, the remaining objects are not needed yet and would only add failures of the same cause.
+    if set.agent.is_some() {
+        binding(findings, set);
+        secrets(findings, set);
+        record(findings, set);
+        pods(findings, set);
     }
 }
 
-fn service(list: &mut List, set: &Set) {
+fn injection(findings: &mut Findings, set: &StatefulSetFacts, serving: Option<&str>) {
+    const CHECK: &str = "injection";
+    let Some(agent) = &set.agent else {
+        return findings.wrong(
+            CHECK,
+            "the pods have no agent: the StatefulSet is older than the webhook, or was stored while the webhook failed \
+             open",
+            format!("kubectl -n {} rollout restart statefulset/{}", set.namespace, set.name),
+        );
+    };
+    let Some(version) = &agent.version else {
+        return findings.warning(
+            CHECK,
+            format!("the pod template has an agent without the annotation {}", keys::INJECTED),
+            "remove the agent from your manifest: the webhook then adds it and keeps it up to date",
+        );
+    };
+    // An agent of an older version is not a problem: the webhook never restarts pods only to update it.
+    match serving {
+        Some(serving) if serving != version => findings.ok(
+            CHECK,
+            format!("injected by version {version}; version {serving} follows with the next change of the pods"),
+        ),
+        Some(_) | None => findings.ok(CHECK, format!("injected by version {version}")),
+    }
+}
+
+fn service(findings: &mut Findings, set: &StatefulSetFacts) {
     const CHECK: &str = "service";
-    let Service { name, seen } = &set.service;
-    let service = match seen {
+    let GoverningService { name, found } = &set.service;
+    let service = match found {
         Ok(Some(service)) => service,
         Ok(None) => {
-            return list.wrong(
+            return findings.wrong(
                 CHECK,
-                format!("there is no Service '{name}', which spec.serviceName names: the pods have no names"),
+                format!("Service '{name}' of spec.serviceName does not exist: the pods have no DNS names"),
                 "create it headless (clusterIP: None) with publishNotReadyAddresses: true",
             );
         }
-        Err(why) => return list.unknown(CHECK, why.to_string()),
+        Err(error) => return findings.unknown(CHECK, error),
     };
-    let Headless { headless, publishes_not_ready, selects } = *service;
+    let ServiceFacts { headless, publishes_not_ready, selects_pods } = *service;
+    if headless && publishes_not_ready && selects_pods {
+        return findings
+            .ok(CHECK, format!("Service '{name}' is headless and publishes pods that are not ready"));
+    }
     if !headless {
-        list.wrong(
+        findings.wrong(
             CHECK,
-            format!("Service '{name}' is not headless: the pods have no names"),
-            "its clusterIP can't be changed: delete it and create it with clusterIP: None",
+            format!("Service '{name}' is not headless: the pods have no DNS names"),
+            "clusterIP is immutable: delete the Service and create it with clusterIP: None",
         );
     }
     if !publishes_not_ready {
-        list.wrong(
+        findings.wrong(
             CHECK,
-            format!("Service '{name}' hides pods that are not ready, and they are ready only when they found each other"),
-            format!("kubectl -n {} patch service {name} -p '{{\"spec\":{{\"publishNotReadyAddresses\":true}}}}'", set.namespace),
+            format!(
+                "Service '{name}' hides pods that are not ready, and pods become ready only after they found each other"
+            ),
+            format!(
+                "kubectl -n {} patch service {name} -p '{{\"spec\":{{\"publishNotReadyAddresses\":true}}}}'",
+                set.namespace
+            ),
         );
     }
-    if !selects {
-        list.wrong(
+    if !selects_pods {
+        findings.wrong(
             CHECK,
-            format!("Service '{name}' doesn't select the pods"),
-            "make its selector a part of spec.template.metadata.labels",
+            format!("Service '{name}' does not select the pods"),
+            "use a subset of spec.template.metadata.labels as its selector",
         );
-    }
-    if headless && publishes_not_ready && selects {
-        list.ok(CHECK, format!("Service '{name}' is headless and names the pods at once"));
     }
 }
 
-fn binding(list: &mut List, set: &Set) {
+fn binding(findings: &mut Findings, set: &StatefulSetFacts) {
     const CHECK: &str = "binding";
-    let Set { namespace, account, .. } = set;
-    let (name, role) = (objects::companion(&set.name), objects::AGENT_CLUSTER_ROLE);
-    let cure = format!(
-        "the webhook makes it as soon as it may (--provide on); by hand: kubectl -n {namespace} create rolebinding {name} \
+    let StatefulSetFacts { namespace, account, .. } = set;
+    let name = objects::companion(&set.name);
+    let role = objects::AGENT_CLUSTER_ROLE;
+    let create = format!(
+        "the webhook creates it (--provide on); manually: kubectl -n {namespace} create rolebinding {name} \
          --clusterrole={role} --serviceaccount={namespace}:{account}"
     );
+    // A RoleBinding's role is immutable, and the webhook never changes an existing one.
+    let replace = format!("kubectl -n {namespace} delete rolebinding {name}; {create}");
     match &set.binding {
-        Ok(Some(Binding { role: bound, .. })) if *bound != format!("ClusterRole/{role}") => {
-            list.wrong(CHECK, format!("RoleBinding '{name}' gives {bound}"), format!("delete it; {cure}"));
-        }
-        Ok(Some(Binding { names_account: false, .. })) => {
-            let message = format!("RoleBinding '{name}' doesn't name the pods' service account '{account}'");
-            list.wrong(CHECK, message, format!("delete it; {cure}"));
-        }
-        Ok(Some(Binding { names_account: true, .. })) => {
-            list.ok(CHECK, format!("service account '{account}' has the agents' role"));
-        }
-        Ok(None) => {
-            let message = format!(
-                "there is no RoleBinding '{name}': agents don't see the size change, and record no founding"
-            );
-            list.wrong(CHECK, message, cure);
-        }
-        Err(why) => list.unknown(CHECK, why.to_string()),
-    }
-}
-
-fn secrets(list: &mut List, set: &Set) {
-    const CHECK: &str = "secrets";
-    let companion = objects::companion(&set.name);
-    let mut here = 0;
-    for Reference { secret, key, found } in &set.references {
-        let cure = match *secret == companion {
-            true => format!(
-                "the webhook makes it as soon as it may (--provide on), and never changes one that is there; by hand: the \
-                 keys '{}' and '{}'",
-                objects::ERLANG_COOKIE_KEY,
-                objects::AUTH_SECRET_KEY
+        Ok(None) => findings.wrong(
+            CHECK,
+            format!(
+                "RoleBinding '{name}' does not exist: the agents cannot follow changes of the size or record the \
+                 formation"
             ),
-            false => "create it: the pods don't start without".to_owned(),
-        };
-        match (found, key) {
-            (Ok(Found::Here), _) => here += 1,
-            (Ok(Found::NoSecret), _) => list.wrong(CHECK, format!("there is no Secret '{secret}'"), cure),
-            (Ok(Found::NoKey), Some(key)) => {
-                list.wrong(CHECK, format!("Secret '{secret}' has no key '{key}'"), cure);
+            create,
+        ),
+        Ok(Some(RoleBindingFacts { role: granted, .. })) if *granted != format!("ClusterRole/{role}") => {
+            findings.wrong(
+                CHECK,
+                format!("RoleBinding '{name}' grants {granted} instead of ClusterRole/{role}"),
+                replace,
+            );
+        }
+        Ok(Some(binding)) if !binding.names_account => findings.wrong(
+            CHECK,
+            format!("RoleBinding '{name}' does not name the pods' service account '{account}'"),
+            replace,
+        ),
+        Ok(Some(_)) => findings.ok(CHECK, format!("service account '{account}' has the role of the agents")),
+        Err(error) => findings.unknown(CHECK, error),
+    }
+}
+
+fn secrets(findings: &mut Findings, set: &StatefulSetFacts) {
+    const CHECK: &str = "secrets";
+    let mut complete = true;
+    for SecretReference { secret, key, found } in &set.secrets {
+        let problem = match found {
+            Ok(SecretState::Present) => continue,
+            Ok(SecretState::SecretMissing) => format!("Secret '{secret}' does not exist"),
+            Ok(SecretState::KeyMissing) => match key {
+                Some(key) => format!("Secret '{secret}' has no key '{key}'"),
+                // A container that reads all keys of a Secret misses none.
+                None => continue,
+            },
+            Err(error) => {
+                findings.unknown(CHECK, format!("Secret '{secret}': {error}"));
+                complete = false;
+                continue;
             }
-            // Without a key to look for none can be missed.
-            (Ok(Found::NoKey), None) => here += 1,
-            (Err(why), _) => list.unknown(CHECK, format!("Secret '{secret}': {why}")),
-        }
+        };
+        findings.wrong(CHECK, problem, fix_secret(set, secret));
+        complete = false;
     }
-    if here == set.references.len() {
-        list.ok(CHECK, format!("all {here} that its containers need are there"));
+    if complete {
+        let count = set.secrets.len();
+        findings.ok(CHECK, format!("all {count} that the containers read exist"));
     }
 }
 
-fn record(list: &mut List, set: &Set) {
+fn fix_secret(set: &StatefulSetFacts, secret: &str) -> String {
+    if secret != objects::companion(&set.name) {
+        return "create it: the pods do not start without it".to_owned();
+    }
+    format!(
+        "the webhook creates it (--provide on) and never changes an existing one; manually: with the keys '{}' and '{}'",
+        objects::ERLANG_COOKIE_KEY,
+        objects::AUTH_SECRET_KEY
+    )
+}
+
+fn record(findings: &mut Findings, set: &StatefulSetFacts) {
     const CHECK: &str = "record";
-    let all_ready = matches!(&set.pods, Ok(pods) if !pods.is_empty() && pods.iter().all(|pod| pod.ready));
     match &set.record {
-        Ok(Record::Formed { at, uuid, size }) => {
-            list.ok(CHECK, format!("founded with {size} at {at}, uuid {uuid}"));
+        Ok(RecordFacts::Formed { at, uuid, size }) => {
+            findings.ok(CHECK, format!("formed with {size} nodes at {at}, uuid {uuid}"));
         }
-        Ok(Record::Absent) if all_ready => list.warning(
+        // Ready pods are members of a formed cluster, so a record must exist.
+        Ok(RecordFacts::Absent) if all_ready(set) => findings.warning(
             CHECK,
-            "the nodes are a cluster, and no Lease records it: one that lost all its data would be founded anew",
-            "its agents write it as soon as they have their role",
+            "the cluster is formed, but no Lease records it: after a loss of all data, the nodes would form a new cluster",
+            "the agents write the record as soon as they have their role: see the check 'binding'",
         ),
-        Ok(Record::Absent) => list.ok(CHECK, "not founded yet"),
-        Ok(Record::Newer(schema)) => list.warning(
+        Ok(RecordFacts::Absent) => findings.ok(CHECK, "the cluster is not formed yet"),
+        Ok(RecordFacts::Newer { schema }) => findings.warning(
             CHECK,
-            format!("written by a newer version (schema {schema})"),
-            "agents that don't understand it found nothing: upgrade, and renew the injection (annotation refresh)",
+            format!("the founding record was written by a newer release (schema {schema})"),
+            format!(
+                "agents that do not understand it form no cluster. Upgrade, then re-render the injection: kubectl -n {} \
+                 annotate statefulset/{} --overwrite {}=1 (any new value)",
+                set.namespace,
+                set.name,
+                keys::REFRESH
+            ),
         ),
-        Err(why) => list.unknown(CHECK, why.to_string()),
+        Err(error) => findings.unknown(CHECK, error),
     }
 }
 
-fn pods(list: &mut List, set: &Set) {
+fn all_ready(set: &StatefulSetFacts) -> bool {
+    matches!(&set.pods, Ok(pods) if !pods.is_empty() && pods.iter().all(|pod| pod.ready))
+}
+
+fn pods(findings: &mut Findings, set: &StatefulSetFacts) {
     const CHECK: &str = "pods";
-    let Set { namespace, name, replicas, .. } = set;
+    let StatefulSetFacts { namespace, name, replicas, .. } = set;
     let pods = match &set.pods {
         Ok(pods) => pods,
-        Err(why) => return list.unknown(CHECK, why.to_string()),
+        Err(error) => return findings.unknown(CHECK, error),
     };
-    for Pod { name: pod, .. } in pods.iter().filter(|pod| !pod.has_agent) {
-        list.wrong(
+    for PodFacts { name: pod, .. } in pods.iter().filter(|pod| !pod.has_agent) {
+        findings.wrong(
             CHECK,
-            format!("'{pod}' is older than the injection, and has no agent"),
+            format!("pod '{pod}' is older than the injection and has no agent"),
             format!(
-                "kubectl -n {namespace} rollout status statefulset/{name}; under OnDelete, delete the pod"
+                "kubectl -n {namespace} rollout status statefulset/{name}; with updateStrategy OnDelete: kubectl -n \
+                 {namespace} delete pod {pod}"
             ),
         );
     }
-    for Pod { name: pod, trouble, .. } in pods.iter().filter(|pod| pod.has_agent && !pod.ready) {
-        let why = trouble.as_deref().unwrap_or("nobody says why");
-        let cure = format!(
-            "kubectl -n {namespace} exec {pod} -c {} -- /couchdiscover-agent status",
-            objects::AGENT_CONTAINER
+    for PodFacts { name: pod, problem, .. } in pods.iter().filter(|pod| pod.has_agent && !pod.ready) {
+        let problem = problem.as_deref().unwrap_or("the reason is unknown");
+        findings.wrong(
+            CHECK,
+            format!("pod '{pod}' is not ready: {problem}"),
+            format!(
+                "kubectl -n {namespace} exec {pod} -c {} -- /couchdiscover-agent status",
+                objects::AGENT_CONTAINER
+            ),
         );
-        list.wrong(CHECK, format!("'{pod}' is not ready: {why}"), cure);
     }
     if pods.len() < *replicas {
-        list.wrong(
+        findings.wrong(
             CHECK,
             format!("{} of {replicas} pods exist", pods.len()),
-            format!("kubectl -n {namespace} describe statefulset/{name}; under OrderedReady each waits for the one before"),
+            format!(
+                "kubectl -n {namespace} describe statefulset/{name}; with podManagementPolicy OrderedReady, each pod \
+                 waits for the one before it"
+            ),
         );
-    }
-    if pods.len() >= *replicas && pods.iter().all(|pod| pod.ready && pod.has_agent) {
-        list.ok(CHECK, format!("{} of {replicas} are ready", pods.len()));
+    } else if pods.iter().all(|pod| pod.ready && pod.has_agent) {
+        findings.ok(CHECK, format!("{} of {replicas} pods are ready", pods.len()));
     }
 }

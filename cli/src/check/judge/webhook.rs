@@ -1,284 +1,226 @@
-//! What is right and wrong with a cluster: a pure function of what was seen, and the time.
+//! The webhook, its certificates, the policy behind it, and the ClusterRoles.
 
-use serde::Serialize;
+use contract::keys;
 use time::{Duration, OffsetDateTime};
 
-use super::facts::{Admission, CaBundle, Endpoints, Facts, Policy, Role, Scope, Seen, Serving};
-use super::sets;
+use super::super::facts::{
+    CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup,
+    PolicyState, Scope, WebhookConfiguration,
+};
+use super::super::finding::{Finding, Findings};
 
-/// One thing that was looked at, and what it came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How good it is.
-    pub level: Level,
-    /// Of what it is said: `webhook`, or `namespace/name` of a StatefulSet.
-    pub subject: String,
-    /// What was looked at, a word that stays the same.
-    pub check: &'static str,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cure: Option<String>,
-}
-
-/// How good a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// It couldn't be seen. Nothing is known to be wrong.
-    Unknown,
-    /// It works, and may not always.
-    Warning,
-    /// It doesn't work, or won't when it is needed. The program fails.
-    Wrong,
-}
-
-/// Everything that can be said of what was seen at this time.
-pub fn findings(facts: &Facts, now: OffsetDateTime) -> Vec<Finding> {
-    let mut list = List::about("webhook");
-    admission(&mut list, facts);
-    configuration(&mut list, facts, now);
-    serving(&mut list, &facts.serving, now);
-    endpoints(&mut list, &facts.endpoints);
+/// Returns the findings about everything but the StatefulSets.
+pub(super) fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
+    let mut findings = Findings::about("webhook");
+    admission(&mut findings, facts);
+    configuration(&mut findings, facts, now);
+    handshake(&mut findings, &facts.handshake, now);
+    endpoints(&mut findings, &facts.endpoints);
     for role in &facts.roles {
-        cluster_role(&mut list, role);
+        cluster_role(&mut findings, role);
     }
-    scope(&mut list, facts);
-    let mut all = list.findings;
-    let serves = match &facts.admission {
-        Ok(Admission::Injected { version }) => version.as_deref(),
-        Ok(Admission::NotInjected | Admission::Unanswered(_)) | Err(_) => None,
-    };
-    for set in facts.sets.iter().flatten() {
-        all.extend(sets::findings(set, serves));
-    }
-    all
+    scope(&mut findings, facts);
+    findings.into_list()
 }
 
-/// The findings about one thing.
-pub(super) struct List {
-    subject: String,
-    pub(super) findings: Vec<Finding>,
-}
-
-impl List {
-    pub(super) fn about(subject: &str) -> Self {
-        Self { subject: subject.to_owned(), findings: vec![] }
-    }
-
-    pub(super) fn ok(&mut self, check: &'static str, message: impl Into<String>) {
-        self.push(Level::Ok, check, message.into(), None);
-    }
-
-    pub(super) fn unknown(&mut self, check: &'static str, message: impl Into<String>) {
-        self.push(Level::Unknown, check, message.into(), None);
-    }
-
-    pub(super) fn warning(
-        &mut self,
-        check: &'static str,
-        message: impl Into<String>,
-        cure: impl Into<String>,
-    ) {
-        self.push(Level::Warning, check, message.into(), Some(cure.into()));
-    }
-
-    pub(super) fn wrong(&mut self, check: &'static str, message: impl Into<String>, cure: impl Into<String>) {
-        self.push(Level::Wrong, check, message.into(), Some(cure.into()));
-    }
-
-    fn push(&mut self, level: Level, check: &'static str, message: String, cure: Option<String>) {
-        self.findings.push(Finding { level, subject: self.subject.clone(), check, message, cure });
-    }
-}
-
-fn admission(list: &mut List, facts: &Facts) {
+fn admission(findings: &mut Findings, facts: &ClusterFacts) {
     const CHECK: &str = "admission";
     match &facts.admission {
-        Ok(Admission::Injected { version }) => {
-            let by = version.as_deref().unwrap_or("an unknown version");
-            list.ok(CHECK, format!("a labelled StatefulSet is injected by {by} (dry run)"));
+        Ok(DryRun::Injected { version }) => {
+            let version =
+                version.as_ref().map_or("an unknown version".to_owned(), |known| format!("version {known}"));
+            findings.ok(CHECK, format!("a labelled StatefulSet is injected by {version} (dry run)"));
         }
-        Ok(Admission::NotInjected) => {
-            let failed_open =
-                matches!(&facts.configuration, Ok(Some(configuration)) if configuration.fails_open);
-            let cure = match failed_open {
-                true => {
-                    "the webhook fails open and didn't answer, or another one took the agent out again: see what else is wrong here"
-                }
-                false => {
-                    "the API server doesn't ask the webhook: apply the manifests again (kubectl apply -k)"
-                }
-            };
-            list.wrong(CHECK, "a labelled StatefulSet is not injected (dry run)", cure);
+        Ok(DryRun::NotInjected) => {
+            findings.wrong(CHECK, "a labelled StatefulSet is not injected (dry run)", fix_not_injected(facts));
         }
-        Ok(Admission::Unanswered(words)) => {
-            list.wrong(CHECK, format!("the API server can't ask the webhook: {words}"), cure_of(words));
-        }
-        Err(why) => list.unknown(CHECK, format!("no dry run: {why}")),
+        Ok(DryRun::CallFailed(message)) => findings.wrong(
+            CHECK,
+            format!("the API server cannot call the webhook: {message}"),
+            fix_failed_call(message),
+        ),
+        Err(error) => findings.unknown(CHECK, format!("no dry run: {error}")),
     }
 }
 
-/// What helps against what API servers say of a call that failed.
-fn cure_of(words: &str) -> &'static str {
-    if words.contains("x509") || words.contains("certificate") {
-        "the caBundle doesn't belong to the certificate that is served: where the webhook keeps it, restart it; with \
-         cert-manager, look at its Certificate and at the annotation cert-manager.io/inject-ca-from"
-    } else if words.contains("no endpoints available") || words.contains("connection refused") {
-        "no webhook listens: look at the pods and logs in its namespace (kubectl -n couchdiscover get pods)"
-    } else if words.contains("not found") {
-        "the Service is gone: apply the manifests again (kubectl apply -k)"
-    } else if words.contains("deadline exceeded") || words.contains("timeout") || words.contains("no route") {
-        "packets from the control plane don't arrive: open the webhook's port in the firewall, or use the component \
+fn fix_not_injected(facts: &ClusterFacts) -> &'static str {
+    match &facts.configuration {
+        // Failing open hides the reason why the webhook did not answer; other checks may show it.
+        Ok(Some(WebhookConfiguration { failure_policy: FailurePolicy::Ignore, .. })) => {
+            "the webhook fails open and did not answer, or another webhook removed the agent: see the other findings"
+        }
+        Ok(_) | Err(_) => {
+            "the API server does not call the webhook. Apply the manifests again: kubectl apply -k manifests/base"
+        }
+    }
+}
+
+/// The fix for a failed call, recognised by the words of the API server's message.
+fn fix_failed_call(message: &str) -> &'static str {
+    let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    // Certificates first: a TLS error may also contain the words of a network error.
+    if any(&["x509", "certificate"]) {
+        FIX_UNTRUSTED
+    } else if any(&["no endpoints available", "connection refused"]) {
+        "no webhook pod listens: kubectl -n couchdiscover get pods"
+    } else if any(&["not found"]) {
+        "the Service does not exist. Apply the manifests again: kubectl apply -k manifests/base"
+    } else if any(&["deadline exceeded", "timeout", "no route"]) {
+        "packets of the control plane do not arrive: open the webhook's port in the firewall, or use the component \
          other-port or host-network"
     } else {
-        "look at the webhook's logs (kubectl -n couchdiscover logs deployment/couchdiscover-webhook)"
+        READ_LOG
     }
 }
 
-fn configuration(list: &mut List, facts: &Facts, now: OffsetDateTime) {
+fn configuration(findings: &mut Findings, facts: &ClusterFacts, now: OffsetDateTime) {
     const CHECK: &str = "configuration";
-    let configuration = match &facts.configuration {
-        Ok(Some(configuration)) => configuration,
-        Ok(None) => {
-            let cure = "apply the manifests (kubectl apply -k)";
-            return list.wrong(CHECK, "there is no MutatingWebhookConfiguration: no webhook is asked", cure);
+    match &facts.configuration {
+        Ok(Some(configuration)) => {
+            policy(findings, &facts.policy, configuration.failure_policy);
+            ca_bundle(findings, &configuration.ca_bundle, now);
         }
-        Err(why) => return list.unknown(CHECK, why.to_string()),
-    };
-    policy(list, &facts.policy, configuration.fails_open);
-    ca_bundle(list, &configuration.ca_bundle, now);
-}
-
-fn policy(list: &mut List, policy: &Seen<Policy>, fails_open: bool) {
-    let (fails, does) = match fails_open {
-        true => ("failurePolicy", "the webhook fails open (failurePolicy: Ignore)"),
-        false => ("failurePolicy", "labelled StatefulSets wait for the webhook (failurePolicy: Fail)"),
-    };
-    let net = match policy {
-        Ok(Policy { policy: true, binding: true }) => true,
-        Ok(Policy { .. }) => false,
-        Err(why) => {
-            list.ok(fails, does);
-            return list.unknown("policy", why.to_string());
-        }
-    };
-    const CURE: &str =
-        "apply the manifests (kubectl apply -k); ValidatingAdmissionPolicy needs Kubernetes 1.30";
-    match (fails_open, net) {
-        (_, true) => {
-            list.ok(fails, does);
-            list.ok("policy", "what is labelled and would be stored without the agent is denied");
-        }
-        (true, false) => {
-            let both = "the webhook fails open (failurePolicy: Ignore), and no ValidatingAdmissionPolicy denies what goes \
-                        without the agent then";
-            list.wrong("policy", both, CURE);
-        }
-        (false, false) => {
-            list.ok(fails, does);
-            let message =
-                "no ValidatingAdmissionPolicy denies a labelled StatefulSet that goes without the agent";
-            list.warning("policy", message, CURE);
-        }
-    }
-}
-
-fn ca_bundle(list: &mut List, bundle: &CaBundle, now: OffsetDateTime) {
-    const CHECK: &str = "caBundle";
-    const CURE: &str = "the webhook writes it as soon as it may, and cert-manager where that is used: look at the log of \
-                        the one or the other";
-    let certificates = match bundle {
-        CaBundle::Empty => {
-            return list.wrong(CHECK, "it is empty, so the API server trusts no webhook", CURE);
-        }
-        CaBundle::Garbage => return list.wrong(CHECK, "it holds no certificates in PEM form", CURE),
-        CaBundle::Certificates(certificates) => certificates,
-    };
-    let Some(last) = certificates.iter().filter(|one| one.contains(now)).map(|one| one.not_after).max()
-    else {
-        return list.wrong(CHECK, "none of its certificates is valid now", CURE);
-    };
-    let until = until(last, now);
-    match last - now < SOON {
-        true => list.warning(
+        Ok(None) => findings.wrong(
             CHECK,
-            format!("its last certificate is valid {until}, and no newer one is there"),
-            CURE,
+            format!(
+                "MutatingWebhookConfiguration '{}' does not exist: the API server calls no webhook",
+                facts.configuration_name
+            ),
+            APPLY,
         ),
-        false => list.ok(CHECK, format!("valid {until}")),
+        Err(error) => findings.unknown(CHECK, error),
     }
 }
 
-fn serving(list: &mut List, serving: &Seen<Serving>, now: OffsetDateTime) {
+/// Judges failurePolicy and ValidatingAdmissionPolicy together: each covers for the other's weakness.
+fn policy(findings: &mut Findings, policy: &Lookup<PolicyState>, failure_policy: FailurePolicy) {
+    const CHECK: &str = "policy";
+    const FIX: &str =
+        "kubectl apply -k manifests/base (a ValidatingAdmissionPolicy needs Kubernetes 1.30 or later)";
+    // Without the policy, failing open stores uninjected StatefulSets. That is one problem, reported once.
+    let unprotected = matches!(policy, Ok(PolicyState::NotBound | PolicyState::Missing));
+    if unprotected && failure_policy == FailurePolicy::Ignore {
+        return findings.wrong(
+            CHECK,
+            "the webhook fails open (failurePolicy: Ignore), and no ValidatingAdmissionPolicy denies labelled \
+             StatefulSets without the agent",
+            FIX,
+        );
+    }
+    findings.ok("failurePolicy", match failure_policy {
+        FailurePolicy::Fail => {
+            "labelled StatefulSets are denied while the webhook does not answer (failurePolicy: Fail)"
+        }
+        FailurePolicy::Ignore => "the webhook fails open (failurePolicy: Ignore)",
+    });
+    match policy {
+        Ok(PolicyState::InForce) => findings.ok(CHECK, "labelled StatefulSets without the agent are denied"),
+        Ok(PolicyState::NotBound | PolicyState::Missing) => findings.warning(
+            CHECK,
+            "no ValidatingAdmissionPolicy denies labelled StatefulSets without the agent",
+            FIX,
+        ),
+        Err(error) => findings.unknown(CHECK, error),
+    }
+}
+
+fn ca_bundle(findings: &mut Findings, bundle: &CaBundle, now: OffsetDateTime) {
+    const CHECK: &str = "caBundle";
+    const FIX: &str = "the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: \
+                       kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
+    let certificates = match bundle {
+        CaBundle::Certificates(certificates) => certificates,
+        CaBundle::Empty => {
+            return findings.wrong(CHECK, "the caBundle is empty: the API server trusts no webhook", FIX);
+        }
+        CaBundle::Invalid => {
+            return findings.wrong(CHECK, "the caBundle contains no certificates in PEM form", FIX);
+        }
+    };
+    // The newest certificate counts: an older one leaves the bundle when its leaves are gone.
+    let valid = certificates.iter().filter(|certificate| certificate.contains(now));
+    let Some(end) = valid.map(|certificate| certificate.not_after).max() else {
+        return findings.wrong(CHECK, "no certificate of the caBundle is valid now", FIX);
+    };
+    let until = until(end, now);
+    if end - now >= RENEWAL_OVERDUE {
+        return findings.ok(CHECK, format!("valid {until}"));
+    }
+    let message =
+        format!("the newest certificate of the caBundle is valid {until}, and it has not been renewed");
+    findings.warning(CHECK, message, FIX);
+}
+
+fn handshake(findings: &mut Findings, handshake: &Lookup<Handshake>, now: OffsetDateTime) {
     const CHECK: &str = "certificate";
-    match serving {
-        Ok(Serving::Verified(validity)) => {
+    match handshake {
+        Ok(Handshake::Verified(validity)) => {
             let until = until(validity.not_after, now);
-            list.ok(CHECK, format!("what the webhook serves is verified by the caBundle, and valid {until}"));
+            findings
+                .ok(CHECK, format!("the webhook's certificate is verified by the caBundle and valid {until}"));
         }
-        Ok(Serving::Refused(why)) => {
-            let cure = cure_of("x509");
-            list.wrong(
-                CHECK,
-                format!("what the webhook serves is not verified by the caBundle: {why}"),
-                cure,
-            );
-        }
-        // From outside of the cluster that is as it should be, and the dry run has had it verified.
+        Ok(Handshake::Rejected(error)) => findings.wrong(
+            CHECK,
+            format!("the webhook's certificate is not verified by the caBundle: {error}"),
+            FIX_UNTRUSTED,
+        ),
+        // Usual outside of the cluster. The dry run made the API server verify the certificate.
         Err(_) => {}
     }
 }
 
-fn endpoints(list: &mut List, endpoints: &Seen<Option<Endpoints>>) {
+fn endpoints(findings: &mut Findings, endpoints: &Lookup<Option<EndpointCounts>>) {
     const CHECK: &str = "endpoints";
+    const FIX: &str = "kubectl -n couchdiscover get pods, and read the log of those that are not ready";
     match endpoints {
+        // A webhook that is called by URL has no Service.
         Ok(None) => {}
-        Ok(Some(Endpoints { ready: 0, all })) => list.wrong(
-            CHECK,
-            format!("none of {all} webhooks is ready"),
-            "look at the pods and logs in its namespace (kubectl -n couchdiscover get pods)",
-        ),
-        Ok(Some(Endpoints { ready, all })) if ready < all => list.warning(
-            CHECK,
-            format!("{ready} of {all} webhooks are ready"),
-            "look at the pods and logs in its namespace (kubectl -n couchdiscover get pods)",
-        ),
-        Ok(Some(Endpoints { ready, .. })) => list.ok(CHECK, format!("{ready} ready")),
-        Err(why) => list.unknown(CHECK, why.to_string()),
-    }
-}
-
-fn cluster_role(list: &mut List, Role { name, lacks }: &Role) {
-    const CHECK: &str = "role";
-    const CURE: &str = "apply the manifests (kubectl apply -k)";
-    match lacks {
-        Ok(None) => list.wrong(CHECK, format!("there is no ClusterRole '{name}'"), CURE),
-        Ok(Some(lacks)) if lacks.is_empty() => list.ok(CHECK, format!("ClusterRole '{name}' is complete")),
-        Ok(Some(lacks)) => {
-            list.wrong(CHECK, format!("ClusterRole '{name}' lacks: {}", lacks.join(", ")), CURE)
+        Ok(Some(EndpointCounts { ready: 0, all })) => {
+            findings.wrong(CHECK, format!("none of {all} webhook pods is ready"), FIX);
         }
-        Err(why) => list.unknown(CHECK, why.to_string()),
+        Ok(Some(EndpointCounts { ready, all })) if ready < all => {
+            findings.warning(CHECK, format!("{ready} of {all} webhook pods are ready"), FIX);
+        }
+        Ok(Some(EndpointCounts { ready, .. })) => findings.ok(CHECK, format!("{ready} ready")),
+        Err(error) => findings.unknown(CHECK, error),
     }
 }
 
-fn scope(list: &mut List, facts: &Facts) {
+fn cluster_role(findings: &mut Findings, ClusterRoleFacts { name, missing }: &ClusterRoleFacts) {
+    const CHECK: &str = "role";
+    match missing {
+        Ok(None) => findings.wrong(CHECK, format!("ClusterRole '{name}' does not exist"), APPLY),
+        Ok(Some(missing)) if missing.is_empty() => {
+            findings.ok(CHECK, format!("ClusterRole '{name}' is complete"));
+        }
+        Ok(Some(missing)) => {
+            findings.wrong(
+                CHECK,
+                format!("ClusterRole '{name}' does not grant: {}", missing.join(", ")),
+                APPLY,
+            );
+        }
+        Err(error) => findings.unknown(CHECK, error),
+    }
+}
+
+fn scope(findings: &mut Findings, facts: &ClusterFacts) {
     const CHECK: &str = "statefulsets";
     let place = match &facts.scope {
         Scope::All => "in any namespace".to_owned(),
         Scope::Namespace(namespace) => format!("in namespace '{namespace}'"),
-        Scope::Only { namespace, why } => {
-            list.unknown(CHECK, format!("only those in namespace '{namespace}' were looked at: {why}"));
+        Scope::Fallback { namespace, error } => {
+            findings.unknown(CHECK, format!("only namespace '{namespace}' was checked: {error}"));
             format!("in namespace '{namespace}'")
         }
     };
-    match &facts.sets {
-        Ok(sets) if sets.is_empty() => list.ok(CHECK, format!("none {place} carries the label")),
+    match &facts.stateful_sets {
+        Ok(stateful_sets) if stateful_sets.is_empty() => {
+            findings.ok(CHECK, format!("no StatefulSet {place} has the label {}", keys::INJECT));
+        }
+        // Each one has findings of its own.
         Ok(_) => {}
-        Err(why) => list.unknown(CHECK, why.to_string()),
+        Err(error) => findings.unknown(CHECK, error),
     }
 }
 
@@ -286,5 +228,13 @@ fn until(end: OffsetDateTime, now: OffsetDateTime) -> String {
     format!("until {}, {} days", end.date(), (end - now).whole_days())
 }
 
-/// The webhook's own authority is renewed when a third of its year is left, so this has gone wrong for months.
-const SOON: Duration = Duration::days(30);
+/// The webhook renews its authority when a third of its year is left. With less than 30 days left, that has failed for
+/// months.
+const RENEWAL_OVERDUE: Duration = Duration::days(30);
+
+const APPLY: &str = "kubectl apply -k manifests/base";
+const READ_LOG: &str = "kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
+const FIX_UNTRUSTED: &str =
+    "the caBundle does not match the served certificate. If the webhook writes it, restart the webhook: kubectl -n \
+     couchdiscover rollout restart deployment/couchdiscover-webhook. With cert-manager, check its Certificate and the \
+     annotation cert-manager.io/inject-ca-from";

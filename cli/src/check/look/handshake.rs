@@ -1,11 +1,12 @@
-//! A handshake with the webhook, as an API server would do it.
+//! A TLS handshake with the webhook, with the verification of an API server.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Uri;
 use certs::Validity;
+use http::Uri;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -14,49 +15,70 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::facts::{Seen, Serving, Unseen};
+use super::super::facts::{Handshake, Lookup, LookupError};
 
-/// Connects, and verifies what is served with this CA bundle in PEM form.
-pub(super) async fn shake(host: &str, port: u16, ca_bundle: &[u8]) -> Seen<Serving> {
-    let unseen = |error: &dyn std::fmt::Display| {
-        Unseen(format!("'{host}:{port}' can't be reached from here: {error}"))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_bundle).flatten() {
-        // What can't be a root verifies nothing, and that is what will be seen.
-        let _ = roots.add(certificate);
+/// The address of the webhook.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Address {
+    /// The address in `https://host:port/path`.
+    pub(super) fn of_url(url: &str) -> Lookup<Self> {
+        let uri: Option<Uri> = url.parse().ok();
+        let Some((uri, host)) = uri.as_ref().and_then(|uri| Some((uri, uri.host()?))) else {
+            return Err(LookupError::Url(url.to_owned()));
+        };
+        // The host of a URL contains the brackets of an IPv6 address, which a socket address does not.
+        Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port: uri.port_u16().unwrap_or(443) })
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unseen(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| unseen(&error))?;
-    let connect = timeout(PATIENCE, TcpStream::connect((host, port))).await;
-    let stream = connect.map_err(|late| unseen(&late))?.map_err(|error| unseen(&error))?;
+
+    fn unreachable(&self, cause: impl Display) -> LookupError {
+        let Self { host, port } = self;
+        LookupError::Unreachable { address: format!("{host}:{port}"), cause: cause.to_string() }
+    }
+}
+
+/// Connects, and verifies the served certificate with a caBundle in PEM form.
+pub(super) async fn shake_hands(address: &Address, ca_bundle: &[u8]) -> Lookup<Handshake> {
+    let config = client_config(ca_bundle).map_err(|error| address.unreachable(error))?;
+    let name = ServerName::try_from(address.host.clone()).map_err(|error| address.unreachable(error))?;
+    let connected = timeout(STEP_TIMEOUT, TcpStream::connect((address.host.as_str(), address.port))).await;
+    let stream = connected
+        .map_err(|elapsed| address.unreachable(elapsed))?
+        .map_err(|error| address.unreachable(error))?;
     let connector = TlsConnector::from(Arc::new(config));
-    match timeout(PATIENCE, connector.connect(name, stream)).await {
+    match timeout(STEP_TIMEOUT, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => {
             let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let validity = leaf.and_then(|leaf| Validity::of_der(leaf).ok());
-            validity.map(Serving::Verified).ok_or_else(|| unseen(&"it serves no certificate"))
+            validity
+                .map(Handshake::Verified)
+                .ok_or_else(|| address.unreachable("the server sent no certificate"))
         }
-        // What rustls says is within; what the network says is not about the certificate.
+        // rustls wraps its own errors in this kind. Other kinds are errors of the network, not of the certificate.
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-            Ok(Serving::Refused(error.to_string()))
+            Ok(Handshake::Rejected(error.to_string()))
         }
-        Ok(Err(error)) => Err(unseen(&error)),
-        Err(late) => Err(unseen(&late)),
+        Ok(Err(error)) => Err(address.unreachable(error)),
+        Err(elapsed) => Err(address.unreachable(elapsed)),
     }
 }
 
-/// Of `https://host:port/path`.
-pub(super) fn host_and_port(url: &str) -> Seen<(String, u64)> {
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(|uri| uri.host());
-    let host = host.ok_or_else(|| Unseen(format!("'{url}' is no URL")))?;
-    let port = uri.as_ref().and_then(Uri::port_u16).unwrap_or(443);
-    Ok((host.trim_matches(['[', ']']).to_owned(), port.into()))
+fn client_config(ca_bundle: &[u8]) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_bundle).flatten() {
+        // A certificate that is not a root verifies nothing, so the handshake reports the problem.
+        let _ = roots.add(certificate);
+    }
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit of the TCP connection and of the TLS handshake, each. Within a cluster both take milliseconds; from outside
+/// of it the webhook is usually out of reach.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);

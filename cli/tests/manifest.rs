@@ -1,6 +1,6 @@
-//! The program as a person runs it: what comes out where, and with which exit code.
+//! `inject` and `uninject` as a program: results, reports and exit codes.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ struct Ran {
 }
 
 fn run(args: &[&str], input: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_couchdiscover-webhook"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_couchdiscover"))
         .args(args)
         .env_clear()
         .stdin(Stdio::piped())
@@ -25,7 +25,7 @@ fn run(args: &[&str], input: &str) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its flags doesn't read on.
+    // A program that rejects its flags does not read its input.
     drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -45,7 +45,7 @@ fn labelled() -> Value {
 }
 
 #[test]
-fn bad_input_is_told_what_to_do() {
+fn wrong_input_is_reported_with_a_fix() {
     let unlabelled = EXAMPLE.replace("    couchdiscover.io/inject: enabled\n", "");
     let annotated = unlabelled.replace(
         "  name: couchdb\n  labels:\n    app: couchdb\nspec:\n  serviceName",
@@ -57,7 +57,7 @@ fn bad_input_is_told_what_to_do() {
     let nginx = labelled()
         .to_string()
         .replace(r#"{"name":"couchdb"}"#, r#"{"name":"a","image":"nginx:1"},{"name":"b"}"#);
-    let mut said = String::new();
+    let mut errors = String::new();
     for (what, input) in [
         ("nothing", ""),
         ("no YAML", "kind: [\n"),
@@ -84,11 +84,11 @@ fn bad_input_is_told_what_to_do() {
     ] {
         let Ran { code, out, err } = run(&["inject", "-f", "-"], input);
         assert_eq!((code, out.as_str()), (1, ""), "{what}");
-        let _ = writeln!(said, "{what}: {}", err.trim_end());
+        let _ = writeln!(errors, "{what}: {}", err.trim_end());
     }
     let Ran { code, err, .. } = run(&["inject", "-f", "/no/such/file.yaml"], "");
     assert_eq!(code, 1);
-    insta::assert_snapshot!(said + &err, @"
+    insta::assert_snapshot!(errors + &err, @"
     nothing: error: no StatefulSet of apps/v1 in the input: nothing to inject
     no YAML: error: document 1, line 1: not YAML: unclosed bracket '['
     no YAML in the second document: error: document 2, line 4: not YAML: mapping values are not allowed in this context
@@ -110,35 +110,25 @@ fn bad_input_is_told_what_to_do() {
 }
 
 #[test]
-fn wrong_usage_is_64_and_help_is_not() {
+fn a_usage_error_exits_with_64_and_help_with_0() {
     for wrong in [
         &["inject"][..],
         &["inject", "-f"],
         &["inject", "-f", "-", "-o", "toml"],
         &["paint"],
-        &["serve", "--listen", "nowhere"],
-        &["serve", "--cert-mode", "files"],
         &[],
     ] {
         assert_eq!(run(wrong, "").code, 64, "{wrong:?}");
     }
-    for asked in [&["--help"][..], &["--version"], &["serve", "--help"], &["inject", "--help"]] {
-        let Ran { code, out, err } = run(asked, "");
-        assert_eq!((code, err.as_str()), (0, ""), "{asked:?}");
+    for help in [&["--help"][..], &["--version"], &["inject", "--help"], &["check", "--help"]] {
+        let Ran { code, out, err } = run(help, "");
+        assert_eq!((code, err.as_str()), (0, ""), "{help:?}");
         assert!(!out.is_empty());
     }
 }
 
 #[test]
-fn the_server_says_why_it_can_not_start() {
-    let Ran { code, err, .. } =
-        run(&["serve", "--cert-mode", "files", "--tls-cert", "/no/crt", "--tls-key", "/no/key"], "");
-    assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"error: no certificate to serve: failed to read '/no/crt': No such file or directory (os error 2)");
-}
-
-#[test]
-fn other_documents_pass_through_to_the_byte() {
+fn other_documents_are_not_changed_by_a_byte() {
     let injected = run(&["inject", "-f", "-"], EXAMPLE).out;
     let set = EXAMPLE.find("apiVersion: apps/v1").unwrap();
     assert_eq!(injected[..set], EXAMPLE[..set]);
@@ -149,7 +139,7 @@ fn other_documents_pass_through_to_the_byte() {
 }
 
 #[test]
-fn lists_and_json_streams_are_gone_through() {
+fn lists_and_json_streams_are_injected() {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "Other"}, labelled()]});
     let stream = format!("{}\n{}\n", json!({"kind": "Other"}), labelled());
     for input in [list.to_string(), stream] {
@@ -172,7 +162,7 @@ fn lists_and_json_streams_are_gone_through() {
 }
 
 #[test]
-fn a_patch_is_what_kubectl_patch_takes() {
+fn a_patch_is_a_json_patch_for_kubectl() {
     let Ran { code, out, err } = run(&["inject", "-f", "-", "-o", "patch"], EXAMPLE);
     assert_eq!((code, out.lines().count()), (0, 1));
     assert!(serde_json::from_str::<json_patch::Patch>(&out).is_ok());
@@ -184,13 +174,30 @@ fn a_patch_is_what_kubectl_patch_takes() {
 }
 
 #[test]
-fn kubectls_reading_of_yaml_is_ours() {
+fn yaml_is_read_as_kubectl_reads_it() {
     let text = labelled().to_string();
     let set = run(&["inject", "-f", "-", "-o", "yaml"], &text).out;
     let odd = set.replace("serviceName: db", "serviceName: db\n  on: yes\n  mode: 0644\n  version: \"1.10\"");
     let json = run(&["inject", "-f", "-", "-o", "json"], &odd).out;
     let spec = &serde_json::from_str::<Value>(&json).unwrap()["spec"];
     assert_eq!((&spec["mode"], &spec["version"]), (&json!(420), &json!("1.10")));
-    // A key stays text, its value is true.
+    // The key remains text, its value is the boolean.
     assert!(json.contains("\"on\": true") || json.contains("\"true\": true"), "{json}");
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_the_usage_shows_kubectl() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-couchdiscover");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_couchdiscover"), &plugin).unwrap();
+    let output = Command::new(&plugin).args(["uninject", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(help.contains("Usage: kubectl couchdiscover uninject [OPTIONS] --filename <FILE>"), "{help}");
+}
+
+#[test]
+fn help_documents_each_subcommand() {
+    insta::assert_snapshot!(run(&["--help"], "").out, @"");
+    insta::assert_snapshot!(run(&["inject", "--help"], "").out, @"");
+    insta::assert_snapshot!(run(&["check", "--help"], "").out, @"");
 }

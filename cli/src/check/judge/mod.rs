@@ -1,0 +1,22 @@
+//! Derives the findings from the facts. Pure: the time is an argument.
+
+mod stateful_set;
+mod webhook;
+
+use time::OffsetDateTime;
+
+use super::facts::{ClusterFacts, DryRun};
+use super::finding::Finding;
+
+/// Returns all findings about a cluster, those about the webhook first.
+pub fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
+    let mut all = webhook::judge(facts, now);
+    let serving = match &facts.admission {
+        Ok(DryRun::Injected { version }) => version.as_deref(),
+        Ok(DryRun::NotInjected | DryRun::CallFailed(_)) | Err(_) => None,
+    };
+    for stateful_set in facts.stateful_sets.iter().flatten() {
+        all.extend(stateful_set::judge(stateful_set, serving));
+    }
+    all
+}

@@ -1,0 +1,47 @@
+//! Reads everything that is judged. Nothing is changed: the one write is a dry run.
+
+mod api;
+mod cluster_roles;
+mod handshake;
+mod json;
+mod pods;
+mod stateful_set;
+mod webhook;
+
+use kube::Client;
+
+pub(super) use api::status_of;
+
+use super::facts::ClusterFacts;
+
+/// The part of the cluster to read.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// Name of the MutatingWebhookConfiguration.
+    pub(super) config_name: String,
+    /// Namespace of the StatefulSets; `None` for all namespaces.
+    pub(super) namespace: Option<String>,
+}
+
+/// Reads everything once.
+pub(super) async fn look(client: &Client, question: &Question) -> ClusterFacts {
+    let configuration = webhook::configuration(client, &question.config_name).await;
+    let stored = configuration.as_ref().ok().and_then(Option::as_ref);
+    let client_config = stored.map(webhook::client_config);
+    let namespace = question.namespace.as_deref().unwrap_or(client.default_namespace());
+    let (scope, stateful_sets) = stateful_set::labelled(client, question.namespace.as_deref()).await;
+    ClusterFacts {
+        admission: webhook::dry_run(client, namespace, stored).await,
+        handshake: webhook::handshake(client_config).await,
+        endpoints: webhook::endpoints(client, client_config).await,
+        policy: webhook::policy(client).await,
+        roles: cluster_roles::look(client).await,
+        scope,
+        stateful_sets: match stateful_sets {
+            Ok(stored) => Ok(stateful_set::look_at_each(client, &stored).await),
+            Err(error) => Err(error),
+        },
+        configuration_name: question.config_name.clone(),
+        configuration: configuration.map(|found| found.as_ref().map(webhook::facts)),
+    }
+}

@@ -1,0 +1,86 @@
+//! The subcommands.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::check::{self, Output};
+use crate::error::CommandError;
+use crate::manifest::{self, FileArgs, InjectArgs};
+use crate::program::{self, FAILURE};
+
+/// Make CouchDB clusters on Kubernetes: prepare their manifests, check live ones
+#[derive(Debug, Parser)]
+#[command(name = "couchdiscover", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A subcommand of `couchdiscover`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Inject the agent into the labelled StatefulSets of a file
+    Inject(InjectArgs),
+    /// Remove the injected agent from the StatefulSets of a file
+    Uninject(FileArgs),
+    /// Check a cluster and print each problem with its fix
+    ///
+    /// Reads only; the one write is a dry run. Exits 0 if no problem is found, 1 if one is found, 69 if no cluster can be
+    /// reached.
+    Check(check::Args),
+}
+
+/// Runs the program.
+pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
+    let command = named_as_called(Cli::command(), args.first());
+    match program::parse::<Cli>(command, args) {
+        Ok(cli) => cli.command.run(),
+        Err(code) => code,
+    }
+}
+
+/// Shows `kubectl couchdiscover` in the usage if kubectl runs the program as its plugin: it calls
+/// `kubectl-couchdiscover` then.
+fn named_as_called(command: clap::Command, program: Option<&OsString>) -> clap::Command {
+    let stem = program.and_then(|program| Path::new(program).file_stem());
+    if stem == Some(OsStr::new("kubectl-couchdiscover")) {
+        return command.bin_name("kubectl couchdiscover");
+    }
+    command
+}
+
+impl Command {
+    /// Runs the subcommand and prints its result; returns the exit code.
+    pub fn run(self) -> ExitCode {
+        let result = match self {
+            Self::Inject(args) => manifest::inject(&args).map(|()| ExitCode::SUCCESS),
+            Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
+            Self::Check(args) => check(&args),
+        };
+        result.unwrap_or_else(|error| program::fail(&error, error.exit_code()))
+    }
+
+    /// Hides these subcommands in the help of a program that accepts them as aliases.
+    #[must_use]
+    pub fn hidden_in(program: clap::Command) -> clap::Command {
+        let aliases = Self::augment_subcommands(clap::Command::new("aliases"));
+        aliases.get_subcommands().fold(program, |program, alias| {
+            program.mut_subcommand(alias.get_name(), |subcommand| subcommand.hide(true))
+        })
+    }
+}
+
+fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().map_err(CommandError::Runtime)?;
+    let report = runtime.block_on(check::run(args))?;
+    let text = match args.output {
+        Output::Table => report.to_table(),
+        Output::Json => report.to_json(),
+    };
+    program::print(&text).map_err(CommandError::Write)?;
+    Ok(if report.has_no_problem() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
+}

@@ -1,0 +1,45 @@
+//! Failures of the subcommands, each with its exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::check;
+use crate::program::{FAILURE, UNAVAILABLE};
+
+/// Reason why a subcommand failed.
+#[derive(Debug, Error)]
+pub(crate) enum CommandError {
+    /// The input cannot be read.
+    #[error("failed to read '{path}'")]
+    Read {
+        /// The file; `-` is stdin.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The result cannot be written.
+    #[error("failed to write the result")]
+    Write(#[source] io::Error),
+    /// The input is not a manifest, or the injection is denied.
+    #[error(transparent)]
+    Manifest(#[from] inject::files::Error),
+    /// No cluster can be read.
+    #[error(transparent)]
+    Check(#[from] check::Error),
+    /// The async runtime cannot be started.
+    #[error("failed to set up the process")]
+    Runtime(#[source] io::Error),
+}
+
+impl CommandError {
+    /// The exit code of the program.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Check(_) => UNAVAILABLE,
+            Self::Read { .. } | Self::Write(_) | Self::Manifest(_) | Self::Runtime(_) => FAILURE,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `inject` and `uninject` on files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, ValueEnum};
+use inject::Settings;
+use inject::files::{self, Format, Output, Verb};
+
+use crate::error::CommandError;
+use crate::program;
+
+/// Arguments of `inject`.
+#[derive(Debug, ClapArgs)]
+pub struct InjectArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    injection: Injection,
+    /// Namespace of StatefulSets without metadata.namespace
+    #[arg(long, short)]
+    namespace: Option<String>,
+}
+
+/// The file and the format of the result.
+#[derive(Debug, ClapArgs)]
+pub struct FileArgs {
+    /// YAML or JSON file, several documents and Lists included; '-' is stdin
+    #[arg(long = "filename", short = 'f', value_name = "FILE")]
+    file: PathBuf,
+    /// Format of the result; by default that of the input
+    #[arg(long, short, value_enum)]
+    output: Option<OutputFormat>,
+}
+
+/// Values for StatefulSets whose annotations do not set their own; the same for the server and for files.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Injection {
+    /// Image of the agent
+    #[arg(long, env = "COUCHDISCOVER_AGENT_IMAGE", default_value = DEFAULT_AGENT_IMAGE)]
+    pub agent_image: String,
+    /// The cluster's DNS domain
+    #[arg(long, env = "COUCHDISCOVER_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OutputFormat {
+    /// YAML documents
+    Yaml,
+    /// JSON objects
+    Json,
+    /// One JSON Patch per line and changed StatefulSet
+    Patch,
+}
+
+impl Injection {
+    /// The settings of an injection by this release.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            agent_image: self.agent_image.clone(),
+            cluster_domain: self.cluster_domain.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl From<OutputFormat> for Format {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Yaml => Self::Yaml,
+            OutputFormat::Json => Self::Json,
+            OutputFormat::Patch => Self::Patch,
+        }
+    }
+}
+
+/// Injects the agent into the labelled StatefulSets of a file.
+pub(crate) fn inject(args: &InjectArgs) -> Result<(), CommandError> {
+    convert(Verb::Inject, &args.file, &args.injection.settings(), args.namespace.as_deref())
+}
+
+/// Removes the agent from the StatefulSets of a file.
+pub(crate) fn uninject(args: &FileArgs) -> Result<(), CommandError> {
+    // The record in each StatefulSet names everything that is removed; settings are not used.
+    let unused =
+        Settings { agent_image: String::new(), cluster_domain: String::new(), version: String::new() };
+    convert(Verb::Uninject, args, &unused, None)
+}
+
+/// Writes the changed documents to stdout and the report to stderr.
+fn convert(
+    verb: Verb,
+    args: &FileArgs,
+    settings: &Settings,
+    namespace: Option<&str>,
+) -> Result<(), CommandError> {
+    let input = read(&args.file)?;
+    let Output { text, report } =
+        files::run(verb, &input, args.output.map(Format::from), settings, namespace)?;
+    for line in &report {
+        program::note(line);
+    }
+    program::print(&text).map_err(CommandError::Write)
+}
+
+fn read(path: &Path) -> Result<String, CommandError> {
+    let text = if path == Path::new("-") {
+        io::read_to_string(io::stdin().lock())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|source| CommandError::Read { path: path.to_owned(), source })
+}
+
+const DEFAULT_AGENT_IMAGE: &str = concat!("couchdiscover-agent:", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,45 @@
+//! Parses command lines and reports failures with the exit codes of sysexits.h.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+/// Exit code of a command that failed or found a problem.
+pub const FAILURE: u8 = 1;
+/// Exit code of a wrong command line or setting (`EX_USAGE`).
+pub const USAGE: u8 = 64;
+/// Exit code of `check` if no cluster can be reached (`EX_UNAVAILABLE`). It differs from that of a cluster with problems.
+pub const UNAVAILABLE: u8 = 69;
+
+/// Parses a command line, the program's name first.
+///
+/// # Errors
+///
+/// Help, the version and usage errors are printed here; the error is the exit code to end with.
+pub fn parse<C: FromArgMatches>(command: clap::Command, args: Vec<OsString>) -> Result<C, ExitCode> {
+    let parsed = command.try_get_matches_from(args).and_then(|matches| C::from_arg_matches(&matches));
+    parsed.map_err(|answer| {
+        let _ = answer.print();
+        // clap returns help and the version as errors that belong on stdout.
+        if answer.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+    })
+}
+
+/// Prints an error with its sources on stderr and returns the exit code.
+pub fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    note(&format!("error: {}", chain(error)));
+    ExitCode::from(code)
+}
+
+/// Prints a result on stdout.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    io::stdout().lock().write_all(text.as_bytes())
+}
+
+/// Prints a line on stderr, beside the result on stdout.
+#[expect(clippy::print_stderr, reason = "the terminal's user reads it beside the result")]
+pub(crate) fn note(line: &str) {
+    eprintln!("{line}");
+}
