@@ -33,6 +33,18 @@ pub fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// An error with its sources, as `error: source: source`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// Prints a result on stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())

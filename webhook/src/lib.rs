@@ -1,13 +1,11 @@
 //! couchdiscover's webhook: injects the discovery agent into labelled StatefulSets that run CouchDB.
 //!
 //! * [`admission`]: what [`inject`] decides, for an AdmissionReview
-//! * [`check`]: what is right and wrong in a live cluster
 //! * [`serve`]: the admission server
 //! * [`run`]: the program
 
 pub mod admission;
 mod authority;
-pub mod check;
 mod cli;
 mod error;
 mod kubernetes;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use certs::Terms;
-use clap::{Args as ClapArgs, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
+use cli::Injection;
 use contract::{env, ports};
-
-use inject::Settings;
 
 /// Settings of the admission server.
 ///
@@ -72,17 +71,6 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
-/// What is injected, where the StatefulSet's annotations say nothing: the same for the server and for files.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Injection {
-    /// Image of the agent
-    #[arg(long, env = "COUCHDISCOVER_AGENT_IMAGE", default_value = DEFAULT_AGENT_IMAGE)]
-    pub agent_image: String,
-    /// The cluster's DNS domain
-    #[arg(long, env = "COUCHDISCOVER_CLUSTER_DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
-}
-
 /// Where the certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CertMode {
@@ -127,19 +115,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object on each line.
     Json,
-}
-
-const DEFAULT_AGENT_IMAGE: &str = concat!("couchdiscover-agent:", env!("CARGO_PKG_VERSION"));
-
-impl Injection {
-    /// The settings of the injection.
-    pub fn settings(&self) -> Settings {
-        Settings {
-            agent_image: self.agent_image.clone(),
-            cluster_domain: self.cluster_domain.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
 }
 
 impl Args {

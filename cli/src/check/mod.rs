@@ -118,7 +118,7 @@ pub async fn check(mut config: Config, args: &Args, now: OffsetDateTime) -> Resu
         });
     }
     let question = Question { config_name: args.config_name.clone(), namespace: args.namespace.clone() };
-    let facts = look::look(&client, question).await;
+    let facts = look::look(&client, &question).await;
     Ok(Report::new(judge(&facts, now)))
 }
 

@@ -1,6 +1,7 @@
-//! `check` asks agents through the API server: one that is well, one that refuses, and one that doesn't answer.
+//! `check` reads the agents' status through the API server: of a ready one, of one that refuses, and of one that does not
+//! answer.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,10 +12,10 @@ use e2e::stage::Stage;
 use sandbox::apiserver::Forbidden;
 use serde_json::json;
 use tokio::net::TcpListener;
-use webhook::check::{self, Level, Output};
+use cli::check::{self, Level, Output};
 
 #[tokio::test]
-async fn a_formed_cluster_is_well() {
+async fn a_formed_cluster_has_no_problem() {
     let control_plane = ControlPlane::deployed().await.unwrap();
     let mut stage = played(&control_plane, 3).await;
     stage.start_agents(0..3).await;
@@ -23,16 +24,16 @@ async fn a_formed_cluster_is_well() {
         stage.ready(i).await;
         pod(&control_plane, i, Some(stage.readyz(i).await.0 == 200));
     }
-    assert_eq!(said(&control_plane).await, [("ok".to_owned(), "3 of 3 are ready".to_owned())]);
-    let asked = control_plane.api.calls();
-    assert!(!asked.iter().any(|call| call.path.contains("/proxy")), "who is ready needn't say why not");
+    assert_eq!(pod_findings(&control_plane).await, [(Level::Ok, "3 of 3 pods are ready".to_owned())]);
+    let calls = control_plane.api.calls();
+    assert!(!calls.iter().any(|call| call.path.contains("/proxy")), "the agent of a ready pod is not asked");
 }
 
 #[tokio::test]
-async fn agents_say_through_the_api_server_why_their_pods_are_not_ready() {
+async fn a_pod_that_is_not_ready_is_reported_with_its_agents_reason() {
     let control_plane = ControlPlane::deployed().await.unwrap();
     let mut stage = played(&control_plane, 3).await;
-    // Two clusters of one, made by hand; the third pod's agent is not there.
+    // Two clusters of one node, formed manually; the third pod has no agent.
     for i in [0, 2] {
         finish_alone(&stage, i).await;
     }
@@ -45,21 +46,21 @@ async fn agents_say_through_the_api_server_why_their_pods_are_not_ready() {
         pod(&control_plane, i, Some(false));
     }
 
-    // Nobody is there at all; then somebody was, and is no more.
-    let unreachable = |why: &str| {
+    // First no route to the agent, then an address without a process.
+    let unreachable = |cause: &str| {
         format!(
-            "'couchdb-1' is not ready: its agent doesn't answer: error trying to reach service: dial tcp 10.0.0.1:8484: connect: {why}"
+            "pod 'couchdb-1' is not ready: its agent does not answer: error trying to reach service: dial tcp 10.0.0.1:8484: connect: {cause}"
         )
     };
     let [_, silent, refuses] = wrong(&control_plane).await;
     assert_eq!(silent, unreachable("no route to host"));
-    assert!(refuses.starts_with("'couchdb-2' is not ready: SplitCluster: "), "{refuses}");
+    assert!(refuses.starts_with("pod 'couchdb-2' is not ready: SplitCluster: "), "{refuses}");
     assert!(refuses.contains("couchdb-0 | couchdb-2"), "in the agent's own words: {refuses}");
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     control_plane.api.route_pod(address(1), ports::AGENT, closed);
     assert_eq!(wrong(&control_plane).await[1], unreachable("connection refused"));
 
-    // What Kubernetes says of a container explains more than the silence of its neighbour.
+    // The state of a container explains more than an agent that does not answer.
     let mut broken = control_plane.api.get("v1", "pods", Some("default"), "couchdb-1").unwrap();
     broken["status"]["containerStatuses"] = json!([
         { "name": "couchdb", "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling" } } }
@@ -67,20 +68,20 @@ async fn agents_say_through_the_api_server_why_their_pods_are_not_ready() {
     control_plane.api.seed(broken);
     assert_eq!(
         wrong(&control_plane).await[1],
-        "'couchdb-1' is not ready: container 'couchdb' ImagePullBackOff: Back-off pulling"
+        "pod 'couchdb-1' is not ready: container 'couchdb' ImagePullBackOff: Back-off pulling"
     );
 
-    // One that has no address yet can't be asked, nor can any by those who may not.
+    // The agent of a pod without an address is not reachable, and none is for a user without the permission.
     pod(&control_plane, 1, None);
-    assert_eq!(wrong(&control_plane).await[1], "'couchdb-1' is not ready: pending");
+    assert_eq!(wrong(&control_plane).await[1], "pod 'couchdb-1' is not ready: pending");
     control_plane.api.forbid(Forbidden::new(&["get"], &["pods/proxy"]));
-    assert_eq!(wrong(&control_plane).await[2], "'couchdb-2' is not ready: running");
+    assert_eq!(wrong(&control_plane).await[2], "pod 'couchdb-2' is not ready: running");
     let answers = proxied(&control_plane, 1);
     assert_eq!(answers, [503, 503, 503, 400, 403]);
     assert_eq!(proxied(&control_plane, 2), [200, 200, 200, 200, 403]);
 }
 
-/// What the API server stand-in has of pod `i`; without `ready` it has not been started yet.
+/// Stores pod `i` in the API server stand-in; without `ready` it is not started yet.
 fn pod(control_plane: &ControlPlane, i: usize, ready: Option<bool>) {
     let set = stored(control_plane);
     let template = &set["spec"]["template"];
@@ -111,7 +112,7 @@ fn address(i: usize) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, u8::try_from(i).unwrap()).into()
 }
 
-/// As by somebody who made a cluster of this node, with what stands in the example.
+/// Forms a cluster of this node alone, with the credentials of the example.
 async fn finish_alone(stage: &Stage, i: usize) {
     let url = format!("{}/_cluster_setup", stage.node(i).url());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -120,8 +121,8 @@ async fn finish_alone(stage: &Stage, i: usize) {
     assert_eq!(finish.send().await.unwrap().status(), 201);
 }
 
-/// What `check` finds about the pods.
-async fn said(control_plane: &ControlPlane) -> Vec<(String, String)> {
+/// The findings of `check` about the pods.
+async fn pod_findings(control_plane: &ControlPlane) -> Vec<(Level, String)> {
     let args = check::Args {
         namespace: Some("default".to_owned()),
         context: None,
@@ -129,29 +130,20 @@ async fn said(control_plane: &ControlPlane) -> Vec<(String, String)> {
         output: Output::Table,
     };
     let now = time::OffsetDateTime::now_utc();
-    let report = check::look(control_plane.client_config(), &args, now).await.unwrap();
-    let pods = report.findings.iter().filter(|finding| finding.check == "pods");
-    pods.map(|finding| {
-        let level = match finding.level {
-            Level::Ok => "ok",
-            Level::Unknown => "unknown",
-            Level::Warning => "warning",
-            Level::Wrong => "wrong",
-        };
-        (level.to_owned(), finding.message.clone())
-    })
-    .collect()
+    let report = check::check(control_plane.client_config(), &args, now).await.unwrap();
+    let pods = report.findings.into_iter().filter(|finding| finding.check == "pods");
+    pods.map(|finding| (finding.level, finding.message)).collect()
 }
 
-/// Why the three pods are not ready.
+/// The messages about the three pods, none of which is ready.
 async fn wrong(control_plane: &ControlPlane) -> [String; 3] {
-    let said = said(control_plane).await;
-    let wrong: Vec<String> =
-        said.iter().filter(|(level, _)| level == "wrong").map(|(_, message)| message.clone()).collect();
-    wrong.try_into().unwrap_or_else(|_| panic!("{said:#?}"))
+    let findings = pod_findings(control_plane).await;
+    let wrong = findings.iter().filter(|(level, _)| *level == Level::Wrong);
+    let messages: Vec<String> = wrong.map(|(_, message)| message.clone()).collect();
+    messages.try_into().unwrap_or_else(|_| panic!("{findings:#?}"))
 }
 
-/// How questions to the agent of pod `i` were answered.
+/// The status codes of the requests to the agent of pod `i`.
 fn proxied(control_plane: &ControlPlane, i: usize) -> Vec<u16> {
     let path = format!("/api/v1/namespaces/default/pods/couchdb-{i}:8484/proxy/status");
     let calls = control_plane.api.calls().into_iter().filter(|call| call.path == path);

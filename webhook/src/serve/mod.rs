@@ -30,7 +30,7 @@ use crate::error::chain;
 pub use crate::kubernetes::Kubernetes;
 use crate::metrics::Metrics;
 use crate::provide;
-pub use crate::settings::{Args, CertMode, Injection, LogFormat, LogLevel, Provide};
+pub use crate::settings::{Args, CertMode, LogFormat, LogLevel, Provide};
 pub use crate::tls::IdentityError;
 use crate::tls::{Identity, Refresh, Trust};
 

@@ -1,4 +1,4 @@
-//! `check` against a real API server: all is well, then one thing after the other isn't.
+//! `check` against a real API server: a cluster without problems, then with one after the other.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use e2e::manifest::{self, EXAMPLE, companion_secret};
 use e2e::until::until;
 use reqwest::Method;
 use serde_json::{Value, json};
-use webhook::check::{self, Level, Output, Report};
+use cli::check::{self, Level, Output, Report};
 
 use crate::deployed::Deployed;
 use crate::literals::{AGENT_ROLE, yaml};
@@ -19,17 +19,17 @@ const POLICY: &str = include_str!("../../../../manifests/base/policy.yaml");
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
+async fn each_problem_is_found_and_gone_after_its_repair() {
     let mut scene = open().await;
     install(&scene).await;
     let report = check(&scene, ADMIN_TOKEN).await;
     let levels: Vec<Level> = report.findings.iter().map(|finding| finding.level).collect();
     assert!(levels.iter().all(|level| *level == Level::Ok), "{}", report.to_table());
-    // Without endpoints, since the configuration names a URL.
+    // Without the check of endpoints, because the configuration names a URL.
     assert_eq!(levels.len(), 13, "{}", report.to_table());
 
-    let (code, said) = program(&scene).await;
-    assert_eq!((code, said["summary"]["ok"].as_u64()), (0, Some(13)), "{said}");
+    let (code, report) = program(&scene).await;
+    assert_eq!((code, report["summary"]["ok"].as_u64()), (0, Some(13)), "{report}");
 
     let objects = objects(&scene);
     for (name, change, check, level) in [
@@ -51,22 +51,23 @@ async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
     ] {
         let (kind, of) = name.split_once('/').unwrap();
         let object = objects.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == of).unwrap();
-        match change.is_null() {
-            true => scene.admin.delete(&path(object), &change).await.taken(),
-            false => scene.admin.merge(&path(object), &change).await.taken(),
-        };
+        if change.is_null() {
+            scene.admin.delete(&path(object), &change).await.taken();
+        } else {
+            scene.admin.merge(&path(object), &change).await.taken();
+        }
         is_found(&scene, name, check, level).await;
         scene.admin.apply(object).await.taken();
-        all_well(&scene, name).await;
+        is_repaired(&scene, name).await;
     }
 
     let pod = format!("/api/v1/namespaces/{}/pods/couchdb-1/status", scene.namespace);
     scene.admin.merge(&pod, &ready(false)).await.taken();
-    is_found(&scene, "a pod that isn't ready", "pods", Level::Wrong).await;
-    let (code, said) = program(&scene).await;
-    assert_eq!((code, said["summary"]["wrong"].as_u64()), (1, Some(1)), "{said}");
+    is_found(&scene, "a pod that is not ready", "pods", Level::Wrong).await;
+    let (code, report) = program(&scene).await;
+    assert_eq!((code, report["summary"]["wrong"].as_u64()), (1, Some(1)), "{report}");
     scene.admin.merge(&pod, &ready(true)).await.taken();
-    all_well(&scene, "a pod that isn't ready").await;
+    is_repaired(&scene, "a pod that is not ready").await;
 
     let other = Webhook::start(IMAGE).await;
     let mut webhooks = scene.admin.get(&configuration(&scene)).await.taken()["webhooks"].clone();
@@ -75,7 +76,7 @@ async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
     is_found(&scene, "another caBundle", "certificate", Level::Wrong).await;
     is_found(&scene, "another caBundle", "admission", Level::Wrong).await;
     scene.register(&scene.webhook, &[scene.namespace]).await;
-    all_well(&scene, "another caBundle").await;
+    is_repaired(&scene, "another caBundle").await;
 
     let old = scene.example_with(|set| set["metadata"]["name"] = json!("old"));
     for object in objects.iter().filter(|one| one["kind"] == "ValidatingAdmissionPolicyBinding") {
@@ -86,7 +87,7 @@ async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
     scene.admin.delete(&configuration(&scene), &Value::Null).await.taken();
     is_found(&scene, "no configuration", "configuration", Level::Wrong).await;
     is_found(&scene, "no configuration", "admission", Level::Wrong).await;
-    until("a StatefulSet that nobody is asked about", DEADLINE, async || {
+    until("a StatefulSet without a call of the webhook", DEADLINE, async || {
         match scene.admin.create(&old).await {
             answer if answer.code == 201 => Ok(()),
             answer => Err(answer),
@@ -98,7 +99,7 @@ async fn all_is_well_and_then_one_thing_after_the_other_is_not() {
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn who_may_see_little_is_told_what_is_unknown() {
+async fn a_state_that_the_user_may_not_read_is_unknown() {
     let scene = open().await;
     install(&scene).await;
     let account = json!({
@@ -110,12 +111,12 @@ async fn who_may_see_little_is_told_what_is_unknown() {
         scene.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
     let token = token.taken()["status"]["token"].as_str().unwrap().to_owned();
     let nothing = check(&scene, &token).await;
-    assert!(nothing.is_well(), "{}", nothing.to_table());
+    assert!(nothing.has_no_problem(), "{}", nothing.to_table());
     assert_eq!(nothing.summary.ok, 0, "{}", nothing.to_table());
     let unknown = nothing.findings.iter().find(|finding| finding.check == "statefulsets").unwrap();
     assert!(unknown.message.contains("is forbidden: User"), "{}", unknown.message);
 
-    // Who may see the objects of one namespace, and no Secrets.
+    // A role that reads the objects of one namespace, except Secrets.
     let role = |rules: &Value| {
         json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": rules,
                 "metadata": { "name": "guest", "namespace": scene.namespace } })
@@ -143,21 +144,22 @@ async fn who_may_see_little_is_told_what_is_unknown() {
             let mut found = report.findings.iter().filter(|finding| finding.check == check);
             found.next().map(|finding| finding.level)
         };
-        let seen = ["injection", "service", "binding", "record", "pods"].map(of);
-        match seen == [Some(Level::Ok); 5] && of("secrets") == Some(Level::Unknown) && report.is_well() {
-            true => Ok(()),
-            false => Err(report.to_table()),
+        let readable = ["injection", "service", "binding", "record", "pods"].map(of) == [Some(Level::Ok); 5];
+        if readable && of("secrets") == Some(Level::Unknown) && report.has_no_problem() {
+            Ok(())
+        } else {
+            Err(report.to_table())
         }
     })
     .await;
 
-    let error = check::look(scene.plane.config("nobody's"), &args(&scene), now()).await.unwrap_err();
-    assert!(error.to_string().contains("doesn't take the kubeconfig's credentials"), "{error}");
+    let error = check::check(scene.plane.config("unknown-token"), &args(&scene), now()).await.unwrap_err();
+    assert!(error.to_string().contains("does not accept the kubeconfig's credentials"), "{error}");
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn what_the_deployed_webhook_provides_is_what_check_looks_for() {
+async fn the_objects_that_the_deployed_webhook_creates_pass_the_check() {
     let deployed = Deployed::open("provided-and-checked").await;
     let _replica = deployed.replica(&["--provide=on"]).await;
     let args = check::Args {
@@ -166,7 +168,7 @@ async fn what_the_deployed_webhook_provides_is_what_check_looks_for() {
         config_name: deployed.config_name.clone(),
         output: Output::Table,
     };
-    let look = async || check::look(deployed.plane.config(ADMIN_TOKEN), &args, now()).await.unwrap();
+    let look = async || check::check(deployed.plane.config(ADMIN_TOKEN), &args, now()).await.unwrap();
     let are_ok = |report: &Report, checks: &[&str]| {
         let is_ok = |check: &&str| {
             let mut found = report.findings.iter().filter(|finding| finding.check == *check).peekable();
@@ -182,13 +184,13 @@ async fn what_the_deployed_webhook_provides_is_what_check_looks_for() {
         object["metadata"]["namespace"] = json!(deployed.namespace);
         deployed.admin.create(&object).await.taken();
     }
-    until("what it provides", DEADLINE, async || {
+    until("the created objects", DEADLINE, async || {
         are_ok(&look().await, &["injection", "service", "binding", "secrets", "record"])
     })
     .await;
 }
 
-/// The exit code, and what a program is told.
+/// Runs the program; returns the exit code and the report. The server's binary accepts `check` as an alias.
 async fn program(scene: &Scene) -> (i32, Value) {
     let home = tempfile::tempdir().unwrap();
     let kubeconfig = home.path().join("kubeconfig");
@@ -205,13 +207,13 @@ async fn program(scene: &Scene) -> (i32, Value) {
     (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// On a control plane of its own, since the policy is in force in every namespace.
+/// On a control plane of its own, because the policy is in force in every namespace.
 async fn open() -> Scene {
     let plane = Arc::new(Envtest::start().await.unwrap());
     Scene::on(plane, "checked", json!({})).await
 }
 
-/// All that a cluster with a formed CouchDB has.
+/// Creates all objects of a cluster with a formed CouchDB.
 async fn install(scene: &Scene) {
     for object in objects(scene) {
         scene.admin.apply(&object).await.taken();
@@ -267,7 +269,7 @@ fn ready(is: bool) -> Value {
     json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": status }] } })
 }
 
-/// Where the API server has what tells it of the webhook.
+/// Path of the MutatingWebhookConfiguration.
 fn configuration(scene: &Scene) -> String {
     let name = config_name(scene);
     format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}")
@@ -287,28 +289,29 @@ fn args(scene: &Scene) -> check::Args {
 }
 
 async fn check(scene: &Scene, token: &str) -> Report {
-    check::look(scene.plane.config(token), &args(scene), now()).await.unwrap()
+    check::check(scene.plane.config(token), &args(scene), now()).await.unwrap()
 }
 
 fn now() -> time::OffsetDateTime {
     time::OffsetDateTime::now_utc()
 }
 
-/// Waits for it: API servers take some milliseconds to act on a changed configuration.
-async fn is_found(scene: &Scene, what: &str, word: &str, level: Level) {
+/// Waits for the finding: API servers take milliseconds to act on a changed configuration.
+async fn is_found(scene: &Scene, what: &str, check_name: &str, level: Level) {
     until(what, DEADLINE, async || {
         let report = check(scene, ADMIN_TOKEN).await;
-        let found = report.findings.iter().any(|finding| finding.check == word && finding.level == level);
-        match found && report.is_well() == (level != Level::Wrong) {
-            true => Ok(()),
-            false => Err(report.to_table()),
+        let found = report.findings.iter().any(|finding| finding.check == check_name && finding.level == level);
+        if found && report.has_no_problem() == (level != Level::Wrong) {
+            Ok(())
+        } else {
+            Err(report.to_table())
         }
     })
     .await;
 }
 
-async fn all_well(scene: &Scene, what: &str) {
-    until(&format!("all being well again after {what}"), DEADLINE, async || {
+async fn is_repaired(scene: &Scene, what: &str) {
+    until(&format!("no problem after the repair of {what}"), DEADLINE, async || {
         let report = check(scene, ADMIN_TOKEN).await;
         if report.findings.iter().all(|finding| finding.level == Level::Ok) {
             Ok(())
