@@ -11,7 +11,7 @@ use crate::error::CommandError;
 use crate::manifest::{self, FileArgs, InjectArgs};
 use crate::program::{self, FAILURE};
 
-/// Make CouchDB clusters on Kubernetes: prepare their manifests, check live ones
+/// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 #[derive(Debug, Parser)]
 #[command(name = "couchdiscover", version)]
 struct Cli {

@@ -197,7 +197,86 @@ fn as_a_plugin_of_kubectl_the_usage_shows_kubectl() {
 
 #[test]
 fn help_documents_each_subcommand() {
-    insta::assert_snapshot!(run(&["--help"], "").out, @"");
-    insta::assert_snapshot!(run(&["inject", "--help"], "").out, @"");
-    insta::assert_snapshot!(run(&["check", "--help"], "").out, @"");
+    insta::assert_snapshot!(run(&["--help"], "").out, @"
+    Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
+
+    Usage: couchdiscover <COMMAND>
+
+    Commands:
+      inject    Inject the agent into the labelled StatefulSets of a file
+      uninject  Remove the injected agent from the StatefulSets of a file
+      check     Check a cluster and print each problem with its fix
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    ");
+    insta::assert_snapshot!(run(&["inject", "--help"], "").out, @"
+    Inject the agent into the labelled StatefulSets of a file
+
+    Usage: couchdiscover inject [OPTIONS] --filename <FILE>
+
+    Options:
+      -f, --filename <FILE>
+              YAML or JSON file, several documents and Lists included; '-' is stdin
+
+      -o, --output <OUTPUT>
+              Format of the result; by default that of the input
+
+              Possible values:
+              - yaml:  YAML documents
+              - json:  JSON objects
+              - patch: One JSON Patch per line and changed StatefulSet
+
+          --agent-image <AGENT_IMAGE>
+              Image of the agent
+              
+              [env: COUCHDISCOVER_AGENT_IMAGE=]
+              [default: couchdiscover-agent:0.1.0]
+
+          --cluster-domain <CLUSTER_DOMAIN>
+              The cluster's DNS domain
+              
+              [env: COUCHDISCOVER_CLUSTER_DOMAIN=]
+              [default: cluster.local]
+
+      -n, --namespace <NAMESPACE>
+              Namespace of StatefulSets without metadata.namespace
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    insta::assert_snapshot!(run(&["check", "--help"], "").out, @"
+    Check a cluster and print each problem with its fix
+
+    Reads only; the one write is a dry run. Exits 0 if no problem is found, 1 if one is found, 69 if no cluster can be reached.
+
+    Usage: couchdiscover check [OPTIONS]
+
+    Options:
+      -n, --namespace <NAMESPACE>
+              Namespace of the StatefulSets; by default all namespaces
+
+          --context <CONTEXT>
+              Context of the kubeconfig; by default the current one
+
+          --config-name <CONFIG_NAME>
+              Name of the MutatingWebhookConfiguration
+              
+              [env: COUCHDISCOVER_CONFIG_NAME=]
+              [default: couchdiscover]
+
+      -o, --output <OUTPUT>
+              Format of the report
+
+              Possible values:
+              - table: Lines for the terminal
+              - json:  One JSON object
+              
+              [default: table]
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
 }

@@ -17,7 +17,26 @@ const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 fn a_cluster_without_problems() {
     let report = report(&good());
     assert!(report.has_no_problem());
-    assert_snapshot!(report.to_table(), @"");
+    assert_snapshot!(report.to_table(), @"
+    webhook
+      ok       admission      a labelled StatefulSet is injected by version 0.1.0 (dry run)
+      ok       failurePolicy  labelled StatefulSets are denied while the webhook does not answer (failurePolicy: Fail)
+      ok       policy         labelled StatefulSets without the agent are denied
+      ok       caBundle       valid until 2027-02-21, 265 days
+      ok       certificate    the webhook's certificate is verified by the caBundle and valid until 2026-06-07, 6 days
+      ok       endpoints      2 ready
+      ok       role           ClusterRole 'couchdiscover-agent' is complete
+
+    shop/couchdb
+      ok       injection      injected by version 0.1.0
+      ok       service        Service 'couchdb' is headless and publishes pods that are not ready
+      ok       binding        service account 'default' has the role of the agents
+      ok       secrets        all 2 that the containers read exist
+      ok       record         formed with 3 nodes at 2026-05-01T12:00:00Z, uuid 4f7c8e2a9b1d4c6e8f0a2b4c6d8e0f1a
+      ok       pods           3 of 3 pods are ready
+
+    no problem found: 13 ok
+    ");
 }
 
 #[test]
@@ -27,7 +46,67 @@ fn json_contains_the_same_findings() {
     facts.stateful_sets = Ok(vec![]);
     let report = report(&facts);
     assert!(!report.has_no_problem());
-    assert_snapshot!(report.to_json(), @r#""#);
+    assert_snapshot!(report.to_json(), @r#"
+    {
+      "summary": {
+        "ok": 7,
+        "unknown": 0,
+        "warning": 0,
+        "wrong": 1
+      },
+      "findings": [
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "admission",
+          "message": "a labelled StatefulSet is injected by version 0.1.0 (dry run)"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "failurePolicy",
+          "message": "labelled StatefulSets are denied while the webhook does not answer (failurePolicy: Fail)"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "policy",
+          "message": "labelled StatefulSets without the agent are denied"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "caBundle",
+          "message": "valid until 2027-02-21, 265 days"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "certificate",
+          "message": "the webhook's certificate is verified by the caBundle and valid until 2026-06-07, 6 days"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "endpoints",
+          "message": "2 ready"
+        },
+        {
+          "level": "wrong",
+          "subject": "webhook",
+          "check": "role",
+          "message": "ClusterRole 'couchdiscover-agent' does not exist",
+          "cure": "kubectl apply -k manifests/base"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "statefulsets",
+          "message": "no StatefulSet in any namespace has the label couchdiscover.io/inject"
+        }
+      ]
+    }
+    "#);
 }
 
 #[test]
@@ -48,7 +127,17 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
     };
     let nothing = report(&facts);
     assert!(nothing.has_no_problem());
-    assert_snapshot!(nothing.to_table(), @"");
+    assert_snapshot!(nothing.to_table(), @"
+    webhook
+      unknown  admission      no dry run: it is forbidden
+      unknown  configuration  it is forbidden
+      unknown  endpoints      it is forbidden
+      unknown  role           it is forbidden
+      unknown  statefulsets   only namespace 'shop' was checked: it is forbidden
+      unknown  statefulsets   it is forbidden
+
+    no problem found: 0 ok, 6 unknown
+    ");
     let mut set = good_stateful_set();
     set.service.found = Err(forbidden());
     set.binding = Err(forbidden());
@@ -58,7 +147,25 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
     facts.stateful_sets = Ok(vec![set]);
     let less = report(&facts);
     assert!(less.has_no_problem());
-    assert_snapshot!(less.to_table(), @"");
+    assert_snapshot!(less.to_table(), @"
+    webhook
+      unknown  admission      no dry run: it is forbidden
+      unknown  configuration  it is forbidden
+      unknown  endpoints      it is forbidden
+      unknown  role           it is forbidden
+      unknown  statefulsets   only namespace 'shop' was checked: it is forbidden
+
+    shop/couchdb
+      ok       injection      injected by version 0.1.0
+      unknown  service        it is forbidden
+      unknown  binding        it is forbidden
+      unknown  secrets        Secret 'couchdb-couchdiscover': it is forbidden
+      unknown  secrets        Secret 'couchdb-admin': it is forbidden
+      unknown  record         it is forbidden
+      unknown  pods           it is forbidden
+
+    no problem found: 1 ok, 11 unknown
+    ");
 }
 
 #[test]

@@ -7,9 +7,18 @@ use super::*;
 
 #[test]
 fn a_stateful_set_that_is_not_injected() {
-    assert_snapshot!(problems_of_set(|set| set.agent = None), @"");
-    assert_snapshot!(problems_of_set(|set| set.agent = Some(InjectedAgent { version: None })), @"");
-    assert_snapshot!(problems_of_set(|set| set.label = "yes".to_owned()), @"");
+    assert_snapshot!(problems_of_set(|set| set.agent = None), @"
+    wrong injection of shop/couchdb: the pods have no agent: the StatefulSet is older than the webhook, or was stored while the webhook failed open
+    Fix: kubectl -n shop rollout restart statefulset/couchdb
+    ");
+    assert_snapshot!(problems_of_set(|set| set.agent = Some(InjectedAgent { version: None })), @"
+    warning injection of shop/couchdb: the pod template has an agent without the annotation couchdiscover.io/injected
+    Fix: remove the agent from your manifest: the webhook then adds it and keeps it up to date
+    ");
+    assert_snapshot!(problems_of_set(|set| set.label = "yes".to_owned()), @"
+    wrong injection of shop/couchdb: the label couchdiscover.io/inject has the unknown value 'yes'
+    Fix: kubectl -n shop label statefulset/couchdb --overwrite couchdiscover.io/inject=enabled (or disabled)
+    ");
     assert_eq!(problems_of_set(|set| set.label = "disabled".to_owned()), "", "it opted out");
     let older = InjectedAgent { version: Some("0.0.9".to_owned()) };
     assert_eq!(problems_of_set(|set| set.agent = Some(older)), "", "updated with the next change");
@@ -19,42 +28,78 @@ fn a_stateful_set_that_is_not_injected() {
 fn a_service_that_does_not_name_the_pods() {
     let good = ServiceFacts { headless: true, publishes_not_ready: true, selects_pods: true };
     let service = |found| problems_of_set(|set| set.service.found = Ok(found));
-    assert_snapshot!(service(None), @"");
-    assert_snapshot!(service(Some(ServiceFacts { headless: false, ..good })), @"");
-    assert_snapshot!(service(Some(ServiceFacts { publishes_not_ready: false, ..good })), @r#""#);
-    assert_snapshot!(service(Some(ServiceFacts { selects_pods: false, ..good })), @"");
+    assert_snapshot!(service(None), @"
+    wrong service of shop/couchdb: Service 'couchdb' of spec.serviceName does not exist: the pods have no DNS names
+    Fix: create it headless (clusterIP: None) with publishNotReadyAddresses: true
+    ");
+    assert_snapshot!(service(Some(ServiceFacts { headless: false, ..good })), @"
+    wrong service of shop/couchdb: Service 'couchdb' is not headless: the pods have no DNS names
+    Fix: clusterIP is immutable: delete the Service and create it with clusterIP: None
+    ");
+    assert_snapshot!(service(Some(ServiceFacts { publishes_not_ready: false, ..good })), @r#"
+    wrong service of shop/couchdb: Service 'couchdb' hides pods that are not ready, and pods become ready only after they found each other
+    Fix: kubectl -n shop patch service couchdb -p '{"spec":{"publishNotReadyAddresses":true}}'
+    "#);
+    assert_snapshot!(service(Some(ServiceFacts { selects_pods: false, ..good })), @"
+    wrong service of shop/couchdb: Service 'couchdb' does not select the pods
+    Fix: use a subset of spec.template.metadata.labels as its selector
+    ");
 }
 
 #[test]
 fn agents_without_their_role() {
-    assert_snapshot!(problems_of_set(|set| set.binding = Ok(None)), @"");
+    assert_snapshot!(problems_of_set(|set| set.binding = Ok(None)), @"
+    wrong binding of shop/couchdb: RoleBinding 'couchdb-couchdiscover' does not exist: the agents cannot follow changes of the size or record the formation
+    Fix: the webhook creates it (--provide on); manually: kubectl -n shop create rolebinding couchdb-couchdiscover --clusterrole=couchdiscover-agent --serviceaccount=shop:default
+    ");
     let binding = |role: &str, names_account| {
         problems_of_set(|set| {
             set.binding = Ok(Some(RoleBindingFacts { role: role.to_owned(), names_account }));
         })
     };
-    assert_snapshot!(binding("ClusterRole/view", true), @"");
-    assert_snapshot!(binding("ClusterRole/couchdiscover-agent", false), @"");
+    assert_snapshot!(binding("ClusterRole/view", true), @"
+    wrong binding of shop/couchdb: RoleBinding 'couchdb-couchdiscover' grants ClusterRole/view instead of ClusterRole/couchdiscover-agent
+    Fix: kubectl -n shop delete rolebinding couchdb-couchdiscover; the webhook creates it (--provide on); manually: kubectl -n shop create rolebinding couchdb-couchdiscover --clusterrole=couchdiscover-agent --serviceaccount=shop:default
+    ");
+    assert_snapshot!(binding("ClusterRole/couchdiscover-agent", false), @"
+    wrong binding of shop/couchdb: RoleBinding 'couchdb-couchdiscover' does not name the pods' service account 'default'
+    Fix: kubectl -n shop delete rolebinding couchdb-couchdiscover; the webhook creates it (--provide on); manually: kubectl -n shop create rolebinding couchdb-couchdiscover --clusterrole=couchdiscover-agent --serviceaccount=shop:default
+    ");
 }
 
 #[test]
 fn missing_secrets_and_keys() {
     let found = |index: usize, found| problems_of_set(|set| set.secrets[index].found = Ok(found));
-    assert_snapshot!(found(0, SecretState::SecretMissing), @"");
-    assert_snapshot!(found(1, SecretState::KeyMissing), @"");
-    assert_snapshot!(found(1, SecretState::SecretMissing), @"");
+    assert_snapshot!(found(0, SecretState::SecretMissing), @"
+    wrong secrets of shop/couchdb: Secret 'couchdb-couchdiscover' does not exist
+    Fix: the webhook creates it (--provide on) and never changes an existing one; manually: with the keys 'erlang-cookie' and 'auth-secret'
+    ");
+    assert_snapshot!(found(1, SecretState::KeyMissing), @"
+    wrong secrets of shop/couchdb: Secret 'couchdb-admin' has no key 'password'
+    Fix: create it: the pods do not start without it
+    ");
+    assert_snapshot!(found(1, SecretState::SecretMissing), @"
+    wrong secrets of shop/couchdb: Secret 'couchdb-admin' does not exist
+    Fix: create it: the pods do not start without it
+    ");
 }
 
 #[test]
 fn founding_records() {
-    assert_snapshot!(problems_of_set(|set| set.record = Ok(RecordFacts::Absent)), @"");
+    assert_snapshot!(problems_of_set(|set| set.record = Ok(RecordFacts::Absent)), @"
+    warning record of shop/couchdb: the cluster is formed, but no Lease records it: after a loss of all data, the nodes would form a new cluster
+    Fix: the agents write the record as soon as they have their role: see the check 'binding'
+    ");
     let newer = RecordFacts::Newer { schema: "2".to_owned() };
-    assert_snapshot!(problems_of_set(|set| set.record = Ok(newer)), @"");
+    assert_snapshot!(problems_of_set(|set| set.record = Ok(newer)), @"
+    warning record of shop/couchdb: the founding record was written by a newer release (schema 2)
+    Fix: agents that do not understand it form no cluster. Upgrade, then re-render the injection: kubectl -n shop annotate statefulset/couchdb --overwrite couchdiscover.io/refresh=1 (any new value)
+    ");
     let forming = problems_of_set(|set| {
         set.record = Ok(RecordFacts::Absent);
         set.pods = Err(LookupError::Refused("pods is forbidden".to_owned()));
     });
-    assert_snapshot!(forming, @"");
+    assert_snapshot!(forming, @"unknown pods of shop/couchdb: pods is forbidden");
 }
 
 #[test]
@@ -72,8 +117,19 @@ fn pods_that_are_missing_or_not_ready() {
             pods[1].problem = Some("WaitingForPeers: waiting for couchdb-2, which does not answer".to_owned());
             pods[2].ready = false;
         }),
-        @""
+        @"
+    wrong pods of shop/couchdb: pod 'couchdb-1' is not ready: WaitingForPeers: waiting for couchdb-2, which does not answer
+    Fix: kubectl -n shop exec couchdb-1 -c couchdiscover-agent -- /couchdiscover-agent status
+    wrong pods of shop/couchdb: pod 'couchdb-2' is not ready: the reason is unknown
+    Fix: kubectl -n shop exec couchdb-2 -c couchdiscover-agent -- /couchdiscover-agent status
+    "
     );
-    assert_snapshot!(pods(|pods| pods[1].has_agent = false), @"");
-    assert_snapshot!(pods(|pods| pods.truncate(2)), @"");
+    assert_snapshot!(pods(|pods| pods[1].has_agent = false), @"
+    wrong pods of shop/couchdb: pod 'couchdb-1' is older than the injection and has no agent
+    Fix: kubectl -n shop rollout status statefulset/couchdb; with updateStrategy OnDelete: kubectl -n shop delete pod couchdb-1
+    ");
+    assert_snapshot!(pods(|pods| pods.truncate(2)), @"
+    wrong pods of shop/couchdb: 2 of 3 pods exist
+    Fix: kubectl -n shop describe statefulset/couchdb; with podManagementPolicy OrderedReady, each pod waits for the one before it
+    ");
 }
