@@ -111,13 +111,7 @@ fn wrong_input_is_reported_with_a_fix() {
 
 #[test]
 fn a_usage_error_exits_with_64_and_help_with_0() {
-    for wrong in [
-        &["inject"][..],
-        &["inject", "-f"],
-        &["inject", "-f", "-", "-o", "toml"],
-        &["paint"],
-        &[],
-    ] {
+    for wrong in [&["inject"][..], &["inject", "-f"], &["inject", "-f", "-", "-o", "toml"], &["paint"], &[]] {
         assert_eq!(run(wrong, "").code, 64, "{wrong:?}");
     }
     for help in [&["--help"][..], &["--version"], &["inject", "--help"], &["check", "--help"]] {

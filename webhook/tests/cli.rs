@@ -16,9 +16,13 @@ fn code(output: &Output) -> i32 {
 
 #[test]
 fn a_usage_error_exits_with_64_and_help_with_0() {
-    for wrong in
-        [&["serve", "--listen", "nowhere"][..], &["serve", "--cert-mode", "files"], &["paint"], &["inject"], &[]]
-    {
+    for wrong in [
+        &["serve", "--listen", "nowhere"][..],
+        &["serve", "--cert-mode", "files"],
+        &["paint"],
+        &["inject"],
+        &[],
+    ] {
         assert_eq!(code(&run(wrong)), 64, "{wrong:?}");
     }
     for help in [&["--help"][..], &["--version"], &["serve", "--help"], &["inject", "--help"]] {

@@ -111,9 +111,7 @@ pub async fn check(mut config: Config, args: &Args, now: OffsetDateTime) -> Resu
     // One cheap request first: without a cluster, every check would fail with the same error.
     if let Err(source) = client.apiserver_version().await {
         return Err(match look::status_of(&source) {
-            Some(status) if status.code == 401 => {
-                Error::Credentials { url, message: status.message.clone() }
-            }
+            Some(status) if status.code == 401 => Error::Credentials { url, message: status.message.clone() },
             Some(_) | None => Error::Unreachable { url, source },
         });
     }

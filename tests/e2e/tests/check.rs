@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use cli::check::{self, Level, Output};
 use contract::ports;
 use e2e::control_plane::ControlPlane;
 use e2e::example::{played, stored};
@@ -12,7 +13,6 @@ use e2e::stage::Stage;
 use sandbox::apiserver::Forbidden;
 use serde_json::json;
 use tokio::net::TcpListener;
-use cli::check::{self, Level, Output};
 
 #[tokio::test]
 async fn a_formed_cluster_has_no_problem() {

@@ -3,8 +3,8 @@
 use contract::{keys, objects};
 
 use super::super::facts::{
-    RecordFacts, GoverningService, PodFacts, RoleBindingFacts, SecretReference, SecretState,
-    ServiceFacts, StatefulSetFacts,
+    GoverningService, PodFacts, RecordFacts, RoleBindingFacts, SecretReference, SecretState, ServiceFacts,
+    StatefulSetFacts,
 };
 use super::super::finding::{Finding, Findings};
 
@@ -66,7 +66,9 @@ fn injection(findings: &mut Findings, set: &StatefulSetFacts, serving: Option<&s
     match serving {
         Some(serving) if serving != version => findings.ok(
             CHECK,
-            format!("injected by version {version}; version {serving} follows with the next change of the pods"),
+            format!(
+                "injected by version {version}; version {serving} follows with the next change of the pods"
+            ),
         ),
         Some(_) | None => findings.ok(CHECK, format!("injected by version {version}")),
     }

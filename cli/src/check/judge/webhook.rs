@@ -32,7 +32,11 @@ fn admission(findings: &mut Findings, facts: &ClusterFacts) {
             findings.ok(CHECK, format!("a labelled StatefulSet is injected by {version} (dry run)"));
         }
         Ok(DryRun::NotInjected) => {
-            findings.wrong(CHECK, "a labelled StatefulSet is not injected (dry run)", fix_not_injected(facts));
+            findings.wrong(
+                CHECK,
+                "a labelled StatefulSet is not injected (dry run)",
+                fix_not_injected(facts),
+            );
         }
         Ok(DryRun::CallFailed(message)) => findings.wrong(
             CHECK,
@@ -107,12 +111,15 @@ fn policy(findings: &mut Findings, policy: &Lookup<PolicyState>, failure_policy:
             FIX,
         );
     }
-    findings.ok("failurePolicy", match failure_policy {
-        FailurePolicy::Fail => {
-            "labelled StatefulSets are denied while the webhook does not answer (failurePolicy: Fail)"
-        }
-        FailurePolicy::Ignore => "the webhook fails open (failurePolicy: Ignore)",
-    });
+    findings.ok(
+        "failurePolicy",
+        match failure_policy {
+            FailurePolicy::Fail => {
+                "labelled StatefulSets are denied while the webhook does not answer (failurePolicy: Fail)"
+            }
+            FailurePolicy::Ignore => "the webhook fails open (failurePolicy: Ignore)",
+        },
+    );
     match policy {
         Ok(PolicyState::InForce) => findings.ok(CHECK, "labelled StatefulSets without the agent are denied"),
         Ok(PolicyState::NotBound | PolicyState::Missing) => findings.warning(
@@ -156,8 +163,10 @@ fn handshake(findings: &mut Findings, handshake: &Lookup<Handshake>, now: Offset
     match handshake {
         Ok(Handshake::Verified(validity)) => {
             let until = until(validity.not_after, now);
-            findings
-                .ok(CHECK, format!("the webhook's certificate is verified by the caBundle and valid {until}"));
+            findings.ok(
+                CHECK,
+                format!("the webhook's certificate is verified by the caBundle and valid {until}"),
+            );
         }
         Ok(Handshake::Rejected(error)) => findings.wrong(
             CHECK,
@@ -234,7 +243,6 @@ const RENEWAL_OVERDUE: Duration = Duration::days(30);
 
 const APPLY: &str = "kubectl apply -k manifests/base";
 const READ_LOG: &str = "kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
-const FIX_UNTRUSTED: &str =
-    "the caBundle does not match the served certificate. If the webhook writes it, restart the webhook: kubectl -n \
+const FIX_UNTRUSTED: &str = "the caBundle does not match the served certificate. If the webhook writes it, restart the webhook: kubectl -n \
      couchdiscover rollout restart deployment/couchdiscover-webhook. With cert-manager, check its Certificate and the \
      annotation cert-manager.io/inject-ca-from";

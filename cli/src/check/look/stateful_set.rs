@@ -7,7 +7,7 @@ use kube::Client;
 use serde_json::{Map, Value};
 
 use super::super::facts::{
-    RecordFacts, GoverningService, InjectedAgent, Lookup, RoleBindingFacts, Scope, SecretReference,
+    GoverningService, InjectedAgent, Lookup, RecordFacts, RoleBindingFacts, Scope, SecretReference,
     SecretState, ServiceFacts, StatefulSetFacts,
 };
 use super::api::{APPS, COORDINATION, CORE, RBAC, get, list, path};

@@ -31,8 +31,7 @@ pub(super) fn client_config(configuration: &Value) -> &Value {
 
 /// The judged part of a MutatingWebhookConfiguration.
 pub(super) fn facts(configuration: &Value) -> WebhookConfiguration {
-    let ignores =
-        items(&configuration["webhooks"]).any(|webhook| webhook["failurePolicy"] == "Ignore");
+    let ignores = items(&configuration["webhooks"]).any(|webhook| webhook["failurePolicy"] == "Ignore");
     WebhookConfiguration {
         ca_bundle: certificates(&ca_bundle(client_config(configuration))),
         failure_policy: if ignores { FailurePolicy::Ignore } else { FailurePolicy::Fail },

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use cli::check::{self, Level, Output, Report};
 use contract::{keys, objects};
 use e2e::envtest::{ADMIN_TOKEN, Envtest, path};
 use e2e::manifest::{self, EXAMPLE, companion_secret};
 use e2e::until::until;
 use reqwest::Method;
 use serde_json::{Value, json};
-use cli::check::{self, Level, Output, Report};
 
 use crate::deployed::Deployed;
 use crate::literals::{AGENT_ROLE, yaml};
@@ -300,7 +300,8 @@ fn now() -> time::OffsetDateTime {
 async fn is_found(scene: &Scene, what: &str, check_name: &str, level: Level) {
     until(what, DEADLINE, async || {
         let report = check(scene, ADMIN_TOKEN).await;
-        let found = report.findings.iter().any(|finding| finding.check == check_name && finding.level == level);
+        let found =
+            report.findings.iter().any(|finding| finding.check == check_name && finding.level == level);
         if found && report.has_no_problem() == (level != Level::Wrong) {
             Ok(())
         } else {
