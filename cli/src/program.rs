@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use contract::error::chain;
 
 /// Exit code of a command that failed or found a problem.
 pub const FAILURE: u8 = 1;
@@ -31,18 +32,6 @@ pub fn parse<C: FromArgMatches>(command: clap::Command, args: Vec<OsString>) -> 
 pub fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     note(&format!("error: {}", chain(error)));
     ExitCode::from(code)
-}
-
-/// An error with its sources, as `error: source: source`.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// Prints a result on stdout.

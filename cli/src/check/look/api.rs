@@ -1,17 +1,18 @@
 //! Requests to the API server. Objects are read as JSON: only a few fields of each are used, and the types of k8s-openapi
 //! for them would make the program 2 MB larger.
 
+use contract::error::chain;
 use contract::ports;
+use contract::status::Page;
+use contract::workload;
 use kube::Client;
 use kube::api::{GetParams, ListParams, PostParams, Request};
 use kube::core::Status;
 use serde_json::Value;
 
 use super::super::facts::{Lookup, LookupError};
-use crate::program::chain;
 
 pub(super) const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
-pub(super) const APPS: &str = "/apis/apps/v1";
 pub(super) const COORDINATION: &str = "/apis/coordination.k8s.io/v1";
 pub(super) const CORE: &str = "/api/v1";
 pub(super) const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";
@@ -23,6 +24,11 @@ pub(super) fn path(group: &str, namespace: Option<&str>, kinds: &str) -> String 
         Some(namespace) => format!("{group}/namespaces/{namespace}/{kinds}"),
         None => format!("{group}/{kinds}"),
     }
+}
+
+/// The path of StatefulSets, in one namespace or in all.
+pub(super) fn stateful_sets(namespace: Option<&str>) -> String {
+    path(&format!("/apis/{}", workload::API_VERSION), namespace, workload::PLURAL)
 }
 
 /// Reads one object; `None` if it does not exist.
@@ -54,13 +60,13 @@ pub(super) async fn create_dry(client: &Client, path: &str, object: &Value) -> L
 /// Reads the status page of a pod's agent through the API server.
 ///
 /// `Ok(None)`: the user may not ask, or the page is unknown to this release. Error: the agent does not answer.
-pub(super) async fn agent_status(client: &Client, namespace: &str, pod: &str) -> Lookup<Option<Value>> {
+pub(super) async fn agent_status(client: &Client, namespace: &str, pod: &str) -> Lookup<Option<Page>> {
     let proxy = format!("{}/{pod}:{}/proxy", path(CORE, Some(namespace), "pods"), ports::AGENT);
     let page = ports::STATUS.trim_start_matches('/');
     let Ok(request) = Request::new(proxy).get(page, &GetParams::default()) else { return Ok(None) };
     match client.request(request).await {
         Ok(page) => Ok(Some(page)),
-        // The API server's status for a pod that it cannot reach. The agent itself never answers this page with 503.
+        // The API server's status for a pod that it cannot reach. The agent itself always answers this page with 200.
         Err(error) if status_of(&error).is_some_and(|status| status.code == 503) => Err(failed(&error)),
         Err(_) => Ok(None),
     }

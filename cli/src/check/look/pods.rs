@@ -1,5 +1,7 @@
 //! The pods of a StatefulSet, and the reason why one is not ready.
 
+use contract::status::{Page, StateReport};
+use contract::workload;
 use kube::Client;
 use serde_json::Value;
 
@@ -36,7 +38,7 @@ fn selector(labels: &Value) -> String {
 
 fn is_owned_by(pod: &Value, owner: &str) -> bool {
     items(&pod["metadata"]["ownerReferences"])
-        .any(|reference| reference["kind"] == "StatefulSet" && reference["name"] == owner)
+        .any(|reference| reference["kind"] == workload::KIND && reference["name"] == owner)
 }
 
 async fn look_at(client: &Client, namespace: &str, pod: &Value) -> PodFacts {
@@ -68,9 +70,13 @@ async fn problem(client: &Client, namespace: &str, pod: &str, status: &Value) ->
 }
 
 /// The agent's own reason.
-fn readiness(page: &Value) -> Option<String> {
-    let readiness = &page["readiness"];
-    Some(format!("{}: {}", readiness["reason"].as_str()?, readiness["message"].as_str()?))
+fn readiness(page: &Page) -> Option<String> {
+    let StateReport { reason, message, .. } = &page.readiness;
+    // Another release may not have these fields, which then read as empty.
+    if reason.is_empty() || message.is_empty() {
+        return None;
+    }
+    Some(format!("{reason}: {message}"))
 }
 
 fn unscheduled(status: &Value) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::record::FoundingRecord;
 use contract::{keys, objects};
 use kube::Client;
 use serde_json::{Map, Value};
@@ -10,7 +11,7 @@ use super::super::facts::{
     GoverningService, InjectedAgent, Lookup, RecordFacts, RoleBindingFacts, Scope, SecretReference,
     SecretState, ServiceFacts, StatefulSetFacts,
 };
-use super::api::{APPS, COORDINATION, CORE, RBAC, get, list, path};
+use super::api::{COORDINATION, CORE, RBAC, get, list, path, stateful_sets};
 use super::json::{items, string};
 use super::pods;
 
@@ -32,7 +33,7 @@ pub(super) async fn labelled(client: &Client, namespace: Option<&str>) -> (Scope
 }
 
 async fn labelled_in(client: &Client, namespace: Option<&str>) -> Lookup<Vec<Value>> {
-    list(client, &path(APPS, namespace, "statefulsets"), keys::INJECT).await
+    list(client, &stateful_sets(namespace), keys::INJECT).await
 }
 
 /// Reads what each of the StatefulSets needs.
@@ -188,24 +189,25 @@ fn needed_secrets(spec: &Value) -> BTreeSet<(String, Option<String>)> {
 async fn record(client: &Client, namespace: &str, name: &str) -> Lookup<RecordFacts> {
     let leases = path(COORDINATION, Some(namespace), "leases");
     let lease = get(client, &leases, &objects::companion(name)).await?;
-    Ok(founding_record(&lease.unwrap_or_default()["metadata"]["annotations"]))
+    Ok(record_facts(&lease.unwrap_or_default()["metadata"]["annotations"]))
 }
 
-fn founding_record(annotations: &Value) -> RecordFacts {
-    let Some(uuid) = annotations[keys::FORMED_UUID].as_str() else { return RecordFacts::Absent };
-    if annotations[keys::RECORD_SCHEMA] != "1" {
-        return RecordFacts::Newer { schema: or_unknown(&annotations[keys::RECORD_SCHEMA]) };
-    }
-    RecordFacts::Formed {
-        at: or_unknown(&annotations[keys::FORMED_AT]),
-        uuid: uuid.to_owned(),
-        size: or_unknown(&annotations[keys::FORMED_SIZE]),
+fn record_facts(annotations: &Value) -> RecordFacts {
+    match FoundingRecord::read(|key| annotations[key].as_str()) {
+        FoundingRecord::Absent => RecordFacts::Absent,
+        FoundingRecord::Formed { uuid, at, size, .. } => RecordFacts::Formed {
+            at: at.unwrap_or(UNKNOWN).to_owned(),
+            uuid: uuid.to_owned(),
+            size: size.unwrap_or(UNKNOWN).to_owned(),
+        },
+        FoundingRecord::Newer { schema } => {
+            RecordFacts::Newer { schema: schema.unwrap_or(UNKNOWN).to_owned() }
+        }
     }
 }
 
-fn or_unknown(annotation: &Value) -> String {
-    annotation.as_str().unwrap_or("?").to_owned()
-}
+/// Shown for a missing annotation of the record.
+const UNKNOWN: &str = "?";
 
 #[cfg(test)]
 mod tests {

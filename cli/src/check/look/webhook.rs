@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contract::keys;
+use contract::{keys, workload};
 use kube::Client;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,7 +14,7 @@ use super::super::facts::{
     CaBundle, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup, LookupError, PolicyState,
     WebhookConfiguration,
 };
-use super::api::{ADMISSION, APPS, DISCOVERY, create_dry, get, list, path};
+use super::api::{ADMISSION, DISCOVERY, create_dry, get, list, path, stateful_sets};
 use super::handshake::{Address, shake_hands};
 use super::json::{items, strings};
 use super::stateful_set;
@@ -65,7 +65,7 @@ pub(super) async fn dry_run(
     if configuration.is_some_and(|configuration| excludes(configuration, namespace)) {
         return Err(LookupError::ExcludedNamespace(namespace.to_owned()));
     }
-    let created = create_dry(client, &path(APPS, Some(namespace), "statefulsets"), &probe()).await;
+    let created = create_dry(client, &stateful_sets(Some(namespace)), &probe()).await;
     match created {
         Ok(created) => Ok(match stateful_set::agent(&created) {
             Some(agent) => DryRun::Injected { version: agent.version },
@@ -104,8 +104,8 @@ fn excludes(configuration: &Value, namespace: &str) -> bool {
 fn probe() -> Value {
     let labels = json!({ "app": PROBE });
     json!({
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
+        "apiVersion": workload::API_VERSION,
+        "kind": workload::KIND,
         "metadata": { "name": PROBE, "labels": { keys::INJECT: keys::INJECT_ENABLED } },
         "spec": {
             "serviceName": PROBE,

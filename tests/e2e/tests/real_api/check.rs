@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cli::check::{self, Level, Output, Report};
-use contract::{keys, objects};
+use contract::{keys, objects, record};
 use e2e::envtest::{ADMIN_TOKEN, Envtest, path};
 use e2e::manifest::{self, EXAMPLE, companion_secret};
 use e2e::until::until;
@@ -249,7 +249,7 @@ fn objects(scene: &Scene) -> Vec<Value> {
         "kind": "Lease",
         "metadata": { "name": objects::companion("couchdb"), "annotations": {
             keys::FORMED_AT: "2026-05-01T12:00:00Z", keys::FORMED_UUID: "u", keys::FORMED_SIZE: "3",
-            keys::RECORD_SCHEMA: "1",
+            keys::RECORD_SCHEMA: record::SCHEMA,
         } },
     });
     let mut namespaced = manifest::objects(EXAMPLE).unwrap();
