@@ -8,24 +8,25 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::rotation::Retiring;
-use crate::{Authority, Bundle, encode_pem};
+use crate::authority::Authority;
+use crate::bundle::{Bundle, Retiring};
+use crate::encoding::encode_pem;
 
-/// The names of a Secret's keys, and what is in them.
+/// The data of a Secret: values by key.
 pub type Fields = BTreeMap<String, Vec<u8>>;
 
-/// Why a Secret holds no bundle.
+/// The fields of a Secret are not a bundle.
 #[derive(Debug, Error)]
 pub enum FieldsError {
-    /// A key is missing.
-    #[error("there is no key '{0}'")]
+    /// A required key is missing.
+    #[error("key '{0}' is missing")]
     Missing(&'static str),
-    /// A value is not text.
+    /// A value is not UTF-8.
     #[error("the value of '{0}' is not text")]
     NotText(&'static str),
     /// Certificate and key are not an authority's.
-    #[error("'{CURRENT}' and '{CURRENT_KEY}' are no certificate authority")]
-    Authority(#[source] crate::Error),
+    #[error("'{CURRENT}' and '{CURRENT_KEY}' are not a certificate authority")]
+    Authority(#[source] crate::error::Error),
 }
 
 const CURRENT: &str = "ca.crt";
@@ -36,7 +37,7 @@ const RETIRING: &str = "retiring.crt";
 const RETIRING_UNTIL: &str = "retiring-until";
 
 impl Bundle {
-    /// As the fields of a Secret, with the private keys.
+    /// The bundle as the fields of a Secret, private keys included.
     pub fn to_fields(&self) -> Fields {
         let mut fields = Fields::new();
         let mut put = |name: &str, text: String| fields.insert(name.to_owned(), text.into_bytes());
@@ -48,19 +49,19 @@ impl Bundle {
         }
         if let Some(Retiring { certificates, until }) = self.retiring() {
             put(RETIRING, certificates.iter().map(|certificate| encode_pem(certificate)).collect());
-            // Fails only for years that have five digits.
+            // Formatting fails only for years with five digits.
             put(RETIRING_UNTIL, until.format(&Rfc3339).unwrap_or_default());
         }
         fields
     }
 
-    /// Reads what [`Bundle::to_fields`] wrote, or a person, who needs to give `ca.crt` and `ca.key` only.
+    /// Reads the result of [`Bundle::to_fields`], or a Secret written manually, which needs only `ca.crt` and `ca.key`.
     ///
-    /// Of what is incoming or retiring the unreadable is left out: without it too the current authority can sign.
+    /// Unreadable incoming or retiring authorities are left out: the current authority can sign without them.
     pub fn from_fields(fields: &Fields) -> Result<Self, FieldsError> {
         let current = authority(fields, CURRENT, CURRENT_KEY)?;
         let incoming = authority(fields, INCOMING, INCOMING_KEY).ok();
-        Ok(Self::of(current, incoming, retiring(fields)))
+        Ok(Self { current, incoming, retiring: retiring(fields) })
     }
 }
 
@@ -73,8 +74,7 @@ fn authority(
 }
 
 fn retiring(fields: &Fields) -> Option<Retiring> {
-    let pem = fields.get(RETIRING)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).flatten().collect();
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(fields.get(RETIRING)?).flatten().collect();
     let until = OffsetDateTime::parse(text(fields, RETIRING_UNTIL).ok()?, &Rfc3339).ok()?;
     (!certificates.is_empty()).then_some(Retiring { certificates, until })
 }

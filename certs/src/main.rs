@@ -1,4 +1,4 @@
-//! Makes `ca.crt`, `tls.crt` and `tls.key` for the names it is given.
+//! Generates `ca.crt`, `tls.crt` and `tls.key` for the names on the command line.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -8,20 +8,21 @@ use std::process::ExitCode;
 
 use certs::Authority;
 use clap::Parser;
+use contract::error::chain;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-/// Make a certificate authority and a server certificate: ca.crt, tls.crt, tls.key.
+/// Generate a certificate authority and a server certificate: ca.crt, tls.crt, tls.key.
 ///
-/// The authority's key is thrown away, so these files can't be renewed, only made anew. For tests, and for
-/// clusters where the webhook may not mint its own.
+/// The authority's key is not kept, so the files can't be renewed, only generated again. For tests, and for
+/// clusters where the webhook must not have a certificate authority of its own.
 #[derive(Debug, Parser)]
 #[command(name = "couchdiscover-certs", version, after_help = EXAMPLE)]
 struct Args {
-    /// A DNS name or IP address the server is called by
+    /// DNS names and IP addresses of the server
     #[arg(required = true)]
     names: Vec<String>,
-    /// The directory to write to
+    /// Output directory, which must exist
     #[arg(long, default_value = ".")]
     out: PathBuf,
 }
@@ -29,60 +30,36 @@ struct Args {
 const EXAMPLE: &str =
     "Example:\n  couchdiscover-certs --out certs webhook.couchdiscover.svc localhost 127.0.0.1";
 
-/// Why the files were not written.
+/// The files were not written.
 #[derive(Debug, Error)]
 enum Error {
-    /// The certificates could not be made.
     #[error(transparent)]
     Certificate(#[from] certs::Error),
-    /// A file could not be written.
     #[error("failed to write '{path}'")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
+#[expect(clippy::print_stderr, reason = "standard error is this program's log")]
 fn main() -> ExitCode {
     let args = Args::parse();
-    match write(&args, OffsetDateTime::now_utc()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
+    if let Err(error) = generate(&args, OffsetDateTime::now_utc()) {
+        eprintln!("error: {}", chain(&error));
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
-fn write(args: &Args, now: OffsetDateTime) -> Result<(), Error> {
+fn generate(args: &Args, now: OffsetDateTime) -> Result<(), Error> {
     let authority = Authority::new("couchdiscover", now)?;
     let leaf = authority.leaf(&args.names, now)?;
-    create(&args.out.join("ca.crt"), authority.certificate_pem(), 0o644)?;
-    create(&args.out.join("tls.crt"), leaf.certificate_pem(), 0o644)?;
-    create(&args.out.join("tls.key"), &leaf.key_pem(), 0o600)
+    write(&args.out.join("ca.crt"), authority.certificate_pem(), 0o644)?;
+    write(&args.out.join("tls.crt"), leaf.certificate_pem(), 0o644)?;
+    write(&args.out.join("tls.key"), &leaf.key_pem(), 0o600)
 }
 
-fn create(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
+/// Writes `text` to a file that is created with `mode`; an existing file keeps its mode.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|source| Error::Write { path: path.to_owned(), source })
-}
-
-#[expect(clippy::print_stderr, reason = "this program talks to a person")]
-fn report(error: &Error) {
-    eprint!("error: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        eprint!(": {error}");
-        cause = error.source();
-    }
-    eprintln!();
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use certs::Terms;
+use certs::Lifetimes;
 use clap::{Parser, ValueEnum};
 use cli::Injection;
 use contract::{env, ports};
@@ -125,10 +125,12 @@ impl Args {
 
     /// How long certificates last. A leaf must fit into the last third of its authority's life three times, so that
     /// neither is cut short in a rotation.
-    pub(crate) fn terms(&self) -> Terms {
-        let (Some(authority), Some(leaf)) = (self.ca_life, self.leaf_life) else { return Terms::default() };
+    pub(crate) fn terms(&self) -> Lifetimes {
+        let (Some(authority), Some(leaf)) = (self.ca_life, self.leaf_life) else {
+            return Lifetimes::default();
+        };
         let of = |life: Duration| time::Duration::try_from(life).unwrap_or(time::Duration::MAX);
-        Terms { authority: of(authority), leaf: of(leaf).min(of(authority) / 9) }
+        Lifetimes { authority: of(authority), leaf: of(leaf).min(of(authority) / 9) }
     }
 
     /// The names the server's certificate is good for.

@@ -305,7 +305,7 @@ impl Keeper {
         let authority = match step {
             Step::Wait { until } => until - now,
             Step::AwaitPublication => match self.published_for() {
-                Some(published) => self.plan.terms.settle() - published,
+                Some(published) => self.plan.terms.publication() - published,
                 None => time::Duration::MAX,
             },
             Step::Found | Step::Bring | Step::Promote | Step::Forget | Step::Replace => time::Duration::ZERO,

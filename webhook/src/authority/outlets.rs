@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use certs::Terms;
+use certs::Lifetimes;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
@@ -19,7 +19,7 @@ pub(crate) struct Plan {
     pub(crate) service: String,
     /// What a certificate is good for.
     pub(crate) names: Vec<String>,
-    pub(crate) terms: Terms,
+    pub(crate) terms: Lifetimes,
 }
 
 /// Who is told.

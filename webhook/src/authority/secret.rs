@@ -94,7 +94,7 @@ const SCHEMA: &str = "1";
 
 #[cfg(test)]
 mod tests {
-    use certs::Terms;
+    use certs::Lifetimes;
     use certs::rotation::{Step, carry_out};
     use time::OffsetDateTime;
 
@@ -102,7 +102,7 @@ mod tests {
 
     fn bundle() -> Bundle {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        carry_out(Step::Found, None, "webhook", Terms::default(), now).unwrap().unwrap()
+        carry_out(Step::Found, None, "webhook", Lifetimes::default(), now).unwrap().unwrap()
     }
 
     #[test]

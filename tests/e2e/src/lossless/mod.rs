@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use certs::Terms;
+use certs::Lifetimes;
 use certs::rotation::{Step, carry_out};
 use clap::Parser as _;
 use contract::objects;
@@ -286,7 +286,7 @@ fn request(name: &str) -> Vec<u8> {
 /// Stores an authority that is to be replaced after [`OLD_FOR`], and returns its certificate.
 fn old_authority(api: &ApiServer) -> String {
     let made = |at: OffsetDateTime| {
-        let bundle = carry_out(Step::Found, None, "old", Terms::default(), at);
+        let bundle = carry_out(Step::Found, None, "old", Lifetimes::default(), at);
         bundle.ok().flatten().expect("an authority")
     };
     let now = OffsetDateTime::now_utc();

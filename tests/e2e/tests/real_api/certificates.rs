@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use certs::rotation::{Step, carry_out};
-use certs::{Authority, Bundle, Terms};
+use certs::{Authority, Bundle, Lifetimes};
 use contract::{keys, objects};
 use e2e::envtest::Envtest;
 use e2e::until::until;
@@ -182,8 +182,9 @@ async fn a_secret_that_is_deleted_or_spoilt_is_written_back() {
 async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
     let deployed = Deployed::open("rotated").await;
     let now = OffsetDateTime::now_utc();
-    let old =
-        carry_out(Step::Found, None, "old", Terms::default(), now - Duration::days(250)).unwrap().unwrap();
+    let old = carry_out(Step::Found, None, "old", Lifetimes::default(), now - Duration::days(250))
+        .unwrap()
+        .unwrap();
     seed(&deployed, &old).await;
     let flags = ["--leaf-life=12s", "--ca-life=1000m"];
     let (one, other) = tokio::join!(deployed.replica(&flags), deployed.replica(&flags));
@@ -247,8 +248,8 @@ async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
 async fn a_rotation_that_was_begun_is_ended_by_whoever_comes_next() {
     let deployed = Deployed::open("resumed").await;
     let made = OffsetDateTime::now_utc() - Duration::days(250);
-    let old = carry_out(Step::Found, None, "old", Terms::default(), made).unwrap().unwrap();
-    let begun = carry_out(Step::Bring, Some(&old), "new", Terms::default(), OffsetDateTime::now_utc())
+    let old = carry_out(Step::Found, None, "old", Lifetimes::default(), made).unwrap().unwrap();
+    let begun = carry_out(Step::Bring, Some(&old), "new", Lifetimes::default(), OffsetDateTime::now_utc())
         .unwrap()
         .unwrap();
     seed(&deployed, &begun).await;
@@ -271,7 +272,7 @@ async fn a_rotation_that_was_begun_is_ended_by_whoever_comes_next() {
 async fn an_expired_authority_is_replaced_at_once() {
     let deployed = Deployed::open("expired").await;
     let made = OffsetDateTime::now_utc() - Duration::days(400);
-    let old = carry_out(Step::Found, None, "old", Terms::default(), made).unwrap().unwrap();
+    let old = carry_out(Step::Found, None, "old", Lifetimes::default(), made).unwrap().unwrap();
     seed(&deployed, &old).await;
     let replica = deployed.replica(&[]).await;
     replica.ready().await;
