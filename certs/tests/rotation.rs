@@ -238,7 +238,7 @@ fn damaged_fields_are_rejected_or_left_out() {
     insta::assert_snapshot!(errors.join("\n"), @"
     key 'ca.crt' is missing
     key 'ca.key' is missing
-    'ca.crt' and 'ca.key' are not a certificate authority: unable to read a certificate: expected PEM that starts with '-----BEGIN CERTIFICATE-----'
+    'ca.crt' and 'ca.key' are not a certificate authority: unable to read a certificate: expected PEM that starts with '-----BEGIN CERTIFICATE-----': no items found
     the value of 'ca.key' is not text
     'ca.crt' and 'ca.key' are not a certificate authority: the private key does not belong to the certificate: use a pair that was generated together
     ");
