@@ -1,25 +1,25 @@
-//! Who a node takes itself for: the parts of its configuration that no volume keeps, and how one node takes them over from
-//! another.
+//! The identity-bearing part of a node's configuration: uuid, session secret, admin hashes. No volume keeps it; a node that
+//! restarted gets it back from another node.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use agent_core::decide::IdentityDifference;
 use agent_core::facts::{Digest, Identity, IdentityPart};
 use serde_json::{Value, json};
 
-use super::wire::Pulse;
-use super::{COUCHDB, Couch, CouchError};
+use super::config::COUCHDB;
+use super::node::Pulse;
+use super::{Couch, CouchError};
 
 impl Couch {
-    /// Whom the node takes itself for.
+    /// The digests of all parts of the node's identity, and its uptime.
     pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
         let Pulse { uptime, .. } = self.pulse(base).await?;
         let mut parts = BTreeMap::new();
         let mut new_hashes = BTreeSet::new();
         for section in [ADMINS, AUTH, COUCHDB, OLD_AUTH] {
-            // One call more for the releases that need it only.
+            // Releases before 3.2.1 keep the secret in another section; newer ones need no further call.
             if section == OLD_AUTH && parts.contains_key(&IdentityPart::SessionSecret) {
                 continue;
             }
@@ -34,15 +34,16 @@ impl Couch {
                 }
             }
         }
-        // It is made up when somebody asks for the welcome first, which may be a client in an hour: then better now.
-        if let Entry::Vacant(lacking) = parts.entry(IdentityPart::Uuid) {
-            lacking.insert(Digest::of([self.uuid(base).await?]));
+        // CouchDB generates its uuid at the first `GET /`, which a client might send in an hour. Asked now, so that it can be
+        // corrected now.
+        if let Entry::Vacant(missing) = parts.entry(IdentityPart::Uuid) {
+            missing.insert(Digest::of([self.uuid(base).await?]));
         }
-        Ok(Identity { parts, uptime: Duration::from_secs(uptime), new_hashes })
+        Ok(Identity { parts, uptime, new_hashes })
     }
 
-    /// Takes a part of the identity over from the node at `from` into the one at `to`. In memory only: where the ini is
-    /// on no volume it would be lost anyway, and where it can't be written a lasting change would fail.
+    /// Copies a part of the identity from the node at `from` to the one at `to`, in memory only: where the ini is on no volume,
+    /// a restart would lose it anyway, and where it is read-only, a persistent change would fail.
     pub async fn adopt(
         &self,
         from: &str,
@@ -50,20 +51,14 @@ impl Couch {
         difference: &IdentityDifference,
     ) -> Result<(), CouchError> {
         let (section, value) = self.find(from, &difference.part).await?;
-        let same =
-            |value: &Value| value.as_str().is_some_and(|value| Digest::of([value]) == difference.digest);
-        match value.filter(same) {
-            Some(value) => {
-                let (own, mine) = self.find(to, &difference.part).await?;
-                let section = if mine.is_some() { own } else { section };
-                self.set(to, section, place(&difference.part).1, &value).await
-            }
-            // Another one meanwhile, or none: the next round sees it.
-            None => Ok(()),
-        }
+        // The value changed since the decision, for example by a restart: the next round decides again.
+        let Some(value) = value.filter(|value| has_digest(value, difference.digest)) else { return Ok(()) };
+        let (own_section, own_value) = self.find(to, &difference.part).await?;
+        let section = if own_value.is_some() { own_section } else { section };
+        self.set_option(to, section, place(&difference.part).1, &value).await
     }
 
-    /// Where the node has a part of the identity, and what it is. The session secret was moved in 3.2.1.
+    /// The section that holds a part of the identity, and its value. 3.2.1 moved the session secret to another section.
     async fn find(
         &self,
         base: &str,
@@ -71,21 +66,19 @@ impl Couch {
     ) -> Result<(&'static str, Option<Value>), CouchError> {
         let (section, key) = place(what);
         let value = self.section(base, section).await?.remove(key);
-        match (value, what) {
-            (None, IdentityPart::SessionSecret) => {
-                Ok((OLD_AUTH, self.section(base, OLD_AUTH).await?.remove(key)))
-            }
-            (value, _) => Ok((section, value)),
+        if value.is_none() && *what == IdentityPart::SessionSecret {
+            return Ok((OLD_AUTH, self.section(base, OLD_AUTH).await?.remove(key)));
         }
+        Ok((section, value))
     }
 
-    /// Gives the node the uuid of its cluster, in memory only.
+    /// Sets the node's uuid to that of its cluster, in memory only.
     pub async fn set_uuid(&self, base: &str, uuid: &str) -> Result<(), CouchError> {
         let (section, key) = place(&IdentityPart::Uuid);
-        self.set(base, section, key, &json!(uuid)).await
+        self.set_option(base, section, key, &json!(uuid)).await
     }
 
-    /// Whether the node has a secret to sign sessions with. Before 3.2.1 it stood in another section.
+    /// `true` if the node has a session secret, in the section of its release or in the one used before 3.2.1.
     pub async fn has_session_secret(&self, base: &str) -> Result<bool, CouchError> {
         for section in [AUTH, OLD_AUTH] {
             if self.section(base, section).await?.contains_key("secret") {
@@ -96,7 +89,11 @@ impl Couch {
     }
 }
 
-/// Where CouchDB keeps a part of the identity: section and key.
+fn has_digest(value: &Value, digest: Digest) -> bool {
+    value.as_str().is_some_and(|value| Digest::of([value]) == digest)
+}
+
+/// Section and key of a part of the identity.
 fn place(what: &IdentityPart) -> (&'static str, &str) {
     match what {
         IdentityPart::Admin(name) => (ADMINS, name),
@@ -105,7 +102,7 @@ fn place(what: &IdentityPart) -> (&'static str, &str) {
     }
 }
 
-/// What an option is to the identity, if anything.
+/// The part of the identity that an option holds.
 fn part_of(section: &str, key: String) -> Option<IdentityPart> {
     match (section, key.as_str()) {
         (ADMINS, _) => Some(IdentityPart::Admin(key)),
@@ -115,9 +112,9 @@ fn part_of(section: &str, key: String) -> Option<IdentityPart> {
     }
 }
 
-/// So begin the hashes of 3.4 and later; the older ones, which they read too, with `-pbkdf2-` or `-hashed-`.
+/// Prefix of the hashes of 3.4 and later. Older ones, which these releases also read, begin with `-pbkdf2-` or `-hashed-`.
 const NEW_HASH: &str = "-pbkdf2:";
 const ADMINS: &str = "admins";
 const AUTH: &str = "chttpd_auth";
-/// Where the session secret stood before 3.2.1.
+/// The section of the session secret before 3.2.1.
 const OLD_AUTH: &str = "couch_httpd_auth";

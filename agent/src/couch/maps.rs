@@ -1,15 +1,28 @@
-//! Shard maps that a person has to look at: what CouchDB itself never says.
+//! Shard maps: the documents of a node's `_dbs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::facts::BrokenMaps;
+use agent_core::facts::{BrokenMaps, SystemDatabase};
+use agent_core::shards::{ShardMap, with_copy};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
+use super::transport::READ_TIMEOUT;
 use super::{Couch, CouchError};
 
 impl Couch {
-    /// Looks at the map of every database that the node knows; `members` are all names that may be in one.
+    /// The node's own list of databases, in one call: `total_rows` counts all of them, and only system databases have
+    /// names that begin with an underscore.
+    pub async fn databases(&self, base: &str) -> Result<Databases, CouchError> {
+        let path = "/_node/_local/_dbs/_all_docs?startkey=%22_%22&endkey=%22_z%22&include_docs=true";
+        self.transport.get::<SystemMaps>(base, path).await.map(Databases::from)
+    }
+
+    /// The maps of all databases that have a problem; `members` are the names of all nodes that may hold a copy.
     ///
-    /// It goes through `_dbs` in pages, so 10,000 databases are some 20 calls.
+    /// Reads `_dbs` in pages: 10,000 databases take about 20 calls.
     pub async fn broken_maps(
         &self,
         base: &str,
@@ -31,7 +44,152 @@ impl Couch {
             }
         }
     }
+
+    /// At most `limit` maps, by name, of the databases after `after`; `skip` more are left out first.
+    pub(super) async fn maps_after(
+        &self,
+        base: &str,
+        after: Option<&str>,
+        skip: u64,
+        limit: usize,
+    ) -> Result<MapPage, CouchError> {
+        let from = after.map_or_else(String::new, |after| {
+            // The smallest key behind the name: no other name sorts between a name and itself with a NUL.
+            format!("&startkey={}", encoded(&json!(format!("{after}\0")).to_string()))
+        });
+        let path = format!(
+            "/_node/_local/_dbs/_all_docs?include_docs=true&conflicts=true&limit={limit}&skip={skip}{from}"
+        );
+        self.transport.get(base, &path).await
+    }
+
+    /// Makes all holders of a database replicate their shards to each other. Without it a copy that was added to a map stays
+    /// empty until the next write.
+    pub async fn sync_shards(&self, base: &str, database: &str) -> Result<(), CouchError> {
+        self.transport.post(base, &format!("/{}/_sync_shards", encoded(database)), &json!({})).await
+    }
+
+    /// Adds `node` to every range of the database's map, in the node's own `_dbs`. A map that already has the node, or that
+    /// was changed in between (409), is not modified.
+    pub async fn add_copy(&self, base: &str, node: &str, database: SystemDatabase) -> Result<(), CouchError> {
+        let path = format!("/_node/_local/_dbs/{}", database.name());
+        let map: Map<String, Value> = self.transport.get(base, &path).await?;
+        let Some(map) = with_copy(map, node) else { return Ok(()) };
+        self.transport.send(base, Method::PUT, &path, READ_TIMEOUT, |request| request.json(&map)).await?;
+        self.sync_shards(base, database.name()).await
+    }
 }
 
-/// Maps in one answer: some 500 kB with two ranges of three copies.
+/// A node's databases: their number, and the holders of the system databases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Databases {
+    /// The number of databases, system databases included.
+    pub count: u64,
+    /// The holders of each system database that exists.
+    pub system: BTreeMap<SystemDatabase, Held>,
+}
+
+/// The holders of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The number of copies of the range that has the fewest.
+    pub copies: u32,
+    /// The names of the nodes that hold every range.
+    pub everywhere: BTreeSet<String>,
+}
+
+/// One page of `_dbs`.
+#[derive(Deserialize)]
+pub(super) struct MapPage {
+    pub(super) total_rows: u64,
+    pub(super) rows: Vec<MapRow>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct MapRow {
+    pub(super) id: String,
+    doc: Option<ShardMap>,
+}
+
+impl MapRow {
+    /// The shard map in this row; `None` for the design documents of `_dbs`.
+    pub(super) fn map(&self) -> Option<&ShardMap> {
+        self.doc.as_ref().filter(|_| !self.id.starts_with("_design/"))
+    }
+}
+
+/// Percent-encodes a name or key for a URL's path or query.
+pub(super) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// `_dbs/_all_docs`, restricted to names that begin with an underscore.
+#[derive(Deserialize)]
+struct SystemMaps {
+    total_rows: u64,
+    rows: Vec<SystemRow>,
+}
+
+#[derive(Deserialize)]
+struct SystemRow {
+    id: String,
+    doc: Option<SystemMap>,
+}
+
+#[derive(Deserialize)]
+struct SystemMap {
+    #[serde(default)]
+    by_range: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl SystemMap {
+    fn held(&self) -> Held {
+        let ranges = || self.by_range.values();
+        let copies = ranges().map(|nodes| u32::try_from(nodes.len()).unwrap_or(u32::MAX)).min();
+        let everywhere = ranges().cloned().reduce(|all, nodes| all.intersection(&nodes).cloned().collect());
+        Held { copies: copies.unwrap_or_default(), everywhere: everywhere.unwrap_or_default() }
+    }
+}
+
+impl From<SystemMaps> for Databases {
+    fn from(SystemMaps { total_rows, rows }: SystemMaps) -> Self {
+        // A design document in `_dbs` is not a database.
+        let designs = rows.iter().filter(|row| row.id.starts_with("_design/")).count();
+        let system = SystemDatabase::ALL.into_iter().filter_map(|database| {
+            let row = rows.iter().find(|row| row.id == database.name())?;
+            Some((database, row.doc.as_ref().map(SystemMap::held).unwrap_or_default()))
+        });
+        let designs = u64::try_from(designs).unwrap_or_default();
+        Self { count: total_rows.saturating_sub(designs), system: system.collect() }
+    }
+}
+
+/// Maps in one answer: about 500 kB with two ranges of three copies.
 const PAGE: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn databases(text: &str) -> Databases {
+        serde_json::from_str::<SystemMaps>(text).unwrap().into()
+    }
+
+    #[test]
+    fn design_documents_are_not_counted_as_databases() {
+        assert_eq!(databases(r#"{"total_rows":0,"offset":0,"rows":[]}"#), Databases::default());
+        let design = r#"{"total_rows":1,"offset":0,"rows":[{"id":"_design/x","key":"_design/x","value":{},"doc":{}}]}"#;
+        assert_eq!(databases(design).count, 0);
+        assert_eq!(databases(r#"{"total_rows":7,"offset":2,"rows":[]}"#).count, 7);
+    }
+
+    #[test]
+    fn the_range_with_the_fewest_copies_counts() {
+        let text = r#"{"total_rows":2,"offset":0,"rows":[
+            {"id":"_replicator","key":"_replicator","value":{},"doc":{"by_range":{"00000000-7fffffff":["a","b"],"80000000-ffffffff":["a"]}}},
+            {"id":"_users","key":"_users","value":{},"doc":{"by_range":{}}}]}"#;
+        let held = Held { copies: 1, everywhere: ["a".to_owned()].into() };
+        let expected = [(SystemDatabase::Replicator, held), (SystemDatabase::Users, Held::default())];
+        assert_eq!(databases(text).system, BTreeMap::from(expected));
+    }
+}

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::facts::SystemDatabase;
-use agent_core::shards::{ShardMap, with_copy};
 use futures::future::join_all;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
-use super::{Couch, CouchError, READ, WRITE};
+use super::maps::{MapRow, encoded};
+use super::{Couch, CouchError};
 
 /// A node that holds copies.
 #[derive(Clone, Debug)]
@@ -151,69 +148,12 @@ impl Couch {
             doc_count: u64,
             doc_del_count: u64,
         }
-        match self.get::<Info>(base, &format!("/_node/_local/{}", encoded(shard))).await {
+        match self.transport.get::<Info>(base, &format!("/_node/_local/{}", encoded(shard))).await {
             Ok(Info { doc_count, doc_del_count }) => Ok(doc_count + doc_del_count),
             Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(0),
             Err(error) => Err(error),
         }
     }
-
-    pub(super) async fn maps_after(
-        &self,
-        base: &str,
-        after: Option<&str>,
-        skip: u64,
-        limit: usize,
-    ) -> Result<Page, CouchError> {
-        let from = after.map_or_else(String::new, |after| {
-            // The name that follows: nothing stands between a name and itself with a NUL.
-            format!("&startkey={}", encoded(&json!(format!("{after}\0")).to_string()))
-        });
-        let path = format!(
-            "/_node/_local/_dbs/_all_docs?include_docs=true&conflicts=true&limit={limit}&skip={skip}{from}"
-        );
-        self.get(base, &path).await
-    }
-
-    /// Asks all holders of a database to bring their copies in step. Without it a copy that was added to a map stays
-    /// empty until the next write.
-    pub async fn sync_shards(&self, base: &str, database: &str) -> Result<(), CouchError> {
-        let path = format!("/{}/_sync_shards", encoded(database));
-        self.send(base, Method::POST, &path, WRITE, |request| request.json(&json!({}))).await.map(drop)
-    }
-
-    /// Adds `node` to every range of the database's map, in the node's own `_dbs`. A map that was changed meanwhile is
-    /// left as it is (409), and one that has the node already too.
-    pub async fn add_copy(&self, base: &str, node: &str, database: SystemDatabase) -> Result<(), CouchError> {
-        let path = format!("/_node/_local/_dbs/{}", database.name());
-        let map: Map<String, Value> = self.get(base, &path).await?;
-        let Some(map) = with_copy(map, node) else { return Ok(()) };
-        self.send(base, Method::PUT, &path, READ, |request| request.json(&map)).await?;
-        self.sync_shards(base, database.name()).await
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct Page {
-    pub(super) total_rows: u64,
-    pub(super) rows: Vec<MapRow>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct MapRow {
-    pub(super) id: String,
-    doc: Option<ShardMap>,
-}
-
-impl MapRow {
-    /// The shard map in this row; `None` for the design documents of `_dbs`.
-    pub(super) fn map(&self) -> Option<&ShardMap> {
-        self.doc.as_ref().filter(|_| !self.id.starts_with("_design/"))
-    }
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// So many databases are compared, and up to twice as many: of 10,000 that is 3,000 questions and not 60,000.

@@ -177,7 +177,7 @@ impl Agent {
         match timeout_at(memory.ask_again, resolver.credentials()).await {
             Ok(Ok(found)) if found != *self.hand.couch.credentials() => {
                 info!("other credentials from {}", found.source);
-                self.hand.couch.become_admin(found);
+                self.hand.couch.set_credentials(found);
                 true
             }
             Ok(Err(error)) => {
@@ -197,7 +197,7 @@ impl Agent {
         match self.trust.anew() {
             Ok(Some(client)) => {
                 info!("other authorities are named in the CA file: trusting them");
-                self.hand.couch.speak_through(client);
+                self.hand.couch.set_client(client);
                 true
             }
             Ok(None) => false,

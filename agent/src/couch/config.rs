@@ -1,0 +1,119 @@
+//! A node's configuration, and the note that agents keep on its volume.
+
+use std::collections::HashMap;
+
+use agent_core::facts::{MaintenanceMode, VolumeNote};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::transport::WRITE_TIMEOUT;
+use super::{Couch, CouchError};
+
+impl Couch {
+    /// Sets an option in the node's memory only; a restart of CouchDB forgets it.
+    pub(super) async fn set_option(
+        &self,
+        base: &str,
+        section: &str,
+        key: &str,
+        value: &Value,
+    ) -> Result<(), CouchError> {
+        let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
+        let path = format!("/_node/_local/_config/{section}/{key}");
+        let change = |request: RequestBuilder| request.header("X-Couch-Persist", "false").json(value);
+        self.transport.send(base, Method::PUT, &path, WRITE_TIMEOUT, change).await.map(drop)
+    }
+
+    /// All options of a section. Values stay untyped: an error of the parser would print them, and they hold secrets.
+    pub(super) async fn section(
+        &self,
+        base: &str,
+        section: &str,
+    ) -> Result<HashMap<String, Value>, CouchError> {
+        self.transport.get(base, &format!("/_node/_local/_config/{section}")).await
+    }
+
+    /// The number of copies that the node makes of a new database: `[cluster] n`, by default 3. One where `placement`
+    /// assigns copies to zones: a copy added elsewhere would break the user's rule.
+    pub async fn copies(&self, base: &str) -> Result<u32, CouchError> {
+        let options = self.section(base, "cluster").await?;
+        if options.contains_key("placement") {
+            return Ok(1);
+        }
+        let n = options.get("n").and_then(Value::as_str).and_then(|n| n.parse().ok());
+        Ok(n.unwrap_or(DEFAULT_COPIES))
+    }
+
+    /// The maintenance mode, and the comparison mark.
+    pub async fn standing(&self, base: &str) -> Result<Standing, CouchError> {
+        let options = self.section(base, COUCHDB).await?;
+        Ok(Standing {
+            // CouchDB treats any other value as `false`.
+            mode: match options.get(MAINTENANCE_MODE).and_then(Value::as_str) {
+                Some("true") => MaintenanceMode::On,
+                Some("nolb") => MaintenanceMode::NoLb,
+                Some(_) | None => MaintenanceMode::Off,
+            },
+            compared: options.contains_key(COMPARED),
+        })
+    }
+
+    /// Records, in the node's memory only, that its shards have been compared with the other copies since its start.
+    pub async fn mark_compared(&self, base: &str) -> Result<(), CouchError> {
+        self.set_option(base, COUCHDB, COMPARED, &json!("true")).await
+    }
+
+    /// Switches maintenance mode on or off, in memory only: after a restart no agent may be there to open the node.
+    pub async fn set_maintenance(&self, base: &str, on: bool) -> Result<(), CouchError> {
+        self.set_option(base, COUCHDB, MAINTENANCE_MODE, &json!(on.to_string())).await
+    }
+
+    /// The note on the node's volume. The document is local to the node's own `_dbs`: it is never replicated, and is lost
+    /// with the volume.
+    pub async fn note(&self, base: &str) -> Result<VolumeNote, CouchError> {
+        #[derive(Deserialize)]
+        struct NoteDocument {
+            #[serde(default)]
+            state: String,
+        }
+        match self.transport.get::<NoteDocument>(base, NOTE).await {
+            Ok(NoteDocument { state }) if state == FILLING => Ok(VolumeNote::Filling),
+            Ok(NoteDocument { state }) if state == COMPLETE => Ok(VolumeNote::Complete),
+            Ok(NoteDocument { .. }) => Ok(VolumeNote::None),
+            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(VolumeNote::None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the note on the node's volume.
+    pub async fn write_note(&self, base: &str, note: VolumeNote) -> Result<(), CouchError> {
+        let state = match note {
+            VolumeNote::Filling => FILLING,
+            VolumeNote::None => "",
+            VolumeNote::Complete => COMPLETE,
+        };
+        self.transport.put(base, NOTE, &json!({ "state": state })).await
+    }
+}
+
+/// The node's part in serving requests, as its own configuration has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The maintenance mode.
+    pub mode: MaintenanceMode,
+    /// `true` if the node's shards have been compared with the other copies since its start.
+    pub compared: bool,
+}
+
+pub(super) const COUCHDB: &str = "couchdb";
+const MAINTENANCE_MODE: &str = "maintenance_mode";
+/// An option that CouchDB doesn't know; it disappears when CouchDB ends.
+const COMPARED: &str = "couchdiscover_compared";
+const NOTE: &str = "/_node/_local/_dbs/_local/couchdiscover";
+const FILLING: &str = "filling";
+/// The word of the first release, which stays: notes outlive agents.
+const COMPLETE: &str = "whole";
+/// `[cluster] n` where it is not set.
+const DEFAULT_COPIES: u32 = 3;

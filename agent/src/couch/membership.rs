@@ -1,0 +1,32 @@
+//! Membership: the members that a node lists, and those it is connected to.
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::transport::accept;
+use super::{Couch, CouchError};
+
+impl Couch {
+    /// The node's members and connections.
+    pub async fn membership(&self, base: &str) -> Result<Membership, CouchError> {
+        self.transport.get(base, "/_membership").await
+    }
+
+    /// Writes `peer` into the node's own `_nodes`. The empty document has the same revision on every node, so concurrent
+    /// writers don't conflict; a repeat is a 409.
+    pub async fn join(&self, base: &str, peer: &str) -> Result<(), CouchError> {
+        let path = format!("/_node/_local/_nodes/{peer}");
+        let done = self.transport.put(base, &path, &json!({})).await;
+        accept(done, StatusCode::CONFLICT, "")
+    }
+}
+
+/// The answer to `GET /_membership`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Membership {
+    /// Nodes that are connected now, the node itself included.
+    pub all_nodes: Vec<String>,
+    /// Nodes listed in `_nodes`.
+    pub cluster_nodes: Vec<String>,
+}

@@ -1,0 +1,118 @@
+//! A node's name, uuid, uptime and connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agent_core::facts::Release;
+use reqwest::header::SERVER;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tracing::debug;
+
+use super::transport::parse;
+use super::{Couch, CouchError};
+
+impl Couch {
+    /// The node's Erlang name, and the release in the answer's `Server` header.
+    pub async fn name(&self, base: &str) -> Result<(String, Option<Release>), CouchError> {
+        #[derive(Deserialize)]
+        struct Name {
+            name: String,
+        }
+        let path = "/_node/_local";
+        let response = self.transport.get_response(base, path).await?;
+        let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok());
+        let release = server.and_then(Release::from_server);
+        let Name { name } = parse(format!("GET {base}{path}"), response).await?;
+        Ok((name, release))
+    }
+
+    /// The uuid in the node's welcome. CouchDB generates it at the first such call.
+    pub async fn uuid(&self, base: &str) -> Result<String, CouchError> {
+        #[derive(Deserialize)]
+        struct Welcome {
+            uuid: String,
+        }
+        self.transport.get(base, "/").await.map(|Welcome { uuid }| uuid)
+    }
+
+    /// The node's uptime and connections: one cheap call that shows a restart or a lost peer.
+    pub async fn pulse(&self, base: &str) -> Result<Pulse, CouchError> {
+        self.transport.get(base, "/_node/_local/_system").await
+    }
+
+    /// Makes the node connect to `peer`: it has to, to answer a call about another node. The result shows in its
+    /// membership, so the answer is ignored.
+    pub async fn dial(&self, base: &str, peer: &str) {
+        let path = format!("/_node/{peer}/_config/cluster");
+        if let Err(error) = self.transport.get::<IgnoredAny>(base, &path).await {
+            debug!(error = &error as &dyn std::error::Error, "dialling failed");
+        }
+    }
+}
+
+/// The part of `GET /_node/_local/_system` that shows whether a node is still the same.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Pulse {
+    /// Time since the node's start, in whole seconds.
+    #[serde(deserialize_with = "seconds")]
+    pub uptime: Duration,
+    /// The nodes to which it has a distribution socket.
+    #[serde(default, rename = "distribution", deserialize_with = "keys")]
+    pub connected: BTreeSet<String>,
+}
+
+impl Pulse {
+    /// `true` if the node restarted, or lost or gained a connection, in the time `between` this pulse and `later`.
+    pub fn is_another_than(&self, later: &Self, between: Duration) -> bool {
+        let restarted = later.uptime.saturating_add(ROUNDING) < self.uptime.saturating_add(between);
+        restarted || later.connected != self.connected
+    }
+
+    /// `true` if the node may have started after a connection was opened that `lasted` until just now. A connection that
+    /// ended right after a start gives no evidence, and counts as a restart.
+    pub fn began_within(&self, lasted: Duration) -> bool {
+        self.uptime <= lasted.max(ROUNDING)
+    }
+}
+
+/// Uptimes and the time between two of them are rounded to seconds.
+const ROUNDING: Duration = Duration::from_secs(3);
+
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+fn keys<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    BTreeMap::<String, IgnoredAny>::deserialize(deserializer).map(|map| map.into_keys().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pulse(text: &str) -> Pulse {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_pulse_shows_a_restart_and_a_lost_connection() {
+        let before = pulse(r#"{"uptime":60,"memory":{},"distribution":{"couchdb@b":{"send_pend":0}}}"#);
+        let changed = |text| before.is_another_than(&pulse(text), Duration::from_secs(100));
+        assert!(!changed(r#"{"uptime":160,"distribution":{"couchdb@b":{}}}"#));
+        assert!(!changed(r#"{"uptime":158,"distribution":{"couchdb@b":{}}}"#), "both are whole seconds");
+        assert!(
+            changed(r#"{"uptime":97,"distribution":{"couchdb@b":{}}}"#),
+            "a restart, though the node is up for longer than before"
+        );
+        assert!(changed(r#"{"uptime":160,"distribution":{}}"#));
+    }
+
+    #[test]
+    fn a_pulse_distinguishes_a_restart_from_a_closed_connection() {
+        let pulse = |seconds| Pulse { uptime: Duration::from_secs(seconds), connected: BTreeSet::new() };
+        assert!(pulse(0).began_within(Duration::from_secs(4)), "a restart, however soon after the start");
+        assert!(pulse(2).began_within(Duration::from_millis(100)));
+        assert!(!pulse(302).began_within(Duration::from_secs(300)), "CouchDB closed an idle connection");
+    }
+}
