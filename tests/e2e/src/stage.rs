@@ -10,7 +10,9 @@ use agent::settings::pod_name::Clues;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};
-use sandbox::couchdb::{Call, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Service, Timings, Which};
+use sandbox::couchdb::{
+    Call, CallFilter, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Service, Timings,
+};
 use sandbox::kubelet::Pod;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -269,7 +271,9 @@ impl Stage {
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
         let erlang = |name: &str, j: usize| {
             [(4369, Service::Epmd), (9100, Service::Distribution)].map(|(port, service)| {
-                let open = || self.nodes[j].port(service, self.fqdn(i)).expect("a free port on loopback");
+                let open = || {
+                    self.nodes[j].service_addr_for(service, self.fqdn(i)).expect("a free port on loopback")
+                };
                 let address = if self.erlang_ports { open() } else { NOBODY };
                 (format!("{name}:{port}"), address)
             })
@@ -282,7 +286,7 @@ impl Stage {
 
     /// The address at which pod `from` reaches the node of pod `to`, so that its calls are known as its own.
     fn door(&self, from: usize, to: usize) -> SocketAddr {
-        self.nodes[to].door(self.fqdn(from)).expect("a free port on loopback")
+        self.nodes[to].addr_for(self.fqdn(from)).expect("a free port on loopback")
     }
 
     /// Ends the agent of pod `i` at whatever it is doing, and waits until it is gone.
@@ -410,7 +414,7 @@ impl Stage {
 
     /// The calls that the agent of pod `i` made, to any node.
     pub fn calls_of_agent(&self, i: usize) -> Vec<Call> {
-        self.net.calls_of(&Which::all().from(self.fqdn(i)))
+        self.net.calls_of(&CallFilter::all().from(self.fqdn(i)))
     }
 
     async fn ask(&self, i: usize, path: &str) -> reqwest::Response {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
-use sandbox::couchdb::{Clock, Which};
+use sandbox::couchdb::{CallFilter, Clock};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -227,7 +227,7 @@ async fn row(stage: &Stage, i: usize) -> (String, bool) {
 }
 
 fn foundings(stage: &Stage) -> usize {
-    let calls = stage.net.calls_of(&Which::all().writes().below("/_cluster_setup"));
+    let calls = stage.net.calls_of(&CallFilter::all().writes().below("/_cluster_setup"));
     calls.iter().filter(|call| call.status == Some(201)).count()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use e2e::stage::{Stage, host};
 use e2e::until::until;
-use sandbox::couchdb::{Moment, Which};
+use sandbox::couchdb::{CallFilter, Moment};
 
 #[tokio::test]
 async fn one_node_is_a_cluster_at_once() {
@@ -62,7 +62,7 @@ async fn the_cluster_is_founded_once_by_the_lowest_ordinal_and_every_agent_write
     let founded = stage.net.calls_of(&foundings());
     assert_eq!(founded.len(), 1, "{founded:#?}");
     assert_eq!(founded[0].source, host(0));
-    let writes = stage.net.calls_of(&Which::all().writes());
+    let writes = stage.net.calls_of(&CallFilter::all().writes());
     assert!(writes.iter().all(|call| call.source == call.node.as_str()), "{writes:#?}");
 }
 
@@ -120,7 +120,7 @@ async fn a_joiner_killed_after_any_call_that_was_done() {
 async fn killed_after_every_call(agent: usize, moment: Moment) {
     for k in 1.. {
         let mut stage = Stage::with_nodes(3);
-        stage.net.cut_call(Which::all().from(&host(agent)), k, moment);
+        stage.net.cut_call(CallFilter::all().from(&host(agent)), k, moment);
         stage.start_agents(0..3).await;
         let reached = until("the call, or a cluster without it", DEADLINE, async || {
             let calls = stage.calls_of_agent(agent).len();
@@ -142,8 +142,8 @@ async fn killed_after_every_call(agent: usize, moment: Moment) {
     }
 }
 
-fn foundings() -> Which {
-    Which::all().writes().below("/_cluster_setup")
+fn foundings() -> CallFilter {
+    CallFilter::all().writes().below("/_cluster_setup")
 }
 
 /// Longer than anything takes, also on a busy machine.

@@ -11,7 +11,7 @@ use e2e::manifest::{self, EXAMPLE, companion_secret};
 use e2e::stage::{PASSWORD, Stage};
 use e2e::until::until;
 use sandbox::apiserver::{Forbidden, User};
-use sandbox::couchdb::{Clock, Which};
+use sandbox::couchdb::{CallFilter, Clock};
 use serde_json::{Value, json};
 
 const ROLE: &str = include_str!("../../../manifests/base/agent-role.yaml");
@@ -171,7 +171,7 @@ async fn what_is_injected_is_not_asked_for() {
     let says = stage.says(0, "CredentialsRejected").await;
     assert!(says.contains("COUCHDB_USER and COUCHDB_PASSWORD") && !says.contains("wrong"), "{says}");
     assert!(control_plane.api.calls().iter().all(|call| !call.path.contains("/secrets")));
-    assert_eq!(stage.net.calls_of(&Which::all()).len(), 1, "one attempt");
+    assert_eq!(stage.net.calls_of(&CallFilter::all()).len(), 1, "one attempt");
 }
 
 /// The example through the webhook, and its agents without the credentials that it copied.

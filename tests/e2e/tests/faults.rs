@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use e2e::stage::{PASSWORD, Stage, USER, host};
 use e2e::until::until;
-use sandbox::couchdb::{Cut, Version, Which};
+use sandbox::couchdb::{CallFilter, Cut, Version};
 
 #[tokio::test]
 async fn a_wiped_lowest_node_is_taken_back_and_founds_nothing() {
@@ -385,12 +385,14 @@ async fn get(stage: &Stage, i: usize, path: &str) -> serde_json::Value {
 fn foundings(stage: &Stage) -> usize {
     stage
         .ordinals()
-        .map(|i| stage.net.calls_of(&Which::all().from(&host(i)).writes().below("/_cluster_setup")).len())
+        .map(|i| {
+            stage.net.calls_of(&CallFilter::all().from(&host(i)).writes().below("/_cluster_setup")).len()
+        })
         .sum()
 }
 
 fn joins(stage: &Stage) -> Vec<String> {
-    let of = |i| stage.net.calls_of(&Which::all().from(&host(i)).writes().below("/_node/_local/_nodes"));
+    let of = |i| stage.net.calls_of(&CallFilter::all().from(&host(i)).writes().below("/_node/_local/_nodes"));
     stage.ordinals().flat_map(of).map(|call| call.line()).collect()
 }
 

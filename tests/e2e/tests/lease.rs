@@ -7,7 +7,7 @@ use std::time::Duration;
 use e2e::control_plane::ControlPlane;
 use e2e::example::{played, stored};
 use e2e::until::until;
-use sandbox::couchdb::Which;
+use sandbox::couchdb::CallFilter;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_lease_that_somebody_holds_is_waited_for_until_he_has_been_silent_for_
     stage.start_agents(0..2).await;
     let message = stage.says(0, "WaitingForLease").await;
     assert!(message.contains("couchdb-0"), "{message}");
-    assert!(stage.net.calls_of(&Which::all().writes().below("/_cluster_setup")).is_empty());
+    assert!(stage.net.calls_of(&CallFilter::all().writes().below("/_cluster_setup")).is_empty());
     held(1, "2001-01-01T00:00:01.000000Z");
     stage.formed().await;
 }

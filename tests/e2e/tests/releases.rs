@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
 
 use e2e::stage::{PASSWORD, Stage, USER, host};
-use sandbox::couchdb::{Version, Which};
+use sandbox::couchdb::{CallFilter, Version};
 use serde_json::json;
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_moments_conflict_is_not_taken_for_a_node_that_is_not_up() {
     stage.formed().await;
     for node in 0..2 {
         stage.kill_agent(0).await;
-        let asked = Which::all().on(host(node)).below("/_node/_local/_dbs");
+        let asked = CallFilter::all().on(host(node)).below("/_node/_local/_dbs");
         stage.net.fail_calls(asked, 3, 409);
         stage.start_agent(0).await;
         stage.formed().await;

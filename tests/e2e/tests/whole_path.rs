@@ -10,7 +10,7 @@ use e2e::manifest::EXAMPLE;
 use e2e::stage::Stage;
 use e2e::story::{Play, StoryError, tell};
 use sandbox::apiserver::Forbidden;
-use sandbox::couchdb::Which;
+use sandbox::couchdb::CallFilter;
 use serde_json::json;
 
 async fn story(play: Play) -> (Result<(), StoryError>, String) {
@@ -114,7 +114,7 @@ async fn while_the_api_server_is_away_nothing_is_founded_and_what_is_formed_stay
     control_plane.api.down();
     stage.start_agents(0..3).await;
     stage.says(0, "WaitingForKubernetes").await;
-    assert!(stage.net.calls_of(&Which::all().writes().below("/_cluster_setup")).is_empty());
+    assert!(stage.net.calls_of(&CallFilter::all().writes().below("/_cluster_setup")).is_empty());
     control_plane.api.up().unwrap();
     stage.formed().await;
     control_plane.api.down();

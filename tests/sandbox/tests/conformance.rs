@@ -1,24 +1,25 @@
-//! The stand-in against what real nodes answered; the same scripts against real nodes, when there are any.
+//! The stand-in held to the answers of real nodes. The same scripts can be run against real nodes, if there are any.
 
 use std::error::Error;
 
 use sandbox::conformance::{Report, Script, Target, run};
 use sandbox::couchdb::Clock;
 
-/// How much faster the stand-in's time runs here.
+/// The factor by which the stand-in's clock is faster than the real one.
 const SPEED: f64 = 40.0;
 
-async fn holds(text: &str) {
-    let script = Script::parse(text).expect("the script reads");
+async fn check_stand_ins(text: &str) {
+    let script = Script::parse(text).expect("the script is parsed");
     let target = Target::stand_ins(&script, Clock::faster(SPEED)).expect("the stand-ins start");
-    as_expected(&script, &target).await;
+    check(&script, &target).await;
 }
 
-async fn as_expected(script: &Script, target: &Target) {
-    let Report { asked, differences } = run(script, target).await.unwrap_or_else(|error| panic!("{error}"));
+async fn check(script: &Script, target: &Target) {
+    let Report { requests, differences } =
+        run(script, target).await.unwrap_or_else(|error| panic!("{error}"));
     let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    assert!(asked > 0, "the script asks nothing");
-    assert!(list.is_empty(), "{} of {asked} answers differ:\n{}", list.len(), list.join("\n"));
+    assert!(requests > 0, "the script contains no request");
+    assert!(list.is_empty(), "{} of {requests} answers differ:\n{}", list.len(), list.join("\n"));
 }
 
 macro_rules! scripts {
@@ -26,11 +27,11 @@ macro_rules! scripts {
         $(
             #[tokio::test]
             async fn $name() {
-                holds(include_str!(concat!("../conformance/", stringify!($name), ".txt"))).await;
+                check_stand_ins(include_str!(concat!("../conformance/", stringify!($name), ".txt"))).await;
             }
         )*
 
-        /// Every script that a real, fresh set of nodes can be asked; each file needs nodes that are as new.
+        /// Every script by its name. Each of them needs freshly started nodes.
         const ALL: &[(&str, &str)] =
             &[$((stringify!($name), include_str!(concat!("../conformance/", stringify!($name), ".txt")))),*];
     };
@@ -69,37 +70,39 @@ scripts! {
     u_other_ways,
 }
 
-const USAGE: &str = "It needs
-    COUCHDB_URLS    the nodes, for example http://10.0.0.10:5984,http://10.0.0.11:5984; admin:s3cret, as new
-    COUCHDB_SCRIPT  a file of conformance/ without .txt
-    COUCHDB_HOOK    optional: a program that makes the nodes new, and does to them what the script says. It is called
+const USAGE: &str = "Environment variables of this test:
+    COUCHDB_URLS    required: the nodes, for example http://10.0.0.10:5984,http://10.0.0.11:5984; freshly started,
+                    with admin 'admin' and password 's3cret'
+    COUCHDB_SCRIPT  required: the name of a file of conformance/, without .txt
+    COUCHDB_HOOK    optional: a program that creates the nodes and performs the actions of the script. It is called
                     with the words after `!` in the scripts: `kill 2`, `wipe 2`, `set 2 secret=x chttpd/port=5984`,
-                    `start 2` (returns when the node answers), `heal`, .. Without it only scripts that do nothing
-                    but ask can be run.
+                    `start 2` (returns when the node answers), `heal`, .. Without it only scripts that consist of
+                    requests can be run.
 ";
 
-/// One script against real nodes.
+/// Runs one script against real nodes.
 #[tokio::test]
-#[ignore = "needs real nodes: set COUCHDB_URLS and COUCHDB_SCRIPT; run it alone to read how"]
+#[ignore = "needs real nodes: set COUCHDB_URLS and COUCHDB_SCRIPT; run it without them to print the usage"]
 async fn real_nodes() {
     let urls = setting("COUCHDB_URLS").unwrap_or_else(|| panic!("COUCHDB_URLS is not set\n{USAGE}"));
     let wanted = setting("COUCHDB_SCRIPT").unwrap_or_else(|| panic!("COUCHDB_SCRIPT is not set\n{USAGE}"));
     let (_, text) = ALL
         .iter()
         .find(|(name, _)| *name == wanted)
-        .unwrap_or_else(|| panic!("there is no script {wanted}\n{USAGE}"));
-    let script = Script::parse(text).expect("the script reads");
+        .unwrap_or_else(|| panic!("COUCHDB_SCRIPT: there is no script '{wanted}'\n{USAGE}"));
+    let script = Script::parse(text).expect("the script is parsed");
     let urls: Vec<&str> = urls.split([',', ' ']).filter(|url| !url.is_empty()).collect();
-    assert!(urls.len() >= script.nodes, "{wanted} is for {} nodes, {} are given", script.nodes, urls.len());
+    let (needed, given) = (script.nodes, urls.len());
+    assert!(given >= needed, "{wanted} needs {needed} nodes, COUCHDB_URLS contains {given}");
     let target = match setting("COUCHDB_HOOK") {
         Some(hook) => Target::hooked(&script, &urls, &hook).await,
-        None if script.only_asks() => Target::real(&urls[..script.nodes]).await,
-        None => panic!("{wanted} does things to its nodes, and COUCHDB_HOOK is not set\n{USAGE}"),
+        None if script.has_only_requests() => Target::real(&urls[..needed]).await,
+        None => panic!("{wanted} performs actions on its nodes, but COUCHDB_HOOK is not set\n{USAGE}"),
     };
-    as_expected(&script, &target.unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))).await;
+    check(&script, &target.unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))).await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge of this program: what is to be tested")]
+#[expect(clippy::disallowed_methods, reason = "settings of a test come from the environment")]
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -6,7 +6,7 @@ use e2e::manifest::{self, EXAMPLE, companion_secret};
 use e2e::stage::Stage;
 use e2e::until::until;
 use reqwest::Method;
-use sandbox::couchdb::{Clock, Which};
+use sandbox::couchdb::{CallFilter, Clock};
 use serde_json::{Value, json};
 
 use crate::literals::{AGENT_ROLE, yaml};
@@ -58,7 +58,11 @@ async fn without_its_role_an_agent_says_so_and_takes_the_injected_size() {
         assert_eq!(stage.status(i).await["kubernetes"], "forbidden");
     }
     assert_eq!(members(&stage).await, 3);
-    assert_eq!(stage.net.calls_of(&Which::all().writes().below("/_cluster_setup")).len(), 1, "one founding");
+    assert_eq!(
+        stage.net.calls_of(&CallFilter::all().writes().below("/_cluster_setup")).len(),
+        1,
+        "one founding"
+    );
     assert_eq!(scene.admin.get(&lease(&scene)).await.code, 404);
 
     bind_role(&scene).await;

@@ -1,11 +1,14 @@
-//! CouchDB stand-ins on loopback ports, for playing by hand: `couchdb-standin [number of nodes]`.
+//! Runs CouchDB stand-ins on loopback ports, for manual experiments: `couchdb-standin [number of nodes]`.
 //!
-//! Each node is `couchdb-<n>.couchdb.default.svc.cluster.local`, with admin `admin`, password `s3cret`.
+//! The nodes are `couchdb-<n>.couchdb.default.svc.cluster.local`, with admin `admin` and password `s3cret`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
 
 use std::process::ExitCode;
 
 use sandbox::couchdb::{Clock, Network, NetworkError, NodeHandle, NodeSettings};
+
+/// The exit code for wrong arguments: `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,20 +17,20 @@ async fn main() -> ExitCode {
         Some(Ok(count)) => count,
         Some(Err(_)) => {
             eprintln!("usage: couchdb-standin [number of nodes]");
-            return ExitCode::from(64);
+            return ExitCode::from(USAGE);
         }
     };
     let net = Network::start(Clock::real());
-    match (0..count).map(|ordinal| start(&net, ordinal)).collect::<Result<Vec<_>, _>>() {
-        Ok(nodes) => {
-            nodes.iter().for_each(|node| println!("{}  http://admin:s3cret@{}", node.host(), node.addr()))
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+    for ordinal in 0..count {
+        match start(&net, ordinal) {
+            Ok(node) => println!("{}  http://admin:s3cret@{}", node.host(), node.addr()),
+            Err(error) => {
+                eprintln!("node {ordinal}: {error}");
+                return ExitCode::FAILURE;
+            }
         }
     }
-    println!("Ctrl-C stops them.");
+    println!("Press Ctrl-C to stop them.");
     match tokio::signal::ctrl_c().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -1,15 +1,15 @@
-//! Comparing an answer with what is expected.
+//! Comparison of an answer with the expected one.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// Names that stand for what differs from run to run, and what they stood for.
+/// The values that `<name>` placeholders stand for; they differ from run to run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names(BTreeMap<String, Value>);
 
 impl Names {
-    /// A later request with the names replaced.
+    /// Replaces every known `<name>` in a later request by its value.
     pub(crate) fn fill_in(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (name, value)| {
             let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -17,54 +17,65 @@ impl Names {
         })
     }
 
-    /// True when the answer is as expected. Names are only learnt from answers that are.
+    /// Compares an answer with the expected one, and learns the names that it contains.
     pub(crate) fn matches(&mut self, expected: &str, answer: &str) -> bool {
         let (expected, answer) = (expected.trim(), answer.trim());
+        // An expectation without a body is about the status only.
         if expected.is_empty() {
             return true;
         }
         let parsed =
             serde_json::from_str::<Value>(expected).ok().zip(serde_json::from_str::<Value>(answer).ok());
-        let mut learnt = self.clone();
-        let same = match parsed {
-            Some((expected, answer)) => learnt.same(&expected, &answer),
-            None => expected == answer,
-        };
-        if same {
-            *self = learnt;
+        let Some((expected, answer)) = parsed else { return expected == answer };
+        // Names are learned only from an answer that matches completely: a partial match would bind them to values of
+        // an answer that an `eventually` step is still waiting to change.
+        let mut learned = self.clone();
+        let is_match = learned.matches_value(&expected, &answer);
+        if is_match {
+            *self = learned;
         }
-        same
+        is_match
     }
 
-    /// Different names stand for different things: two uuids that should differ must.
-    fn stands_for(&mut self, name: &str, value: &Value) -> bool {
-        match self.0.get(name) {
-            Some(known) => known == value,
-            None if self.0.values().any(|known| known == value) => false,
-            None => {
-                self.0.insert(name.to_owned(), value.clone());
-                true
+    /// `true` if `name` can stand for `value`; a name without a value gets this one.
+    fn bind(&mut self, name: &str, value: &Value) -> bool {
+        if let Some(known) = self.0.get(name) {
+            return known == value;
+        }
+        // Two names never stand for one value, so that two uuids that must differ do differ.
+        if self.0.values().any(|known| known == value) {
+            return false;
+        }
+        self.0.insert(name.to_owned(), value.clone());
+        true
+    }
+
+    fn matches_value(&mut self, expected: &Value, answer: &Value) -> bool {
+        match expected {
+            Value::String(text) if text.starts_with('<') && text.ends_with('>') => {
+                let name = &text[1..text.len() - 1];
+                name == "any" || self.bind(name, answer)
             }
+            Value::Array(expected) => answer.as_array().is_some_and(|answer| {
+                expected.len() == answer.len()
+                    && expected.iter().zip(answer).all(|(e, a)| self.matches_value(e, a))
+            }),
+            Value::Object(expected) => {
+                answer.as_object().is_some_and(|answer| self.matches_object(expected, answer))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => expected == answer,
         }
     }
 
-    fn same(&mut self, expected: &Value, answer: &Value) -> bool {
-        match (expected, answer) {
-            (Value::String(name), _) if name.starts_with('<') && name.ends_with('>') => {
-                let name = &name[1..name.len() - 1];
-                name == "any" || self.stands_for(name, answer)
+    fn matches_object(&mut self, expected: &Map<String, Value>, answer: &Map<String, Value>) -> bool {
+        let mut wanted = 0;
+        for (key, value) in expected.iter().filter(|(key, _)| *key != "...") {
+            wanted += 1;
+            if !answer.get(key).is_some_and(|a| self.matches_value(value, a)) {
+                return false;
             }
-            (Value::Array(expected), Value::Array(answer)) => {
-                expected.len() == answer.len() && expected.iter().zip(answer).all(|(e, a)| self.same(e, a))
-            }
-            (Value::Object(expected), Value::Object(answer)) => {
-                let open = expected.contains_key("...");
-                let wanted = expected.iter().filter(|(key, _)| *key != "...");
-                wanted.clone().all(|(key, e)| answer.get(key).is_some_and(|a| self.same(e, a)))
-                    && (open || answer.len() == wanted.count())
-            }
-            (expected, answer) => expected == answer,
         }
+        expected.contains_key("...") || answer.len() == wanted
     }
 }
 
@@ -73,17 +84,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn an_answer_matches_its_pattern() {
         let mut names = Names::default();
         assert!(names.matches(r#"{"a":"<any>","b":"<x>"}"#, "{\"a\":[1],\"b\":\"v\"}\n"));
         assert!(names.matches(r#""<x>""#, "\"v\""));
-        assert!(!names.matches(r#""<x>""#, "\"w\""), "a name stands for one thing");
+        assert!(!names.matches(r#""<x>""#, "\"w\""), "a name stands for one value");
         assert_eq!(names.fill_in("/db?rev=<x>"), "/db?rev=v");
-        assert!(!names.matches(r#""<z>""#, "\"v\""), "and no two stand for the same");
+        assert!(!names.matches(r#""<z>""#, "\"v\""), "two names do not stand for one value");
         assert!(names.matches(r#"{"a":1,"...":0}"#, r#"{"a":1,"b":2}"#));
         assert!(!names.matches(r#"{"a":1}"#, r#"{"a":1,"b":2}"#));
         assert!(!names.matches("[1]", "[1,2]"));
         assert!(!names.matches(r#"{"y":"<y>","z":1}"#, r#"{"y":1,"z":2}"#));
-        assert_eq!(names.fill_in("<y>"), "<y>", "nothing is learnt from a wrong answer");
+        assert_eq!(names.fill_in("<y>"), "<y>", "names are not learned from a wrong answer");
     }
 }

@@ -1,4 +1,4 @@
-//! Running scripts.
+//! The runner of scripts, against stand-ins or real nodes.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -7,48 +7,58 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::pattern::Names;
-use super::script::{Ask, Deed, Login, Script, Step, What};
+use super::script::{Action, Exchange, Login, Repeat, Script, Settings, Step, StepKind};
 use crate::couchdb::{Clock, Cut, Network, NetworkError, NodeHandle, NodeSettings, SettingsError};
 
-/// An `eventually` gives up after so long on the nodes' clock: longer than the 37 seconds between reconnects, with
-/// their jitter, and the 75 of a silent cut.
-const EVENTUALLY: Duration = Duration::from_secs(150);
+/// The time after which an `eventually` fails, on the nodes' clock: longer than the 37 seconds between reconnects,
+/// with their jitter, and the 75 of a silent cut.
+const EVENTUALLY_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// The least real time that an `eventually` waits: a busy machine may need longer than a fast clock allows.
+const EVENTUALLY_REAL_TIME: Duration = Duration::from_secs(15);
 
 /// Nodes that a script can be run against.
 #[derive(Debug)]
 pub struct Target {
-    nodes: Vec<At>,
+    nodes: Vec<TargetNode>,
     control: Control,
     http: reqwest::Client,
 }
 
 #[derive(Debug)]
-struct At {
+struct TargetNode {
     url: String,
+    /// The Erlang node name, `couchdb@<host>`.
     name: String,
 }
 
-/// How deeds are done to the nodes.
+impl TargetNode {
+    fn at(url: &str) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), name: String::new() }
+    }
+}
+
+/// The means by which actions are performed on the nodes.
 #[derive(Debug)]
 enum Control {
-    /// Not at all.
+    /// None: a script with actions fails.
     None,
     /// The nodes are stand-ins.
     StandIns { net: Network, handles: Vec<NodeHandle> },
-    /// A program is called with the words of the deed.
+    /// A program that is called with the words of the action.
     Hook(String),
 }
 
-/// What was done.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// How many requests were answered, as expected or not.
-    pub asked: usize,
-    /// The answers that weren't as expected. Later ones may follow from earlier ones.
+    /// The number of requests that were sent, whatever their answers.
+    pub requests: usize,
+    /// The unexpected answers. Later ones may follow from earlier ones.
     pub differences: Vec<Difference>,
 }
 
-/// An answer that is not as the script says.
+/// An answer that differs from the expected one.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {request}\n  expected {expected}\n  got      {got}")]
 pub struct Difference {
@@ -58,58 +68,62 @@ pub struct Difference {
     got: String,
 }
 
-/// Why a script can't be run to its end.
+/// The reason for which a script could not be run to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// Something that can't be done to these nodes.
-    #[error("line {line}: these nodes can't be controlled")]
+pub enum RunError {
+    /// An action on nodes that were given without a hook.
+    #[error("line {line}: these nodes can't be controlled without a hook")]
     NoControl {
-        /// Where in the script.
+        /// Line number in the script.
         line: usize,
     },
-    /// The hook couldn't be called, or said no.
-    #[error("the hook failed: {deed}: {why}")]
+    /// The hook could not be started, or exited with an error.
+    #[error("the hook failed: {action}: {reason}")]
     Hook {
-        /// The words it was called with.
-        deed: String,
-        /// Its status, or why it couldn't be called.
-        why: String,
+        /// The arguments of the hook.
+        action: String,
+        /// The exit status of the hook, or the error of its start.
+        reason: String,
     },
-    /// A node that should start would exit.
+    /// A node that the script starts would exit.
     #[error("line {line}: a node would not start")]
     Start {
-        /// Where in the script.
+        /// Line number in the script.
         line: usize,
-        /// Why.
+        /// The entrypoint's or CouchDB's own refusal.
         source: SettingsError,
     },
-    /// The stand-ins couldn't be set up.
+    /// The stand-ins could not be set up.
     #[error("failed to set up the stand-ins")]
     Network(#[from] NetworkError),
-    /// A real node doesn't say what its name is.
-    #[error("failed to learn a node's name")]
+    /// A real node's `/_node/_local` could not be read.
+    #[error("failed to read a node's name")]
     Name(#[from] reqwest::Error),
 }
 
 impl Target {
-    /// Stand-ins, started as the script says.
+    /// Stand-ins, started with the script's settings.
     ///
     /// # Errors
     ///
-    /// When they can't be.
-    pub fn stand_ins(script: &Script, clock: Clock) -> Result<Self, Broken> {
-        let host = |node: usize| format!("couchdb-{node}.couchdb.default.svc.cluster.local");
-        let at = |node| At { url: String::new(), name: format!("couchdb@{}", host(node)) };
-        let mut target =
-            Self { nodes: (0..script.nodes).map(at).collect(), control: Control::None, http: client()? };
+    /// If a stand-in can't be started.
+    pub fn stand_ins(script: &Script, clock: Clock) -> Result<Self, RunError> {
+        let hosts: Vec<String> = (0..script.nodes)
+            .map(|node| format!("couchdb-{node}.couchdb.default.svc.cluster.local"))
+            .collect();
+        let mut target = Self { nodes: Vec::new(), control: Control::None, http: client()? };
+        // All names are known before the first start: settings may refer to any node as N1 or H1.
+        for host in &hosts {
+            target.nodes.push(TargetNode { url: String::new(), name: format!("couchdb@{host}") });
+        }
         let net = Network::start(clock);
         let mut handles = Vec::new();
-        for node in 0..script.nodes {
-            let settings = script.settings_of(node);
-            let blank = NodeSettings::new(host(node)).ip(&format!("10.42.0.{}", 10 + node));
-            handles.push(net.start_node(target.with(blank, &settings))?);
+        for (node, host) in hosts.iter().enumerate() {
+            let blank = NodeSettings::new(host.as_str()).ip(&format!("10.42.0.{}", 10 + node));
+            let handle = net.start_node(target.apply_settings(blank, &script.settings_of(node)))?;
+            target.nodes[node].url = handle.url();
+            handles.push(handle);
         }
-        target.nodes.iter_mut().zip(&handles).for_each(|(at, handle)| at.url = handle.url());
         target.control = Control::StandIns { net, handles };
         Ok(target)
     }
@@ -118,91 +132,93 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When one of them doesn't tell its name.
-    pub async fn real(urls: &[&str]) -> Result<Self, Broken> {
-        let mut target = Self { nodes: Vec::new(), control: Control::None, http: client()? };
-        for url in urls {
-            target.nodes.push(At { url: url.trim_end_matches('/').to_owned(), name: String::new() });
-        }
+    /// If the name of a node can't be read.
+    pub async fn real(urls: &[&str]) -> Result<Self, RunError> {
+        let nodes = urls.iter().map(|url| TargetNode::at(url)).collect();
+        let mut target = Self { nodes, control: Control::None, http: client()? };
         target.learn_names().await?;
         Ok(target)
     }
 
-    /// Real nodes that `hook` makes new and starts as the script says, and to which it does the script's deeds. It
-    /// keeps those down that the script doesn't need.
+    /// Real nodes that `hook` creates and starts with the script's settings, and on which it performs the script's
+    /// actions. Nodes that the script does not need stay down.
     ///
     /// # Errors
     ///
-    /// When the hook fails, or a node doesn't tell its name.
-    pub async fn hooked(script: &Script, urls: &[&str], hook: &str) -> Result<Self, Broken> {
-        let at = |url: &&str| At { url: url.trim_end_matches('/').to_owned(), name: String::new() };
-        let nodes = urls.iter().map(at).collect();
+    /// If the hook fails, or the name of a node can't be read.
+    pub async fn hooked(script: &Script, urls: &[&str], hook: &str) -> Result<Self, RunError> {
+        let nodes = urls.iter().map(|url| TargetNode::at(url)).collect();
         let mut target = Self { nodes, control: Control::Hook(hook.to_owned()), http: client()? };
-        target.forget_all()?;
+        target.wipe_all()?;
         target.nodes.truncate(script.nodes);
-        target.start_all(&|_| String::new())?;
+        // The first start is only for the names, which the settings of the second may contain.
+        target.start_all(None)?;
         target.learn_names().await?;
-        target.forget_all()?;
-        target.start_all(&|node| {
-            let settings = script.settings_of(node);
-            settings.iter().map(|(key, value)| format!(" {key}={value}")).collect()
-        })?;
+        target.wipe_all()?;
+        target.start_all(Some(script))?;
         Ok(target)
     }
 
-    /// All are gone before the first one starts: it must not meet an old one.
-    fn forget_all(&self) -> Result<(), Broken> {
+    /// Wipes all nodes before the first one starts: a new node must not meet an old one.
+    fn wipe_all(&self) -> Result<(), RunError> {
         self.call_hook("heal")?;
-        for deed in ["kill", "lose-ini", "wipe", "publish"] {
-            (0..self.nodes.len()).try_for_each(|node| self.call_hook(&format!("{deed} {node}")))?;
+        for action in ["kill", "lose-ini", "wipe", "publish"] {
+            for node in 0..self.nodes.len() {
+                self.call_hook(&format!("{action} {node}"))?;
+            }
         }
         Ok(())
     }
 
-    fn start_all(&self, settings: &dyn Fn(usize) -> String) -> Result<(), Broken> {
+    /// Starts all nodes, with the settings of the script if one is given.
+    fn start_all(&self, script: Option<&Script>) -> Result<(), RunError> {
         for node in 0..self.nodes.len() {
-            self.call_hook(&format!("set {node}{}", settings(node)))?;
+            let settings = script.map(|script| script.settings_of(node)).unwrap_or_default();
+            let words: String = settings.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+            self.call_hook(&format!("set {node}{words}"))?;
             self.call_hook(&format!("start {node}"))?;
         }
         Ok(())
     }
 
-    fn call_hook(&self, deed: &str) -> Result<(), Broken> {
+    fn call_hook(&self, action: &str) -> Result<(), RunError> {
         let Control::Hook(hook) = &self.control else { return Ok(()) };
-        let deed = self.name(deed);
-        let status = Command::new(hook).args(deed.split_whitespace()).status();
-        let why = match status {
+        let action = self.fill_in_names(action);
+        let status = Command::new(hook).args(action.split_whitespace()).status();
+        let reason = match status {
             Ok(status) if status.success() => return Ok(()),
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        Err(Broken::Hook { deed, why })
+        Err(RunError::Hook { action, reason })
     }
 
-    async fn learn_names(&mut self) -> Result<(), Broken> {
-        for at in &mut self.nodes {
-            let url = format!("{}/_node/_local", at.url);
-            let asked = self.http.get(url).basic_auth("admin", Some("s3cret")).send().await?;
-            let answer: serde_json::Value = asked.error_for_status()?.json().await?;
-            answer["name"].as_str().unwrap_or_default().clone_into(&mut at.name);
+    async fn learn_names(&mut self) -> Result<(), RunError> {
+        for node in &mut self.nodes {
+            let url = format!("{}/_node/_local", node.url);
+            let response = self.http.get(url).basic_auth("admin", Some("s3cret")).send().await?;
+            let answer: serde_json::Value = response.error_for_status()?.json().await?;
+            answer["name"].as_str().unwrap_or_default().clone_into(&mut node.name);
         }
         Ok(())
     }
 
-    fn with(&self, settings: NodeSettings, values: &BTreeMap<String, String>) -> NodeSettings {
-        let value = |key: &str| values.get(key).map(String::as_str);
-        let mut settings = settings.cookie(value("cookie").unwrap_or("shared"));
-        settings = settings.admin(value("user").unwrap_or("admin"), value("password").unwrap_or("s3cret"));
-        settings = settings.secret(value("secret"));
+    fn apply_settings(&self, settings: NodeSettings, values: &Settings) -> NodeSettings {
+        let cookie = values.get("cookie").map_or("shared", String::as_str);
+        let user = values.get("user").map_or("admin", String::as_str);
+        let password = values.get("password").map_or("s3cret", String::as_str);
+        let secret = values.get("secret").map(String::as_str);
+        let mut settings = settings.cookie(cookie).admin(user, password).secret(secret);
         for (key, value) in values {
-            // `chttpd/require_valid_user=true`
+            // A key with a slash is a line of the ini: `chttpd/require_valid_user=true`.
             if let Some((section, key)) = key.split_once('/') {
-                settings = settings.ini(section, key, &self.name(value));
+                settings = settings.ini(section, key, &self.fill_in_names(value));
             }
         }
         settings
     }
 
+    /// The nodes' clock, which runs faster than the real one for stand-ins.
     fn now(&self) -> Duration {
         match &self.control {
             Control::StandIns { net, .. } => net.clock().now(),
@@ -210,35 +226,37 @@ impl Target {
         }
     }
 
-    /// N0 and H0 in a text of the script, as these nodes are called.
-    fn name(&self, text: &str) -> String {
-        let mut named = String::with_capacity(text.len());
+    /// Replaces `N0` and `H0` in a text of the script by the name and the host of the node.
+    fn fill_in_names(&self, text: &str) -> String {
+        let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find(['N', 'H']) {
             let (before, from) = rest.split_at(at);
-            named.push_str(before);
+            filled.push_str(before);
             let digit = from[1..].chars().next().and_then(|c| c.to_digit(10));
-            let joined = before.ends_with(|c: char| c.is_alphanumeric() || c == '-' || c == '_')
+            // `N1` inside a longer word is not a placeholder: revisions and uuids may contain it.
+            let is_part_of_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '-' || c == '_')
                 || from[1..].chars().nth(1).is_some_and(char::is_alphanumeric);
-            match digit.and_then(|d| self.nodes.get(d as usize)).filter(|_| !joined) {
-                Some(node) if from.starts_with('N') => named.push_str(&node.name),
-                Some(node) => named.push_str(node.name.split_once('@').map_or("", |(_, host)| host)),
-                None => named.push_str(&from[..if digit.is_some() { 2 } else { 1 }]),
+            let length = if digit.is_some() { 2 } else { 1 };
+            match digit.and_then(|d| self.nodes.get(d as usize)).filter(|_| !is_part_of_word) {
+                Some(node) if from.starts_with('N') => filled.push_str(&node.name),
+                Some(node) => filled.push_str(node.name.split_once('@').map_or("", |(_, host)| host)),
+                None => filled.push_str(&from[..length]),
             }
-            rest = &from[if digit.is_some() { 2 } else { 1 }..];
+            rest = &from[length..];
         }
-        named.push_str(rest);
-        named
+        filled.push_str(rest);
+        filled
     }
 }
 
-/// No proxy, no redirects, and TLS without a process-wide provider.
+/// A client without proxy and redirects. Its TLS does not need a process-wide provider.
 fn client() -> Result<reqwest::Client, reqwest::Error> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .map(|builder| builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
-    // A connection that is kept outlives the node it leads to.
+    // No pool: a connection that is kept would outlive the node that it leads to.
     let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
     match tls {
         Ok(tls) => builder.tls_backend_preconfigured(tls).build(),
@@ -250,29 +268,30 @@ fn client() -> Result<reqwest::Client, reqwest::Error> {
 ///
 /// # Errors
 ///
-/// When something can't be done to the nodes. An unexpected answer is no error, but in the report.
-pub async fn run(script: &Script, target: &Target) -> Result<Report, Broken> {
+/// If an action can't be performed. An unexpected answer is not an error; the report contains it.
+pub async fn run(script: &Script, target: &Target) -> Result<Report, RunError> {
     let mut run = Run { target, names: Names::default(), cookies: BTreeMap::new() };
-    let mut report = Report { asked: 0, differences: Vec::new() };
-    for Step { line, what } in &script.steps {
-        match what {
-            What::Ask(ask) => {
-                report.differences.extend(run.ask(*line, ask).await.err());
-                report.asked += 1;
+    let mut report = Report { requests: 0, differences: Vec::new() };
+    for Step { line, kind } in &script.steps {
+        match kind {
+            StepKind::Exchange(exchange) => {
+                report.differences.extend(run.check(*line, exchange).await.err());
+                report.requests += 1;
             }
-            What::Do { deed, words } => run.perform(*line, deed, words)?,
+            StepKind::Action { action, words } => run.perform(*line, action, words)?,
         }
     }
     Ok(report)
 }
 
+/// A run of one script.
 struct Run<'a> {
     target: &'a Target,
     names: Names,
+    /// The session cookie of the last login on each node.
     cookies: BTreeMap<usize, String>,
 }
 
-/// What came back.
 struct Answer {
     status: u16,
     body: String,
@@ -280,23 +299,27 @@ struct Answer {
 }
 
 impl Run<'_> {
-    async fn ask(&mut self, line: usize, ask: &Ask) -> Result<(), Difference> {
-        let expected = self.target.name(&ask.expected);
+    /// Sends a request, once or until the answer is as expected.
+    async fn check(&mut self, line: usize, exchange: &Exchange) -> Result<(), Difference> {
+        let expected = self.target.fill_in_names(&exchange.expected);
         let started = self.target.now();
-        // A busy machine may need longer than a fast clock allows.
-        let patience = Instant::now() + Duration::from_secs(15);
+        let real_deadline = Instant::now() + EVENTUALLY_REAL_TIME;
         loop {
-            let answer = self.send(ask).await;
-            let slow_enough = answer.took >= ask.at_least.mul_f64(0.9);
-            if answer.status == ask.status && slow_enough && self.names.matches(&expected, &answer.body) {
+            let answer = self.send(exchange).await;
+            // A tenth of tolerance: the client measures the time, not the node.
+            let is_slow_enough = answer.took >= exchange.at_least.mul_f64(0.9);
+            if answer.status == exchange.status
+                && is_slow_enough
+                && self.names.matches(&expected, &answer.body)
+            {
                 return Ok(());
             }
-            let late = self.target.now() > started + EVENTUALLY && Instant::now() > patience;
-            if !ask.eventually || late {
+            let is_late = self.target.now() > started + EVENTUALLY_TIMEOUT && Instant::now() > real_deadline;
+            if exchange.repeat == Repeat::Once || is_late {
                 return Err(Difference {
                     line,
-                    request: format!("{} {} {}", ask.method, ask.node, ask.path),
-                    expected: format!("{} {expected} ({:?})", ask.status, ask.at_least),
+                    request: format!("{} {} {}", exchange.method, exchange.node, exchange.path),
+                    expected: format!("{} {expected} ({:?})", exchange.status, exchange.at_least),
                     got: format!("{} {} ({:?})", answer.status, answer.body.trim(), answer.took),
                 });
             }
@@ -304,15 +327,15 @@ impl Run<'_> {
         }
     }
 
-    /// A call without an answer has status 0, as curl says it.
-    async fn send(&mut self, ask: &Ask) -> Answer {
+    /// Sends one request. A call without an answer has status 0, as in curl's `%{http_code}`.
+    async fn send(&mut self, exchange: &Exchange) -> Answer {
         let started = self.target.now();
-        let sent = self.request(ask).send().await;
+        let sent = self.request(exchange).send().await;
         let (status, body) = match sent {
             Ok(response) => {
                 if let Some(cookie) = response.headers().get("set-cookie").and_then(|c| c.to_str().ok()) {
                     let pair = cookie.split(';').next().unwrap_or_default();
-                    self.cookies.insert(ask.node, pair.to_owned());
+                    self.cookies.insert(exchange.node, pair.to_owned());
                 }
                 (response.status().as_u16(), response.text().await.unwrap_or_default())
             }
@@ -321,12 +344,12 @@ impl Run<'_> {
         Answer { status, body, took: self.target.now().saturating_sub(started) }
     }
 
-    fn request(&self, ask: &Ask) -> reqwest::RequestBuilder {
-        let fill_in = |text: &str| self.names.fill_in(&self.target.name(text));
-        let base = self.target.nodes.get(ask.node).map_or("", |node| node.url.as_str());
-        let method = reqwest::Method::from_bytes(ask.method.as_bytes()).unwrap_or(reqwest::Method::GET);
-        let mut request = self.target.http.request(method, format!("{base}{}", fill_in(&ask.path)));
-        request = match &ask.login {
+    fn request(&self, exchange: &Exchange) -> reqwest::RequestBuilder {
+        let base = self.target.nodes.get(exchange.node).map_or("", |node| node.url.as_str());
+        let url = format!("{base}{}", self.fill_in(&exchange.path));
+        let method = reqwest::Method::from_bytes(exchange.method.as_bytes()).unwrap_or(reqwest::Method::GET);
+        let request = self.target.http.request(method, url);
+        let request = match &exchange.login {
             Login::Admin => request.basic_auth("admin", Some("s3cret")),
             Login::None => request,
             Login::Basic(user, password) => request.basic_auth(user, Some(password)),
@@ -334,41 +357,43 @@ impl Run<'_> {
                 request.header("cookie", self.cookies.get(node).map_or("", String::as_str))
             }
         };
-        match &ask.body {
-            Some(body) => request.header("content-type", "application/json").body(fill_in(body)),
+        match &exchange.body {
+            Some(body) => request.header("content-type", "application/json").body(self.fill_in(body)),
             None => request,
         }
     }
 
-    fn perform(&self, line: usize, deed: &Deed, words: &str) -> Result<(), Broken> {
-        let (net, handles) = match &self.target.control {
-            Control::None => return Err(Broken::NoControl { line }),
+    fn fill_in(&self, text: &str) -> String {
+        self.names.fill_in(&self.target.fill_in_names(text))
+    }
+
+    fn perform(&self, line: usize, action: &Action, words: &str) -> Result<(), RunError> {
+        let (net, nodes) = match &self.target.control {
+            Control::None => return Err(RunError::NoControl { line }),
             Control::Hook(_) => return self.target.call_hook(words),
             Control::StandIns { net, handles } => (net, handles),
         };
-        let publish =
-            |node: usize, published| net.world(|w| w.set_published(handles[node].host(), published));
-        match deed {
-            Deed::Kill(node) => handles[*node].kill(),
-            Deed::Start(node) => {
-                handles[*node].start().map_err(|source| Broken::Start { line, source })?;
+        match action {
+            Action::Kill(node) => nodes[*node].kill(),
+            Action::Start(node) => {
+                nodes[*node].start().map_err(|source| RunError::Start { line, source })?;
             }
-            Deed::Wipe(node) => handles[*node].wipe(),
-            Deed::LoseIni(node) => handles[*node].lose_ini(),
-            Deed::Pause(node) => handles[*node].pause(),
-            Deed::Resume(node) => handles[*node].resume(),
-            Deed::Hide(node) => publish(*node, false),
-            Deed::Publish(node) => publish(*node, true),
-            Deed::Cut(node) => {
-                for other in handles.iter().filter(|h| h.host() != handles[*node].host()) {
-                    net.cut(handles[*node].host(), other.host(), Cut::Silent);
+            Action::Wipe(node) => nodes[*node].wipe(),
+            Action::LoseIni(node) => nodes[*node].lose_ini(),
+            Action::Pause(node) => nodes[*node].pause(),
+            Action::Resume(node) => nodes[*node].resume(),
+            Action::Hide(node) => net.world(|world| world.unpublish(nodes[*node].host())),
+            Action::Publish(node) => net.world(|world| world.publish(nodes[*node].host())),
+            Action::Cut(node) => {
+                let host = nodes[*node].host();
+                for other in nodes.iter().map(NodeHandle::host).filter(|other| *other != host) {
+                    net.cut(host, other, Cut::Silent);
                 }
             }
-            Deed::Heal => net.heal(),
-            Deed::Set(node, values) => net.world(|w| {
-                w.reconfigure(handles[*node].host(), |old| {
-                    self.target.with(NodeSettings::new(old.host().as_str()), values)
-                });
+            Action::Heal => net.heal(),
+            // The environment replaces the old one as a whole, as an edited pod template does.
+            Action::Set(node, values) => nodes[*node].reconfigure(|old| {
+                self.target.apply_settings(NodeSettings::new(old.host().as_str()), values)
             }),
         }
         Ok(())

@@ -1,43 +1,34 @@
-//! Who is calling: basic passwords, session cookies, the lockout.
+//! Authentication: basic passwords, session cookies, the lockout.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::http::{Request, Response, Time};
+use super::node::Persist;
 use super::password::{self, SESSION, Session, Stored};
 use super::settings::Host;
 use super::world::World;
 use crate::date::cookie_date;
+use crate::query::param;
 
-/// `[chttpd_auth_lockout]`: threshold and how long failures are remembered.
+/// `[chttpd_auth_lockout] threshold`: the number of failures that locks a user out.
 const LOCKOUT_AFTER: u32 = 5;
+/// `[chttpd_auth_lockout] max_lifetime`: failures are remembered for 5 minutes.
 const LOCKOUT_FOR: Duration = Duration::from_secs(300);
 
-/// The caller, once known.
+/// The authenticated caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// No credentials, or a cookie that is no good here.
-    Nobody,
-    /// Someone of `_users`.
-    User {
-        /// The name.
-        name: String,
-        /// Roles of the user document.
-        roles: Vec<String>,
-        /// How the name was proven.
-        by: Proof,
-    },
-    /// Someone of `[admins]`.
-    Admin {
-        /// The name.
-        name: String,
-        /// How the name was proven.
-        by: Proof,
-    },
+    /// No credentials, or a cookie that is not valid on this node.
+    Anonymous,
+    /// A user of the clustered `_users`.
+    User { name: String, roles: Vec<String>, by: Proof },
+    /// An admin of `[admins]`.
+    Admin { name: String, by: Proof },
 }
 
-/// How a name was proven; `/_session` shows it.
+/// The credential that authenticated a caller; `/_session` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// The password of a basic header.
@@ -47,10 +38,28 @@ pub(crate) enum Proof {
 }
 
 impl Proof {
-    fn word(self) -> &'static str {
+    /// The name of the authentication handler in `/_session`.
+    fn handler(self) -> &'static str {
         match self {
             Self::Password => "default",
             Self::Cookie => "cookie",
+        }
+    }
+}
+
+/// A password that is known to a node, with the roles of its user.
+struct Account {
+    password: Stored,
+    /// `None` for an admin.
+    roles: Option<Vec<String>>,
+}
+
+impl Account {
+    fn authenticated(self, user: &str, by: Proof) -> Caller {
+        let name = user.to_owned();
+        match self.roles {
+            None => Caller::Admin { name, by },
+            Some(roles) => Caller::User { name, roles, by },
         }
     }
 }
@@ -59,76 +68,107 @@ impl Caller {
     pub(crate) fn is_admin(&self) -> bool {
         matches!(self, Self::Admin { .. })
     }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::User { name, .. } | Self::Admin { name, .. } => Some(name),
+        }
+    }
+
+    fn roles(&self) -> Vec<String> {
+        match self {
+            Self::Anonymous => Vec::new(),
+            Self::User { roles, .. } => roles.clone(),
+            Self::Admin { .. } => vec!["_admin".to_owned()],
+        }
+    }
+
+    fn proof(&self) -> Option<Proof> {
+        match self {
+            Self::Anonymous => None,
+            Self::User { by, .. } | Self::Admin { by, .. } => Some(*by),
+        }
+    }
 }
 
 fn wrong_password() -> Response {
     Response::error(401, "unauthorized", "Name or password is incorrect.")
 }
 
-/// Who a request says it is from, true or not.
+/// The user name in the credentials of a request, before they are verified.
 pub(crate) fn claimed_user(request: &Request) -> Option<String> {
-    let by_cookie = request.cookie.as_deref().and_then(Session::parse).map(|session| session.user);
-    let by_password = || request.authorization.as_deref().and_then(password::basic).map(|(user, _)| user);
-    let by_login =
-        || (request.method == "POST" && request.path == "/_session").then(|| credentials(request).0);
-    by_cookie.or_else(by_password).or_else(by_login)
+    // In the order in which CouchDB's handlers look for credentials; the login comes last.
+    if let Some(session) = request.cookie.as_deref().and_then(Session::parse) {
+        return Some(session.user);
+    }
+    if let Some((user, _)) = request.authorization.as_deref().and_then(password::basic) {
+        return Some(user);
+    }
+    (request.method == "POST" && request.path == "/_session").then(|| credentials(request).0)
 }
 
 impl World {
-    /// The user's document can't be read with quorum, and nobody says so: a copy is silent.
-    pub(crate) fn is_user_out_of_reach(&self, host: &Host, user: &str) -> bool {
+    /// `true` if the user's document can't be read with quorum because a copy does not answer.
+    pub(crate) fn is_user_unreachable(&self, host: &Host, user: &str) -> bool {
         let Some(map) = self.map_of(host, "_users") else { return false };
-        let Some(range) = map.range_of(&format!("org.couchdb.user:{user}")) else { return false };
+        let Some(range) = map.range_of(&user_doc_id(user)) else { return false };
         let copies = self.copies(host, &map, range);
-        copies.silent && copies.live.len() < copies.n / 2 + 1
+        // A copy that refuses is noticed at once; only one that does not answer holds the call up.
+        copies.has_unresponsive && copies.live.len() < copies.quorum()
     }
 
-    /// Erlang connects on its own to whom a message goes: the holders of `_users`.
-    pub(crate) fn rouse_users(&mut self, host: &Host, now: Time) {
+    /// Connects to the holders of `_users`, as Erlang does when a message is sent to them.
+    pub(crate) fn dial_holders_of_users(&mut self, host: &Host, now: Time) {
         if self.nodes[host].is_running()
             && let Some(map) = self.map_of(host, "_users")
         {
-            self.rouse(host, &map, now);
+            self.dial_holders(host, &map, now);
         }
     }
 
-    /// The caller of a request, or the answer that ends it.
+    /// Authenticates a request. The error is the answer that ends it.
     pub(crate) fn caller(&mut self, host: &Host, request: &Request, now: Time) -> Result<Caller, Response> {
+        // A cookie that is not valid here is no error: the next credential counts.
         if let Some(session) = request.cookie.as_deref().and_then(Session::parse)
-            && let Some(caller) = self.by_cookie(host, &session, now)
+            && let Some(caller) = self.caller_by_cookie(host, &session, now)
         {
             return Ok(caller);
         }
-        match request.authorization.as_deref().and_then(password::basic) {
-            Some((user, pass)) => self.by_password(host, &user, &pass, &request.source, now),
-            None if self.nodes[host].settings.version.major < 3 && !self.nodes[host].has_admins() => {
-                Ok(Caller::Admin { name: String::new(), by: Proof::Password }) // 2.x: the admin party
-            }
-            None => Ok(Caller::Nobody),
+        if let Some((user, pass)) = request.authorization.as_deref().and_then(password::basic) {
+            return self.caller_by_password(host, (&user, &pass), &request.source, now);
         }
+        let node = &self.nodes[host];
+        // The "admin party" of 2.x: without an admin, every caller is one.
+        if node.settings.version.major < 3 && !node.has_admins() {
+            return Ok(Caller::Admin { name: String::new(), by: Proof::Password });
+        }
+        Ok(Caller::Anonymous)
     }
 
-    /// Checks a password, and counts a wrong one against the user and the source.
-    pub(crate) fn by_password(
+    /// Verifies a user name and password. A wrong one counts against the user and the source.
+    pub(crate) fn caller_by_password(
         &mut self,
         host: &Host,
-        user: &str,
-        pass: &str,
+        (user, pass): (&str, &str),
         source: &str,
         now: Time,
     ) -> Result<Caller, Response> {
-        let key = (user.to_owned(), source.to_owned());
-        let known = self.stored(host, user);
+        let account = self.account(host, user);
         let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) else {
             return Err(wrong_password());
         };
+        let key = (user.to_owned(), source.to_owned());
         process.failures.retain(|_, (_, since)| now < *since + LOCKOUT_FOR);
+        // The lockout also refuses the right password, and the refusal does not prolong it.
         if process.failures.get(&key).is_some_and(|(count, _)| *count >= LOCKOUT_AFTER) {
             let reason = "Account is temporarily locked due to multiple authentication failures";
             return Err(Response::error(403, "forbidden", reason));
         }
-        match known {
-            Some((stored, roles)) if stored.accepts(pass) => Ok(named(user, roles, Proof::Password)),
+        match account {
+            Some(account) if account.password.accepts(pass) => {
+                Ok(account.authenticated(user, Proof::Password))
+            }
             Some(_) | None => {
                 process.failures.entry(key).or_insert((0, now)).0 += 1;
                 Err(wrong_password())
@@ -136,30 +176,33 @@ impl World {
         }
     }
 
-    /// A cookie that is no good here makes its bearer nobody, without an error.
-    fn by_cookie(&self, host: &Host, session: &Session, now: Time) -> Option<Caller> {
-        let (stored, roles) = self.stored(host, &session.user)?;
+    fn caller_by_cookie(&self, host: &Host, session: &Session, now: Time) -> Option<Caller> {
+        let account = self.account(host, &session.user)?;
         let secret = self.nodes[host].secret()?;
-        session.is_good(secret, &stored.salt, now).then(|| named(&session.user, roles, Proof::Cookie))
+        session
+            .is_valid(secret, &account.password.salt, now)
+            .then(|| account.authenticated(&session.user, Proof::Cookie))
     }
 
-    /// The stored password of an admin of this node (roles `None`), or of a user of the cluster.
-    fn stored(&self, host: &Host, user: &str) -> Option<(Stored, Option<Vec<String>>)> {
+    /// The account of an admin of this node, or of a user of the cluster.
+    fn account(&self, host: &Host, user: &str) -> Option<Account> {
+        // An admin hides a user of the same name.
         if let Some(line) = self.nodes[host].config("admins", user) {
-            return Some((Stored::from_admin(line)?, None));
+            return Some(Account { password: Stored::from_admin(line)?, roles: None });
         }
-        let doc = self.read_doc(host, "_users", &format!("org.couchdb.user:{user}"))?;
+        let doc = self.read_doc(host, "_users", &user_doc_id(user))?;
         let roles = doc.get("roles").and_then(Value::as_array).into_iter().flatten();
         let roles = roles.filter_map(Value::as_str).map(str::to_owned).collect();
-        Some((Stored::from_user(&doc)?, Some(roles)))
+        Some(Account { password: Stored::from_user(&doc)?, roles: Some(roles) })
     }
 
     /// `GET`, `POST` and `DELETE /_session`.
     pub(crate) fn session(&mut self, host: &Host, request: &Request, caller: &Caller, now: Time) -> Response {
         match request.method.as_str() {
-            "GET" | "HEAD" => who(caller),
+            "GET" | "HEAD" => session_info(caller),
             "POST" => self.log_in(host, request, now),
             "DELETE" => {
+                // Sessions are not stored: a logout only clears the client's cookie.
                 let mut response = Response::ok(200);
                 response.headers.push(("set-cookie", "AuthSession=; Version=1; Path=/; HttpOnly".to_owned()));
                 response
@@ -170,19 +213,14 @@ impl World {
 
     fn log_in(&mut self, host: &Host, request: &Request, now: Time) -> Response {
         let (user, pass) = credentials(request);
-        let caller = match self.by_password(host, &user, &pass, &request.source, now) {
+        let caller = match self.caller_by_password(host, (&user, &pass), &request.source, now) {
             Ok(caller) => caller,
             Err(response) => return response,
         };
         let secret = self.ensure_secret(host);
-        let salt = self.stored(host, &user).map(|(stored, _)| stored.salt).unwrap_or_default();
+        let salt = self.account(host, &user).map(|account| account.password.salt).unwrap_or_default();
         let token = password::session_token(&user, &secret, &salt, now);
-        let roles = match caller {
-            Caller::Admin { .. } => vec!["_admin".to_owned()],
-            Caller::User { roles, .. } => roles,
-            Caller::Nobody => Vec::new(),
-        };
-        let mut response = Response::json(200, &json!({"ok": true, "name": user, "roles": roles}));
+        let mut response = Response::json(200, &json!({"ok": true, "name": user, "roles": caller.roles()}));
         let expires = cookie_date(now + SESSION);
         let cookie =
             format!("AuthSession={token}; Version=1; Expires={expires}; Max-Age=600; Path=/; HttpOnly");
@@ -190,51 +228,46 @@ impl World {
         response
     }
 
-    /// The first login makes the secret, if there is none (couch_httpd_auth.erl, `ensure_cookie_auth_secret`).
+    /// The session secret. The first login generates it (couch_httpd_auth.erl, `ensure_cookie_auth_secret`).
     fn ensure_secret(&mut self, host: &Host) -> String {
         if let Some(secret) = self.nodes[host].secret() {
             return secret.to_owned();
         }
         let secret = self.random.hex32();
         if let Some(node) = self.nodes.get_mut(host) {
-            node.set_config(node.settings.version.secret_section(), "secret", &secret, true);
+            node.set_config(node.settings.version.secret_section(), "secret", &secret, Persist::OnDisk);
         }
         secret
     }
 }
 
-fn named(user: &str, roles: Option<Vec<String>>, by: Proof) -> Caller {
-    let name = user.to_owned();
-    match roles {
-        None => Caller::Admin { name, by },
-        Some(roles) => Caller::User { name, roles, by },
-    }
+fn user_doc_id(user: &str) -> String {
+    format!("org.couchdb.user:{user}")
 }
 
-fn who(caller: &Caller) -> Response {
-    let (name, roles, by) = match caller {
-        Caller::Nobody => (Value::Null, Vec::new(), None),
-        Caller::User { name, roles, by } => (json!(name), roles.clone(), Some(by)),
-        Caller::Admin { name, by } => (json!(name), vec!["_admin".to_owned()], Some(by)),
-    };
+/// The answer to `GET /_session`.
+fn session_info(caller: &Caller) -> Response {
     let mut info = json!({"authentication_handlers": ["cookie", "default"]});
-    if let Some(by) = by {
-        info["authenticated"] = json!(by.word());
+    if let Some(proof) = caller.proof() {
+        info["authenticated"] = json!(proof.handler());
     }
-    Response::json(200, &json!({"ok": true, "userCtx": {"name": name, "roles": roles}, "info": info}))
+    let context = json!({"name": caller.name(), "roles": caller.roles()});
+    Response::json(200, &json!({"ok": true, "userCtx": context, "info": info}))
 }
 
 /// Name and password of a login, from JSON or from a form.
 fn credentials(request: &Request) -> (String, String) {
-    let field = |name: &str| match request.json() {
+    // CouchDB accepts the user as `name` and as `username`.
+    let mut name = login_field(request, "name");
+    if name.is_empty() {
+        name = login_field(request, "username");
+    }
+    (name, login_field(request, "password"))
+}
+
+fn login_field(request: &Request, name: &str) -> String {
+    match request.json() {
         Some(body) => body[name].as_str().unwrap_or_default().to_owned(),
-        None => {
-            let form =
-                Request { query: String::from_utf8_lossy(&request.body).into_owned(), ..Request::default() };
-            form.param(name).unwrap_or_default()
-        }
-    };
-    // The form says `username` or `name`.
-    let name = field("name");
-    (if name.is_empty() { field("username") } else { name }, field("password"))
+        None => param(&String::from_utf8_lossy(&request.body), name).unwrap_or_default(),
+    }
 }

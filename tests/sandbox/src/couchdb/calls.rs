@@ -1,66 +1,66 @@
-//! What was called, and which call is to be cut.
+//! The log of calls, and the rules that make calls fail.
 
 use super::http::{Request, Time};
 use super::settings::Host;
 
-/// One call that came in, in the order in which they did.
+/// One HTTP call that a node received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// 1 is the first call of the network.
+    /// Position in the log of the whole network, from 1.
     pub number: u64,
-    /// Where it came in.
+    /// Host of the node that received the call.
     pub node: Host,
-    /// Who called: a door's name, or the peer's address.
+    /// The caller that the address is for, or the peer's IP address; see [`super::NodeHandle::addr_for`].
     pub source: String,
-    /// `GET`, ..
+    /// HTTP method in upper case.
     pub method: String,
     /// The path without the query.
     pub path: String,
     /// The query without its `?`.
     pub query: String,
-    /// What was answered; `None` while it runs, and when the connection was cut.
+    /// HTTP status of the answer. `None` while the call runs, and if the connection was cut.
     pub status: Option<u16>,
-    /// When it came in.
+    /// Time of arrival on the network's clock.
     pub at: Time,
 }
 
 impl Call {
-    /// `GET /_membership`
+    /// Method and path: `GET /_membership`.
     pub fn line(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
-    /// True when it may change something.
+    /// `true` if the method may change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.method.as_str(), "GET" | "HEAD")
     }
 }
 
-/// Whether the node did what was asked before the connection was cut.
+/// The moment at which a connection is cut, relative to the effect of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The call had no effect.
+    /// The call has no effect.
     Before,
-    /// The call had its effect; the answer got lost.
+    /// The call has its effect, but its answer is lost.
     After,
 }
 
-/// Which calls a rule counts.
+/// The calls that a rule or a query of the log is about.
 #[derive(Debug, Clone, Default)]
-pub struct Which {
+pub struct CallFilter {
     node: Option<Host>,
     source: Option<String>,
     writes_only: bool,
     path_prefix: Option<String>,
 }
 
-impl Which {
+impl CallFilter {
     /// Every call on every node.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only calls on this node.
+    /// Only calls that this node receives.
     #[must_use]
     pub fn on(mut self, node: impl Into<Host>) -> Self {
         self.node = Some(node.into());
@@ -81,14 +81,14 @@ impl Which {
         self
     }
 
-    /// Only calls below this path.
+    /// Only calls with a path that starts with this prefix.
     #[must_use]
     pub fn below(mut self, path: &str) -> Self {
         self.path_prefix = Some(path.to_owned());
         self
     }
 
-    /// True when the call is one of these.
+    /// `true` if the call passes every part of the filter.
     pub fn matches(&self, call: &Call) -> bool {
         self.node.as_ref().is_none_or(|n| *n == call.node)
             && self.source.as_ref().is_none_or(|s| *s == call.source)
@@ -97,27 +97,35 @@ impl Which {
     }
 }
 
-/// What is to happen to calls from now on.
+/// A fault that a test injects into later calls.
 #[derive(Debug, Clone)]
-enum Rule {
-    /// Cut the connection of the call that comes after so many others.
-    Cut { which: Which, left: u64, moment: Moment },
-    /// Answer so many calls with an error instead of doing them.
-    Fail { which: Which, left: u64, status: u16 },
+struct Rule {
+    filter: CallFilter,
+    /// Matching calls until the rule is used up.
+    left: u64,
+    fault: Fault,
 }
 
-/// What happens to one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing special.
-    Served,
-    /// Its connection is cut.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// Cuts the connection of the last of these calls.
     Cut(Moment),
-    /// It is answered with this status.
-    Failed(u16),
+    /// Answers each of these calls with this status.
+    Fail(u16),
 }
 
-/// The log and the rules.
+/// The treatment of one call by the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// No rule applies: the node answers.
+    Serve,
+    /// The connection is cut.
+    Cut(Moment),
+    /// The call is answered with this status and has no effect.
+    Fail(u16),
+}
+
+/// The log of calls and the rules for later ones.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     pub(crate) log: Vec<Call>,
@@ -126,20 +134,22 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// `k` counts from one: 1 is the next call.
-    pub(crate) fn cut(&mut self, which: Which, k: u64, moment: Moment) {
-        self.rules.push(Rule::Cut { which, left: k, moment });
+    /// Cuts the `k`-th matching call from now on; 1 is the next one.
+    pub(crate) fn cut(&mut self, filter: CallFilter, k: u64, moment: Moment) {
+        self.rules.push(Rule { filter, left: k, fault: Fault::Cut(moment) });
     }
 
-    pub(crate) fn fail(&mut self, which: Which, times: u64, status: u16) {
-        self.rules.push(Rule::Fail { which, left: times, status });
+    /// Fails the next `times` matching calls.
+    pub(crate) fn fail(&mut self, filter: CallFilter, times: u64, status: u16) {
+        self.rules.push(Rule { filter, left: times, fault: Fault::Fail(status) });
     }
 
     pub(crate) fn forget_rules(&mut self) {
         self.rules.clear();
     }
 
-    pub(crate) fn begin(&mut self, node: &Host, request: &Request) -> (u64, Fate) {
+    /// Logs a call that has arrived. Returns its number and its treatment.
+    pub(crate) fn begin(&mut self, node: &Host, request: &Request) -> (u64, Treatment) {
         self.count += 1;
         let call = Call {
             number: self.count,
@@ -151,35 +161,33 @@ impl Calls {
             status: None,
             at: request.received,
         };
-        let fate = self.fate(&call);
+        let treatment = self.apply_rules(&call);
         self.log.push(call);
-        (self.count, fate)
+        (self.count, treatment)
     }
 
+    /// Logs the answer of a call. The call is missing if a test cleared the log while it ran.
     pub(crate) fn end(&mut self, number: u64, status: u16) {
         if let Ok(index) = self.log.binary_search_by_key(&number, |call| call.number) {
             self.log[index].status = Some(status);
         }
     }
 
-    fn fate(&mut self, call: &Call) -> Fate {
-        let mut fate = Fate::Served;
+    fn apply_rules(&mut self, call: &Call) -> Treatment {
+        let mut treatment = Treatment::Serve;
+        // Each rule counts each of its calls, also those that another rule treats; the last rule wins.
         for rule in &mut self.rules {
-            match rule {
-                Rule::Cut { which, left, moment } if *left > 0 && which.matches(call) => {
-                    *left -= 1;
-                    if *left == 0 {
-                        fate = Fate::Cut(*moment);
-                    }
-                }
-                Rule::Fail { which, left, status } if *left > 0 && which.matches(call) => {
-                    *left -= 1;
-                    fate = Fate::Failed(*status);
-                }
-                Rule::Cut { .. } | Rule::Fail { .. } => {}
+            if rule.left == 0 || !rule.filter.matches(call) {
+                continue;
+            }
+            rule.left -= 1;
+            match rule.fault {
+                Fault::Cut(moment) if rule.left == 0 => treatment = Treatment::Cut(moment),
+                Fault::Cut(_) => {}
+                Fault::Fail(status) => treatment = Treatment::Fail(status),
             }
         }
-        fate
+        treatment
     }
 }
 
@@ -194,13 +202,14 @@ mod tests {
     #[test]
     fn the_kth_matching_call_is_cut_once() {
         let mut calls = Calls::default();
-        calls.cut(Which::all().writes(), 2, Moment::After);
+        calls.cut(CallFilter::all().writes(), 2, Moment::After);
         let node = Host::from("n0");
-        let fates: Vec<Fate> = ["PUT", "GET", "PUT", "PUT"]
+        let treatments: Vec<Treatment> = ["PUT", "GET", "PUT", "PUT"]
             .into_iter()
             .map(|method| calls.begin(&node, &request(method)).1)
             .collect();
-        assert_eq!(fates, [Fate::Served, Fate::Served, Fate::Cut(Moment::After), Fate::Served]);
+        let cut = Treatment::Cut(Moment::After);
+        assert_eq!(treatments, [Treatment::Serve, Treatment::Serve, cut, Treatment::Serve]);
         assert_eq!(calls.log.len(), 4);
     }
 }

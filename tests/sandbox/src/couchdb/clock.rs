@@ -1,4 +1,4 @@
-//! The stand-ins' own time, which may run faster than ours or only when told to.
+//! The clock of the stand-ins. It may run faster than the real one, or only when a test advances it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,35 +9,35 @@ use tokio::time::Instant;
 use super::http::Time;
 use crate::date::wall_clock;
 
-/// A clock that everything of one [`Network`](super::Network) goes by. Clones share it.
+/// The clock of one [`Network`](super::Network). Clones share it.
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<Kind>);
 
 #[derive(Debug)]
 enum Kind {
-    /// Runs with tokio's clock, so many times as fast.
+    /// Runs `speed` times as fast as tokio's clock.
     Running { speed: f64, base: Time, since: Instant },
-    /// Stands still until it is moved.
+    /// Stands still until a test advances it.
     Manual(watch::Sender<Time>),
 }
 
 impl Clock {
-    /// As fast as ours.
+    /// A clock with the speed of the real one.
     pub fn real() -> Self {
         Self::faster(1.0)
     }
 
-    /// Seconds pass `speed` times as fast: at 20, the 37 seconds between reconnects are two.
+    /// A clock that runs `speed` times as fast: at 20, the 37 seconds between reconnects take two.
     pub fn faster(speed: f64) -> Self {
         Self(Arc::new(Kind::Running { speed, base: wall_clock(), since: Instant::now() }))
     }
 
-    /// Stands still until [`Clock::advance`].
+    /// A clock that stands still until [`Clock::advance`].
     pub fn manual() -> Self {
         Self(Arc::new(Kind::Manual(watch::Sender::new(wall_clock()))))
     }
 
-    /// The moment it shows, counted from 1970.
+    /// The current time, counted from 1970.
     pub fn now(&self) -> Time {
         match &*self.0 {
             Kind::Running { speed, base, since } => *base + since.elapsed().mul_f64(*speed),
@@ -45,7 +45,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock; a running one goes by itself.
+    /// Advances a manual clock. Has no effect on a running one.
     pub fn advance(&self, by: Duration) {
         match &*self.0 {
             Kind::Running { .. } => {}
@@ -53,8 +53,9 @@ impl Clock {
         }
     }
 
-    /// Waits until so much has passed on this clock.
+    /// Waits until `duration` has passed on this clock.
     pub async fn sleep(&self, duration: Duration) {
+        // Most answers take no time: they must not wait for a tick of tokio's timer.
         if duration.is_zero() {
             return;
         }
@@ -68,8 +69,9 @@ impl Clock {
         }
     }
 
-    /// Waits a moment that is worth looking again after: a few milliseconds, or the next move of a manual clock.
-    pub(crate) async fn next_look(&self) {
+    /// Waits until the timers of the world are checked again: 5 real milliseconds, or the next advance of a manual
+    /// clock.
+    pub(crate) async fn next_tick(&self) {
         match &*self.0 {
             Kind::Running { .. } => tokio::time::sleep(Duration::from_millis(5)).await,
             Kind::Manual(time) => {

@@ -1,22 +1,25 @@
-//! `/{db}` and below, `/_all_dbs`.
+//! `/{db}` and below, and `/_all_dbs`.
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::fabric::{Created, Reach, Size, Written};
+use super::fabric::{Created, DocWrite, Size, Spread, Written};
 use super::http::{Answer, Request, Response, Time};
 use super::local_db;
+use super::revs::Edit;
 use super::settings::Host;
 use super::shards::ShardMap;
 use super::world::World;
 
-/// How long a write waits for a copy that doesn't answer, and a read.
+/// The time that a write waits for a copy that does not answer.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(5100);
+/// The time that a read waits for a copy that does not answer.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl World {
+    /// Answers a call for the database that is named by the first segment of the path.
     pub(crate) fn database(
         &mut self,
         host: &Host,
@@ -27,50 +30,65 @@ impl World {
     ) -> Answer {
         let [db, rest @ ..] = path else { return Response::missing().into() };
         if !caller.is_admin()
-            && let Some(refused) = self.refuse(host, request, caller, db, rest)
+            && let Some(refusal) = self.refusal(host, request, caller, db, rest)
         {
-            return refused.into();
+            return refusal.into();
         }
-        if (request.method.as_str(), rest) == ("PUT", &[]) {
+        if request.method == "PUT" && rest.is_empty() {
             return self.put_db(host, db, request, now).into();
         }
-        let shadowed = matches!(*db, "_dbs" | "_nodes");
-        let Some(map) = self.map_of(host, db).filter(|_| !shadowed) else { return Response::no_db().into() };
-        self.rouse(host, &map, now);
+        // `_dbs` and `_nodes` exist only as files of one node, below `/_node/{node}/`.
+        if is_node_local(db) {
+            return Response::no_db().into();
+        }
+        let Some(map) = self.map_of(host, db) else { return Response::no_db().into() };
+        self.dial_holders(host, &map, now);
         if map.by_range.is_empty() {
             return no_shards().into();
         }
+        self.database_call(host, &map, rest, request, now)
+    }
+
+    /// Answers a call for a database that exists and that the caller may use.
+    fn database_call(
+        &mut self,
+        host: &Host,
+        map: &ShardMap,
+        rest: &[&str],
+        request: &Request,
+        now: Time,
+    ) -> Answer {
         match (request.method.as_str(), rest) {
-            ("GET" | "HEAD", []) => self.db_info(host, &map).into(),
+            ("GET" | "HEAD", []) => self.db_info(host, map).into(),
             ("DELETE", []) => {
-                self.delete_db(host, &map, now);
+                self.delete_db(host, map, now);
                 Response::ok(200).into()
             }
-            ("POST", []) => self.write(host, &map, None, request, now),
+            ("POST", []) => self.write(host, map, None, request, now),
             ("GET", ["_shards"]) => Response::json(200, &map.listing()).into(),
-            ("GET", ["_shards", doc]) => shard_of(&map, doc).into(),
+            ("GET", ["_shards", doc]) => shard_of(map, doc).into(),
             ("POST", ["_sync_shards"]) => {
                 self.fill_soon(&map.db, now);
                 Response::ok(202).into()
             }
-            ("GET" | "HEAD" | "POST", ["_all_docs"]) => match self.gather_all(host, &map) {
+            ("GET" | "HEAD" | "POST", ["_all_docs"]) => match self.gather_all(host, map) {
                 Some(docs) => local_db::all_docs(&docs, request).into(),
                 None => Response::error(500, "nodedown", "progress not possible").into(),
             },
-            ("GET", ["_security"]) => Response::json(
-                200,
-                &json!({"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}),
-            )
-            .into(),
+            ("GET", ["_security"]) => {
+                let admins_only = json!({"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}});
+                Response::json(200, &admins_only).into()
+            }
             ("POST", ["_ensure_full_commit"]) => Response::ok(201).into(),
-            (_, [doc]) => self.document(host, &map, doc, request, now),
-            (_, ["_design", name]) => self.document(host, &map, &format!("_design/{name}"), request, now),
+            (_, [doc]) => self.document(host, map, doc, request, now),
+            (_, ["_design", name]) => self.document(host, map, &format!("_design/{name}"), request, now),
             _ => Response::missing().into(),
         }
     }
 
-    /// Databases of CouchDB 3 are for admins, until someone changes their `_security`, which isn't imitated.
-    fn refuse(
+    /// The refusal of a caller without admin rights. Databases of CouchDB 3 are for admins until their `_security` is
+    /// changed, which is not imitated.
+    fn refusal(
         &self,
         host: &Host,
         request: &Request,
@@ -79,39 +97,36 @@ impl World {
         rest: &[&str],
     ) -> Option<Response> {
         let version = self.nodes[host].settings.version;
-        let open = version.major < 3 && !db.starts_with('_') && request.is_read();
-        let is_document = matches!(rest, [doc] if !doc.starts_with('_')) && db != "_users";
-        match (rest, self.map_of(host, db)) {
-            _ if open => None,
-            ([], None) if request.is_read() => Some(Response::no_db()),
-            ([], Some(_)) if request.is_read() => Some(no_access(caller)),
-            (_, Some(_)) if is_document => Some(no_access(caller)),
-            _ => Some(Response::not_admin()),
+        // Databases of 2.x are public, except for the system databases.
+        if version.major < 3 && !db.starts_with('_') && request.is_read() {
+            return None;
         }
+        let exists = self.map_of(host, db).is_some();
+        if rest.is_empty() && request.is_read() {
+            return Some(if exists { no_access(caller) } else { Response::no_db() });
+        }
+        let is_document = matches!(rest, [doc] if !doc.starts_with('_')) && db != "_users";
+        Some(if exists && is_document { no_access(caller) } else { Response::not_admin() })
     }
 
     fn put_db(&mut self, host: &Host, db: &str, request: &Request, now: Time) -> Response {
-        let legal = db.starts_with('_')
-            || db.starts_with(|c: char| c.is_ascii_lowercase())
-                && db.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_$()+-/".contains(c));
-        if !legal {
+        if !is_legal_name(db) {
             let reason = format!(
                 "Name: '{db}'. Only lowercase characters (a-z), digits (0-9), and any of the characters _, $, (, ), \
                  +, -, and / are allowed. Must begin with a letter."
             );
             return Response::error(400, "illegal_database_name", &reason);
         }
-        let number = |name: &str| request.param(name).and_then(|n| n.parse().ok());
-        let created = match db {
-            "_dbs" => Created::Exists,
-            _ => {
-                let size = Size { q: number("q"), n: number("n") };
-                self.create_db(host, db, size, Reach::Members, now)
-            }
+        // `_dbs` exists on every node, although as a file of the node only.
+        let created = if db == "_dbs" {
+            Created::Exists
+        } else {
+            let size = Size { q: number(request, "q"), n: number(request, "n") };
+            self.create_db(host, db, size, Spread::AllMembers, now)
         };
         match created {
             Created::Quorum => Response::ok(201),
-            Created::Some => Response::ok(202),
+            Created::Partial => Response::ok(202),
             Created::Exists => Response::error(
                 412,
                 "file_exists",
@@ -124,6 +139,7 @@ impl World {
         let Some(docs) = self.gather_all(host, map) else { return no_shards() };
         let (live, n) = (docs.live().count(), map.n());
         let quorum = n / 2 + 1;
+        // Sizes and `update_seq` are not those of CouchDB; they only grow with the number of documents.
         Response::json(
             200,
             &json!({
@@ -153,11 +169,12 @@ impl World {
     fn read(&self, host: &Host, map: &ShardMap, id: &str, request: &Request) -> Answer {
         let Some(range) = map.range_of(id) else { return no_shards().into() };
         let copies = self.copies(host, map, range);
-        let r = number(request, "r").unwrap_or(copies.n / 2 + 1);
         if copies.live.is_empty() {
             return no_shards().into();
         }
-        if copies.live.len() < r && copies.silent {
+        // Copies that refuse lower the quorum; only one that does not answer costs the timeout.
+        let r = number(request, "r").unwrap_or(copies.quorum());
+        if copies.live.len() < r && copies.has_unresponsive {
             return Response::error(500, "error", "timeout").after(READ_TIMEOUT);
         }
         let doc = self.gather_doc(&copies, map, range, id);
@@ -165,6 +182,7 @@ impl World {
         local_db::read(found.then_some(&doc), id, request).into()
     }
 
+    /// Writes a document. Without an id, that of the body is used, or one is generated.
     fn write(
         &mut self,
         host: &Host,
@@ -180,47 +198,73 @@ impl World {
                 None => self.random.hex32(),
             },
         };
-        let edit = match request.method.as_str() {
-            "DELETE" => local_db::split_body(Map::new(), request.param("rev"))
-                .map(|edit| local_db::Edit { deleted: true, ..edit }),
-            _ => local_db::edit_of(request),
-        };
-        let edit = match edit {
+        let edit = match requested_edit(request) {
+            // A deletion must name the revision that it deletes.
             Ok(edit) if edit.deleted && edit.rev.is_none() => return Response::conflict().into(),
             Ok(edit) => edit,
             Err(response) => return response.into(),
         };
-        let good = if edit.deleted { 200 } else { 201 };
-        let silent = map.range_of(&id).is_some_and(|range| {
-            let copies = self.copies(host, map, range);
-            let w = number(request, "w").unwrap_or(copies.n / 2 + 1);
-            copies.silent && copies.live.len() < w
-        });
-        let after = if silent { WRITE_TIMEOUT } else { Duration::ZERO };
-        let said = |status: u16, rev: String| {
-            Response::json(status, &json!({"ok": true, "id": id, "rev": rev})).after(after)
+        let success = if edit.deleted { 200 } else { 201 };
+        let w = number(request, "w");
+        // The write is done at once, but its answer waits for the copies that do not answer.
+        let after = if self.write_waits(host, map, &id, w) { WRITE_TIMEOUT } else { Duration::ZERO };
+        let (status, rev) = match self.write_doc(host, map, DocWrite { id: &id, edit, w }, now) {
+            Written::Quorum(rev) => (success, rev),
+            Written::Partial(rev) => (202, rev),
+            Written::Conflict => return Response::conflict().into(),
+            Written::NoCopy => return no_shards().into(),
         };
-        match self.write_doc(host, map, &id, edit, number(request, "w"), now) {
-            Written::Quorum(rev) => said(good, rev.to_string()),
-            Written::Some(rev) => said(202, rev.to_string()),
-            Written::Conflict => Response::conflict().into(),
-            Written::None => no_shards().into(),
-        }
+        Response::json(status, &json!({"ok": true, "id": id, "rev": rev.to_string()})).after(after)
     }
 
+    /// `true` if a write needs a copy that does not answer.
+    fn write_waits(&self, host: &Host, map: &ShardMap, id: &str, w: Option<usize>) -> bool {
+        map.range_of(id).is_some_and(|range| {
+            let copies = self.copies(host, map, range);
+            copies.has_unresponsive && copies.live.len() < w.unwrap_or(copies.quorum())
+        })
+    }
+
+    /// Answers `/_all_dbs`.
     pub(crate) fn all_dbs(&self, host: &Host, request: &Request) -> Response {
         if !request.is_read() {
             return Response::not_allowed("GET");
         }
         let node = &self.nodes[host];
-        let awake = |h: &Host| self.reaches(host, h) && !self.nodes[h].in_maintenance();
-        let mut members = node.members().into_iter().filter_map(|m| self.host_of(m));
-        if node.in_maintenance() && !members.any(|m| awake(&m)) {
+        // In maintenance mode the list is answered only while a member in service can be reached.
+        if node.in_maintenance() && !self.reaches_member_in_service(host) {
             return Response::error(412, "nodedown", node.name().unwrap_or("nonode@nohost"));
         }
         let names: Vec<Value> = node.volume.dbs.live().map(|(db, _, _)| json!(db)).collect();
         Response::json(200, &Value::Array(names))
     }
+
+    fn reaches_member_in_service(&self, host: &Host) -> bool {
+        let members = self.nodes[host].members();
+        members
+            .into_iter()
+            .filter_map(|member| self.host_of(member))
+            .any(|member| self.reaches(host, &member) && !self.nodes[&member].in_maintenance())
+    }
+}
+
+/// The edit of a `PUT`, `POST` or `DELETE` of a document.
+fn requested_edit(request: &Request) -> Result<Edit, Response> {
+    if request.method == "DELETE" {
+        return Ok(Edit::delete(local_db::parse_rev(request.param("rev"))?));
+    }
+    local_db::edit_of(request)
+}
+
+/// `true` for the node-local databases, which a call without a node can't reach.
+pub(crate) fn is_node_local(db: &str) -> bool {
+    matches!(db, "_dbs" | "_nodes")
+}
+
+fn is_legal_name(db: &str) -> bool {
+    db.starts_with('_')
+        || db.starts_with(|c: char| c.is_ascii_lowercase())
+            && db.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_$()+-/".contains(c))
 }
 
 fn number(request: &Request, name: &str) -> Option<usize> {
@@ -229,7 +273,7 @@ fn number(request: &Request, name: &str) -> Option<usize> {
 
 fn no_access(caller: &Caller) -> Response {
     match caller {
-        Caller::Nobody | Caller::Admin { .. } => {
+        Caller::Anonymous | Caller::Admin { .. } => {
             Response::error(401, "unauthorized", "You are not authorized to access this db.")
         }
         Caller::User { .. } => Response::error(403, "forbidden", "You are not allowed to access this db."),

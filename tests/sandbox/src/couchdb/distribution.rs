@@ -1,39 +1,42 @@
-//! What Erlang does between nodes: connections, `_nodes` and `_dbs` passing over them, shard copies filled.
+//! Erlang between the nodes: connections, the replication of `_nodes` and `_dbs`, and the filling of shard copies.
 
 use std::time::Duration;
 
 use serde_json::Map;
 
 use super::http::Time;
+use super::revs::Edit;
+use super::seeds::Pull;
 use super::settings::Host;
 use super::shards::{Shard, ShardMap};
 use super::world::{Cut, Pair, World};
 
+/// The time in which traffic reconnects two nodes after the end of a cut.
+const AFTER_CUT: Duration = Duration::from_secs(1);
+
 impl World {
-    /// Loses Erlang packets from one node to another. One direction is enough to break a connection, and to
-    /// prevent one; `None` heals it, and traffic finds the way again within a second.
+    /// Loses Erlang packets from one node to another. One direction is enough to break a connection, and to prevent
+    /// one. `None` ends the cut; the nodes reconnect within a second.
     pub fn cut(&mut self, from: &Host, to: &Host, cut: Option<Cut>, now: Time) {
         let link = (from.clone(), to.clone());
-        self.lifecycle += 1;
-        match cut {
-            Some(cut) => {
-                self.cuts.insert(link, cut);
-                if cut == Cut::Reset {
-                    self.disconnect(from, to);
+        self.generation += 1;
+        let Some(cut) = cut else {
+            self.cuts.remove(&link);
+            for end in [from, to] {
+                if let Some(process) = self.nodes.get_mut(end).and_then(|n| n.process.as_mut()) {
+                    process.next_reconnect = process.next_reconnect.min(now + AFTER_CUT);
                 }
             }
-            None => {
-                self.cuts.remove(&link);
-                for end in [from, to] {
-                    if let Some(process) = self.nodes.get_mut(end).and_then(|n| n.process.as_mut()) {
-                        process.next_reconnect = process.next_reconnect.min(now + Duration::from_secs(1));
-                    }
-                }
-            }
+            return;
+        };
+        self.cuts.insert(link, cut);
+        // A reset is noticed at once; silently dropped packets only after the tick time.
+        if cut == Cut::Reset {
+            self.disconnect(from, to);
         }
     }
 
-    /// `all_nodes` of `_membership`: connected now, by name, itself included.
+    /// `all_nodes` of `_membership`: the names of the connected nodes, the node itself included.
     pub fn connected(&self, host: &Host) -> Vec<String> {
         let own = self.nodes.get(host).and_then(|n| n.name()).unwrap_or("nonode@nohost");
         let peers = self.peers(host).filter_map(|peer| self.nodes[peer].name());
@@ -51,22 +54,30 @@ impl World {
         a == b || self.connections.get(a).is_some_and(|peers| peers.contains(b))
     }
 
-    /// A message sent now arrives and is answered.
+    /// `true` if a message that is sent now arrives and is answered.
     pub(crate) fn reaches(&self, a: &Host, b: &Host) -> bool {
         a == b || self.is_connected(a, b) && !self.is_blocked(a, b)
     }
 
+    /// `true` if no answer can pass between the two: a cut in either direction, or a stopped process.
     pub(crate) fn is_blocked(&self, a: &Host, b: &Host) -> bool {
-        let lost = |from: &Host, to: &Host| self.cuts.contains_key(&(from.clone(), to.clone()));
-        let stopped = |host: &Host| self.nodes.get(host).is_none_or(|n| n.paused);
-        lost(a, b) || lost(b, a) || stopped(a) || stopped(b)
+        self.cut_between(a, b).is_some() || self.is_stopped(a) || self.is_stopped(b)
     }
 
-    /// Nobody says that nothing passes between the two.
+    /// `true` if packets between the two are lost and neither end gets an error.
     pub(crate) fn is_silent(&self, a: &Host, b: &Host) -> bool {
-        let refused =
-            |from: &Host, to: &Host| self.cuts.get(&(from.clone(), to.clone())) == Some(&Cut::Reset);
-        self.is_blocked(a, b) && !refused(a, b) && !refused(b, a)
+        self.is_blocked(a, b) && self.cut_between(a, b) != Some(Cut::Reset)
+    }
+
+    /// The cut between two nodes. A reset in one direction hides a silent cut in the other.
+    pub(crate) fn cut_between(&self, a: &Host, b: &Host) -> Option<Cut> {
+        let one_way = self.cuts.get(&(a.clone(), b.clone())).copied();
+        let other_way = self.cuts.get(&(b.clone(), a.clone())).copied();
+        if one_way == Some(Cut::Reset) { one_way } else { other_way.or(one_way) }
+    }
+
+    fn is_stopped(&self, host: &Host) -> bool {
+        self.nodes.get(host).is_none_or(|node| node.paused)
     }
 
     pub(super) fn peers<'a>(&'a self, host: &Host) -> impl Iterator<Item = &'a Host> {
@@ -82,17 +93,17 @@ impl World {
         self.blocked.remove(&pair(a, b));
     }
 
-    /// Each pair that is connected, once.
+    /// The connected pairs, each once.
     fn pairs(&self) -> impl Iterator<Item = (&Host, &Host)> {
         self.connections
             .iter()
             .flat_map(|(a, peers)| peers.iter().filter(move |b| a < *b).map(move |b| (a, b)))
     }
 
-    /// `net_kernel:connect_node`, and what any message to an unconnected node does first. True when a message
+    /// `net_kernel:connect_node`, which any message to an unconnected node begins with. Returns `true` if a message
     /// would arrive.
     pub(crate) fn dial(&mut self, from: &Host, name: &str, now: Time) -> bool {
-        self.hear(from, name);
+        self.learn_names(from, name);
         let Some(to) = self.host_of(name) else { return false };
         if !self.is_connected(from, &to) && self.may_connect(from, &to) {
             self.connect(from, &to, now);
@@ -100,18 +111,20 @@ impl World {
         self.reaches(from, &to)
     }
 
-    /// Erlang keeps a name for good. The other end of a call learns it, too, even from one that it refuses.
-    fn hear(&mut self, from: &Host, name: &str) {
+    /// Adds the name to those that the caller's Erlang knows, and the caller's name to those of the called node.
+    fn learn_names(&mut self, from: &Host, name: &str) {
         let peer = self.host_of(name).filter(|to| !self.is_blocked(from, to));
         let own = self.nodes.get(from).and_then(|n| n.name()).map(str::to_owned);
-        let mut tell = |host: &Host, name: String| {
-            if let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) {
-                process.heard.insert(name);
-            }
-        };
-        tell(from, name.to_owned());
+        self.learn_name(from, name.to_owned());
+        // A node that refuses the connection has read the caller's name in the handshake.
         if let Some((peer, own)) = peer.zip(own) {
-            tell(&peer, own);
+            self.learn_name(&peer, own);
+        }
+    }
+
+    fn learn_name(&mut self, host: &Host, name: String) {
+        if let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) {
+            process.known_names.insert(name);
         }
     }
 
@@ -128,9 +141,13 @@ impl World {
         let Some((a, b)) = processes.and_then(|(a, b)| a.process.as_ref().zip(b.process.as_ref())) else {
             return false;
         };
-        let named = a.name.is_some() && b.name.is_some();
+        // The caller resolves the host part of the name, so an unpublished pod can dial but not be dialed.
         let host_part = b.name.as_deref().and_then(|n| n.split_once('@')).map_or("", |(_, host)| host);
-        named && a.cookie == b.cookie && !self.is_blocked(from, to) && !self.unpublished.contains(host_part)
+        let both_distributed = a.name.is_some() && b.name.is_some();
+        both_distributed
+            && a.cookie == b.cookie
+            && !self.is_blocked(from, to)
+            && !self.unpublished.contains(host_part)
     }
 
     fn connect(&mut self, a: &Host, b: &Host, now: Time) {
@@ -138,9 +155,10 @@ impl World {
             self.connections.entry(end.clone()).or_default().insert(other.clone());
         }
         self.replicate_soon(now);
+        // On `nodeup` mem3 syncs every database of the node.
         self.fill_all_of(a, now);
         self.fill_all_of(b, now);
-        // Erlang's `global` makes a full mesh: who meets a node meets all that it knows.
+        // Erlang's `global` makes a full mesh: a node that connects to one node connects to all peers of that node.
         for (newcomer, host) in [(a, b), (b, a)] {
             let others: Vec<Host> = self.peers(host).filter(|p| *p != newcomer).cloned().collect();
             for other in others {
@@ -160,7 +178,6 @@ impl World {
         self.fill_at.get_or_insert(now + self.timings.fill);
     }
 
-    /// On `nodeup` mem3 syncs every database of the node.
     fn fill_all_of(&mut self, host: &Host, now: Time) {
         let Some(node) = self.nodes.get(host) else { return };
         let dbs: Vec<String> = node.volume.dbs.live().map(|(db, _, _)| db.clone()).collect();
@@ -169,12 +186,14 @@ impl World {
         }
     }
 
+    /// Breaks the connections over which no packet has passed for the tick time.
     pub(crate) fn tick_blocked(&mut self, now: Time) {
         if self.cuts.is_empty() && self.blocked.is_empty() && !self.nodes.values().any(|n| n.paused) {
             return;
         }
         let blocked: Vec<Pair> =
             self.pairs().filter(|(a, b)| self.is_blocked(a, b)).map(|(a, b)| pair(a, b)).collect();
+        // A cut that ended in time leaves no trace: Erlang's ticks passed again.
         self.blocked.retain(|pair, _| blocked.contains(pair));
         for pair in blocked {
             let since = *self.blocked.entry(pair.clone()).or_insert(now);
@@ -185,6 +204,7 @@ impl World {
         }
     }
 
+    /// Dials the members at each node's reconnect interval.
     pub(crate) fn tick_reconnects(&mut self, now: Time) {
         let hosts: Vec<Host> = self.nodes.keys().cloned().collect();
         for host in hosts {
@@ -192,27 +212,31 @@ impl World {
             if now < process.next_reconnect {
                 continue;
             }
+            // mem3_distribution adds up to a quarter of the interval, so that nodes don't dial in step.
             let jitter = self.timings.reconnect.mul_f64(self.random.below(250) as f64 / 1000.0);
             process.next_reconnect = now + self.timings.reconnect + jitter;
             self.dial_members(&host, now);
         }
     }
 
+    /// Pulls from the seed that is due, on each node that has a seed list.
     pub(crate) fn tick_seeds(&mut self, now: Time) {
         let hosts: Vec<Host> = self.nodes.keys().cloned().collect();
         for host in hosts {
             let due = self.nodes[&host].process.as_ref().and_then(|p| p.seeds.due(now)).map(str::to_owned);
             let Some(seed) = due else { continue };
-            let reached = self.dial(&host, &seed, now);
+            let pull = if self.dial(&host, &seed, now) { Pull::Done(now) } else { Pull::Failed(now) };
             if let Some(process) = self.nodes.get_mut(&host).and_then(|n| n.process.as_mut()) {
-                process.seeds.pulled(reached, now);
+                process.seeds.pulled(pull, now);
             }
         }
     }
 
+    /// Replicates `_nodes` and `_dbs`, and fills shard copies, when either is due.
     pub(crate) fn tick_replication(&mut self, now: Time) {
         if self.replicate_at.is_some_and(|due| due <= now) {
             self.replicate_at = None;
+            // A change may have to pass through several nodes: repeat until no node gets anything new.
             while self.replicate_once(now) {}
         }
         if self.fill_at.is_some_and(|due| due <= now) {
@@ -223,42 +247,47 @@ impl World {
         }
     }
 
-    /// Every node pushes to the members it knows; the real ring has the same end. True when something was new.
+    /// Lets every node push `_nodes` and `_dbs` to the connected members that it knows. mem3 pushes around a ring; the
+    /// result is the same. Returns `true` if a node got something new.
     fn replicate_once(&mut self, now: Time) -> bool {
         let mut changed = false;
         let pairs: Vec<Pair> =
             self.pairs().flat_map(|(a, b)| [(a.clone(), b.clone()), (b.clone(), a.clone())]).collect();
         for (from, to) in pairs {
-            let name = self.nodes[&to].name().unwrap_or_default();
-            let known = self.nodes[&from].volume.nodes.get(name).is_some_and(|doc| doc.live().is_some());
-            if !known || !self.reaches(&from, &to) {
-                continue;
-            }
-            let (nodes, dbs) = {
-                let source = &self.nodes[&from].volume;
-                let target = &self.nodes[&to].volume;
-                (
-                    (!source.nodes.same(&target.nodes)).then(|| source.nodes.clone()),
-                    (!source.dbs.same(&target.dbs)).then(|| source.dbs.clone()),
-                )
-            };
-            let Some(target) = self.nodes.get_mut(&to) else { continue };
-            let new_nodes = nodes.is_some_and(|n| target.volume.nodes.merge(&n));
-            let new_dbs = dbs.is_some_and(|d| target.volume.dbs.merge(&d));
-            if new_nodes {
-                self.dial_members(&to, now);
-            }
-            if new_dbs {
-                self.make_shard_files(&to);
-                self.fill_all_of(&to, now);
-            }
-            changed |= new_nodes || new_dbs;
+            changed |= self.push(&from, &to, now);
         }
         changed
     }
 
-    /// The copies of each range take from each other what they lack.
+    /// Pushes `_nodes` and `_dbs` from one node to another. Returns `true` if the other got something new.
+    fn push(&mut self, from: &Host, to: &Host, now: Time) -> bool {
+        let name = self.nodes[to].name().unwrap_or_default();
+        let source = &self.nodes[from].volume;
+        // A connected node that is not a member, for example a removed one, gets nothing.
+        let is_member = source.nodes.get(name).is_some_and(|doc| doc.live().is_some());
+        if !is_member || !self.reaches(from, to) {
+            return false;
+        }
+        let target = &self.nodes[to].volume;
+        // Equal files, the usual case, are not copied.
+        let nodes = (!source.nodes.same(&target.nodes)).then(|| source.nodes.clone());
+        let dbs = (!source.dbs.same(&target.dbs)).then(|| source.dbs.clone());
+        let Some(target) = self.nodes.get_mut(to) else { return false };
+        let new_nodes = nodes.is_some_and(|n| target.volume.nodes.merge(&n));
+        let new_dbs = dbs.is_some_and(|d| target.volume.dbs.merge(&d));
+        if new_nodes {
+            self.dial_members(to, now);
+        }
+        if new_dbs {
+            self.create_shard_files(to);
+            self.fill_all_of(to, now);
+        }
+        new_nodes || new_dbs
+    }
+
+    /// Lets the copies of each range take the missing documents from each other.
     pub(crate) fn fill(&mut self, db: &str) {
+        // Nodes may have different maps for a while: each of them fills the copies that it lists.
         let maps: Vec<ShardMap> = self
             .nodes
             .values()
@@ -282,6 +311,7 @@ impl World {
                 if !self.reaches(from, to) {
                     continue;
                 }
+                // A holder without the file gets nothing; the map creates the file when it arrives there.
                 if let Some(copy) = self.nodes.get_mut(to).and_then(|n| n.volume.shards.get_mut(shard)) {
                     copy.merge(&docs);
                 }
@@ -289,16 +319,16 @@ impl World {
         }
     }
 
-    /// A node makes the files that the maps want from it; what no map wants any more stays on disk.
-    pub(crate) fn make_shard_files(&mut self, host: &Host) {
+    /// Creates the shard files that the maps assign to a node. A file that no map lists any more stays on disk.
+    pub(crate) fn create_shard_files(&mut self, host: &Host) {
         let Some(node) = self.nodes.get(host) else { return };
         let dbs: Vec<String> = node.volume.dbs.live().map(|(db, _, _)| db.clone()).collect();
         for db in dbs {
-            self.make_shard_files_of(host, &db);
+            self.create_shard_files_of(host, &db);
         }
     }
 
-    pub(crate) fn make_shard_files_of(&mut self, host: &Host, db: &str) {
+    pub(crate) fn create_shard_files_of(&mut self, host: &Host, db: &str) {
         let Some(map) = self.nodes.contains_key(host).then(|| self.map_of(host, db)).flatten() else {
             return;
         };
@@ -309,10 +339,11 @@ impl World {
         }
     }
 
-    /// A member is written into a node's own `_nodes`, as `mem3_nodes` does at its start.
+    /// Writes a member into a node's own `_nodes`, as `mem3_nodes` does at its start. Returns `false` if it is listed
+    /// already.
     pub(crate) fn put_member(&mut self, host: &Host, member: &str, now: Time) -> bool {
         let Some(node) = self.nodes.get_mut(host) else { return false };
-        let written = node.volume.nodes.edit(member, None, false, Map::new()).is_ok();
+        let written = node.volume.nodes.edit(member, Edit::create(Map::new())).is_ok();
         self.members_changed(host, now);
         written
     }
@@ -323,6 +354,7 @@ impl World {
     }
 }
 
+/// The pair of two nodes, whatever their order.
 pub(crate) fn pair(a: &Host, b: &Host) -> Pair {
     if a < b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) }
 }

@@ -1,4 +1,4 @@
-//! The two ports of Erlang's distribution, as far as a probe looks at them.
+//! The two ports of Erlang's distribution, as far as a probe needs them.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -7,53 +7,56 @@ use super::network::Source;
 use super::settings::Host;
 use super::world::{Cut, World};
 
-/// What listens on a port of a node.
+/// A service of a node that listens on a port of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// CouchDB's API, 5984.
+    /// CouchDB's HTTP API, port 5984 in a pod.
     Http,
-    /// Erlang's port mapper, 4369.
+    /// Erlang's port mapper, port 4369 in a pod.
     Epmd,
-    /// The distribution, 9100.
+    /// Erlang's distribution, port 9100 in a pod.
     Distribution,
 }
 
 impl Service {
-    /// Whether the port answers this caller, on a node that runs.
+    /// `true` if the port of a running node accepts connections of this caller.
     pub(crate) fn listens(self, world: &World, host: &Host, source: &Source) -> bool {
-        let from = match source {
-            Source::Anybody => None,
-            Source::Named(name) => Some(Host::from(name.as_str())),
-        };
-        let reset = |a: &Host, b: &Host| world.cuts.get(&(a.clone(), b.clone())) == Some(&Cut::Reset);
         match self {
             Self::Http => true,
             Self::Epmd | Self::Distribution => {
-                let named = world.node(host.as_str()).and_then(|n| n.name()).is_some();
-                named && !from.is_some_and(|from| reset(&from, host) || reset(host, &from))
+                let is_distributed = world.node(host.as_str()).and_then(|n| n.name()).is_some();
+                // Only a reset is a refusal; behind a silent cut the port accepts and answers nothing.
+                let is_refused = match source {
+                    Source::Any => false,
+                    Source::Named(name) => {
+                        world.cut_between(&Host::from(name.as_str()), host) == Some(Cut::Reset)
+                    }
+                };
+                is_distributed && !is_refused
             }
         }
     }
 }
 
-/// One connection to EPMD: a question, an answer, the end.
+/// Serves one connection to EPMD: it reads one request, answers it and closes the connection.
 pub(crate) async fn serve_epmd(mut stream: TcpStream, name: Option<String>) {
     let mut length = [0; 2];
     if stream.read_exact(&mut length).await.is_err() {
         return;
     }
-    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
-    if stream.read_exact(&mut question).await.is_err() {
+    let mut request = vec![0; usize::from(u16::from_be_bytes(length))];
+    if stream.read_exact(&mut request).await.is_err() {
         return;
     }
-    // The asker may be gone; that is its affair.
-    let _ = stream.write_all(&epmd_answer(&question, name.as_deref())).await;
+    // The client may have closed the connection; then the answer is lost.
+    let _ = stream.write_all(&epmd_answer(&request, name.as_deref())).await;
 }
 
-/// `NAMES_REQ` and `PORT_PLEASE2_REQ` of the EPMD protocol; anything else is answered with nothing.
-fn epmd_answer(question: &[u8], node: Option<&str>) -> Vec<u8> {
+/// The answer to `NAMES_REQ` or `PORT_PLEASE2_REQ` of the EPMD protocol; empty for any other request.
+fn epmd_answer(request: &[u8], node: Option<&str>) -> Vec<u8> {
     let alive = node.and_then(|n| n.split_once('@')).map_or("", |(alive, _)| alive);
-    match question {
+    match request {
+        // NAMES_REQ: EPMD's own port, then one line for each node.
         [b'n'] => {
             let mut answer = 4369_u32.to_be_bytes().to_vec();
             if !alive.is_empty() {
@@ -61,21 +64,23 @@ fn epmd_answer(question: &[u8], node: Option<&str>) -> Vec<u8> {
             }
             answer
         }
+        // PORT_PLEASE2_REQ for this node.
         [b'z', wanted @ ..] if wanted == alive.as_bytes() && !alive.is_empty() => {
             let mut answer = vec![b'w', 0];
             answer.extend(9100_u16.to_be_bytes());
-            // A normal node, TCP, protocol versions 6 to 5, its name, nothing extra.
+            // A normal node, TCP, protocol versions 6 to 5, its name, no extra data.
             answer.extend([77, 0, 0, 6, 0, 5, 0, alive.len() as u8]);
             answer.extend(alive.bytes());
             answer.extend([0, 0]);
             answer
         }
+        // The result 1: no such node.
         [b'z', ..] => vec![b'w', 1],
         _ => Vec::new(),
     }
 }
 
-/// One connection to the distribution: the handshake isn't imitated, a caller's first word ends it.
+/// Serves one connection to the distribution. The handshake is not imitated: the first bytes of the client end it.
 pub(crate) async fn serve_distribution(mut stream: TcpStream) {
     let _ = stream.read(&mut [0; 64]).await;
 }
@@ -85,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn epmd_speaks() {
+    fn epmd_answers_are_those_of_the_protocol() {
         let node = Some("couchdb@a.b.c");
         assert_eq!(epmd_answer(b"n", node), b"\0\0\x11\x11name couchdb at port 9100\n");
         assert_eq!(epmd_answer(b"n", None), b"\0\0\x11\x11");

@@ -1,25 +1,26 @@
-//! `finish_cluster`, step by step, and what may go wrong in between.
+//! `finish_cluster`, step by step, and the faults that can be injected between the steps.
 
 use serde_json::{Map, Value};
 
-use super::fabric::{Reach, Size};
+use super::fabric::{Size, Spread};
 use super::http::{Answer, Response, Time};
+use super::node::Persist;
 use super::settings::{Host, Version};
 use super::setup::POLL;
 use super::world::World;
 
-/// What goes wrong in a node's next `finish_cluster`, once.
+/// A fault in a node's next `finish_cluster`; it happens once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishFault {
-    /// The node dies when the admins' hashes are pushed: uuid and secret still differ, no database is made.
+    /// The node dies after it has pushed the admins' hashes: uuid and secret still differ, no database is created.
     DiesAfterAdmins,
-    /// The node dies when the first of the databases is made.
+    /// The node dies after it has created the first of the databases.
     DiesAfterFirstDb,
-    /// No database is made; the answer is 201 all the same, because the results of making them are dropped.
-    MakesNothing,
-    /// The databases are made on this node alone, and the others hear of them by replication. Whoever finishes on
-    /// another node before that makes a second set, and a conflict.
-    SpreadsLate,
+    /// No database is created. The answer is 201 all the same, because CouchDB ignores the results.
+    CreatesNoDb,
+    /// The databases are created on this node only, and the others get them by replication. A `finish_cluster` on
+    /// another node before that creates a second set, which conflicts with the first.
+    CreatesOnOwnNode,
 }
 
 impl World {
@@ -30,7 +31,7 @@ impl World {
         }
     }
 
-    /// Everybody must be connected, then this node's identity is pushed to all, then what databases lack are made.
+    /// Waits until every member is connected, pushes this node's identity to all, and creates the missing databases.
     pub(crate) fn finish_cluster(
         &mut self,
         host: &Host,
@@ -38,14 +39,14 @@ impl World {
         since: Time,
         now: Time,
     ) -> Answer {
-        let setup_error = |reason| Answer::from(Response::error(500, "setup_error", reason));
         if !self.ensure_uuid(host) {
             return setup_error("Cluster setup unable to sync admin passwords");
         }
-        let others = match self.others(host, now) {
-            Some(others) => others,
-            None if now < since + self.timings.finish_wait => return Answer::Later(now + POLL),
-            None => return setup_error("Cluster setup timed out waiting for nodes to connect"),
+        let Some(others) = self.connected_members(host, now) else {
+            if now < since + self.timings.finish_wait {
+                return Answer::Later(now + POLL);
+            }
+            return setup_error("Cluster setup timed out waiting for nodes to connect");
         };
         let fault = self.nodes.get_mut(host).and_then(|n| n.finish_fault.take());
         self.push_admins(host, &others);
@@ -57,16 +58,29 @@ impl World {
             return setup_error("Cluster setup unable to sync admin passwords");
         }
         let dbs = self.wanted_dbs(host, body.get("ensure_dbs_exist"));
+        // The identity has been pushed by now: a call that answers 400 repairs a node that differs.
         if dbs.iter().all(|db| self.is_openable(host, db, now)) {
             return Response::error(400, "bad_request", "Cluster is already finished").into();
         }
-        if fault == Some(FinishFault::MakesNothing) {
+        self.create_system_dbs(host, &dbs, fault, now)
+    }
+
+    /// Creates the databases of `finish_cluster`.
+    fn create_system_dbs(
+        &mut self,
+        host: &Host,
+        dbs: &[String],
+        fault: Option<FinishFault>,
+        now: Time,
+    ) -> Answer {
+        if fault == Some(FinishFault::CreatesNoDb) {
             return Response::ok(201).into();
         }
+        let is_own_node_only = fault == Some(FinishFault::CreatesOnOwnNode);
+        let spread = if is_own_node_only { Spread::OwnNode } else { Spread::AllMembers };
         for db in dbs {
-            // Whether it was made isn't looked at in the real thing, too.
-            let reach = if fault == Some(FinishFault::SpreadsLate) { Reach::Own } else { Reach::Members };
-            self.create_db(host, &db, Size::default(), reach, now);
+            // CouchDB ignores the result, too.
+            self.create_db(host, db, Size::default(), spread, now);
             if fault == Some(FinishFault::DiesAfterFirstDb) {
                 self.kill(host);
                 return Answer::Dropped;
@@ -75,22 +89,23 @@ impl World {
         Response::ok(201).into()
     }
 
-    /// Before 3.2 there is a uuid only when somebody asked for `GET /`: #2797.
+    /// Generates a uuid if the node has none. Returns `false` if the release can't continue without one.
     fn ensure_uuid(&mut self, host: &Host) -> bool {
         let node = &self.nodes[host];
         if node.config("couchdb", "uuid").is_some() {
             return true;
         }
+        // Before 3.2 only `GET /` generates the uuid, and finish_cluster fails without it (apache/couchdb#2797).
         if node.settings.version < Version::new(3, 2, 0) && node.members().len() > 1 {
             return false;
         }
         let uuid = self.random.hex32();
-        self.configure(host, "couchdb", "uuid", &uuid, true);
+        self.configure(host, ("couchdb", "uuid"), &uuid, Persist::OnDisk);
         true
     }
 
-    /// The other members, if each of them answers a ping.
-    fn others(&mut self, host: &Host, now: Time) -> Option<Vec<Host>> {
+    /// The other members; `None` if one of them does not answer a ping.
+    fn connected_members(&mut self, host: &Host, now: Time) -> Option<Vec<Host>> {
         let own = self.nodes[host].name().map(str::to_owned);
         let members: Vec<String> = self.nodes[host].members().into_iter().map(str::to_owned).collect();
         let mut others = Vec::new();
@@ -109,24 +124,29 @@ impl World {
             process.config.section("admins").map(|(user, hash)| (user.clone(), hash.clone())).collect();
         for other in others {
             for (user, hash) in &admins {
-                self.configure(other, "admins", user, hash, true);
+                self.configure(other, ("admins", user), hash, Persist::OnDisk);
             }
         }
     }
 
-    /// False when there is no secret to push, which is noticed only now, or when a member's ini is read-only.
+    /// Pushes uuid and session secret. Returns `false` if there is no secret to push, which is noticed only now, or
+    /// if a member's ini is read-only.
     fn push_uuid_and_secret(&mut self, host: &Host, others: &[Host]) -> bool {
         let node = &self.nodes[host];
         let uuid = node.config("couchdb", "uuid").unwrap_or_default().to_owned();
         let secret = node.secret().map(str::to_owned);
         let section = node.settings.version.secret_section();
         for other in others {
-            self.configure(other, "couchdb", "uuid", &uuid, true);
+            self.configure(other, ("couchdb", "uuid"), &uuid, Persist::OnDisk);
             if let Some(secret) = &secret {
-                self.configure(other, section, "secret", secret, true);
+                self.configure(other, (section, "secret"), secret, Persist::OnDisk);
             }
         }
-        let writable = others.iter().all(|other| !self.nodes[other].settings.read_only_ini);
-        others.is_empty() || secret.is_some() && writable
+        let are_writable = others.iter().all(|other| !self.nodes[other].settings.read_only_ini);
+        others.is_empty() || secret.is_some() && are_writable
     }
+}
+
+fn setup_error(reason: &str) -> Answer {
+    Response::error(500, "setup_error", reason).into()
 }

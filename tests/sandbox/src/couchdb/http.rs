@@ -1,4 +1,4 @@
-//! Requests and answers as values: the core decides with these, the shell carries them.
+//! Requests and answers as values, between the core and the sockets.
 
 use std::time::Duration;
 
@@ -6,42 +6,42 @@ use serde_json::{Value, json};
 
 use crate::query::{decode, param};
 
-/// A moment of the stand-in's own clock, counted from 1970.
+/// A time on the network's clock, counted from 1970.
 pub type Time = Duration;
 
-/// One call, as far as CouchDB looks at it.
+/// The parts of an HTTP call that CouchDB uses.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `GET`, `PUT`, ..
+    /// HTTP method in upper case.
     pub method: String,
     /// The path without the query, still percent-encoded.
     pub path: String,
     /// The query without its `?`, still percent-encoded.
     pub query: String,
-    /// The `Authorization` header.
+    /// The `Authorization` header: basic credentials.
     pub authorization: Option<String>,
-    /// The `Cookie` header.
+    /// The `Cookie` header: a session.
     pub cookie: Option<String>,
-    /// The `Content-Type` header.
+    /// The `Content-Type` header; `/_cluster_setup` accepts only JSON.
     pub content_type: Option<String>,
-    /// The `X-Couch-Persist` header.
+    /// The `X-Couch-Persist` header: `false` keeps a change of the configuration in memory.
     pub persist: Option<String>,
-    /// The body.
+    /// The body as sent; empty if the call has none.
     pub body: Vec<u8>,
-    /// Who calls: a door's name, or the address of the peer. The lockout counts per source.
+    /// The caller that the address is for, or the peer's IP address. The lockout counts per source.
     pub source: String,
-    /// True when the caller is in the node's own pod and so reaches 127.0.0.1.
+    /// `true` if the caller is in the node's own pod and so reaches 127.0.0.1.
     pub local: bool,
-    /// When it came in. A call that waits is asked again with the same value.
+    /// Time of arrival. It stays the same while a call waits and is handled again.
     pub received: Time,
 }
 
 impl Request {
+    /// The decoded segments of the path, without empty ones.
     pub(crate) fn segments(&self) -> Vec<String> {
         self.path.split('/').filter(|part| !part.is_empty()).map(|part| decode(part, false)).collect()
     }
 
-    /// The decoded value of a query parameter.
     pub(crate) fn param(&self, name: &str) -> Option<String> {
         param(&self.query, name)
     }
@@ -67,14 +67,14 @@ impl Request {
     }
 }
 
-/// What goes back over the wire.
+/// The HTTP answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// 200, ..
+    /// HTTP status code.
     pub status: u16,
     /// The body, its trailing newline included.
     pub body: String,
-    /// Beyond the headers that every answer has.
+    /// Headers beyond those that every answer has, with names in lower case.
     pub headers: Vec<(&'static str, String)>,
 }
 
@@ -95,7 +95,7 @@ impl Response {
         Self::json(status, &json!({"error": error, "reason": reason}))
     }
 
-    /// An error with the hash of an Erlang stack, which CouchDB adds when it did not expect it.
+    /// An error with the hash of an Erlang stack, which CouchDB adds to errors that it does not expect.
     pub(crate) fn crash(error: &str, reason: &str, stack: u64) -> Self {
         Self::json(500, &json!({"error": error, "reason": reason, "ref": stack}))
     }
@@ -123,19 +123,19 @@ impl Response {
     }
 }
 
-/// What the core says to a call.
+/// The core's decision about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// This, after so much time on the world's clock.
+    /// The call is answered.
     Ready {
-        /// What to send.
+        /// The answer to send.
         response: Response,
-        /// How long CouchDB would have taken.
+        /// The time that CouchDB takes for it, on the network's clock.
         after: Duration,
     },
-    /// Not decided yet: ask again at this moment, with the same `received`.
+    /// The call waits: it must be handled again at this time, with the same `received`.
     Later(Time),
-    /// The connection is closed without a byte.
+    /// The connection is closed without an answer.
     Dropped,
 }
 
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters() {
+    fn query_parameters_are_decoded() {
         let request =
             Request { query: "q=8&list=%5B%22_users%22%5D&flag=true".to_owned(), ..Request::default() };
         assert_eq!(request.param("q").as_deref(), Some("8"));

@@ -1,4 +1,4 @@
-//! CouchDB's configuration: sections of keys, and what is printed of them.
+//! CouchDB's configuration: sections of keys and values.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,27 @@ use serde_json::{Map, Value};
 pub struct Ini(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Ini {
-    /// The value of `section`/`key`.
+    /// The value of `key` in `section`.
     pub fn get(&self, section: &str, key: &str) -> Option<&str> {
         self.0.get(section)?.get(key).map(String::as_str)
     }
 
-    /// Sets a key; gives back what was there.
+    /// Sets a key. Returns the old value.
     pub fn set(&mut self, section: &str, key: &str, value: impl Into<String>) -> Option<String> {
         self.0.entry(section.to_owned()).or_default().insert(key.to_owned(), value.into())
     }
 
-    /// Removes a key; gives back what was there.
+    /// Removes a key. Returns the old value.
     pub fn remove(&mut self, section: &str, key: &str) -> Option<String> {
         self.0.get_mut(section)?.remove(key)
     }
 
-    /// The keys of a section; none when there is no such section.
+    /// The keys and values of a section; empty if it does not exist.
     pub fn section(&self, section: &str) -> impl Iterator<Item = (&String, &String)> {
         self.0.get(section).into_iter().flatten()
     }
 
-    /// This, overlaid with `later`, as a later ini file overrides an earlier one.
+    /// A copy in which the values of `later` override those of `self`, as a later ini file overrides an earlier one.
     pub(crate) fn overlaid(&self, later: &Self) -> Self {
         let mut merged = self.clone();
         for (section, keys) in &later.0 {
@@ -38,12 +38,12 @@ impl Ini {
         merged
     }
 
-    /// One section as the JSON object that `_config/{section}` answers.
+    /// One section, in the form of an answer to `GET _config/{section}`.
     pub(crate) fn section_json(&self, section: &str) -> Value {
         Value::Object(self.section(section).map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect())
     }
 
-    /// Everything, as `_config` answers it.
+    /// All sections, in the form of an answer to `GET _config`.
     pub(crate) fn json(&self) -> Value {
         let sections: Map<String, Value> =
             self.0.keys().map(|section| (section.clone(), self.section_json(section))).collect();

@@ -1,17 +1,17 @@
-//! One database file over HTTP: its info, `_all_docs`, its documents. Node-local databases are served with this, and
-//! clustered ones once their shards are gathered.
+//! One database file over HTTP: its info, `_all_docs` and its documents. Node-local databases are served from their
+//! file, clustered ones from their gathered shards.
 
 use serde_json::{Map, Value, json};
 
 use super::crypto::{hex, md5};
 use super::http::{Request, Response};
 use super::node::Volume;
-use super::revs::{Doc, Docs, Rev};
+use super::revs::{Doc, Docs, Edit, Rev};
 use super::shards::Shard;
 
 /// A database that `/_node/{node}/{db}` reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Local {
+pub(crate) enum LocalDb {
     /// The members.
     Nodes,
     /// The shard maps.
@@ -22,7 +22,7 @@ pub(crate) enum Local {
     Shard(Shard),
 }
 
-impl Local {
+impl LocalDb {
     pub(crate) fn parse(name: &str) -> Option<Self> {
         match name {
             "_nodes" => Some(Self::Nodes),
@@ -31,18 +31,18 @@ impl Local {
             other => Shard::parse(other).map(Self::Shard),
         }
     }
-}
 
-pub(crate) fn open<'a>(volume: &'a mut Volume, which: &Local) -> Option<&'a mut Docs> {
-    match which {
-        Local::Nodes => Some(&mut volume.nodes),
-        Local::Dbs => Some(&mut volume.dbs),
-        Local::Users => volume.users.as_mut(),
-        Local::Shard(shard) => volume.shards.get_mut(shard),
+    pub(crate) fn open<'a>(&self, volume: &'a mut Volume) -> Option<&'a mut Docs> {
+        match self {
+            Self::Nodes => Some(&mut volume.nodes),
+            Self::Dbs => Some(&mut volume.dbs),
+            Self::Users => volume.users.as_mut(),
+            Self::Shard(shard) => volume.shards.get_mut(shard),
+        }
     }
 }
 
-/// Everything below one database of one file.
+/// Answers a call for a database file or for a document in it.
 pub(crate) fn answer(docs: &mut Docs, db: &str, rest: &[&str], request: &Request) -> Response {
     let id = match rest {
         ["_local", id] => return unreplicated(docs, &format!("_local/{id}"), request),
@@ -55,108 +55,105 @@ pub(crate) fn answer(docs: &mut Docs, db: &str, rest: &[&str], request: &Request
         ("GET" | "HEAD", "") => info(docs, db),
         ("GET" | "HEAD" | "POST", "_all_docs") => all_docs(docs, request),
         ("GET" | "HEAD", id) => read(docs.get(id), id, request),
-        ("PUT", id) if !id.is_empty() => match write(docs, id, request) {
-            Ok(rev) => Response::json(201, &json!({"ok": true, "id": id, "rev": rev.to_string()})),
-            Err(response) => response,
-        },
-        ("DELETE", id) if !id.is_empty() => match delete(docs, id, request) {
-            Ok(rev) => Response::json(200, &json!({"ok": true, "id": id, "rev": rev.to_string()})),
-            Err(response) => response,
-        },
+        ("PUT", id) if !id.is_empty() => written(201, id, put(docs, id, request)),
+        ("DELETE", id) if !id.is_empty() => written(200, id, delete(docs, id, request)),
         _ => Response::not_allowed("DELETE,GET,HEAD,POST,PUT"),
     }
 }
 
-/// A `_local/..` document. Its revision is the same at every write, and needn't be given.
+fn written(status: u16, id: &str, result: Result<Rev, Response>) -> Response {
+    match result {
+        Ok(rev) => Response::json(status, &json!({"ok": true, "id": id, "rev": rev.to_string()})),
+        Err(response) => response,
+    }
+}
+
+/// Answers a call for a `_local/..` document. Its revision is the same after every write, and a write does not need
+/// it.
 fn unreplicated(docs: &mut Docs, id: &str, request: &Request) -> Response {
-    let done = |status, rev| Response::json(status, &json!({"ok": true, "id": id, "rev": rev}));
-    match (request.method.as_str(), docs.local.get(id)) {
-        ("GET" | "HEAD", Some(body)) => {
-            let mut full = Map::new();
-            full.insert("_id".to_owned(), json!(id));
-            full.insert("_rev".to_owned(), json!("0-1"));
-            full.extend(body.clone());
-            Response::json(200, &Value::Object(full))
-        }
-        ("PUT", _) => match edit_of(request) {
+    match request.method.as_str() {
+        "GET" | "HEAD" => match docs.local.get(id) {
+            Some(body) => Response::json(200, &Value::Object(with_id(id, "0-1", body))),
+            None => Response::missing(),
+        },
+        "PUT" => match edit_of(request) {
             Ok(edit) => {
                 docs.local.insert(id.to_owned(), edit.body);
-                done(201, "0-1")
+                Response::json(201, &json!({"ok": true, "id": id, "rev": "0-1"}))
             }
             Err(response) => response,
         },
-        ("DELETE", Some(_)) => {
-            docs.local.remove(id);
-            done(200, "0-0")
-        }
-        ("GET" | "HEAD" | "DELETE", None) => Response::missing(),
+        "DELETE" => match docs.local.remove(id) {
+            Some(_) => Response::json(200, &json!({"ok": true, "id": id, "rev": "0-0"})),
+            None => Response::missing(),
+        },
         _ => Response::not_allowed("DELETE,GET,HEAD,PUT"),
     }
 }
 
-/// A body and the revision it follows, from a PUT or a `_bulk_docs` line.
-pub(crate) fn split_body(mut body: Map<String, Value>, rev: Option<String>) -> Result<Edit, Response> {
-    let in_body = body.shift_remove("_rev").and_then(|v| v.as_str().map(str::to_owned));
+/// Parses the revision of a request.
+pub(crate) fn parse_rev(text: Option<String>) -> Result<Option<Rev>, Response> {
+    text.map(|text| text.parse::<Rev>())
+        .transpose()
+        .map_err(|()| Response::error(400, "bad_request", "Invalid rev format"))
+}
+
+/// The edit that a `PUT` or `POST` of a document requests.
+pub(crate) fn edit_of(request: &Request) -> Result<Edit, Response> {
+    let mut body = match request.json() {
+        Some(Value::Object(body)) => body,
+        Some(_) => return Err(Response::error(400, "bad_request", "Document must be a JSON object")),
+        None => return Err(Response::error(400, "bad_request", "invalid UTF-8 JSON")),
+    };
+    let rev_in_body = body.shift_remove("_rev").and_then(|v| v.as_str().map(str::to_owned));
     let deleted = body.shift_remove("_deleted") == Some(Value::Bool(true));
+    // Members that start with an underscore are CouchDB's own; they are no part of the content.
     body.retain(|key, _| !key.starts_with('_'));
-    let rev = rev.or(in_body);
-    let rev = rev.map(|text| text.parse::<Rev>()).transpose();
-    let rev = rev.map_err(|()| Response::error(400, "bad_request", "Invalid rev format"))?;
+    // The revision in the query overrides that in the body.
+    let rev = parse_rev(request.param("rev").or(rev_in_body))?;
     Ok(Edit { rev, deleted, body })
 }
 
-/// An edit as a client asks for it.
-#[derive(Debug, Clone)]
-pub(crate) struct Edit {
-    pub(crate) rev: Option<Rev>,
-    pub(crate) deleted: bool,
-    pub(crate) body: Map<String, Value>,
-}
-
-/// The edit that a PUT of a document asks for.
-pub(crate) fn edit_of(request: &Request) -> Result<Edit, Response> {
-    match request.json() {
-        Some(Value::Object(body)) => split_body(body, request.param("rev")),
-        Some(_) => Err(Response::error(400, "bad_request", "Document must be a JSON object")),
-        None => Err(Response::error(400, "bad_request", "invalid UTF-8 JSON")),
-    }
-}
-
-fn write(docs: &mut Docs, id: &str, request: &Request) -> Result<Rev, Response> {
-    let edit = edit_of(request)?;
-    docs.edit(id, edit.rev.as_ref(), edit.deleted, edit.body).map_err(|_| Response::conflict())
+fn put(docs: &mut Docs, id: &str, request: &Request) -> Result<Rev, Response> {
+    docs.edit(id, edit_of(request)?).map_err(|_| Response::conflict())
 }
 
 fn delete(docs: &mut Docs, id: &str, request: &Request) -> Result<Rev, Response> {
     if docs.get(id).and_then(Doc::live).is_none() {
-        return Err(not_there(docs.get(id)));
+        return Err(not_found(docs.get(id)));
     }
     // A malformed revision is a conflict here, as recorded for `rev=1-bad`.
     let rev: Option<Rev> = request.param("rev").and_then(|rev| rev.parse().ok());
     let rev = rev.ok_or_else(Response::conflict)?;
-    docs.edit(id, Some(&rev), true, Map::new()).map_err(|_| Response::conflict())
+    docs.edit(id, Edit::delete(Some(rev))).map_err(|_| Response::conflict())
 }
 
-fn not_there(doc: Option<&Doc>) -> Response {
+fn not_found(doc: Option<&Doc>) -> Response {
     match doc {
         Some(_) => Response::error(404, "not_found", "deleted"),
         None => Response::missing(),
     }
 }
 
-/// `GET` of one document.
+/// Answers a `GET` of one document.
 pub(crate) fn read(doc: Option<&Doc>, id: &str, request: &Request) -> Response {
     match doc.and_then(|d| d.live().map(|live| (d, live))) {
-        Some((doc, (rev, body))) => Response::json(200, &with_meta(doc, id, rev, body, request)),
-        None => not_there(doc),
+        Some((doc, (rev, body))) => Response::json(200, &full_doc(doc, id, rev, body, request)),
+        None => not_found(doc),
     }
 }
 
-fn with_meta(doc: &Doc, id: &str, rev: &Rev, body: &Map<String, Value>, request: &Request) -> Value {
+/// A document as it is sent: id and revision come first.
+fn with_id(id: &str, rev: &str, body: &Map<String, Value>) -> Map<String, Value> {
     let mut full = Map::new();
     full.insert("_id".to_owned(), json!(id));
-    full.insert("_rev".to_owned(), json!(rev.to_string()));
+    full.insert("_rev".to_owned(), json!(rev));
     full.extend(body.clone());
+    full
+}
+
+fn full_doc(doc: &Doc, id: &str, rev: &Rev, body: &Map<String, Value>, request: &Request) -> Value {
+    let mut full = with_id(id, &rev.to_string(), body);
     let conflicts = doc.conflicts();
     if request.flag("conflicts") && !conflicts.is_empty() {
         let revs: Vec<String> = conflicts.iter().map(ToString::to_string).collect();
@@ -168,6 +165,7 @@ fn with_meta(doc: &Doc, id: &str, rev: &Rev, body: &Map<String, Value>, request:
 fn info(docs: &Docs, db: &str) -> Response {
     let live = docs.live().count();
     let uuid = hex(&md5(db.as_bytes()));
+    // Sizes are not those of CouchDB; they only grow with the number of documents.
     Response::json(
         200,
         &json!({
@@ -189,42 +187,79 @@ fn info(docs: &Docs, db: &str) -> Response {
     )
 }
 
-/// `_all_docs`, with keys, ranges, limits and documents.
+/// The part of `_all_docs` that a request is for.
+struct Listing {
+    start: Option<String>,
+    end: Option<String>,
+    descending: bool,
+    inclusive_end: bool,
+    skip: usize,
+    limit: usize,
+}
+
+impl Listing {
+    fn of(request: &Request) -> Self {
+        // `key` is a range of one.
+        let key = key_param(request, "key", "key");
+        Self {
+            start: key.clone().or_else(|| key_param(request, "startkey", "start_key")),
+            end: key.or_else(|| key_param(request, "endkey", "end_key")),
+            descending: request.flag("descending"),
+            inclusive_end: request.param("inclusive_end").as_deref() != Some("false"),
+            skip: number_param(request, "skip").unwrap_or(0),
+            limit: number_param(request, "limit").unwrap_or(usize::MAX),
+        }
+    }
+
+    fn is_before(&self, a: &str, b: &str) -> bool {
+        if self.descending { a > b } else { a < b }
+    }
+
+    fn is_before_end(&self, id: &str) -> bool {
+        self.end.as_deref().is_none_or(|end| self.is_before(id, end) || self.inclusive_end && id == end)
+    }
+}
+
+/// A string parameter with two spellings.
+fn key_param(request: &Request, name: &str, other_name: &str) -> Option<String> {
+    let value = request.param_json(name).or_else(|| request.param_json(other_name))?;
+    value.as_str().map(str::to_owned)
+}
+
+fn number_param(request: &Request, name: &str) -> Option<usize> {
+    request.param(name).and_then(|n| n.parse().ok())
+}
+
+/// Answers `_all_docs`, with keys, ranges, limits and documents.
 pub(crate) fn all_docs(docs: &Docs, request: &Request) -> Response {
     let keys = request.param_json("keys").or_else(|| request.json().map(|body| body["keys"].clone()));
     if let Some(Value::Array(keys)) = keys {
         let rows = keys.iter().map(|key| row_of_key(docs, key, request)).collect();
         return rows_response(docs.live().count(), None, rows);
     }
-    let bound = |names: [&str; 2]| {
-        names.iter().find_map(|n| request.param_json(n)).and_then(|v| v.as_str().map(str::to_owned))
-    };
-    let exact = bound(["key", "key"]);
-    let start = exact.clone().or_else(|| bound(["startkey", "start_key"]));
-    let end = exact.or_else(|| bound(["endkey", "end_key"]));
-    let descending = request.flag("descending");
-    let inclusive = request.param("inclusive_end").as_deref() != Some("false");
-    let number = |name: &str| request.param(name).and_then(|n| n.parse::<usize>().ok());
-
+    let listing = Listing::of(request);
     let mut ids: Vec<&String> = docs.live().map(|(id, _, _)| id).collect();
-    if descending {
+    if listing.descending {
         ids.reverse();
     }
-    let before = |a: &str, b: &str| if descending { a > b } else { a < b };
-    let offset = start.map_or(0, |s| ids.iter().take_while(|id| before(id, &s)).count());
-    let skip = offset + number("skip").unwrap_or(0);
-    let within = |id: &str| end.as_deref().is_none_or(|e| before(id, e) || inclusive && id == e);
+    // `offset` counts the rows before the start key and the skipped ones.
+    let offset = listing
+        .start
+        .as_deref()
+        .map_or(0, |start| ids.iter().take_while(|id| listing.is_before(id, start)).count());
+    let skip = offset + listing.skip;
     let rows = ids
         .iter()
         .skip(skip)
-        .take_while(|id| within(id))
-        .take(number("limit").unwrap_or(usize::MAX))
+        .take_while(|id| listing.is_before_end(id))
+        .take(listing.limit)
         .map(|id| row_of_key(docs, &json!(id), request))
         .collect();
     rows_response(ids.len(), Some(skip.min(ids.len())), rows)
 }
 
 fn row_of_key(docs: &Docs, key: &Value, request: &Request) -> Value {
+    // Each requested key gets a row, also if its document is missing or deleted.
     let Some((id, doc)) = key.as_str().and_then(|id| docs.get(id).map(|doc| (id, doc))) else {
         return json!({"key": key, "error": "not_found"});
     };
@@ -233,12 +268,12 @@ fn row_of_key(docs: &Docs, key: &Value, request: &Request) -> Value {
     };
     let mut row = json!({"id": id, "key": id, "value": {"rev": rev.to_string()}});
     if request.flag("include_docs") {
-        row["doc"] = with_meta(doc, id, rev, body, request);
+        row["doc"] = full_doc(doc, id, rev, body, request);
     }
     row
 }
 
-/// CouchDB streams rows line by line.
+/// The rows of `_all_docs`, one a line as CouchDB streams them.
 fn rows_response(total: usize, offset: Option<usize>, rows: Vec<Value>) -> Response {
     let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
     let offset = offset.map_or("null".to_owned(), |o| o.to_string());

@@ -42,7 +42,7 @@ mod setup;
 mod shards;
 mod world;
 
-pub use calls::{Call, Moment, Which};
+pub use calls::{Call, CallFilter, Moment};
 pub use clock::Clock;
 pub use erlang_ports::Service;
 pub use finish::FinishFault;

@@ -1,4 +1,4 @@
-//! One node: what outlives its process (the data volume, the container's own files) and what doesn't.
+//! One node: the state that outlives its process (the data volume, the container's own files) and the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,23 +9,33 @@ use super::finish::FinishFault;
 use super::http::Time;
 use super::ini::Ini;
 use super::password;
-use super::revs::Docs;
+use super::revs::{Docs, Edit};
 use super::seeds::Seeds;
 use super::settings::{NodeSettings, SettingsError};
 use super::shards::Shard;
 use crate::random::Random;
 
-/// `/opt/couchdb/data`: what a PersistentVolumeClaim keeps.
+/// `/opt/couchdb/data`, which a PersistentVolumeClaim keeps.
 #[derive(Debug, Clone, Default)]
 pub struct Volume {
-    /// The node-local database `_nodes`.
+    /// The node-local database `_nodes`: one document per member.
     pub nodes: Docs,
-    /// The node-local database `_dbs`.
+    /// The node-local database `_dbs`: one shard map per clustered database.
     pub dbs: Docs,
-    /// The node's own `_users` file, once somebody asked for a node-local database. Not the clustered `_users`.
+    /// The node's own `_users` file, which the first call for a node-local database creates. Not the clustered
+    /// `_users`.
     pub users: Option<Docs>,
-    /// Shard files, those included that no map names any more.
+    /// Shard files, including those that no map lists any more.
     pub shards: BTreeMap<Shard, Docs>,
+}
+
+/// The storage of a changed configuration value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// In the running configuration and in the ini file.
+    OnDisk,
+    /// In the running configuration only; lost at the next start.
+    InMemory,
 }
 
 /// The Erlang VM while it runs.
@@ -33,40 +43,47 @@ pub struct Volume {
 pub(crate) struct Process {
     /// `None` is `nonode@nohost`.
     pub(crate) name: Option<String>,
-    /// Set by `receive_cookie`, too; lost with the process.
+    /// From the cookie file, or from `receive_cookie` since the start.
     pub(crate) cookie: String,
-    /// Every ini file and what was set since, persisted or not.
+    /// The values of all ini files and those that were set since the start.
     pub(crate) config: Ini,
     pub(crate) started: Time,
     pub(crate) next_reconnect: Time,
-    /// Wrong passwords by (user, source): how many, and since when.
+    /// Wrong passwords by user and source: their number, and the time of the first.
     pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
     pub(crate) seeds: Seeds,
     pub(crate) reshard_stopped: bool,
-    /// Names of nodes that it met.
-    pub(crate) heard: BTreeSet<String>,
-    /// Since when [`Volume::users`] is as it should be.
-    pub(crate) auth_file_made: Time,
+    /// Node names that its Erlang knows; it keeps them until it exits.
+    pub(crate) known_names: BTreeSet<String>,
+    /// The time at which [`Volume::users`] is complete.
+    pub(crate) auth_file_complete: Time,
 }
 
-/// A pod's CouchDB.
+/// The CouchDB of one pod.
 #[derive(Debug)]
 pub struct Node {
     pub(crate) settings: NodeSettings,
-    /// The data volume.
+    /// The data volume, which outlives process and container.
     pub volume: Volume,
-    /// `local.d/docker.ini`: written by the entrypoint and by `_config`. Not on a volume in the image.
+    /// `local.d/docker.ini`, written by the entrypoint and by `_config`. The image has no volume for it.
     pub(crate) etc: Ini,
-    /// `/opt/couchdb/.erlang.cookie`: in the container's own file system, as `etc`.
+    /// `/opt/couchdb/.erlang.cookie`, in the container's own file system like `etc`.
     pub(crate) cookie_file: Option<String>,
     pub(crate) process: Option<Process>,
-    /// How often it was started.
+    /// The number of starts.
     pub(crate) boots: u64,
     pub(crate) paused: bool,
-    pub(crate) slow: Duration,
+    /// The additional delay of each answer.
+    pub(crate) delay: Duration,
     pub(crate) finish_fault: Option<FinishFault>,
-    /// `_restart` takes the process down at the first moment and back at the second.
-    pub(crate) restart: Option<(Time, Time)>,
+    pub(crate) restart: Option<Restart>,
+}
+
+/// A restart that `_restart` has scheduled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restart {
+    pub(crate) down_at: Time,
+    pub(crate) up_at: Time,
 }
 
 impl Node {
@@ -79,32 +96,22 @@ impl Node {
             process: None,
             boots: 0,
             paused: false,
-            slow: Duration::ZERO,
+            delay: Duration::ZERO,
             finish_fault: None,
             restart: None,
         }
     }
 
-    /// The entrypoint and CouchDB's own start.
+    /// Runs the entrypoint and starts CouchDB.
     pub(crate) fn boot(&mut self, random: &mut Random, now: Time) -> Result<(), SettingsError> {
-        self.settings.refuse_as_the_container_would()?;
+        self.settings.check_start()?;
         self.run_entrypoint(random);
-        let mut config = self.settings.ini.overlaid(&self.etc);
-        let plain: Vec<(String, String)> = config
-            .section("admins")
-            .filter(|(_, value)| !password::is_hash(self.settings.version, value))
-            .map(|(user, value)| (user.clone(), value.clone()))
-            .collect();
-        for (user, value) in plain {
-            let hashed = password::hash(self.settings.version, &value, &random.hex32());
-            config.set("admins", &user, &hashed);
-            self.etc.set("admins", &user, hashed);
-        }
+        let config = self.load_config(random);
         let seeds = Seeds::new(&config, self.settings.name.as_deref(), now);
-        let members = self.settings.name.iter().chain(seeds.names());
-        for member in members {
-            // A conflict says that it is there already, which is what we want.
-            let _ = self.volume.nodes.edit(member, None, false, Map::new());
+        // A node lists itself and its seeds as members.
+        for member in self.settings.name.iter().chain(seeds.names()) {
+            // A conflict means that the member is listed already.
+            let _ = self.volume.nodes.edit(member, Edit::create(Map::new()));
         }
         self.process = Some(Process {
             name: self.settings.name.clone(),
@@ -115,16 +122,34 @@ impl Node {
             failures: BTreeMap::new(),
             seeds,
             reshard_stopped: false,
-            heard: BTreeSet::new(),
-            auth_file_made: now,
+            known_names: BTreeSet::new(),
+            auth_file_complete: now,
         });
         self.boots += 1;
         self.restart = None;
         Ok(())
     }
 
-    /// docker-entrypoint.sh: the environment goes into `docker.ini`, unless it is there from an earlier start.
+    /// The configuration from all ini files. Passwords in clear text are hashed, as CouchDB does at its start.
+    fn load_config(&mut self, random: &mut Random) -> Ini {
+        let mut config = self.settings.ini.overlaid(&self.etc);
+        let plain: Vec<(String, String)> = config
+            .section("admins")
+            .filter(|(_, value)| !password::is_hash(self.settings.version, value))
+            .map(|(user, value)| (user.clone(), value.clone()))
+            .collect();
+        // The hash goes to the container's ini, also for an admin of a read-only file, which it then overrides.
+        for (user, value) in plain {
+            let hashed = password::hash(self.settings.version, &value, &random.hex32());
+            config.set("admins", &user, &hashed);
+            self.etc.set("admins", &user, hashed);
+        }
+        config
+    }
+
+    /// Writes the environment into `docker.ini`, as docker-entrypoint.sh does.
     fn run_entrypoint(&mut self, random: &mut Random) {
+        // Values of an earlier start of this container stay: the entrypoint only adds missing ones.
         for (user, value) in &self.settings.admins {
             if self.etc.get("admins", user).is_none() {
                 self.etc.set("admins", user, value);
@@ -136,35 +161,40 @@ impl Node {
         {
             self.etc.set(section, "secret", secret);
         }
+        // Without a configured cookie, Erlang generates one for this container.
         if self.cookie_file.is_none() {
             self.cookie_file = Some(self.settings.cookie.clone().unwrap_or_else(|| random.hex32()));
         }
     }
 
-    /// A new container from the same image: everything but the data volume is as the image has it.
+    /// Replaces the container: everything except the data volume is as in the image.
     pub(crate) fn lose_ini(&mut self) {
         self.etc = Ini::default();
         self.cookie_file = None;
     }
 
-    /// True while it would answer.
+    /// `true` from a start until the process is killed, also while it is paused.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// The Erlang node name, while it runs with the distribution on.
+    /// The Erlang node name; `None` if the node is down or its distribution is off.
     pub fn name(&self) -> Option<&str> {
         self.process.as_ref()?.name.as_deref()
     }
 
-    /// What this node believes its cluster's members are.
+    /// The members that this node lists in `_nodes`.
     pub fn members(&self) -> Vec<&str> {
         self.volume.nodes.live().map(|(id, _, _)| id.as_str()).collect()
     }
 
-    /// A value of the running configuration.
+    /// A value of the running configuration; `None` if the node is down or the key is not set.
     pub fn config(&self, section: &str, key: &str) -> Option<&str> {
         self.process.as_ref()?.config.get(section, key)
+    }
+
+    pub(crate) fn config_number(&self, section: &str, key: &str) -> Option<usize> {
+        self.config(section, key).and_then(|value| value.parse().ok())
     }
 
     pub(crate) fn set_config(
@@ -172,22 +202,22 @@ impl Node {
         section: &str,
         key: &str,
         value: &str,
-        persist: bool,
+        persist: Persist,
     ) -> Option<String> {
-        if persist && !self.settings.read_only_ini {
+        if persist == Persist::OnDisk && !self.settings.read_only_ini {
             self.etc.set(section, key, value);
         }
         self.process.as_mut().and_then(|p| p.config.set(section, key, value))
     }
 
-    pub(crate) fn delete_config(&mut self, section: &str, key: &str, persist: bool) -> Option<String> {
-        if persist && !self.settings.read_only_ini {
+    pub(crate) fn delete_config(&mut self, section: &str, key: &str, persist: Persist) -> Option<String> {
+        if persist == Persist::OnDisk && !self.settings.read_only_ini {
             self.etc.remove(section, key);
         }
         self.process.as_mut().and_then(|p| p.config.remove(section, key))
     }
 
-    /// Its shards don't count.
+    /// `true` in maintenance mode, in which the node's shards are not read or written.
     pub(crate) fn in_maintenance(&self) -> bool {
         self.config("couchdb", "maintenance_mode") == Some("true")
     }
@@ -200,6 +230,7 @@ impl Node {
         self.process.as_ref().is_some_and(|p| p.config.section("admins").next().is_some())
     }
 
+    /// `true` if other pods can reach the HTTP port.
     pub(crate) fn listens_on_all(&self) -> bool {
         !matches!(self.config("chttpd", "bind_address"), None | Some("127.0.0.1" | "::1"))
     }

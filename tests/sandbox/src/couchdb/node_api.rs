@@ -1,4 +1,4 @@
-//! `/_node/{node}/..`: node-local databases, restart, and what it tells of itself.
+//! `/_node/{node}/..`: node-local databases, configuration, restart and statistics.
 
 use std::time::Duration;
 
@@ -7,17 +7,23 @@ use serde_json::{Map, Value, json};
 use super::distribution::pair;
 use super::fabric::put_auth_design_doc;
 use super::http::{Answer, Request, Response, Time};
-use super::local_db::{self, Local};
+use super::local_db::{self, LocalDb};
+use super::node::Restart;
 use super::revs::Docs;
 use super::settings::{Host, Version};
 use super::setup::POLL;
 use super::shards::{self, Shard};
 use super::world::World;
 
-/// `net_setuptime`: how long a new connection may take. A node that can't be reached is called down after it.
+/// `net_setuptime`: the time that a new connection may take. After it, a node that can't be reached is reported as
+/// down.
 const SETUP: Duration = Duration::from_secs(7);
 
+/// The delay of a restart: the answer must be sent before the node goes down.
+const BEFORE_RESTART: Duration = Duration::from_millis(100);
+
 impl World {
+    /// Answers a call about a node, which may be another one than the node that received the call.
     pub(crate) fn node_api(
         &mut self,
         host: &Host,
@@ -30,9 +36,9 @@ impl World {
             Ok(target) => target,
             Err(answer) => return answer,
         };
-        let modern = self.nodes[host].settings.version >= Version::new(3, 0, 0);
+        let is_3x = self.nodes[host].settings.version >= Version::new(3, 0, 0);
         match rest {
-            [] if modern && node == "_local" => {
+            [] if is_3x && node == "_local" => {
                 let name = self.nodes[&target].name().unwrap_or("nonode@nohost");
                 Response::json(200, &json!({"name": name})).into()
             }
@@ -45,53 +51,60 @@ impl World {
             )
             .into(),
             ["_stats", ..] => Response::json(200, &json!({})).into(),
-            path if modern => self.backend(&target, path, request, now),
+            // All other paths go to the older HTTP stack, which serves the files of one node.
+            path if is_3x => self.backend(&target, path, request, now),
             _ => Response::missing().into(),
         }
     }
 
-    /// The node that is meant, if a call to it arrives. Asking is enough to connect the two.
+    /// The node that a call is about, if the call arrives there. The attempt connects the two nodes.
     fn called_node(&mut self, host: &Host, node: &str, request: &Request, now: Time) -> Result<Host, Answer> {
         if node == "_local" || self.nodes[host].name() == Some(node) {
             return Ok(host.clone());
         }
-        if !self.has_heard_of(host, node) {
+        if !self.knows_name(host, node) {
             return Err(Response::error(404, "not_found", &format!("no such node: {node}")).into());
         }
         let arrives = self.dial(host, node, now);
         let down = Response::error(412, "nodedown", &format!("{node} is down"));
-        match self.host_of(node) {
-            Some(target) if arrives => Ok(target),
-            // The call is lost, and nobody knows before the connection counts as broken.
-            Some(target) if self.is_connected(host, &target) => Err(Answer::Later(now + POLL)),
-            Some(target) if self.is_silent(host, &target) => {
-                let broken = self.broken.get(&pair(host, &target));
-                let has_waited = broken.is_some_and(|broken| *broken >= request.received);
-                Err(down.after(if has_waited { Duration::ZERO } else { SETUP }))
-            }
-            Some(_) | None => Err(down.into()),
+        let Some(target) = self.host_of(node) else { return Err(down.into()) };
+        if arrives {
+            return Ok(target);
         }
+        // The call is lost, which is noticed only when the connection counts as broken.
+        if self.is_connected(host, &target) {
+            return Err(Answer::Later(now + POLL));
+        }
+        if !self.is_silent(host, &target) {
+            return Err(down.into());
+        }
+        // A call that has waited for the broken connection is not tried again; a later one tries a new connection.
+        let broken = self.broken.get(&pair(host, &target));
+        let has_waited = broken.is_some_and(|broken| *broken >= request.received);
+        Err(down.after(if has_waited { Duration::ZERO } else { SETUP }))
     }
 
-    /// CouchDB takes only names that its Erlang knows: of nodes that it met since its start, and in documents.
-    fn has_heard_of(&self, host: &Host, name: &str) -> bool {
+    /// `true` if the node's Erlang knows the name: from a connection since its start, or from a document. CouchDB
+    /// refuses other names, since it creates no atoms from requests.
+    fn knows_name(&self, host: &Host, name: &str) -> bool {
         let node = &self.nodes[host];
-        let holds_shards =
-            |map: &Map<String, Value>| map.get("by_node").is_some_and(|n| n.get(name).is_some());
-        node.process.as_ref().is_some_and(|p| p.heard.contains(name))
+        node.process.as_ref().is_some_and(|p| p.known_names.contains(name))
             || node.members().contains(&name)
             || self.connected(host).iter().any(|n| n == name)
-            || node.volume.dbs.live().any(|(_, _, map)| holds_shards(map))
+            || node
+                .volume
+                .dbs
+                .live()
+                .any(|(_, _, map)| map.get("by_node").is_some_and(|holders| holders.get(name).is_some()))
     }
 
     fn restart_soon(&mut self, target: &Host, request: &Request, now: Time) -> Response {
         if request.method != "POST" {
             return Response::not_allowed("POST");
         }
-        let away = self.timings.restart;
+        let up_at = now + self.timings.restart;
         if let Some(node) = self.nodes.get_mut(target) {
-            // The answer gets out before the node goes.
-            node.restart = Some((now + Duration::from_millis(100), now + away));
+            node.restart = Some(Restart { down_at: now + BEFORE_RESTART, up_at });
         }
         Response::ok(200)
     }
@@ -111,13 +124,14 @@ impl World {
         )
     }
 
-    /// What isn't answered at once goes to the older HTTP stack, which serves the files of one node.
+    /// Answers a call to the older HTTP stack.
     fn backend(&mut self, target: &Host, path: &[&str], request: &Request, now: Time) -> Answer {
-        let busy = match self.make_auth_file(target, now) {
+        let busy = match self.create_auth_file(target, now) {
             Ok(busy) => busy,
             Err(response) => return response.into(),
         };
-        if self.is_overwritten(target) && self.random.below(4) == 0 {
+        // One call in four meets the conflict, at random.
+        if self.is_auth_doc_contended(target) && self.random.below(4) == 0 {
             return Response::conflict().into();
         }
         match path {
@@ -126,9 +140,9 @@ impl World {
         }
     }
 
-    /// The older stack has a `_users` file of its own, which it makes at the first password it sees. That takes a
-    /// moment, and whoever asks in it finds the file or its design document half made.
-    fn make_auth_file(&mut self, target: &Host, now: Time) -> Result<Duration, Response> {
+    /// Creates the `_users` file of the older stack at the first call with a password, and returns the time that this
+    /// takes. The error is the answer to another call in that time, which meets an incomplete file or design document.
+    fn create_auth_file(&mut self, target: &Host, now: Time) -> Result<Duration, Response> {
         let busy = self.timings.auth_file;
         let Some(node) = self.nodes.get_mut(target) else { return Ok(Duration::ZERO) };
         let Some(process) = node.process.as_mut() else { return Ok(Duration::ZERO) };
@@ -136,23 +150,30 @@ impl World {
             let mut file = Docs::default();
             put_auth_design_doc(&mut file);
             node.volume.users = Some(file);
-            process.auth_file_made = now + busy;
+            process.auth_file_complete = now + busy;
             return Ok(busy);
         }
-        if process.auth_file_made <= now {
+        if process.auth_file_complete <= now {
             return Ok(Duration::ZERO);
         }
+        // Real nodes give either answer; here the choice is random.
         Err(match self.random.below(2) {
             0 => Response::error(500, "badmatch", "file_exists"),
             _ => Response::conflict(),
         })
     }
 
-    /// The design document in that file is another one before 3.4, in 3.4 and since 3.5. Nodes send each other the file,
-    /// and each puts its own back in at each such call, so while there are two of them some calls meet a conflict.
-    fn is_overwritten(&self, target: &Host) -> bool {
-        let kind = |host: &Host| self.nodes[host].settings.version.minor.clamp(3, 5);
-        self.peers(target).any(|peer| kind(peer) != kind(target))
+    /// `true` if a connected peer writes another design document into the `_users` file. It differs before 3.4, in 3.4
+    /// and since 3.5. Nodes replicate the file to each other, and each restores its own document at each such call, so
+    /// some calls meet a conflict.
+    fn is_auth_doc_contended(&self, target: &Host) -> bool {
+        let own = self.auth_doc_kind(target);
+        self.peers(target).any(|peer| self.auth_doc_kind(peer) != own)
+    }
+
+    /// The minor version stands for the kind of the design document: 3 for all before 3.4, 5 for all since 3.5.
+    fn auth_doc_kind(&self, host: &Host) -> u8 {
+        self.nodes[host].settings.version.minor.clamp(3, 5)
     }
 
     fn backend_welcome(&self, target: &Host) -> Response {
@@ -168,39 +189,44 @@ impl World {
         )
     }
 
-    /// `_nodes`, `_dbs` and shard files, as files of one node.
-    fn local_db(&mut self, host: &Host, db: &str, rest: &[&str], request: &Request, now: Time) -> Response {
-        let Some(which) = Local::parse(db) else { return no_file() };
-        if let Some(refused) = refused_write(&which, rest, request) {
-            return refused;
+    /// Answers a call for `_nodes`, `_dbs`, `_users` or a shard, as a file of one node.
+    fn local_db(&mut self, host: &Host, name: &str, rest: &[&str], request: &Request, now: Time) -> Response {
+        let Some(db) = LocalDb::parse(name) else { return no_file() };
+        if db == LocalDb::Dbs && is_inconsistent_map(rest, request) {
+            return Response::error(403, "forbidden", "by_node and by_range do not match");
         }
-        if let (Local::Shard(shard), [], "DELETE") = (&which, rest, request.method.as_str()) {
+        // Of files, only those of shards can be deleted.
+        if let LocalDb::Shard(shard) = &db
+            && rest.is_empty()
+            && request.method == "DELETE"
+        {
             return self.delete_shard_file(host, shard);
         }
-        let Some(docs) = self.nodes.get_mut(host).and_then(|n| local_db::open(&mut n.volume, &which)) else {
+        let Some(docs) = self.nodes.get_mut(host).and_then(|n| db.open(&mut n.volume)) else {
             return no_file();
         };
-        let before = docs.seq;
-        let response = local_db::answer(docs, db, rest, request);
-        if docs.seq != before {
-            self.local_db_changed(host, &which, rest, now);
+        let seq_before = docs.seq;
+        let response = local_db::answer(docs, name, rest, request);
+        if docs.seq != seq_before {
+            self.local_db_changed(host, &db, rest, now);
         }
         response
     }
 
-    fn local_db_changed(&mut self, host: &Host, which: &Local, rest: &[&str], now: Time) {
-        match which {
-            Local::Nodes => self.members_changed(host, now),
-            Local::Users => {}
-            Local::Dbs => {
+    /// Starts the effects of a change: connections, shard files, replication.
+    fn local_db_changed(&mut self, host: &Host, db: &LocalDb, rest: &[&str], now: Time) {
+        match db {
+            LocalDb::Nodes => self.members_changed(host, now),
+            LocalDb::Users => {}
+            LocalDb::Dbs => {
                 if let [db, ..] = rest {
-                    self.make_shard_files_of(host, db);
+                    self.create_shard_files_of(host, db);
                 }
                 self.replicate_soon(now);
             }
-            Local::Shard(shard) => {
+            LocalDb::Shard(shard) => {
                 if !rest.is_empty() {
-                    self.fill_soon(&shard.db.clone(), now);
+                    self.fill_soon(&shard.db, now);
                 }
             }
         }
@@ -218,14 +244,14 @@ fn no_file() -> Response {
     Response::error(404, "not_found", "no_db_file")
 }
 
-/// Since 3.2.1 a shard map must be consistent in itself. Whether its nodes exist, and whether it still has all
-/// ranges, is not looked at.
-fn refused_write(which: &Local, rest: &[&str], request: &Request) -> Option<Response> {
-    let (Local::Dbs, [_], "PUT", Some(Value::Object(map))) =
-        (which, rest, request.method.as_str(), request.json())
-    else {
-        return None;
-    };
-    (!shards::is_consistent(&map))
-        .then(|| Response::error(403, "forbidden", "by_node and by_range do not match"))
+/// `true` for a `PUT` of a shard map with different copies in `by_node` and `by_range`, which CouchDB refuses since
+/// 3.2.1. It does not check that the nodes exist, or that the map still contains all ranges.
+fn is_inconsistent_map(rest: &[&str], request: &Request) -> bool {
+    if rest.len() != 1 || request.method != "PUT" {
+        return false;
+    }
+    match request.json() {
+        Some(Value::Object(map)) => !shards::is_consistent(&map),
+        Some(_) | None => false,
+    }
 }

@@ -1,5 +1,5 @@
-//! Documents and their revisions: named and merged as CouchDB does, so that the winner of a conflict here is the
-//! winner there.
+//! Documents and their revisions. Revisions are computed and merged as in CouchDB, so that a conflict has the same
+//! winner.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::crypto::{hex, md5, unhex};
 
-/// `1-967a00dff5e02add41819138abb3284d`: how many edits, and the digest of the last one.
+/// A revision, for example `1-967a00dff5e02add41819138abb3284d`: the number of edits and the digest of the last one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rev {
     pub(crate) pos: u64,
@@ -32,9 +32,10 @@ impl FromStr for Rev {
 }
 
 impl Rev {
-    /// The revision that CouchDB gives this edit: MD5 over the Erlang terms of what is written and what it follows
-    /// (`couch_db:new_revid`). So equal edits on different nodes have equal names, and never conflict.
+    /// The revision of an edit: MD5 over the Erlang term of its content and of its parent (`couch_db:new_revid`). So
+    /// equal edits on different nodes have equal revisions and never conflict.
     fn of_edit(parent: Option<&Self>, deleted: bool, body: &Map<String, Value>) -> Self {
+        // External term format: version 131, then a list (108) of 5 elements.
         let mut term = vec![131, 108, 0, 0, 0, 5];
         push_value(&mut term, &Value::Bool(deleted));
         push_int(&mut term, parent.map_or(0, |p| p.pos) as i64);
@@ -43,7 +44,8 @@ impl Rev {
             None => push_int(&mut term, 0),
         }
         push_object(&mut term, body);
-        term.extend([106, 106]); // no attachments; end of the list
+        // The empty list of attachments, and the end of the list.
+        term.extend([106, 106]);
         Self { pos: parent.map_or(1, |p| p.pos + 1), hash: hex(&md5(&term)) }
     }
 }
@@ -63,25 +65,45 @@ pub struct Doc {
     leaves: Vec<Leaf>,
 }
 
-/// Why an edit was refused.
+/// An edit as a client requests it.
+#[derive(Debug, Clone)]
+pub(crate) struct Edit {
+    /// The revision that the edit follows; `None` creates a document.
+    pub(crate) rev: Option<Rev>,
+    pub(crate) deleted: bool,
+    pub(crate) body: Map<String, Value>,
+}
+
+impl Edit {
+    pub(crate) fn create(body: Map<String, Value>) -> Self {
+        Self { rev: None, deleted: false, body }
+    }
+
+    pub(crate) fn delete(rev: Option<Rev>) -> Self {
+        Self { rev, deleted: true, body: Map::new() }
+    }
+}
+
+/// The refusal of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EditError {
-    /// The given revision (or its absence) isn't an end of the history.
+    /// The edit follows a revision that is not a leaf, or creates a document that exists.
     Conflict,
 }
 
 impl Doc {
-    /// The revision that everyone sees: not deleted before deleted, then the longest, then the greatest digest.
+    /// The leaf that readers see. A live leaf wins over a deleted one, then the longest history, then the greatest
+    /// digest.
     fn winner(&self) -> Option<&Leaf> {
         self.leaves.iter().max_by_key(|leaf| (!leaf.deleted, &leaf.path[0]))
     }
 
-    /// The winning body and revision, unless the document is deleted.
+    /// The winning revision and its body; `None` if the document is deleted.
     pub fn live(&self) -> Option<(&Rev, &Map<String, Value>)> {
         self.winner().filter(|w| !w.deleted).map(|w| (&w.path[0], &w.body))
     }
 
-    /// Live revisions that lost.
+    /// The live revisions that lost against the winner, the greatest first.
     pub fn conflicts(&self) -> Vec<&Rev> {
         let winner = self.winner().map(|w| &w.path[0]);
         let mut revs: Vec<&Rev> = self
@@ -95,17 +117,13 @@ impl Doc {
         revs
     }
 
-    /// An edit made by a client.
-    pub(crate) fn edit(
-        &mut self,
-        rev: Option<&Rev>,
-        deleted: bool,
-        body: Map<String, Value>,
-    ) -> Result<Rev, EditError> {
+    /// Applies an edit. Returns its revision.
+    pub(crate) fn edit(&mut self, edit: Edit) -> Result<Rev, EditError> {
+        let Edit { rev, deleted, body } = edit;
         let parent = match rev {
-            Some(rev) => Some(self.leaves.iter().position(|l| l.path[0] == *rev).ok_or(EditError::Conflict)?),
-            // Without a revision: a new document, or one that comes after a deletion and follows on from it.
+            Some(rev) => Some(self.leaves.iter().position(|l| l.path[0] == rev).ok_or(EditError::Conflict)?),
             None if self.live().is_some() => return Err(EditError::Conflict),
+            // A document that is created again continues the history of the deleted one.
             None => self.winner().and_then(|w| self.leaves.iter().position(|l| l == w)),
         };
         let mut path = parent.map(|i| self.leaves.remove(i).path).unwrap_or_default();
@@ -115,10 +133,11 @@ impl Doc {
         Ok(new)
     }
 
-    /// What replication does. True when something was new.
+    /// Merges the leaves of another copy, as replication does. Returns `true` if one of them is new.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
         let mut changed = false;
         for leaf in &other.leaves {
+            // A leaf that is part of a longer history here is known; one that continues a leaf here replaces it.
             if self.leaves.iter().any(|mine| mine.path.contains(&leaf.path[0])) {
                 continue;
             }
@@ -129,7 +148,7 @@ impl Doc {
         changed
     }
 
-    /// A document with a name given from outside, for content whose real digest we can't compute.
+    /// A document with a given revision, for content from which the real revision can't be computed.
     pub(crate) fn with_rev(rev: Rev, body: Map<String, Value>) -> Self {
         Self { leaves: vec![Leaf { path: vec![rev], deleted: false, body }] }
     }
@@ -139,24 +158,24 @@ impl Doc {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Docs {
     docs: BTreeMap<String, Doc>,
-    /// `_local/..` documents: never replicated, listed nowhere, and without a history.
+    /// `_local/..` documents, which are not replicated and not listed, and have no history.
     pub(crate) local: BTreeMap<String, Map<String, Value>>,
-    /// Counts edits and merges, as `update_seq` does.
+    /// The number of edits and merges; `update_seq`.
     pub(crate) seq: u64,
 }
 
 impl Docs {
-    /// The document, deleted or not.
+    /// The document with this id, also if it is deleted.
     pub fn get(&self, id: &str) -> Option<&Doc> {
         self.docs.get(id)
     }
 
-    /// Ids, revisions and bodies of what is not deleted, in order.
+    /// Ids, revisions and bodies of the live documents, ordered by id.
     pub fn live(&self) -> impl Iterator<Item = (&String, &Rev, &Map<String, Value>)> {
         self.docs.iter().filter_map(|(id, doc)| doc.live().map(|(rev, body)| (id, rev, body)))
     }
 
-    /// Writes what `from` says as another document, if there is such a document.
+    /// Copies the winner of document `from` to document `to`. Has no effect if `from` is missing or deleted.
     pub fn copy(&mut self, from: &str, to: &str) {
         if let Some((rev, body)) = self.get(from).and_then(Doc::live) {
             let (rev, body) = (rev.clone(), body.clone());
@@ -164,26 +183,20 @@ impl Docs {
         }
     }
 
-    /// The same documents with the same histories, whatever way they came.
+    /// `true` if both files contain the same documents with the same histories.
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.docs == other.docs
     }
 
-    /// How many documents are deleted.
+    /// The number of deleted documents.
     pub(crate) fn deleted_count(&self) -> usize {
         self.docs.values().filter(|d| d.live().is_none()).count()
     }
 
-    pub(crate) fn edit(
-        &mut self,
-        id: &str,
-        rev: Option<&Rev>,
-        deleted: bool,
-        body: Map<String, Value>,
-    ) -> Result<Rev, EditError> {
+    pub(crate) fn edit(&mut self, id: &str, edit: Edit) -> Result<Rev, EditError> {
         // A refused edit must not leave an empty document behind.
         let mut doc = self.docs.get(id).cloned().unwrap_or_default();
-        let rev = doc.edit(rev, deleted, body)?;
+        let rev = doc.edit(edit)?;
         self.docs.insert(id.to_owned(), doc);
         self.seq += 1;
         Ok(rev)
@@ -193,6 +206,7 @@ impl Docs {
         self.merge_doc(id, &Doc::with_rev(rev, body));
     }
 
+    /// Merges all documents of another copy. Returns `true` if something is new.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
         let mut changed = false;
         for (id, doc) in &other.docs {
@@ -235,6 +249,7 @@ fn push_atom(term: &mut Vec<u8>, name: &str) {
 }
 
 fn push_int(term: &mut Vec<u8>, int: i64) {
+    // SMALL_INTEGER_EXT, INTEGER_EXT or SMALL_BIG_EXT: Erlang picks the shortest form.
     if let Ok(small) = u8::try_from(int) {
         term.extend([97, small]);
     } else if let Ok(medium) = i32::try_from(int) {
@@ -254,11 +269,11 @@ fn push_binary(term: &mut Vec<u8>, bytes: &[u8]) {
     term.extend(bytes);
 }
 
-/// A list of small integers is a string to Erlang; `shard_suffix` is one.
 fn push_list(term: &mut Vec<u8>, items: &[Value]) {
     if items.is_empty() {
         return term.push(106);
     }
+    // Erlang encodes a list of small integers as a string; `shard_suffix` is one.
     let bytes: Option<Vec<u8>> =
         items.iter().map(|i| i.as_u64().and_then(|n| u8::try_from(n).ok())).collect();
     if let Some(bytes) = bytes {
@@ -272,6 +287,7 @@ fn push_list(term: &mut Vec<u8>, items: &[Value]) {
     term.push(106);
 }
 
+/// Appends an object as CouchDB represents it: a tuple with a list of pairs.
 fn push_object(term: &mut Vec<u8>, object: &Map<String, Value>) {
     term.extend([104, 1]);
     if object.is_empty() {
@@ -297,7 +313,7 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
-    /// Every one of these was read from a real node; see reference transcripts A to H.
+    // Each of these revisions was recorded on a real node.
     #[test]
     fn revisions_are_those_of_real_nodes() {
         for (body, hash) in [
@@ -317,21 +333,21 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_member_that_is_put_again_has_its_third_revision() {
+    fn a_member_that_is_added_again_gets_its_third_revision() {
         let mut docs = Docs::default();
-        let first = docs.edit("N1", None, false, Map::new()).unwrap();
-        assert_eq!(docs.edit("N1", None, false, Map::new()), Err(EditError::Conflict));
-        let second = docs.edit("N1", Some(&first), true, Map::new()).unwrap();
+        let first = docs.edit("N1", Edit::create(Map::new())).unwrap();
+        assert_eq!(docs.edit("N1", Edit::create(Map::new())), Err(EditError::Conflict));
+        let second = docs.edit("N1", Edit::delete(Some(first))).unwrap();
         assert_eq!(second.to_string(), "2-eec205a9d413992850a6e32678485900");
-        let third = docs.edit("N1", None, false, Map::new()).unwrap();
+        let third = docs.edit("N1", Edit::create(Map::new())).unwrap();
         assert_eq!(third.to_string(), "3-5570e8bbb34412db757c2df4bfa1099b");
     }
 
     #[test]
-    fn the_blank_member_wins_over_one_with_a_zone() {
+    fn a_member_without_a_zone_wins_over_one_with_a_zone() {
         let (mut ours, mut theirs) = (Docs::default(), Docs::default());
-        ours.edit("N2", None, false, object(json!({"zone": "z1"}))).unwrap();
-        theirs.edit("N2", None, false, Map::new()).unwrap();
+        ours.edit("N2", Edit::create(object(json!({"zone": "z1"})))).unwrap();
+        theirs.edit("N2", Edit::create(Map::new())).unwrap();
         assert!(ours.merge(&theirs));
         assert!(!ours.merge(&theirs), "merging again changes nothing");
         let doc = ours.get("N2").unwrap();
@@ -340,11 +356,11 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_passes_on_and_an_old_revision_does_not_undo_it() {
+    fn a_deletion_is_replicated_and_an_old_revision_does_not_undo_it() {
         let mut ours = Docs::default();
-        let first = ours.edit("N1", None, false, Map::new()).unwrap();
+        let first = ours.edit("N1", Edit::create(Map::new())).unwrap();
         let mut theirs = ours.clone();
-        ours.edit("N1", Some(&first), true, Map::new()).unwrap();
+        ours.edit("N1", Edit::delete(Some(first))).unwrap();
         assert!(!ours.merge(&theirs));
         assert!(theirs.merge(&ours));
         assert_eq!(theirs.live().count(), 0);

@@ -1,23 +1,25 @@
-//! From a request to the part that answers it.
+//! The routes of CouchDB's API: each request to the module that answers it.
 
 use serde_json::json;
 
 use super::auth::{self, Caller};
-use super::databases::READ_TIMEOUT;
+use super::databases::{READ_TIMEOUT, is_node_local};
 use super::http::{Answer, Request, Response, Time};
+use super::node::Persist;
 use super::settings::{Host, Version};
 use super::setup::POLL;
 use super::world::World;
 
-/// The answer of a running node. Each call with a name reads `_users`, an admin's too: it waits for copies that are
-/// silent, and connects to the others, though not before it is answered.
+/// The answer of a running node.
 pub(crate) fn answer(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer {
     let Some(user) = auth::claimed_user(request) else { return serve(world, host, request, now) };
-    if now < request.received + READ_TIMEOUT && world.is_user_out_of_reach(host, &user) {
+    // Each call with a user name reads `_users`, an admin's as well: it waits for copies that do not answer.
+    if now < request.received + READ_TIMEOUT && world.is_user_unreachable(host, &user) {
         return Answer::Later(now + POLL);
     }
     let answer = serve(world, host, request, now);
-    world.rouse_users(host, now);
+    // The read connects to the holders of `_users`, but the answer to this call does not contain them yet.
+    world.dial_holders_of_users(host, now);
     answer
 }
 
@@ -28,19 +30,21 @@ fn serve(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer
         Ok(caller) => caller,
         Err(response) => return response.into(),
     };
-    if caller == Caller::Nobody && wants_a_user(world, host, &path) {
+    if caller == Caller::Anonymous && requires_user(world, host, &path) {
         let mut response = Response::error(401, "unauthorized", "Authentication required.");
         response.headers.push(("www-authenticate", "Basic realm=\"server\"".to_owned()));
         return response.into();
     }
     match path.as_slice() {
-        [] => only_reads(request, || world.welcome(host)),
-        ["_up"] => only_reads(request, || world.up(host)),
+        // Open to every caller, for probes and logins.
+        [] => read_only(request, || world.welcome(host)),
+        ["_up"] => read_only(request, || world.up(host)),
         ["_session"] => world.session(host, request, &caller, now).into(),
-        ["_uuids"] => only_reads(request, || Response::json(200, &json!({"uuids": [world.random.hex32()]}))),
+        ["_uuids"] => read_only(request, || Response::json(200, &json!({"uuids": [world.random.hex32()]}))),
         ["_utils", ..] | ["favicon.ico"] => Response::missing().into(),
         [db, ..] if is_db_name(world, host, db) => world.database(host, request, &caller, &path, now),
-        _ if !caller.is_admin() && !is_open_to_all(world, host, &path) => Response::not_admin().into(),
+        // All endpoints from here on are for admins.
+        _ if !caller.is_admin() && !is_public(world, host, &path) => Response::not_admin().into(),
         ["_membership"] => world.membership(host, request).into(),
         ["_all_dbs"] => world.all_dbs(host, request).into(),
         ["_cluster_setup"] => world.cluster_setup(host, request, now),
@@ -55,41 +59,50 @@ fn serve(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer
     }
 }
 
-/// `require_valid_user`, with its exception for probes.
-fn wants_a_user(world: &World, host: &Host, path: &[&str]) -> bool {
-    let node = &world.nodes[host];
-    let on =
-        |key: &str| ["chttpd", "chttpd_auth"].iter().any(|section| node.config(section, key) == Some("true"));
+/// `true` if `require_valid_user`, or its variant with an exception for probes, refuses an anonymous call.
+fn requires_user(world: &World, host: &Host, path: &[&str]) -> bool {
+    let except_for_up = is_auth_option_set(world, host, "require_valid_user_except_for_up");
     match path {
+        // The login itself is always open.
         ["_session"] => false,
-        ["_up"] if on("require_valid_user_except_for_up") => false,
-        _ => on("require_valid_user") || on("require_valid_user_except_for_up"),
+        ["_up"] if except_for_up => false,
+        _ => except_for_up || is_auth_option_set(world, host, "require_valid_user"),
     }
 }
 
-/// `_membership` asks for an admin since 3.0 only.
-fn is_open_to_all(world: &World, host: &Host, path: &[&str]) -> bool {
+/// `true` if an option is set in either of the sections that CouchDB reads it from.
+fn is_auth_option_set(world: &World, host: &Host, key: &str) -> bool {
+    let node = &world.nodes[host];
+    ["chttpd", "chttpd_auth"].iter().any(|section| node.config(section, key) == Some("true"))
+}
+
+/// `true` for endpoints that require an admin only since 3.0, on an older node.
+fn is_public(world: &World, host: &Host, path: &[&str]) -> bool {
     world.nodes[host].settings.version.major < 3 && matches!(path, ["_membership"] | ["_all_dbs"])
 }
 
-/// Names that start with an underscore are endpoints, but for the system databases and what someone made by hand.
+/// `true` if the first segment of a path is a database. Names that start with an underscore are endpoints, except for
+/// the system databases and databases that were created under such a name.
 fn is_db_name(world: &World, host: &Host, name: &str) -> bool {
     const SYSTEM: [&str; 3] = ["_users", "_replicator", "_global_changes"];
-    let shadowed = matches!(name, "_dbs" | "_nodes");
-    let exists = || world.nodes[host].volume.dbs.get(name).is_some();
-    !name.starts_with('_') || SYSTEM.contains(&name) || shadowed || exists()
+    !name.starts_with('_')
+        || SYSTEM.contains(&name)
+        || is_node_local(name)
+        || world.nodes[host].volume.dbs.get(name).is_some()
 }
 
-fn only_reads(request: &Request, answer: impl FnOnce() -> Response) -> Answer {
+/// The answer of an endpoint that only accepts reads.
+fn read_only(request: &Request, answer: impl FnOnce() -> Response) -> Answer {
     if request.is_read() { answer().into() } else { Response::not_allowed("GET,HEAD").into() }
 }
 
 impl World {
     fn welcome(&mut self, host: &Host) -> Response {
-        let made = self.random.hex32();
+        let new_uuid = self.random.hex32();
         let Some(node) = self.nodes.get_mut(host) else { return Response::no_db() };
+        // The first `GET /` generates the uuid and stores it.
         if node.config("couchdb", "uuid").is_none() {
-            node.set_config("couchdb", "uuid", &made, true);
+            node.set_config("couchdb", "uuid", &new_uuid, Persist::OnDisk);
         }
         let version = node.settings.version;
         let mut body = json!({
@@ -100,6 +113,7 @@ impl World {
             "features": version.features(),
             "vendor": {"name": "The Apache Software Foundation"},
         });
+        // The answer of 2.x does not contain the uuid.
         if version.major < 3
             && let Some(object) = body.as_object_mut()
         {
@@ -110,6 +124,7 @@ impl World {
 
     fn up(&self, host: &Host) -> Response {
         let Some(process) = self.nodes[host].process.as_ref() else { return Response::missing() };
+        // `nolb` takes the node out of load balancers only; its shards are still used.
         match process.config.get("couchdb", "maintenance_mode") {
             Some("true") => return Response::json(404, &json!({"status": "maintenance_mode"})),
             Some("nolb") => return Response::json(404, &json!({"status": "nolb"})),
@@ -138,21 +153,25 @@ impl World {
         let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) else {
             return Response::missing();
         };
-        let stopped = process.reshard_stopped;
-        let state = if stopped { "stopped" } else { "running" };
-        let reason = stopped.then_some("Cluster-wide resharding stopped by the user");
-        match (request.method.as_str(), rest) {
-            ("GET", []) => Response::json(
+        if request.method == "PUT" && rest == ["state"] {
+            process.reshard_stopped = request.json().is_some_and(|b| b["state"] == "stopped");
+            return Response::ok(200);
+        }
+        if request.method != "GET" {
+            return Response::missing();
+        }
+        let is_stopped = process.reshard_stopped;
+        let state = if is_stopped { "stopped" } else { "running" };
+        let reason = is_stopped.then_some("Cluster-wide resharding stopped by the user");
+        // No job ever exists: splits are not imitated.
+        match rest {
+            [] => Response::json(
                 200,
                 &json!({"state": state, "state_reason": reason, "completed": 0, "failed": 0, "running": 0,
                         "stopped": 0, "total": 0}),
             ),
-            ("GET", ["state"]) => Response::json(200, &json!({"state": state, "reason": reason})),
-            ("GET", ["jobs"]) => Response::json(200, &json!({"total_rows": 0, "offset": 0, "jobs": []})),
-            ("PUT", ["state"]) => {
-                process.reshard_stopped = request.json().is_some_and(|b| b["state"] == "stopped");
-                Response::ok(200)
-            }
+            ["state"] => Response::json(200, &json!({"state": state, "reason": reason})),
+            ["jobs"] => Response::json(200, &json!({"total_rows": 0, "offset": 0, "jobs": []})),
             _ => Response::missing(),
         }
     }

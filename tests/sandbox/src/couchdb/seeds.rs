@@ -1,4 +1,5 @@
-//! `[cluster] seedlist`: the other way into a cluster, seen in `/_up`.
+//! `[cluster] seedlist`: nodes from which a node pulls `_nodes`, `_dbs` and `_users` after its start. `/_up` reports
+//! them.
 
 use std::time::Duration;
 
@@ -8,40 +9,43 @@ use super::http::Time;
 use super::ini::Ini;
 use crate::date::rfc3339_micros;
 
+/// The time between two pulls.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One node of the list, and how pulling from it went.
+/// One node of the list, and the last pull from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seed {
     pub(crate) name: String,
     last: Option<Pull>,
 }
 
-/// The last attempt to pull `_nodes`, `_dbs` and `_users` from a seed.
+/// The result of a pull, and its time.
 #[derive(Debug, Clone, Copy)]
-enum Pull {
-    /// It was not connected.
+pub(crate) enum Pull {
+    /// The seed was not connected.
     Failed(Time),
-    /// Everything came over.
+    /// Everything was pulled.
     Done(Time),
 }
 
-/// The list without the node itself, and whose turn it is.
+/// The seeds, without the node itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Seeds {
     list: Vec<Seed>,
-    turn: usize,
-    next: Time,
+    /// Index of the seed that is pulled from next.
+    next: usize,
+    next_at: Time,
 }
 
 impl Seeds {
+    /// Parses the seed list of a configuration; `own` is the name of the node itself.
     pub(crate) fn new(config: &Ini, own: Option<&str>, now: Time) -> Self {
         let names = config.get("cluster", "seedlist").unwrap_or_default().split(',').map(str::trim);
         let list = names
             .filter(|name| !name.is_empty() && Some(*name) != own)
             .map(|name| Seed { name: name.to_owned(), last: None })
             .collect();
-        Self { list, turn: 0, next: now }
+        Self { list, next: 0, next_at: now }
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
@@ -50,24 +54,28 @@ impl Seeds {
 
     /// The seed to pull from now, if one is due.
     pub(crate) fn due(&self, now: Time) -> Option<&str> {
-        let waiting = !self.are_reached() && self.next <= now;
-        self.list.get(self.turn).filter(|_| waiting).map(|seed| seed.name.as_str())
-    }
-
-    /// A seed that failed is followed by the next after a second, round and round.
-    pub(crate) fn pulled(&mut self, reached: bool, now: Time) {
-        if let Some(seed) = self.list.get_mut(self.turn) {
-            seed.last = Some(if reached { Pull::Done(now) } else { Pull::Failed(now) });
+        // One successful pull is enough; the other seeds are not used.
+        if self.are_reached() || now < self.next_at {
+            return None;
         }
-        self.turn = (self.turn + 1) % self.list.len().max(1);
-        self.next = now + INTERVAL;
+        self.list.get(self.next).map(|seed| seed.name.as_str())
     }
 
-    /// A node is up once it has pulled from one seed, or has none.
+    /// Records a pull. The next seed follows after a second, the first one after the last.
+    pub(crate) fn pulled(&mut self, pull: Pull, now: Time) {
+        if let Some(seed) = self.list.get_mut(self.next) {
+            seed.last = Some(pull);
+        }
+        self.next = (self.next + 1) % self.list.len().max(1);
+        self.next_at = now + INTERVAL;
+    }
+
+    /// `true` if the node has pulled from one seed or has none. Until then `/_up` answers 404.
     pub(crate) fn are_reached(&self) -> bool {
         self.list.is_empty() || self.list.iter().any(|seed| matches!(seed.last, Some(Pull::Done(_))))
     }
 
+    /// The seeds in the form of `/_up`, which lists them in reverse.
     pub(crate) fn json(&self) -> Value {
         Value::Object(self.list.iter().rev().map(|seed| (seed.name.clone(), seed.json())).collect())
     }

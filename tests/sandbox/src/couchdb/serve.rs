@@ -1,4 +1,4 @@
-//! From a TCP connection to the world and back.
+//! The server of one port: reads calls from its connections, and writes the answers of the [`World`].
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::calls::{Fate, Moment};
+use super::calls::{Moment, Treatment};
 use super::erlang_ports::{self, Service};
 use super::http::{Answer, Request, Response};
 use super::network::{Shared, Source, lock};
 use super::settings::{Host, Version};
 use super::world::World;
 
-/// The connection ends here, without an answer.
+/// The connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut")]
 struct CutOff;
@@ -31,7 +31,7 @@ struct CutOff;
 /// One port of a running node.
 pub(crate) struct Served {
     pub(crate) shared: Arc<Shared>,
-    /// Taken away when the node goes.
+    /// `None` once the node is down.
     pub(crate) listener: Arc<Mutex<Option<TcpListener>>>,
     pub(crate) host: Host,
     pub(crate) service: Service,
@@ -39,16 +39,10 @@ pub(crate) struct Served {
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves one port until the node goes; connections end with it.
+/// Serves one port until the node goes down, and its connections until then.
 pub(crate) async fn accept(port: Served) {
-    let next = || {
-        poll_fn(|context| match lock(&port.listener).as_ref() {
-            Some(listener) => listener.poll_accept(context).map(Result::ok),
-            None => Poll::Ready(None),
-        })
-    };
-    while let Some(Some((stream, peer))) = port.stop.run_until_cancelled(next()).await {
-        // Small answers, each waited for: Nagle would cost 40 ms a call.
+    while let Some(Some((stream, peer))) = port.stop.run_until_cancelled(port.next_connection()).await {
+        // Answers are small and clients wait for each of them: Nagle's algorithm would cost 40 ms per call.
         let _ = stream.set_nodelay(true);
         let connection = port.connection(stream, peer);
         tokio::spawn(port.stop.clone().run_until_cancelled_owned(connection));
@@ -56,6 +50,16 @@ pub(crate) async fn accept(port: Served) {
 }
 
 impl Served {
+    /// The next connection; `None` once the node is down.
+    async fn next_connection(&self) -> Option<(TcpStream, SocketAddr)> {
+        // The listener is shared with the owner of the port, which closes it while this waits.
+        poll_fn(|context| match lock(&self.listener).as_ref() {
+            Some(listener) => listener.poll_accept(context).map(Result::ok),
+            None => Poll::Ready(None),
+        })
+        .await
+    }
+
     fn connection(&self, stream: TcpStream, peer: SocketAddr) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match self.service {
             Service::Http => {
@@ -63,28 +67,32 @@ impl Served {
                 Box::pin(serve_http(stream, Caller { shared, host, source: self.source.clone(), peer }))
             }
             Service::Epmd => {
-                let name = |world: &mut World| world.node(self.host.as_str())?.name().map(str::to_owned);
-                Box::pin(erlang_ports::serve_epmd(stream, self.shared.change(|world, _| name(world))))
+                let name = self.shared.change(|world, _| self.node_name(world));
+                Box::pin(erlang_ports::serve_epmd(stream, name))
             }
             Service::Distribution => Box::pin(erlang_ports::serve_distribution(stream)),
         }
+    }
+
+    fn node_name(&self, world: &World) -> Option<String> {
+        world.node(self.host.as_str())?.name().map(str::to_owned)
     }
 }
 
 async fn serve_http(stream: TcpStream, caller: Caller) {
     match &caller.shared.tls {
-        None => speak_http(stream, caller).await,
+        None => serve_http1(stream, caller).await,
         Some(tls) => {
             let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-            // A client that doesn't trust us hangs up here; it knows why, and we have nobody to tell.
+            // A client that does not trust the certificate closes the connection and has the error itself.
             if let Ok(stream) = acceptor.accept(stream).await {
-                speak_http(stream, caller).await;
+                serve_http1(stream, caller).await;
             }
         }
     }
 }
 
-async fn speak_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) {
+async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) {
     let caller = Arc::new(caller);
     let service = service_fn(move |request| {
         let caller = Arc::clone(&caller);
@@ -92,10 +100,11 @@ async fn speak_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     });
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // A cut or a client that went away: nobody is left to be told.
+    // An error here is a cut, or a client that closed the connection: neither needs a report.
     let _ = connection.await;
 }
 
+/// The client of one HTTP connection.
 struct Caller {
     shared: Arc<Shared>,
     host: Host,
@@ -106,13 +115,14 @@ struct Caller {
 impl Caller {
     async fn serve(&self, request: hyper::Request<Incoming>) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
         let request = self.read(request).await?;
-        let (number, fate) = lock(&self.shared.calls).begin(&self.host, &request);
-        let response = match fate {
-            Fate::Cut(Moment::Before) => return Err(CutOff),
-            Fate::Failed(status) => Response::error(status, "error", "injected by the test"),
-            Fate::Served | Fate::Cut(Moment::After) => self.ask(&request).await?,
+        let (number, treatment) = lock(&self.shared.calls).begin(&self.host, &request);
+        let response = match treatment {
+            Treatment::Cut(Moment::Before) => return Err(CutOff),
+            Treatment::Fail(status) => Response::error(status, "error", "injected by the test"),
+            // The call has its effect before the connection is cut.
+            Treatment::Serve | Treatment::Cut(Moment::After) => self.handle(&request).await?,
         };
-        if fate == Fate::Cut(Moment::After) {
+        if treatment == Treatment::Cut(Moment::After) {
             return Err(CutOff);
         }
         lock(&self.shared.calls).end(number, response.status);
@@ -122,19 +132,19 @@ impl Caller {
     async fn read(&self, request: hyper::Request<Incoming>) -> Result<Request, CutOff> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| CutOff)?.to_bytes().to_vec();
-        let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let (source, local) = match &self.source {
-            Source::Anybody => (self.peer.ip().to_string(), true),
+            // The tests themselves, which need to reach a node that is bound to 127.0.0.1.
+            Source::Any => (self.peer.ip().to_string(), true),
             Source::Named(name) => (name.clone(), name == self.host.as_str()),
         };
         Ok(Request {
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
-            authorization: header("authorization"),
-            cookie: header("cookie"),
-            content_type: header("content-type"),
-            persist: header("x-couch-persist"),
+            authorization: header(&parts.headers, "authorization"),
+            cookie: header(&parts.headers, "cookie"),
+            content_type: header(&parts.headers, "content-type"),
+            persist: header(&parts.headers, "x-couch-persist"),
             body,
             source,
             local,
@@ -142,8 +152,10 @@ impl Caller {
         })
     }
 
-    async fn ask(&self, request: &Request) -> Result<Response, CutOff> {
+    /// Handles a call until the world has decided about it, and waits as long as CouchDB would take.
+    async fn handle(&self, request: &Request) -> Result<Response, CutOff> {
         loop {
+            // The lock is held only in `change`: other calls are handled while this one waits.
             let (answer, now) =
                 self.shared.change(|world, now| (world.handle(&self.host, request, now), now));
             match answer {
@@ -158,6 +170,11 @@ impl Caller {
     }
 }
 
+fn header(headers: &hyper::HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Converts an answer, and adds the headers that every answer of CouchDB has.
 fn write(response: Response, number: u64, version: Version) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
     let mut builder = hyper::Response::builder()
         .status(response.status)
@@ -169,6 +186,7 @@ fn write(response: Response, number: u64, version: Version) -> Result<hyper::Res
     for (name, value) in &response.headers {
         builder = builder.header(*name, value);
     }
+    // CouchDB's reason phrase is that of MochiWeb, not "Not Found".
     if response.status == 404 {
         builder = builder.extension(ReasonPhrase::from_static(b"Object Not Found"));
     }

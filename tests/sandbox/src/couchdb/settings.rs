@@ -1,4 +1,4 @@
-//! How a node is made: the container image's environment, a version, what stands in its read-only ini files.
+//! The settings of a node: the environment of the container image, the release, the read-only ini files.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -7,17 +7,17 @@ use std::str::FromStr;
 
 use super::ini::Ini;
 
-/// The fully qualified host name of a node's pod; its key in the [`World`](super::World).
+/// The fully qualified host name of a node's pod. It identifies the node in the [`World`](super::World).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(String);
 
 impl Host {
-    /// The name as text.
+    /// The host name in text form, without a trailing dot.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Long enough for `-name`: Erlang wants a dot in the host part.
+    /// `true` if Erlang accepts the host with `-name`: the host part must contain a dot.
     fn is_long(&self) -> bool {
         self.0.contains('.')
     }
@@ -44,29 +44,29 @@ impl fmt::Display for Host {
 /// A release of CouchDB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 3 of 3.5.0.
+    /// Major version: 3 in 3.5.0.
     pub major: u8,
-    /// 5 of 3.5.0.
+    /// Minor version: 5 in 3.5.0.
     pub minor: u8,
-    /// 0 of 3.5.0.
+    /// Patch version: 0 in 3.5.0.
     pub patch: u8,
 }
 
 impl Version {
-    /// The release that the references were recorded on.
+    /// The release on which the conformance scripts were recorded.
     pub const RECORDED: Self = Self::new(3, 5, 0);
 
-    /// `Version::new(2, 3, 1)` is 2.3.1.
+    /// A release by its three numbers.
     pub const fn new(major: u8, minor: u8, patch: u8) -> Self {
         Self { major, minor, patch }
     }
 
-    /// Where the session secret is configured; 3.2.1 moved it.
+    /// The ini section of the session secret, which 3.2.1 moved.
     pub(crate) fn secret_section(self) -> &'static str {
         if self > Self::new(3, 2, 0) { "chttpd_auth" } else { "couch_httpd_auth" }
     }
 
-    /// The databases that `finish_cluster` makes when none are named.
+    /// The databases that `finish_cluster` creates if the call names none.
     pub(crate) fn system_dbs(self) -> &'static [&'static str] {
         if self.major >= 3 {
             &["_users", "_replicator"]
@@ -75,6 +75,7 @@ impl Version {
         }
     }
 
+    /// The `features` in the answer to `GET /`, in its order.
     pub(crate) fn features(self) -> Vec<&'static str> {
         let all = [
             (Self::new(3, 4, 0), "quickjs"),
@@ -98,42 +99,41 @@ impl FromStr for Version {
     type Err = SettingsError;
 
     fn from_str(text: &str) -> Result<Self, SettingsError> {
-        let bad = || SettingsError::Version { text: text.to_owned() };
-        let parts: Result<Vec<u8>, _> = text.split('.').map(str::parse).collect();
-        match parts.map_err(|_| bad())?.as_slice() {
+        let parts: Vec<u8> = text.split('.').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+        match parts.as_slice() {
             [major, minor] => Ok(Self::new(*major, *minor, 0)),
             [major, minor, patch] => Ok(Self::new(*major, *minor, *patch)),
-            _ => Err(bad()),
+            _ => Err(SettingsError::Version { text: text.to_owned() }),
         }
     }
 }
 
-/// Why a container would exit instead of starting CouchDB.
+/// A reason for which the container would exit instead of starting CouchDB.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The entrypoint's banner: CouchDB 3 has no admin party.
+    /// No admin is configured. CouchDB 3 has no "admin party"; the text is that of the entrypoint.
     #[error(
         "CouchDB 3.0+ will no longer run in \"Admin Party\" mode: COUCHDB_USER and COUCHDB_PASSWORD are not set"
     )]
     NoAdmin,
-    /// `couch_sup:assert_no_monsters`, since 3.2.1.
+    /// The cookie is Erlang's old default. CouchDB checks it since 3.2.1 (`couch_sup:assert_no_monsters`).
     #[error("preflight check failed: the Erlang cookie is \"monster\"")]
     MonsterCookie,
-    /// `-name` on a host without a domain; Erlang: "Can't set long node name!".
+    /// `-name` on a host without a domain, which Erlang refuses with "Can't set long node name!".
     #[error("can't set long node name: the host \"{host}\" has no domain")]
     LongName {
-        /// The host as it is.
+        /// Host name of the pod.
         host: Host,
     },
-    /// Not `3.5.0` or `3.5`.
+    /// The text is not a version: it has a form other than `3.5.0` or `3.5`.
     #[error("\"{text}\" is not a version of CouchDB")]
     Version {
-        /// What was given.
+        /// The text that was to be parsed.
         text: String,
     },
 }
 
-/// One node, before it is started.
+/// The settings that a node's next start uses.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {
     pub(crate) host: Host,
@@ -142,18 +142,18 @@ pub struct NodeSettings {
     pub(crate) name: Option<String>,
     pub(crate) admins: Vec<(String, String)>,
     pub(crate) secret: Option<String>,
-    /// `None`: Erlang makes one up for this container.
+    /// `None`: Erlang generates one for this container.
     pub(crate) cookie: Option<String>,
-    /// Stands in for `default.d` and mounted files: read at each start, never written.
+    /// The content of `default.d` and of mounted files: read at each start, never written.
     pub(crate) ini: Ini,
     pub(crate) port: u16,
-    /// The pod's address, where one is asked for: nothing is sent there.
+    /// The pod's IP address, which only names the node in `add_node`; no packet is sent to it.
     pub(crate) ip: Option<String>,
     pub(crate) read_only_ini: bool,
 }
 
 impl NodeSettings {
-    /// A node of the recorded version that listens on all addresses and is named `couchdb@<host>`; no admin yet.
+    /// A node of the recorded release without an admin. It listens on all addresses and is named `couchdb@<host>`.
     pub fn new(host: impl Into<Host>) -> Self {
         let host = host.into();
         let mut ini = Ini::default();
@@ -176,98 +176,101 @@ impl NodeSettings {
         }
     }
 
-    /// What the official image's entrypoint makes of an environment.
+    /// The settings that the official image's entrypoint derives from an environment.
     ///
     /// # Errors
     ///
-    /// When the container would exit.
+    /// If the container would exit.
     pub fn from_image_env(
         host: impl Into<Host>,
         env: &BTreeMap<String, String>,
     ) -> Result<Self, SettingsError> {
-        let var = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
+        let env = ImageEnv(env);
         let mut settings = Self::new(host);
-        // The entrypoint writes them into an ini file, where a value ends with its line.
-        let line = |name: &str| var(name).and_then(|value| value.lines().next().map(str::to_owned));
-        if let (Some(user), Some(password)) = (line("COUCHDB_USER"), line("COUCHDB_PASSWORD")) {
-            settings.admins.push((user, password));
+        // The entrypoint configures an admin only if both variables are set.
+        if let Some(admin) = env.first_line("COUCHDB_USER").zip(env.first_line("COUCHDB_PASSWORD")) {
+            settings.admins.push(admin);
         }
-        settings.secret = line("COUCHDB_SECRET");
-        let flags = ErlFlags::parse(&var("ERL_FLAGS").unwrap_or_default());
-        // `-setcookie` beats the cookie file that the entrypoint writes.
-        settings.cookie = flags.cookie.clone().or_else(|| var("COUCHDB_ERLANG_COOKIE"));
-        settings.name = flags.node_name(&settings.host, var("NODENAME"))?;
-        settings.refuse_as_the_container_would()?;
+        settings.secret = env.first_line("COUCHDB_SECRET");
+        let flags = ErlFlags::parse(env.value("ERL_FLAGS").unwrap_or_default());
+        // `-setcookie` overrides the cookie file that the entrypoint writes.
+        settings.cookie =
+            flags.cookie.clone().or_else(|| env.value("COUCHDB_ERLANG_COOKIE").map(str::to_owned));
+        settings.name = flags.node_name(&settings.host, env.value("NODENAME"))?;
+        settings.check_start()?;
         Ok(settings)
     }
 
-    /// Adds `[admins] user`; a value that starts with `-pbkdf2` is taken as a hash.
+    /// Adds an admin. A password that starts with `-pbkdf2` is treated as a hash.
     #[must_use]
     pub fn admin(mut self, user: &str, password: &str) -> Self {
         self.admins.push((user.to_owned(), password.to_owned()));
         self
     }
 
-    /// `[chttpd_auth] secret`, as `COUCHDB_SECRET` gives it.
+    /// Sets `[chttpd_auth] secret`, as `COUCHDB_SECRET` does.
     #[must_use]
     pub fn secret<'a>(mut self, secret: impl Into<Option<&'a str>>) -> Self {
         self.secret = secret.into().map(str::to_owned);
         self
     }
 
-    /// The Erlang cookie, as `COUCHDB_ERLANG_COOKIE` gives it.
+    /// Sets the Erlang cookie, as `COUCHDB_ERLANG_COOKIE` does.
     #[must_use]
     pub fn cookie(mut self, cookie: &str) -> Self {
         self.cookie = Some(cookie.to_owned());
         self
     }
 
-    /// The Erlang node name; `None` turns the distribution off.
+    /// Sets the Erlang node name; `None` turns the distribution off.
     #[must_use]
     pub fn name(mut self, name: Option<&str>) -> Self {
         self.name = name.map(str::to_owned);
         self
     }
 
-    /// Another release. 2.x starts as the wizard knows it: bound to 127.0.0.1, `cluster_disabled`.
+    /// Sets the release.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = version;
+        // 2.x is bound to 127.0.0.1 until `enable_cluster`; its state is `cluster_disabled`.
         if version.major < 3 {
             self.ini.set("chttpd", "bind_address", "127.0.0.1");
         }
         self
     }
 
-    /// A line of a read-only ini file, for example `("chttpd", "require_valid_user", "true")`.
+    /// Adds a line of a read-only ini file, for example `("chttpd", "require_valid_user", "true")`.
     #[must_use]
     pub fn ini(mut self, section: &str, key: &str, value: &str) -> Self {
         self.ini.set(section, key, value);
         self
     }
 
-    /// The pod's address: what `add_node` by address means. Nothing is ever sent there.
+    /// Sets the pod's IP address, by which `add_node` can name the node. No packet is sent to it.
     #[must_use]
     pub fn ip(mut self, ip: &str) -> Self {
         self.ip = Some(ip.to_owned());
         self
     }
 
-    /// `local.d` can't be written: what `_config` sets is in memory, and answered with 500 unless it asks for no more.
+    /// Makes `local.d` read-only: `_config` changes values only in memory. A change without `X-Couch-Persist: false`
+    /// is answered with 500.
     #[must_use]
     pub fn read_only_ini(mut self) -> Self {
         self.read_only_ini = true;
         self
     }
 
-    /// The pod's host name.
+    /// Fully qualified host name of the node's pod.
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    pub(crate) fn refuse_as_the_container_would(&self) -> Result<(), SettingsError> {
-        let in_ini = self.ini.section("admins").next().is_some();
-        if self.version.major >= 3 && self.admins.is_empty() && !in_ini {
+    /// Fails if the container would exit at its start.
+    pub(crate) fn check_start(&self) -> Result<(), SettingsError> {
+        let has_admin_in_ini = self.ini.section("admins").next().is_some();
+        if self.version.major >= 3 && self.admins.is_empty() && !has_admin_in_ini {
             return Err(SettingsError::NoAdmin);
         }
         if self.version >= Version::new(3, 2, 1) && self.cookie.as_deref() == Some("monster") {
@@ -277,7 +280,21 @@ impl NodeSettings {
     }
 }
 
-/// The two things in `ERL_FLAGS` that matter to a cluster.
+/// The environment of the container image. An empty variable counts as unset.
+struct ImageEnv<'a>(&'a BTreeMap<String, String>);
+
+impl<'a> ImageEnv<'a> {
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The first line of a value. The entrypoint writes it into an ini file, where a value ends with its line.
+    fn first_line(&self, name: &str) -> Option<String> {
+        self.value(name).and_then(|value| value.lines().next()).map(str::to_owned)
+    }
+}
+
+/// The flags in `ERL_FLAGS` that matter to a cluster: the node name and the cookie.
 #[derive(Debug, Default)]
 struct ErlFlags {
     long: Option<String>,
@@ -300,17 +317,24 @@ impl ErlFlags {
         parsed
     }
 
-    fn node_name(&self, host: &Host, nodename: Option<String>) -> Result<Option<String>, SettingsError> {
-        match (&self.long, &self.short, nodename) {
-            (Some(full), _, _) if full.contains('@') => Ok(Some(full.clone())),
-            (Some(name), _, _) if host.is_long() => Ok(Some(format!("{name}@{host}"))),
-            (Some(_), _, _) => Err(SettingsError::LongName { host: host.clone() }),
-            (None, Some(name), _) => {
-                let short = host.as_str().split('.').next().unwrap_or_default();
-                Ok(Some(format!("{name}@{short}")))
+    /// The Erlang node name; `None` if nothing names the node.
+    fn node_name(&self, host: &Host, nodename: Option<&str>) -> Result<Option<String>, SettingsError> {
+        if let Some(name) = &self.long {
+            if name.contains('@') {
+                return Ok(Some(name.clone()));
             }
-            (None, None, nodename) => Ok(nodename.map(|host| format!("couchdb@{host}"))),
+            if !host.is_long() {
+                return Err(SettingsError::LongName { host: host.clone() });
+            }
+            return Ok(Some(format!("{name}@{host}")));
         }
+        // `-sname` uses the host name up to its first dot.
+        if let Some(name) = &self.short {
+            let short = host.as_str().split('.').next().unwrap_or_default();
+            return Ok(Some(format!("{name}@{short}")));
+        }
+        // NODENAME counts only if no flag names the node.
+        Ok(nodename.map(|host| format!("couchdb@{host}")))
     }
 }
 
@@ -327,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_node_name_as_the_image_makes_it() {
+    fn the_node_name_is_that_of_the_image() {
         let full = format!("couchdb@{H0}");
         for (vars, name) in [
             (&[("ERL_FLAGS", "-name couchdb")][..], Some(full.as_str())),
@@ -345,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn it_exits_as_the_container_would() {
+    fn settings_with_which_the_container_would_exit_are_refused() {
         let none = NodeSettings::from_image_env(H0, &BTreeMap::new());
         assert_eq!(none.unwrap_err(), SettingsError::NoAdmin);
         let monster = image(H0, &[("COUCHDB_ERLANG_COOKIE", "monster")]);

@@ -1,38 +1,40 @@
-//! `/_cluster_setup`: the wizard, with its traps.
+//! `/_cluster_setup`: the setup wizard, including its traps.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::fabric::{Reach, Size};
+use super::fabric::{Size, Spread};
 use super::http::{Answer, Request, Response, Time};
+use super::node::Persist;
 use super::settings::Host;
 use super::world::{Cut, World};
 
-/// What a call with waiting for a password hash takes.
+/// The time of a call that waits for the hash of a password.
 const HASHING: Duration = Duration::from_millis(1000);
-/// No route to the host, or its ARP is not answered.
+/// The time until the kernel reports that a host does not answer its ARP requests.
 const NO_ROUTE: Duration = Duration::from_millis(3100);
-/// How often a call that waits looks again.
+/// The interval at which a waiting call is handled again.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
 
-/// What `GET /_cluster_setup` answers: computed from config and databases at each call, stored nowhere.
+/// The state in the answer to `GET /_cluster_setup`. It is computed from configuration and databases at each call and
+/// stored nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Bound to 127.0.0.1, or without an admin.
     ClusterDisabled,
-    /// May be a member or alone; the system databases can't be opened.
+    /// The system databases can't be opened. The node may have joined others or not.
     ClusterEnabled,
     /// The system databases can be opened.
     ClusterFinished,
-    /// n is 1, and the databases lack or there is no admin.
+    /// `n` is 1, and the databases or an admin are missing.
     SingleNodeDisabled,
-    /// n is 1, or `single_node=true`.
+    /// `n` is 1, or `single_node=true`.
     SingleNodeEnabled,
 }
 
 impl State {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::ClusterDisabled => "cluster_disabled",
             Self::ClusterEnabled => "cluster_enabled",
@@ -44,12 +46,13 @@ impl State {
 }
 
 impl World {
+    /// Answers `/_cluster_setup`.
     pub(crate) fn cluster_setup(&mut self, host: &Host, request: &Request, now: Time) -> Answer {
         match request.method.as_str() {
             "GET" | "HEAD" => {
                 let dbs = self.wanted_dbs(host, request.param_json("ensure_dbs_exist").as_ref());
                 let state = self.state(host, &dbs, now);
-                return Response::json(200, &json!({"state": state.word()})).into();
+                return Response::json(200, &json!({"state": state.as_str()})).into();
             }
             "POST" => {}
             _ => return Response::not_allowed("GET,POST").into(),
@@ -67,27 +70,30 @@ impl World {
             Some("receive_cookie") => self.receive_cookie(host, &body),
             Some("finish_cluster") => self.finish_cluster(host, &body, request.received, now),
             Some("enable_single_node") => self.enable_single_node(host, &body, now),
+            // CouchDB accepts it and does nothing.
             Some("remove_node") => Response::ok(201).into(),
             Some(_) | None => Response::error(400, "bad_request", "Invalid Action'").into(),
         }
     }
 
-    pub(crate) fn wanted_dbs(&self, host: &Host, given: Option<&Value>) -> Vec<String> {
-        let listed = given
-            .and_then(Value::as_array)
-            .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<String>>());
-        let system = self.nodes[host].settings.version.system_dbs();
-        listed.unwrap_or_else(|| system.iter().map(|db| (*db).to_owned()).collect())
+    /// The databases of a setup call: those that it lists, else the system databases of the release.
+    pub(crate) fn wanted_dbs(&self, host: &Host, listed: Option<&Value>) -> Vec<String> {
+        if let Some(list) = listed.and_then(Value::as_array) {
+            return list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        }
+        let system_dbs = self.nodes[host].settings.version.system_dbs();
+        system_dbs.iter().map(|db| (*db).to_owned()).collect()
     }
 
     fn state(&mut self, host: &Host, dbs: &[String], now: Time) -> State {
         let all_open = dbs.iter().all(|db| self.is_openable(host, db, now));
         let node = &self.nodes[host];
-        let admins = node.has_admins();
+        let has_admins = node.has_admins();
+        // The configuration decides first: a node with `n` of 1 is a single node even if it has joined others.
         if node.config("couchdb", "single_node") == Some("true") {
             State::SingleNodeEnabled
         } else if node.config("cluster", "n") == Some("1") {
-            if admins && all_open { State::SingleNodeEnabled } else { State::SingleNodeDisabled }
+            if has_admins && all_open { State::SingleNodeEnabled } else { State::SingleNodeDisabled }
         } else if !self.is_enabled(host) {
             State::ClusterDisabled
         } else if all_open {
@@ -97,53 +103,36 @@ impl World {
         }
     }
 
-    /// `::1` and `localhost` don't count as local, in reality neither.
+    /// `true` if the node can become a member: it has an admin and is not bound to 127.0.0.1.
     fn is_enabled(&self, host: &Host) -> bool {
         let node = &self.nodes[host];
+        // CouchDB compares the text: `::1` and `localhost` do not count as local.
         node.has_admins() && node.config("chttpd", "bind_address") != Some("127.0.0.1")
     }
 
     fn enable_cluster(&mut self, host: &Host, body: &Map<String, Value>, now: Time) -> Answer {
-        // Whatever the remote node says, the caller hears of success.
+        // CouchDB forwards the call and answers 201, whatever the remote node answers.
         if body.contains_key("remote_node") {
             return Response::ok(201).into();
         }
         if self.is_enabled(host) {
             return Response::error(400, "bad_request", "Cluster is already enabled").into();
         }
-        let user = text(body, "username");
         let password = text(body, "password").or_else(|| text(body, "password_hash"));
-        if !self.nodes[host].has_admins() && (user.is_none() || password.is_none()) {
+        let admin = text(body, "username").zip(password);
+        if !self.nodes[host].has_admins() && admin.is_none() {
             return Response::error(500, "error", "Cluster setup requires admin account to be configured")
                 .into();
         }
-        let bind = match text(body, "bind_address") {
-            None | Some("127.0.0.1" | "::1") => {
-                let reason = "Cluster setup requires a remote bind_address (not 127.0.0.1 nor ::1)";
-                return Response::error(500, "error", reason).into();
-            }
-            Some(address) if address.parse::<std::net::IpAddr>().is_err() => {
-                return Response::error(500, "error", "ok").into();
-            }
-            Some(address) => address,
+        let bind = match remote_bind_address(body) {
+            Ok(address) => address,
+            Err(reason) => return Response::error(500, "error", reason).into(),
         };
-        let n = match body.get("node_count") {
-            None | Some(Value::Null) => {
-                return Response::error(500, "error", "Cluster setup requires node_count to be configured")
-                    .into();
-            }
-            Some(Value::Number(n)) => n.as_u64().unwrap_or(3).min(3),
-            // In Erlang any number is less than any string: min(<<"1">>, 3) is 3.
-            Some(Value::String(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => 3,
+        let Some(n) = copies_for(body.get("node_count")) else {
+            return Response::error(500, "error", "Cluster setup requires node_count to be configured")
+                .into();
         };
-        if let (Some(user), Some(password)) = (user, password) {
-            self.configure(host, "admins", user, password, true);
-        }
-        self.configure(host, "chttpd", "bind_address", bind, true);
-        self.configure(host, "cluster", "n", &n.to_string(), true);
-        if let Some(port) = number_or_text(body, "port") {
-            self.configure(host, "chttpd", "port", &port, true);
-        }
+        self.configure_setup(host, admin, bind, n, number_or_text(body, "port"));
         self.dial_members(host, now);
         Response::ok(201).after(HASHING)
     }
@@ -152,39 +141,51 @@ impl World {
         let Some(bind) = text(body, "bind_address") else {
             return Response::crash("unknown_error", "badarg", 3_622_002_884).into();
         };
-        if let (Some(user), Some(password)) = (text(body, "username"), text(body, "password")) {
-            self.configure(host, "admins", user, password, true);
-        }
-        self.configure(host, "chttpd", "bind_address", bind, true);
-        self.configure(host, "cluster", "n", "1", true);
-        if let Some(port) = number_or_text(body, "port") {
-            self.configure(host, "chttpd", "port", &port, true);
-        }
+        let admin = text(body, "username").zip(text(body, "password"));
+        self.configure_setup(host, admin, bind, 1, number_or_text(body, "port"));
         for db in self.wanted_dbs(host, body.get("ensure_dbs_exist")) {
-            self.create_db(host, &db, Size::default(), Reach::Members, now);
+            self.create_db(host, &db, Size::default(), Spread::AllMembers, now);
         }
         Response::ok(201).after(HASHING)
     }
 
-    /// In memory only: gone at the next start.
+    /// Stores the values of `enable_cluster` and `enable_single_node`.
+    fn configure_setup(
+        &mut self,
+        host: &Host,
+        admin: Option<(&str, &str)>,
+        bind: &str,
+        n: u64,
+        port: Option<String>,
+    ) {
+        if let Some((user, password)) = admin {
+            self.configure(host, ("admins", user), password, Persist::OnDisk);
+        }
+        self.configure(host, ("chttpd", "bind_address"), bind, Persist::OnDisk);
+        self.configure(host, ("cluster", "n"), &n.to_string(), Persist::OnDisk);
+        if let Some(port) = port {
+            self.configure(host, ("chttpd", "port"), &port, Persist::OnDisk);
+        }
+    }
+
     fn receive_cookie(&mut self, host: &Host, body: &Map<String, Value>) -> Answer {
         let Some(cookie) = text(body, "cookie") else {
             return Response::crash("unknown_error", "badarg", 3_977_963_852).into();
         };
+        // In memory only: the next start reads the cookie file again.
         if let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) {
             cookie.clone_into(&mut process.cookie);
         }
         Response::ok(201).into()
     }
 
-    /// Hands its cookie to the other node over plain HTTP, and writes the name it was given into its own `_nodes`.
-    /// Whatever the other node answers but 201 is swallowed.
+    /// Sends the node's cookie to another node over plain HTTP, and lists that node in the own `_nodes`.
     fn add_node(&mut self, host: &Host, body: &Map<String, Value>, now: Time) -> Answer {
         if !self.is_enabled(host) {
             return Response::error(400, "bad_request", "Cluster is not enabled.").into();
         }
-        let fields = (text(body, "host"), text(body, "username"), text(body, "password"));
-        let (Some(given), Some(user), Some(password)) = fields else {
+        let login = text(body, "username").zip(text(body, "password"));
+        let Some((given, login)) = text(body, "host").zip(login) else {
             return Response::crash("unknown_error", "badarg", 2_916_051_254).into();
         };
         let target = match self.call_target(host, given, number_or_text(body, "port").as_deref()) {
@@ -197,20 +198,23 @@ impl World {
                     .into();
             }
         };
-        let proven = self.by_password(&target, user, password, host.as_str(), now);
-        if !proven.is_ok_and(|caller| caller.is_admin()) {
+        // An error of the other node, for example a wrong password, is ignored: nothing is added, the answer is 201.
+        let caller = self.caller_by_password(&target, login, host.as_str(), now);
+        if !caller.is_ok_and(|caller| caller.is_admin()) {
             return Response::ok(201).into();
         }
         let cookie = self.nodes[host].process.as_ref().map(|p| p.cookie.clone()).unwrap_or_default();
         if let Some(process) = self.nodes.get_mut(&target).and_then(|n| n.process.as_mut()) {
             process.cookie = cookie;
         }
+        // The member is named after the host in the call, not after the name that the other node has.
         let name = format!("{}@{given}", text(body, "name").unwrap_or("couchdb"));
         if self.put_member(host, &name, now) { Response::ok(201).into() } else { Response::conflict().into() }
     }
 
-    /// Where an HTTP call from one node to another ends.
+    /// The result of an HTTP call from one node to another.
     fn call_target(&self, from: &Host, given: &str, port: Option<&str>) -> Call {
+        // The host of a call may be the full name, its beginning (resolved by the search path), or the IP address.
         let target = self.nodes.iter().find(|(host, node)| {
             host.as_str() == given
                 || host.as_str().starts_with(&format!("{given}."))
@@ -227,31 +231,53 @@ impl World {
             Some(Cut::Reset) => return Call::Refused,
             None => {}
         }
-        let right_port = port.is_none_or(|p| p == node.settings.port.to_string());
-        if !node.is_running() || !right_port || !node.listens_on_all() {
+        let is_right_port = port.is_none_or(|p| p == node.settings.port.to_string());
+        if !node.is_running() || !is_right_port || !node.listens_on_all() {
             return Call::Refused;
         }
         if node.paused { Call::Unanswered } else { Call::Reached(target.clone()) }
     }
 }
 
-/// How an HTTP call between nodes ends.
+/// The result of an HTTP call between nodes.
 #[derive(Debug)]
 enum Call {
-    /// At a node that will answer.
+    /// The call arrives at a node that answers.
     Reached(Host),
-    /// At a node that is stopped: no answer ever.
+    /// The call arrives at a stopped node, which does not answer.
     Unanswered,
-    /// The name doesn't resolve.
+    /// The name does not resolve.
     NoName,
-    /// Packets get lost.
+    /// Packets are lost.
     NoRoute,
-    /// Nobody listens there.
+    /// The port refuses the connection.
     Refused,
 }
 
-fn conn_failed(why: &str) -> Response {
-    Response::crash("invalid_ejson", &format!("{{conn_failed,{{error,{why}}}}}"), 1_851_508_952)
+/// The address of `enable_cluster`. The error is the reason in the answer.
+fn remote_bind_address(body: &Map<String, Value>) -> Result<&str, &'static str> {
+    match text(body, "bind_address") {
+        None | Some("127.0.0.1" | "::1") => {
+            Err("Cluster setup requires a remote bind_address (not 127.0.0.1 nor ::1)")
+        }
+        // As recorded: the reason of this error is the word "ok".
+        Some(address) if address.parse::<std::net::IpAddr>().is_err() => Err("ok"),
+        Some(address) => Ok(address),
+    }
+}
+
+/// The `n` that `enable_cluster` configures for a `node_count`: at most 3. `None` if the count is missing.
+fn copies_for(node_count: Option<&Value>) -> Option<u64> {
+    match node_count? {
+        Value::Null => None,
+        Value::Number(count) => Some(count.as_u64().unwrap_or(3).min(3)),
+        // In Erlang any number is less than any string: min(<<"1">>, 3) is 3.
+        Value::String(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Some(3),
+    }
+}
+
+fn conn_failed(error: &str) -> Response {
+    Response::crash("invalid_ejson", &format!("{{conn_failed,{{error,{error}}}}}"), 1_851_508_952)
 }
 
 fn text<'a>(body: &'a Map<String, Value>, key: &str) -> Option<&'a str> {

@@ -1,4 +1,4 @@
-//! Where the documents of a clustered database lie: mem3's placement and shard maps.
+//! Shard maps, and mem3's placement of a new database.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +10,11 @@ use super::crypto::crc32;
 /// One shard file: `shards/<range>/<db>.<suffix>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
-    /// The database; first, so that the files of one database are neighbours.
+    /// Name of the database. The first field, so that the files of one database are sorted together.
     pub db: String,
-    /// `.1795221185`: when the database was made, in seconds.
+    /// Time of the database's creation in seconds since 1970, with a leading dot: `.1795221185`.
     pub suffix: String,
-    /// `00000000-7fffffff`.
+    /// Bounds of the range in hex, both inclusive: `00000000-7fffffff`.
     pub range: String,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
-    /// From `shards/<range>/<db>.<suffix>`.
+    /// Parses `shards/<range>/<db>.<suffix>`.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (range, file) = name.strip_prefix("shards/")?.split_once('/')?;
         let (db, suffix) = file.rsplit_once('.')?;
@@ -36,15 +36,16 @@ impl Shard {
 /// The content of a document of `_dbs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardMap {
-    /// The database.
+    /// Name of the database.
     pub db: String,
     pub(crate) suffix: String,
-    /// Holders of each range, by node name, in the document's order.
+    /// Node names of each range's holders, in the document's order.
     pub by_range: BTreeMap<String, Vec<String>>,
 }
 
 impl ShardMap {
     pub(crate) fn parse(db: &str, doc: &Map<String, Value>) -> Self {
+        // The suffix is an Erlang string: a list of character codes.
         let suffix = match doc.get("shard_suffix") {
             Some(Value::Array(codes)) => codes
                 .iter()
@@ -70,55 +71,62 @@ impl ShardMap {
             .map(|(range, _)| self.shard(range))
     }
 
-    /// The range that a document falls into.
+    /// The range of a document.
     pub(crate) fn range_of(&self, doc: &str) -> Option<&str> {
         let hash = crc32(doc.as_bytes());
-        self.by_range.keys().map(String::as_str).find(|range| {
-            let bounds = range.split_once('-').and_then(|(low, high)| {
-                Some((u32::from_str_radix(low, 16).ok()?, u32::from_str_radix(high, 16).ok()?))
-            });
-            bounds.is_some_and(|(low, high)| (low..=high).contains(&hash))
-        })
+        let mut ranges = self.by_range.keys().map(String::as_str);
+        ranges.find(|range| bounds(range).is_some_and(|(low, high)| (low..=high).contains(&hash)))
     }
 
-    /// The most copies any range has: CouchDB's `n` of the database.
+    /// The largest number of copies of a range. CouchDB reports it as the database's `n`.
     pub(crate) fn n(&self) -> usize {
         self.by_range.values().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// What `_shards` answers: holders in the reverse of the document's order.
+    /// The answer to `_shards`.
     pub(crate) fn listing(&self) -> Value {
         let shards: Map<String, Value> =
             self.by_range.keys().map(|range| (range.clone(), json!(self.holders_as_listed(range)))).collect();
         json!({"shards": shards})
     }
 
+    /// The holders of a range as `_shards` lists them: in reverse.
     pub(crate) fn holders_as_listed(&self, range: &str) -> Vec<&str> {
         self.by_range.get(range).into_iter().flatten().rev().map(String::as_str).collect()
     }
 }
 
-/// Whether a `_dbs` document may be written: both sides of the map must say the same (CouchDB 3.2.1 and later).
-pub(crate) fn is_consistent(doc: &Map<String, Value>) -> bool {
-    let pairs = |key: &str, turn: bool| -> Vec<(String, String)> {
-        let entries = doc.get(key).and_then(Value::as_object).into_iter().flatten();
-        let mut pairs: Vec<_> = entries
-            .flat_map(|(k, list)| strings(list).into_iter().map(move |item| (k.clone(), item)))
-            .map(|(k, item)| if turn { (item, k) } else { (k, item) })
-            .collect();
-        pairs.sort();
-        pairs
-    };
-    pairs("by_node", false) == pairs("by_range", true)
+/// The two bounds of a range.
+fn bounds(range: &str) -> Option<(u32, u32)> {
+    let (low, high) = range.split_once('-')?;
+    Some((u32::from_str_radix(low, 16).ok()?, u32::from_str_radix(high, 16).ok()?))
 }
 
-/// A new database's `_dbs` document. mem3 deals the sorted nodes out backwards, from a random first one.
+/// `true` if `by_node` and `by_range` of a `_dbs` document contain the same copies. CouchDB requires it since 3.2.1.
+pub(crate) fn is_consistent(doc: &Map<String, Value>) -> bool {
+    let mut by_node = pairs(doc, "by_node");
+    let mut by_range: Vec<_> =
+        pairs(doc, "by_range").into_iter().map(|(range, node)| (node, range)).collect();
+    // The order of the lists does not matter, their duplicates do.
+    by_node.sort();
+    by_range.sort();
+    by_node == by_range
+}
+
+/// The keys and list items of one side of a map, as pairs.
+fn pairs(doc: &Map<String, Value>, side: &str) -> Vec<(String, String)> {
+    let entries = doc.get(side).and_then(Value::as_object).into_iter().flatten();
+    entries.flat_map(|(key, list)| strings(list).into_iter().map(move |item| (key.clone(), item))).collect()
+}
+
+/// The `_dbs` document of a new database. `first` is the index of the node that gets the first copy.
 pub(crate) fn place(nodes: &[String], q: usize, n: usize, first: usize, suffix: &str) -> Map<String, Value> {
     let n = n.clamp(1, nodes.len().max(1));
-    let mut dealt = (0..nodes.len()).rev().cycle().skip(nodes.len() - 1 - first % nodes.len().max(1));
+    // mem3 assigns the copies to the sorted nodes in turn, backwards, beginning with a random one.
+    let mut turns = (0..nodes.len()).rev().cycle().skip(nodes.len() - 1 - first % nodes.len().max(1));
     let mut by_range: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for range in ranges(q) {
-        let mut holders: Vec<String> = dealt.by_ref().take(n).map(|i| nodes[i].clone()).collect();
+        let mut holders: Vec<String> = turns.by_ref().take(n).map(|i| nodes[i].clone()).collect();
         holders.sort();
         by_range.insert(range, holders);
     }
@@ -143,11 +151,13 @@ pub(crate) fn place(nodes: &[String], q: usize, n: usize, first: usize, suffix: 
     }
 }
 
+/// The ranges of a database with `q` shards.
 fn ranges(q: usize) -> Vec<String> {
     let q = q.max(1) as u64;
     let width = (1_u64 << 32) / q;
     (0..q)
         .map(|i| {
+            // The last range takes the remainder of the division.
             let end = if i + 1 == q { u64::from(u32::MAX) } else { (i + 1) * width - 1 };
             format!("{:08x}-{end:08x}", i * width)
         })
@@ -166,7 +176,7 @@ mod tests {
         list.iter().map(|s| (*s).to_owned()).collect()
     }
 
-    /// Transcripts G and H: `t2` with n=2 on three nodes.
+    // As recorded: a database with n=2 on three nodes.
     #[test]
     fn placement_is_that_of_real_nodes() {
         let nodes = names(&["N0", "N1", "N2"]);
@@ -182,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_reads_as_recorded() {
+    fn the_document_of_a_new_database_is_the_recorded_one() {
         let doc = place(&names(&["N0", "N1"]), 2, 3, 0, ".1795221185");
         assert!(is_consistent(&doc));
         assert_eq!(
@@ -205,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_with_two_minds_is_refused() {
+    fn a_map_whose_sides_differ_is_not_consistent() {
         let mut doc = place(&names(&["N0", "N1"]), 2, 2, 0, ".1");
         doc.insert("by_node".to_owned(), json!({"N0": ["00000000-7fffffff"]}));
         assert!(!is_consistent(&doc));

@@ -1,31 +1,32 @@
-//! All nodes of a test and what lies between them: the pure core. Nothing here waits, listens or asks the time.
+//! The pure core: all nodes of a test and the network between them. It does no I/O; the time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::http::{Answer, Request, Time};
-use super::node::{Node, Volume};
+use super::node::{Node, Restart, Volume};
 use super::route;
 use super::settings::{Host, NodeSettings, SettingsError};
+use super::setup::POLL;
 use crate::random::Random;
 
-/// How long the real things take, by CouchDB's own defaults and by what was measured.
+/// The durations of CouchDB and Erlang: defaults of their configuration, and measured values.
 #[derive(Debug, Clone, Copy)]
 pub struct Timings {
-    /// `[cluster] reconnect_interval_sec`: how often a node dials the members it isn't connected to.
+    /// `[cluster] reconnect_interval_sec`: the interval at which a node dials the members that it is not connected to.
     pub reconnect: Duration,
-    /// `net_ticktime`: how long a silently cut connection still counts as one.
+    /// `net_ticktime`: the time for which a silently cut connection still counts as connected.
     pub net_tick: Duration,
-    /// Until a change of `_nodes` or `_dbs` is at the other members.
+    /// The time until the other members have a change of `_nodes` or `_dbs`.
     pub replicate: Duration,
-    /// Until a shard copy that lacks documents has them.
+    /// The time until a shard copy gets missing documents.
     pub fill: Duration,
-    /// How long `finish_cluster` waits for members to connect.
+    /// The time for which `finish_cluster` waits for members to connect.
     pub finish_wait: Duration,
-    /// How long a node is away after `_restart`.
+    /// The time from `_restart` until the node answers again.
     pub restart: Duration,
-    /// How long a fresh node takes to make its own `_users` file, at the first call below `/_node/{node}/` for a
-    /// database. Meanwhile other such calls are answered 500 or 409. 20 to 80 ms in reality; none here by default.
+    /// The time in which a fresh node creates its own `_users` file, at the first call below `/_node/{node}/` for a
+    /// database. Meanwhile other such calls are answered 500 or 409. Real nodes take 20 to 80 ms; the default is zero.
     pub auth_file: Duration,
 }
 
@@ -43,46 +44,47 @@ impl Default for Timings {
     }
 }
 
-/// How packets between two nodes get lost.
+/// The way in which packets between two nodes are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// Dropped without a word: noticed after [`Timings::net_tick`] only.
+    /// Packets are dropped. The nodes notice it only after [`Timings::net_tick`].
     Silent,
-    /// Refused: noticed at once.
+    /// Packets are answered with a reset. The nodes notice it at once.
     Reset,
 }
 
 /// An unordered pair of nodes that are connected over Erlang.
 pub(crate) type Pair = (Host, Host);
 
-/// Nodes, links and the clock's last word. See the crate's documentation for what is and isn't imitated.
+/// The nodes, the links between them, and their timers. The documentation of the crate lists the differences from
+/// reality.
 #[derive(Debug)]
 pub struct World {
     pub(crate) nodes: BTreeMap<Host, Node>,
     pub(crate) timings: Timings,
     pub(crate) random: Random,
-    /// Erlang packets from the first to the second are lost.
+    /// Lost Erlang packets, by sender and receiver.
     pub(crate) cuts: BTreeMap<(Host, Host), Cut>,
-    /// HTTP from the first to the second is lost.
+    /// Lost HTTP calls, by caller and receiver.
     pub(crate) http_cuts: BTreeMap<(String, Host), Cut>,
-    /// Names that DNS doesn't publish: `publishNotReadyAddresses` is false and the pod isn't ready.
+    /// Names that DNS does not publish: `publishNotReadyAddresses` is false and the pod is not ready.
     pub(crate) unpublished: BTreeSet<Host>,
-    /// Who is connected to whom, from both sides.
+    /// The connected peers of each node. Each connection is listed at both ends.
     pub(crate) connections: BTreeMap<Host, BTreeSet<Host>>,
-    /// Counts starts and stops, so that the shell knows when to look at its ports.
-    pub(crate) lifecycle: u64,
-    /// Connections over which nothing passes, and since when.
+    /// The number of changes, such as starts, stops and cuts, after which ports may have to be opened or closed.
+    pub(crate) generation: u64,
+    /// Connections over which no packet passes, and the time since then.
     pub(crate) blocked: BTreeMap<Pair, Time>,
-    /// When a connection was last given up as broken.
+    /// The time at which a connection last broke.
     pub(crate) broken: BTreeMap<Pair, Time>,
     pub(crate) replicate_at: Option<Time>,
     pub(crate) fill_at: Option<Time>,
-    /// Databases of which some copy may lack documents.
+    /// Databases with a copy in which documents may be missing.
     pub(crate) unfilled: BTreeSet<String>,
 }
 
 impl World {
-    /// An empty world; the same seed gives the same uuids and salts.
+    /// A world without nodes. Equal seeds give equal uuids and salts.
     pub fn new(seed: u64) -> Self {
         Self {
             nodes: BTreeMap::new(),
@@ -92,7 +94,7 @@ impl World {
             http_cuts: BTreeMap::new(),
             unpublished: BTreeSet::new(),
             connections: BTreeMap::new(),
-            lifecycle: 0,
+            generation: 0,
             blocked: BTreeMap::new(),
             broken: BTreeMap::new(),
             replicate_at: None,
@@ -101,50 +103,51 @@ impl World {
         }
     }
 
-    /// Changes how long things take.
+    /// Replaces the durations. Timers that run already keep theirs.
     pub fn set_timings(&mut self, timings: Timings) {
         self.timings = timings;
     }
 
-    /// How long things take.
+    /// The current durations.
     pub fn timings(&self) -> Timings {
         self.timings
     }
 
-    /// The node of this host.
+    /// The node with this host name, whether it runs or not.
     pub fn node(&self, host: &str) -> Option<&Node> {
         self.nodes.get(host)
     }
 
-    /// All nodes, running or not.
+    /// All nodes by host name, whether they run or not.
     pub fn nodes(&self) -> impl Iterator<Item = (&Host, &Node)> {
         self.nodes.iter()
     }
 
-    /// A node's answer to a call. A node that doesn't run doesn't answer.
+    /// A node's answer to a call.
     pub fn handle(&mut self, host: &Host, request: &Request, now: Time) -> Answer {
         let Some(node) = self.nodes.get(host).filter(|n| n.is_running()) else { return Answer::Dropped };
+        // A stopped process keeps the call: it is answered when the process continues.
         if node.paused {
-            return Answer::Later(now + Duration::from_millis(100));
+            return Answer::Later(now + POLL);
         }
         if let Some(cut) = self.http_cuts.get(&(request.source.clone(), host.clone())) {
             return match cut {
-                Cut::Silent => Answer::Later(now + Duration::from_millis(100)),
+                Cut::Silent => Answer::Later(now + POLL),
                 Cut::Reset => Answer::Dropped,
             };
         }
         if !request.local && !node.listens_on_all() {
             return Answer::Dropped;
         }
-        let slow = node.slow;
+        let delay = node.delay;
         match route::answer(self, host, request, now) {
-            Answer::Ready { response, after } => Answer::Ready { response, after: after + slow },
+            Answer::Ready { response, after } => Answer::Ready { response, after: after + delay },
             Answer::Later(at) => Answer::Later(at),
             Answer::Dropped => Answer::Dropped,
         }
     }
 
-    /// Lets everything happen that is due by now: restarts, reconnects, replication.
+    /// Runs the timers that are due: restarts, broken connections, reconnects, seeds, replication.
     pub fn tick(&mut self, now: Time) {
         self.tick_restarts(now);
         self.tick_blocked(now);
@@ -157,47 +160,49 @@ impl World {
     ///
     /// # Errors
     ///
-    /// When the container would exit.
+    /// If the container would exit.
     pub fn start_node(&mut self, settings: NodeSettings, now: Time) -> Result<Host, SettingsError> {
-        settings.refuse_as_the_container_would()?;
+        // Checked before the node is added: a refused node leaves no trace.
+        settings.check_start()?;
         let host = settings.host.clone();
         self.nodes.insert(host.clone(), Node::new(settings));
         self.start(&host, now)?;
         Ok(host)
     }
 
-    /// Starts a node that was stopped, with whatever volume and ini it has.
+    /// Starts a stopped node, with the volume and the ini that it has.
     ///
     /// # Errors
     ///
-    /// When the container would exit.
+    /// If the container would exit.
     pub fn start(&mut self, host: &Host, now: Time) -> Result<(), SettingsError> {
         let Some(node) = self.nodes.get_mut(host) else { return Ok(()) };
         if node.is_running() {
             return Ok(());
         }
         node.boot(&mut self.random, now)?;
-        self.lifecycle += 1;
-        self.make_single_node_dbs(host, now);
-        self.make_shard_files(host);
+        self.generation += 1;
+        self.create_single_node_dbs(host, now);
+        // Maps may list new copies that were assigned while the node was down.
+        self.create_shard_files(host);
         self.dial_members(host, now);
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills the process of a node (SIGKILL): its connections break at once.
     pub fn kill(&mut self, host: &Host) {
         if let Some(node) = self.nodes.get_mut(host) {
             node.process = None;
             node.paused = false;
             node.restart = None;
         }
-        self.lifecycle += 1;
+        self.generation += 1;
         for peer in self.connections.remove(host).unwrap_or_default() {
             self.disconnect(host, &peer);
         }
     }
 
-    /// The volume is lost; the process with it.
+    /// Kills a node and deletes its volume.
     pub fn wipe(&mut self, host: &Host) {
         self.kill(host);
         if let Some(node) = self.nodes.get_mut(host) {
@@ -205,7 +210,7 @@ impl World {
         }
     }
 
-    /// Another volume is mounted, for example one of another cluster; the process is killed.
+    /// Kills a node and mounts another volume, for example one of another cluster.
     pub fn mount(&mut self, host: &Host, volume: Volume) {
         self.kill(host);
         if let Some(node) = self.nodes.get_mut(host) {
@@ -213,7 +218,7 @@ impl World {
         }
     }
 
-    /// The container is gone, and what `_config` wrote with it; the process is killed.
+    /// Kills a node and replaces its container. The values that `_config` wrote are lost.
     pub fn lose_ini(&mut self, host: &Host) {
         self.kill(host);
         if let Some(node) = self.nodes.get_mut(host) {
@@ -221,39 +226,47 @@ impl World {
         }
     }
 
-    /// Changes what the next start reads: another image, environment or ini file.
+    /// Changes the settings of a node's next start: another image, environment or ini file.
     pub fn reconfigure(&mut self, host: &Host, change: impl FnOnce(NodeSettings) -> NodeSettings) {
         if let Some(node) = self.nodes.get_mut(host) {
             node.settings = change(node.settings.clone());
         }
     }
 
-    /// SIGSTOP and SIGCONT.
-    pub fn set_paused(&mut self, host: &Host, paused: bool) {
+    /// Stops the process of a running node (SIGSTOP).
+    pub fn pause(&mut self, host: &Host) {
         if let Some(node) = self.nodes.get_mut(host) {
-            node.paused = paused && node.is_running();
+            node.paused = node.is_running();
         }
     }
 
-    /// Each answer takes so much longer.
-    pub fn set_slow(&mut self, host: &Host, by: Duration) {
+    /// Continues a stopped process (SIGCONT).
+    pub fn resume(&mut self, host: &Host) {
         if let Some(node) = self.nodes.get_mut(host) {
-            node.slow = by;
+            node.paused = false;
         }
     }
 
-    /// Publishes a name in DNS or takes it away.
-    pub fn set_published(&mut self, host: &Host, published: bool) {
-        if published {
-            self.unpublished.remove(host);
-        } else {
-            self.unpublished.insert(host.clone());
+    /// Delays each answer of a node.
+    pub fn set_delay(&mut self, host: &Host, delay: Duration) {
+        if let Some(node) = self.nodes.get_mut(host) {
+            node.delay = delay;
         }
     }
 
-    /// Loses HTTP from a source (a door's name) to a node; `None` heals it.
-    pub fn cut_http(&mut self, source: &str, to: &Host, cut: Option<Cut>) {
-        let key = (source.to_owned(), to.clone());
+    /// Publishes the name of a node in DNS, which is the state at its start.
+    pub fn publish(&mut self, host: &Host) {
+        self.unpublished.remove(host);
+    }
+
+    /// Removes the name of a node from DNS.
+    pub fn unpublish(&mut self, host: &Host) {
+        self.unpublished.insert(host.clone());
+    }
+
+    /// Loses HTTP calls from a caller to a node. `None` ends the cut.
+    pub fn cut_http(&mut self, caller: &str, to: &Host, cut: Option<Cut>) {
+        let key = (caller.to_owned(), to.clone());
         match cut {
             Some(cut) => self.http_cuts.insert(key, cut),
             None => self.http_cuts.remove(&key),
@@ -261,22 +274,22 @@ impl World {
     }
 
     fn tick_restarts(&mut self, now: Time) {
-        let due: Vec<(Host, Time)> = self
+        let due: Vec<(Host, Restart)> = self
             .nodes
             .iter()
-            .filter_map(|(host, node)| node.restart.map(|(down, up)| (host.clone(), down, up)))
-            .filter(|(_, down, _)| *down <= now)
-            .map(|(host, _, up)| (host, up))
+            .filter_map(|(host, node)| Some((host.clone(), node.restart?)))
+            .filter(|(_, restart)| restart.down_at <= now)
             .collect();
-        for (host, up) in due {
+        for (host, restart) in due {
             if self.nodes[&host].is_running() {
                 self.kill(&host);
+                // `kill` has removed the restart; the second half of it is still due.
                 if let Some(node) = self.nodes.get_mut(&host) {
-                    node.restart = Some((now, up));
+                    node.restart = Some(restart);
                 }
             }
-            if up <= now {
-                // It started from the same settings before; a refusal now would leave it down, as in reality.
+            if restart.up_at <= now {
+                // Fails only if a test has changed the settings; then the node stays down, as a real one would.
                 let _ = self.start(&host, now);
             }
         }
