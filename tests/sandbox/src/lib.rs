@@ -18,7 +18,7 @@
 //!   kind of hash in every release.
 //! - **One world, one lock**: calls are served one after another. Three concurrent `finish_cluster` calls therefore
 //!   return 201, 400, 400 instead of 201, 201, 400, and two nodes that create one database in different seconds
-//!   conflict only while they are not connected, or with `FinishFault::SpreadsLate`.
+//!   conflict only while they are not connected, or with `FinishFault::CreatesOnOwnNode`.
 //! - **Replication** of `_nodes` and `_dbs` reaches all nodes at once after a delay, not one after another around a
 //!   ring. Shard copies are filled at once after another delay: when a node starts, after a write, and on
 //!   `_sync_shards`. A manual change of a shard map fills nothing (the references disagree on this point).

@@ -3,10 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::fabric::{Size, Spread};
-use super::http::{Answer, Response, Time};
+use super::http::{Answer, POLL, Response, Time};
 use super::node::Persist;
 use super::settings::{Host, Version};
-use super::setup::POLL;
 use super::world::World;
 
 /// A fault in a node's next `finish_cluster`; it happens once.

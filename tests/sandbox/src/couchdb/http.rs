@@ -9,6 +9,9 @@ use crate::query::{decode, param};
 /// A time on the network's clock, counted from 1970.
 pub type Time = Duration;
 
+/// The interval at which a waiting call is handled again.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
+
 /// The parts of an HTTP call that CouchDB uses.
 #[derive(Debug, Clone, Default)]
 pub struct Request {

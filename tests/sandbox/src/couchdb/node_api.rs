@@ -6,12 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::distribution::pair;
 use super::fabric::put_auth_design_doc;
-use super::http::{Answer, Request, Response, Time};
+use super::http::{Answer, POLL, Request, Response, Time};
 use super::local_db::{self, LocalDb};
 use super::node::Restart;
 use super::revs::Docs;
 use super::settings::{Host, Version};
-use super::setup::POLL;
 use super::shards::{self, Shard};
 use super::world::World;
 

@@ -4,10 +4,9 @@ use serde_json::json;
 
 use super::auth::{self, Caller};
 use super::databases::{READ_TIMEOUT, is_node_local};
-use super::http::{Answer, Request, Response, Time};
+use super::http::{Answer, POLL, Request, Response, Time};
 use super::node::Persist;
 use super::settings::{Host, Version};
-use super::setup::POLL;
 use super::world::World;
 
 /// The answer of a running node.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::fabric::{Size, Spread};
-use super::http::{Answer, Request, Response, Time};
+use super::http::{Answer, POLL, Request, Response, Time};
 use super::node::Persist;
 use super::settings::Host;
 use super::world::{Cut, World};
@@ -14,8 +14,6 @@ use super::world::{Cut, World};
 const HASHING: Duration = Duration::from_millis(1000);
 /// The time until the kernel reports that a host does not answer its ARP requests.
 const NO_ROUTE: Duration = Duration::from_millis(3100);
-/// The interval at which a waiting call is handled again.
-pub(crate) const POLL: Duration = Duration::from_millis(100);
 
 /// The state in the answer to `GET /_cluster_setup`. It is computed from configuration and databases at each call and
 /// stored nowhere.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::http::{Answer, Request, Time};
+use super::http::{Answer, POLL, Request, Time};
 use super::node::{Node, Restart, Volume};
 use super::route;
 use super::settings::{Host, NodeSettings, SettingsError};
-use super::setup::POLL;
 use crate::random::Random;
 
 /// The durations of CouchDB and Erlang: defaults of their configuration, and measured values.
