@@ -102,9 +102,9 @@ fn wrong_input_is_reported_with_a_fix() {
     not labelled: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
     annotated instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is a label, not an annotation: move it there
     the pods labelled instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is the StatefulSet's label, not the pods': move it to metadata.labels
-    not CouchDB: error: statefulset/db: spec.template.spec.containers: unable to tell which one is CouchDB: name one of 'a', 'b' in the annotation 'couchdiscover.io/container'
-    no StatefulSet but by name: error: statefulset/x: unable to read the StatefulSet: missing field `spec`
-    a wrong type: error: statefulset/x: unable to read the StatefulSet: spec.template.spec.containers[0].name: invalid type: sequence, expected a string
+    not CouchDB: error: statefulset/db: spec.template.spec.containers: none is recognised as CouchDB. Fix: set the annotation 'couchdiscover.io/container' to one of 'a', 'b'
+    no StatefulSet but by name: error: statefulset/x: the StatefulSet is malformed: 'spec' is missing
+    a wrong type: error: statefulset/x: the StatefulSet is malformed: spec.template.spec.containers[0].name: found a list, expected a string
     error: failed to read '/no/such/file.yaml': No such file or directory (os error 2)
     ");
 }

@@ -91,8 +91,8 @@ fn an_allowed_review_reads_so() {
         "patchType": "JSONPatch",
         "patch": "(in base64)",
         "warnings": [
-          "container 'c' has no complete admin credentials: set COUCHDB_USER and COUCHDB_PASSWORD, or COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, else the agent can only wait",
-          "spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless another volume holds them"
+          "container 'c' has no complete admin credentials, so the agent can only wait. Fix: set COUCHDB_USER and COUCHDB_PASSWORD, or COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS",
+          "spec.volumeClaimTemplates: missing, so a pod that is moved or deleted loses its databases unless another volume holds them. Fix: add a claim template for CouchDB's data"
         ],
         "auditAnnotations": {
           "outcome": "injected",
@@ -120,7 +120,7 @@ fn a_denied_review_reads_so() {
         "status": {
           "code": 422,
           "reason": "Invalid",
-          "message": "2 problems:\n- metadata.annotations[couchdiscover.io/cluster-size]: 'many' is not a cluster size: use a whole number from 1\n- spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true"
+          "message": "2 problems:\n- metadata.annotations[couchdiscover.io/cluster-size]: 'many' is not a cluster size. Fix: use a whole number from 1\n- spec.serviceName: missing, so the pods have no DNS names. Fix: set it to a headless Service that has publishNotReadyAddresses: true"
         },
         "auditAnnotations": {
           "outcome": "denied",

@@ -1,21 +1,24 @@
-//! What is to be done to a StatefulSet: a pure function of the request and the settings.
+//! The injection of the couchdiscover agent into a StatefulSet: a pure function of its JSON and the webhook's settings.
+//!
+//! Nothing in this crate does I/O, logs or reads a clock. The modules from the bottom to the top:
 //!
 //! ```text
-//! read/     the few fields that are looked at, the annotations, the CouchDB container, Erlang's flags
-//! render/   the variables and the sidecar that are added
-//! warn/     what goes through, with a warning
-//! plan      all of it for one StatefulSet, or all that stands in the way
-//! record    what was added, to be taken out again
-//! edit/     the plan as JSON Patch; a template with an injection: strip it, restore it, render it anew
-//! decide    which of these, for this request
-//! outcome/  what came of it: problems, warnings, and the words in logs and metrics
+//! outcome/  problems, warnings, and the names of outcomes and reasons
+//! read/     the fields that injection looks at: annotations, CouchDB container, Erlang flags
+//! render/   the variables, the agent's container and its volumes
+//! warn/     warnings about a StatefulSet that is about to be injected
+//! digest    a digest that distinguishes changed values
+//! record    the annotation that describes an injection, so that it can be removed
+//! plan      everything that is added to one StatefulSet
+//! edit/     a plan as JSON Patch; removal and restoration of an injection
+//! decide    the rules: inject, keep, remove, deny or do nothing
 //! files/    the same for YAML and JSON files
 //! ```
 
 mod decide;
+mod digest;
 mod edit;
 pub mod files;
-mod json;
 mod outcome;
 mod plan;
 mod read;
@@ -23,10 +26,7 @@ mod record;
 mod render;
 mod warn;
 
-pub use decide::{Decision, Question, Seen, decide, decide_seen, uninject};
-pub use edit::template::apply;
-pub use outcome::explanation::{Outcome, Reason};
-pub use outcome::problem::Problem;
-pub use outcome::warning::Warning;
-pub use read::annotations::Settings;
-pub use read::text::{Text, place};
+pub use decide::{Decision, Question, StatefulSet, decide, decide_read, uninject};
+pub use edit::apply;
+pub use outcome::{Outcome, Problem, Reason, Unresolved, Warning};
+pub use read::{Settings, Text, place};

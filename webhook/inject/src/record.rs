@@ -1,177 +1,113 @@
-//! The record of what was added, kept as an annotation on the pod template: enough to take exactly that out again.
+//! The record of an injection, an annotation on the pod template: enough to remove exactly what was added.
 //!
 //! ```json
 //! {"schema":1,"version":"0.1.0","containers":{"couchdiscover-agent":"9f0c1d2e"},
 //!  "env":{"couchdb":{"ERL_FLAGS":"5a6b7c8d"}},"made":["annotations"]}
 //! ```
 //!
-//! Beside each name stands a digest of what was rendered. A variable that differs from it was changed since, and
-//! what a user has changed is the user's.
+//! Each name has a digest of what was rendered. A variable that differs from it was changed since, and belongs to the
+//! user.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::json::{self, Digest, comma};
+use crate::digest::Digest;
 
-/// What was added to a pod template.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// The content of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
+    /// Version of the webhook that rendered the injection.
     pub(crate) version: String,
     pub(crate) items: Vec<Item>,
-    /// What wasn't there before, from the outside in.
+    /// The maps and lists that were created for the items, from the outside in.
     pub(crate) made: Vec<Parent>,
 }
 
-/// One thing that was added.
+/// One added entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) place: Place,
     pub(crate) digest: Digest,
 }
 
-/// Where it was added: each is a list whose entries have names.
+/// The place of an entry: a list whose entries have names, and the entry's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Among the containers.
-    Container(Name),
-    /// Among the init containers.
-    InitContainer(Name),
-    /// Among the variables of a container.
-    Env {
-        /// The container's name.
-        container: Arc<str>,
-        /// The variable's name.
-        name: Name,
-    },
-    /// Among the volumes.
-    Volume(Name),
+pub(crate) struct Place {
+    pub(crate) list: List,
+    pub(crate) name: Cow<'static, str>,
 }
 
-/// One of our own names, or one that was read.
-pub(crate) type Name = Cow<'static, str>;
+/// A list in the pod template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    /// The containers.
+    Containers,
+    /// The init containers.
+    InitContainers,
+    /// The variables of the container with this name.
+    Env(Arc<str>),
+    /// The volumes.
+    Volumes,
+}
 
-/// A map or list that had to be made before something could be added to it.
+/// A map or list that was created so that something could be added to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Parent {
     /// The template's metadata.
     Metadata,
     /// The template's annotations.
     Annotations,
-    /// The variables of a container.
-    Env {
-        /// The container's name.
-        container: Arc<str>,
-    },
-    /// The init containers.
-    InitContainers,
-    /// The volumes.
-    Volumes,
+    /// One of the lists.
+    List(List),
 }
 
-/// The record is none that this version understands.
+/// The annotation is not a record of a schema that this version reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
 const SCHEMA: u32 = 1;
 
 impl Record {
-    /// Reads an annotation's value.
+    /// Parses the annotation's value.
     pub(crate) fn parse(text: &str) -> Result<Self, Broken> {
-        let wire: Wire = serde_json::from_str(text).map_err(|_| Broken)?;
-        if wire.schema != SCHEMA {
+        let record: ReadRecord = serde_json::from_str(text).map_err(|_| Broken)?;
+        if record.schema != SCHEMA {
             return Err(Broken);
         }
         let mut items = Vec::new();
-        read(&mut items, &wire.containers, Place::Container)?;
-        read(&mut items, &wire.init_containers, Place::InitContainer)?;
-        for (container, variables) in &wire.env {
-            let container: Arc<str> = container.as_str().into();
-            let place = |name| Place::Env { container: container.clone(), name };
-            read(&mut items, variables.as_object().ok_or(Broken)?, place)?;
+        read(&mut items, &List::Containers, &record.containers)?;
+        read(&mut items, &List::InitContainers, &record.init_containers)?;
+        for (container, variables) in &record.env {
+            let list = List::Env(container.as_str().into());
+            read(&mut items, &list, variables.as_object().ok_or(Broken)?)?;
         }
-        read(&mut items, &wire.volumes, Place::Volume)?;
-        let made = wire.made.iter().map(|name| Parent::parse(name)).collect::<Result<_, _>>()?;
-        Ok(Self { version: wire.version, items, made })
+        read(&mut items, &List::Volumes, &record.volumes)?;
+        let made = record.made.iter().map(|name| Parent::parse(name)).collect::<Result<_, _>>()?;
+        Ok(Self { version: record.version, items, made })
     }
 
-    /// Compact JSON; the same record always gives the same bytes.
+    /// Compact JSON. Equal records have equal bytes.
     pub(crate) fn to_json(&self) -> String {
-        let mut out = String::with_capacity(512);
-        let _ = write!(out, "{{\"schema\":{SCHEMA},");
-        json::field(&mut out, "version", &self.version);
-        self.group(&mut out, "containers", |place| match place {
-            Place::Container(name) => Some(name),
-            Place::InitContainer(_) | Place::Env { .. } | Place::Volume(_) => None,
-        });
-        self.group(&mut out, "initContainers", |place| match place {
-            Place::InitContainer(name) => Some(name),
-            Place::Container(_) | Place::Env { .. } | Place::Volume(_) => None,
-        });
-        self.variables(&mut out);
-        self.group(&mut out, "volumes", |place| match place {
-            Place::Volume(name) => Some(name),
-            Place::Container(_) | Place::InitContainer(_) | Place::Env { .. } => None,
-        });
-        if !self.made.is_empty() {
-            out.push_str(",\"made\":[");
-            for parent in &self.made {
-                comma(&mut out);
-                json::string(&mut out, &parent.name());
-            }
-            out.push(']');
-        }
-        out.push('}');
-        out
+        let record = WrittenRecord {
+            schema: SCHEMA,
+            version: &self.version,
+            containers: self.entries(List::Containers),
+            init_containers: self.entries(List::InitContainers),
+            env: Environments(self),
+            volumes: self.entries(List::Volumes),
+            made: &self.made,
+        };
+        let mut json = Vec::with_capacity(512);
+        // Maps of strings in memory cannot fail to serialize.
+        let _ = serde_json::to_writer(&mut json, &record);
+        String::from_utf8(json).unwrap_or_default()
     }
 
-    fn group<'r>(&'r self, out: &mut String, key: &str, name: impl Fn(&'r Place) -> Option<&'r Name>) {
-        let mut begun = false;
-        for item in &self.items {
-            let Some(name) = name(&item.place) else { continue };
-            if !begun {
-                let _ = write!(out, ",\"{key}\":{{");
-                begun = true;
-            }
-            comma(out);
-            json::string(out, name);
-            let _ = write!(out, ":\"{}\"", item.digest);
-        }
-        if begun {
-            out.push('}');
-        }
-    }
-
-    fn variables(&self, out: &mut String) {
-        let mut current: Option<&str> = None;
-        for Item { place, digest } in &self.items {
-            let Place::Env { container, name } = place else { continue };
-            if current != Some(&**container) {
-                out.push_str(if current.is_none() { ",\"env\":{" } else { "}," });
-                json::string(out, container);
-                out.push_str(":{");
-                current = Some(container);
-            }
-            comma(out);
-            json::string(out, name);
-            let _ = write!(out, ":\"{digest}\"");
-        }
-        if current.is_some() {
-            out.push_str("}}");
-        }
-    }
-}
-
-impl Place {
-    /// The name of what was added.
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Container(name) | Self::InitContainer(name) | Self::Volume(name) => name,
-            Self::Env { name, .. } => name,
-        }
+    fn entries(&self, list: List) -> Entries<'_> {
+        Entries { items: &self.items, list }
     }
 }
 
@@ -180,26 +116,27 @@ impl Parent {
         Ok(match text {
             "metadata" => Self::Metadata,
             "annotations" => Self::Annotations,
-            "initContainers" => Self::InitContainers,
-            "volumes" => Self::Volumes,
-            _ => Self::Env { container: text.strip_prefix("env:").ok_or(Broken)?.into() },
+            "initContainers" => Self::List(List::InitContainers),
+            "volumes" => Self::List(List::Volumes),
+            _ => Self::List(List::Env(text.strip_prefix("env:").ok_or(Broken)?.into())),
         })
     }
 
-    fn name(&self) -> Name {
+    fn name(&self) -> Cow<'static, str> {
         match self {
             Self::Metadata => "metadata".into(),
             Self::Annotations => "annotations".into(),
-            Self::Env { container } => format!("env:{container}").into(),
-            Self::InitContainers => "initContainers".into(),
-            Self::Volumes => "volumes".into(),
+            Self::List(List::Containers) => "containers".into(),
+            Self::List(List::InitContainers) => "initContainers".into(),
+            Self::List(List::Env(container)) => format!("env:{container}").into(),
+            Self::List(List::Volumes) => "volumes".into(),
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire {
+struct ReadRecord {
     schema: u32,
     version: String,
     #[serde(default)]
@@ -214,16 +151,79 @@ struct Wire {
     made: Vec<String>,
 }
 
-fn read(
-    items: &mut Vec<Item>,
-    digests: &Map<String, Value>,
-    place: impl Fn(Name) -> Place,
-) -> Result<(), Broken> {
+fn read(items: &mut Vec<Item>, list: &List, digests: &Map<String, Value>) -> Result<(), Broken> {
     for (name, digest) in digests {
         let digest = digest.as_str().and_then(Digest::parse).ok_or(Broken)?;
-        items.push(Item { place: place(Cow::Owned(name.clone())), digest });
+        items.push(Item { place: Place { list: list.clone(), name: Cow::Owned(name.clone()) }, digest });
     }
     Ok(())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenRecord<'r> {
+    schema: u32,
+    version: &'r str,
+    #[serde(skip_serializing_if = "Entries::is_empty")]
+    containers: Entries<'r>,
+    #[serde(skip_serializing_if = "Entries::is_empty")]
+    init_containers: Entries<'r>,
+    #[serde(skip_serializing_if = "Environments::is_empty")]
+    env: Environments<'r>,
+    #[serde(skip_serializing_if = "Entries::is_empty")]
+    volumes: Entries<'r>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    made: &'r [Parent],
+}
+
+/// The items of one list: a map from name to digest.
+struct Entries<'r> {
+    items: &'r [Item],
+    list: List,
+}
+
+impl Entries<'_> {
+    fn is_empty(&self) -> bool {
+        !self.items.iter().any(|item| item.place.list == self.list)
+    }
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let items = self.items.iter().filter(|item| item.place.list == self.list);
+        serializer.collect_map(items.map(|item| (&*item.place.name, item.digest)))
+    }
+}
+
+/// The variables: a map from container to [`Entries`].
+struct Environments<'r>(&'r Record);
+
+impl<'r> Environments<'r> {
+    fn is_empty(&self) -> bool {
+        self.containers().next().is_none()
+    }
+
+    /// The containers that have variables. The items of one container are adjacent.
+    fn containers(&self) -> impl Iterator<Item = &'r Arc<str>> {
+        let mut previous = None;
+        self.0.items.iter().filter_map(move |item| {
+            let List::Env(container) = &item.place.list else { return None };
+            (previous.replace(container) != Some(container)).then_some(container)
+        })
+    }
+}
+
+impl Serialize for Environments<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = |container: &Arc<str>| self.0.entries(List::Env(container.clone()));
+        serializer.collect_map(self.containers().map(|container| (&**container, entries(container))))
+    }
+}
+
+impl Serialize for Parent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
 }
 
 #[cfg(test)]
@@ -231,19 +231,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_survives_being_written_and_read() {
-        let env = |name: &str| Place::Env { container: "couchdb".into(), name: name.to_owned().into() };
-        let places = [Place::Container("agent".into()), env("A"), env("B"), Place::Volume("token".into())];
+    fn a_written_record_is_read_as_the_same() {
+        let couchdb = List::Env("couchdb".into());
+        let place = |list: List, name: &'static str| Place { list, name: name.into() };
+        let places = [
+            place(List::Containers, "agent"),
+            place(couchdb.clone(), "A"),
+            place(couchdb.clone(), "B"),
+            place(List::Volumes, "token"),
+        ];
         let digest = Digest::parse("0000beef").unwrap();
         let items = places.map(|place| Item { place, digest }).to_vec();
-        let made = vec![Parent::Annotations, Parent::Env { container: "couchdb".into() }];
+        let made = vec![Parent::Annotations, Parent::List(couchdb)];
         let record = Record { version: "1.2.3".to_owned(), items, made };
         insta::assert_snapshot!(record.to_json(), @r#"{"schema":1,"version":"1.2.3","containers":{"agent":"0000beef"},"env":{"couchdb":{"A":"0000beef","B":"0000beef"}},"volumes":{"token":"0000beef"},"made":["annotations","env:couchdb"]}"#);
         assert_eq!(Record::parse(&record.to_json()), Ok(record));
     }
 
     #[test]
-    fn what_is_not_a_record_is_broken() {
+    fn other_text_is_a_broken_record() {
         for text in [
             "",
             "true",

@@ -1,6 +1,6 @@
 //! A review in, a review out: which requests concern us, and how a decision is answered.
 
-use inject::{Decision, Outcome, Problem, Question, Reason, Seen, Settings, decide, decide_seen};
+use inject::{Decision, Outcome, Problem, Question, Reason, Settings, StatefulSet, decide, decide_read};
 
 use super::review::{self, Operation, Request, Response};
 
@@ -26,10 +26,10 @@ pub fn admit(settings: &Settings, request: &Request<'_>) -> Answer {
 /// Reads a body and answers it, with the object read along with its envelope: skipping it first, to find its end,
 /// would take as long as all the rest.
 pub fn admit_body<'a>(settings: &Settings, body: &'a [u8]) -> Result<(Request<'a>, Answer), review::Error> {
-    if let Ok((request, Some(object))) = Request::with_object::<Seen<'a>>(body)
+    if let Ok((request, Some(object))) = Request::with_object::<StatefulSet<'a>>(body)
         && irrelevant(&request).is_none()
     {
-        let decision = decide_seen(settings, &object, old(&request), namespace(&request));
+        let decision = decide_read(settings, &object, old(&request), namespace(&request));
         let answer = answer(settings, &request, decision);
         return Ok((request, answer));
     }

@@ -19,7 +19,7 @@ async fn a_denial_names_every_problem_and_its_cure() {
     assert_eq!(
         answer.message(),
         "admission webhook \"inject.couchdiscover.io\" denied the request: \
-         metadata.labels[couchdiscover.io/inject]: 'yes' is neither 'enabled' nor 'disabled': use one of these, or \
+         metadata.labels[couchdiscover.io/inject]: 'yes' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or \
          remove the label"
     );
     let wrong = scene.example_with(|set| {
@@ -32,8 +32,8 @@ async fn a_denial_names_every_problem_and_its_cure() {
             String::new(),
             "The request is invalid: error when creating \"STDIN\": admission webhook \"inject.couchdiscover.io\" denied \
              the request: 2 problems:\n\
-             - metadata.annotations[couchdiscover.io/cluster-size]: '0' is not a cluster size: use a whole number from 1\n\
-             - metadata.annotations[couchdiscover.io/sidecar]: 'motorcycle' is not 'container' or 'native'\n"
+             - metadata.annotations[couchdiscover.io/cluster-size]: '0' is not a cluster size. Fix: use a whole number from 1\n\
+             - metadata.annotations[couchdiscover.io/sidecar]: 'motorcycle' is invalid. Fix: use 'container' or 'native'\n"
                 .to_owned()
         )
     );
@@ -55,11 +55,11 @@ async fn warnings_are_printed_and_stop_nobody() {
         (
             Some(0),
             "statefulset.apps/couchdb created\n".to_owned(),
-            "Warning: spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless \
-             another volume holds them\n\
-             Warning: spec.replicas: of 2 nodes, the loss of either leaves no majority: use 1, or 3 and more\n\
-             Warning: spec.template.spec.containers[0].livenessProbe.httpGet.path: '/_up' answers 404 in maintenance \
-             mode, so Kubernetes would kill a node that is being maintained: probe '/' for liveness\n"
+            "Warning: spec.volumeClaimTemplates: missing, so a pod that is moved or deleted loses its databases unless \
+             another volume holds them. Fix: add a claim template for CouchDB's data\n\
+             Warning: spec.replicas: of 2 nodes, the loss of either leaves no majority. Fix: use 1, or 3 and more\n\
+             Warning: spec.template.spec.containers[0].livenessProbe.httpGet.path: '/_up' returns 404 in maintenance \
+             mode, so Kubernetes would kill a node that is being maintained. Fix: probe '/' for liveness\n"
                 .to_owned()
         )
     );

@@ -1,124 +1,115 @@
-//! A plan as a JSON Patch against a StatefulSet without injection: `add` operations only, appended to what is there.
+//! A JSON Patch against a StatefulSet, and the one that carries out a plan on a template without injection: `add`
+//! operations only, appended to what is there.
 
-use contract::keys;
+use std::collections::BTreeMap;
 
-use crate::json::{self, comma};
+use contract::{keys, workload};
+use serde::Serialize;
+
 use crate::plan::Plan;
 use crate::read::annotations::Sidecar;
-use crate::read::view::View;
+use crate::read::view::{Template, View};
 
-/// The patch that carries out the plan; empty when there is nothing to add.
-pub(crate) fn fresh(view: &View<'_>, plan: &Plan) -> String {
+/// Returns the patch that carries out the plan; empty if there is nothing to add.
+pub(crate) fn fresh(view: &View<'_>, plan: &Plan<'_>) -> String {
     if plan.record.items.is_empty() {
         return String::new();
     }
-    let mut patch = Patch(String::with_capacity(6144));
-    let spec = &view.spec.template.spec;
-    let sidecar = plan.sidecar.as_slice();
-    match plan.kind {
-        Sidecar::Container => patch.append(CONTAINERS, true, sidecar.iter().map(String::as_str)),
-        Sidecar::Native => {
-            patch.append(INIT_CONTAINERS, spec.init_containers.is_some(), sidecar.iter().map(String::as_str));
-        }
-    }
-    let path = format!("{CONTAINERS}/{}/env", plan.container);
-    let present = spec.containers[plan.container].env.is_some();
-    patch.append(&path, present, plan.env.iter().map(|addition| addition.json.as_str()));
-    patch.append(VOLUMES, spec.volumes.is_some(), plan.volumes.iter().map(|addition| addition.json.as_str()));
-    patch.annotate(view, &plan.record.to_json());
+    let pod = view.pod();
+    // The CREATE of a usual StatefulSet gets a patch of 5 kB.
+    let mut patch = Patch::with_capacity(6144);
+    let (list, exists) = match plan.kind {
+        Sidecar::Container => ("/spec/containers", true),
+        Sidecar::Native => ("/spec/initContainers", pod.init_containers.is_some()),
+    };
+    patch.append(list, exists, plan.sidecar.as_slice());
+    let env = format!("/spec/containers/{}/env", plan.container);
+    patch.append(&env, pod.containers[plan.container].env.is_some(), &plan.env);
+    patch.append("/spec/volumes", pod.volumes.is_some(), &plan.volumes);
+    patch.annotate(&view.spec.template, &plan.record.to_json());
     patch.finish()
 }
 
-/// The path of the template; the paths of [`crate::edit::template`] start below it.
-pub(crate) const TEMPLATE: &str = "/spec/template";
-/// The record's key, with its slash escaped as JSON pointers ask.
-pub(crate) fn record_pointer() -> String {
+/// Path of the record below the template. JSON pointers escape the key's slash.
+pub(super) fn record_pointer() -> String {
     format!("/metadata/annotations/{}", keys::INJECTED.replace('/', "~1"))
 }
 
-const CONTAINERS: &str = "/spec/template/spec/containers";
-const INIT_CONTAINERS: &str = "/spec/template/spec/initContainers";
-const VOLUMES: &str = "/spec/template/spec/volumes";
+/// A JSON Patch that is being written. All paths are below the template.
+#[derive(Debug, Default)]
+pub(super) struct Patch {
+    json: Vec<u8>,
+}
 
-/// A JSON Patch in the making.
-#[derive(Debug)]
-pub(crate) struct Patch(String);
+#[derive(Serialize)]
+struct Operation<'o, T> {
+    op: &'static str,
+    path: Path<'o>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'o T>,
+}
+
+/// A path below the template, and what follows it.
+struct Path<'o>(&'o str, &'static str);
+
+impl Serialize for Path<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(path, end) = self;
+        serializer.collect_str(&format_args!("{}{path}{end}", workload::TEMPLATE))
+    }
+}
 
 impl Patch {
-    /// Without operations.
-    pub(crate) fn new() -> Self {
-        Self(String::new())
+    fn with_capacity(bytes: usize) -> Self {
+        Self { json: Vec::with_capacity(bytes) }
     }
 
-    /// Adds `value`, which is JSON, at `path`.
-    pub(crate) fn add(&mut self, path: &str, value: &str) {
-        self.begin("add", path);
-        self.0.push_str(",\"value\":");
-        self.0.push_str(value);
-        self.0.push('}');
+    /// Adds `value` at `path`.
+    pub(super) fn add(&mut self, path: &str, value: &impl Serialize) {
+        self.push(&Operation { op: "add", path: Path(path, ""), value: Some(value) });
     }
 
-    /// Removes what is at `path`.
-    pub(crate) fn remove(&mut self, path: &str) {
-        self.begin("remove", path);
-        self.0.push('}');
+    /// Removes the value at `path`.
+    pub(super) fn remove(&mut self, path: &str) {
+        self.push(&Operation { op: "remove", path: Path(path, ""), value: None::<&()> });
     }
 
-    /// The patch's JSON, or nothing when it has no operations: an empty patch is no patch.
-    pub(crate) fn finish(mut self) -> String {
-        if !self.0.is_empty() {
-            self.0.push(']');
+    /// The patch's JSON, or an empty string without operations: the answer to a review then has no patch.
+    pub(super) fn finish(mut self) -> String {
+        if !self.json.is_empty() {
+            self.json.push(b']');
         }
-        self.0
+        String::from_utf8(self.json).unwrap_or_default()
     }
 
-    fn begin(&mut self, op: &str, path: &str) {
-        self.0.push(if self.0.is_empty() { '[' } else { ',' });
-        self.0.push('{');
-        json::field(&mut self.0, "op", op);
-        self.0.push(',');
-        json::field(&mut self.0, "path", path);
+    fn push<T: Serialize>(&mut self, operation: &Operation<'_, T>) {
+        self.json.push(if self.json.is_empty() { b'[' } else { b',' });
+        // JSON values in memory cannot fail to serialize.
+        let _ = serde_json::to_writer(&mut self.json, operation);
     }
 
-    /// Appends to a list, which is made first where there is none.
-    fn append<'i>(&mut self, path: &str, present: bool, items: impl Iterator<Item = &'i str>) {
-        let mut items = items.peekable();
-        if present {
-            let end = format!("{path}/-");
-            items.for_each(|item| self.add(&end, item));
-        } else if items.peek().is_some() {
-            self.begin("add", path);
-            self.0.push_str(",\"value\":[");
+    /// Appends to a list. A list that does not exist is created with all items in one operation.
+    fn append<T: Serialize>(&mut self, path: &str, exists: bool, items: &[T]) {
+        if exists {
             for item in items {
-                comma(&mut self.0);
-                self.0.push_str(item);
+                self.push(&Operation { op: "add", path: Path(path, "/-"), value: Some(item) });
             }
-            self.0.push_str("]}");
+        } else if !items.is_empty() {
+            self.add(path, &items);
         }
     }
 
-    fn annotate(&mut self, view: &View<'_>, record: &str) {
-        let mut value = String::with_capacity(record.len() * 2);
-        let map = |value: &mut String| {
-            value.push('{');
-            json::field(value, keys::INJECTED, record);
-            value.push('}');
-        };
-        match &view.spec.template.metadata {
-            None => {
-                value.push_str("{\"annotations\":");
-                map(&mut value);
-                value.push('}');
-                self.add("/spec/template/metadata", &value);
-            }
+    fn annotate(&mut self, template: &Template<'_>, record: &str) {
+        match &template.metadata {
+            None => self.add("/metadata", &BTreeMap::from([("annotations", annotations(record))])),
             Some(metadata) if metadata.annotations.is_none() => {
-                map(&mut value);
-                self.add("/spec/template/metadata/annotations", &value);
+                self.add("/metadata/annotations", &annotations(record));
             }
-            Some(_) => {
-                json::string(&mut value, record);
-                self.add(&format!("{TEMPLATE}{}", record_pointer()), &value);
-            }
+            Some(_) => self.add(&record_pointer(), &record),
         }
     }
+}
+
+fn annotations(record: &str) -> BTreeMap<&'static str, &str> {
+    BTreeMap::from([(keys::INJECTED, record)])
 }

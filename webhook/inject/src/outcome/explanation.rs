@@ -1,62 +1,62 @@
-//! What came of a review, and why: the same words in answers, logs, metrics and the audit log.
+//! The outcome of a review and its reason. Answers, logs, metrics and the audit log use the same names for them.
 
 use std::fmt;
 
-/// What was done.
+/// The effect of a decision on the pod template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The injection was rendered, for the first time or anew.
+    /// The injection is rendered, for the first time or again.
     Inject,
-    /// The injection that is there stays, or was put back, as it was.
+    /// The stored injection stays, or its missing parts are put back unchanged.
     Keep,
-    /// The injection was taken out.
+    /// The injection is removed.
     Uninject,
-    /// There was nothing to do.
+    /// The request is allowed unchanged.
     Skip,
-    /// The request was refused.
+    /// The request is denied.
     Deny,
 }
 
-/// Why it was done.
+/// The rule that led to an [`Outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// The StatefulSet is new and labelled.
     Created,
-    /// The label was set on a StatefulSet that had none, or that was opted out.
+    /// The label was set on a StatefulSet that had none or was opted out.
     OptedIn,
     /// The user changed the pod template, so the pods restart anyway.
     TemplateChanged,
-    /// The user asked for it with the refresh annotation.
+    /// The user changed the refresh annotation.
     RefreshChanged,
-    /// What there is to inject is there.
+    /// The template contains everything that would be injected.
     AlreadyInjected,
-    /// The user's part of the pod template is what it was: no pod restarts for our sake.
+    /// The user's part of the pod template did not change, so the pods must not restart.
     TemplateUnchanged,
-    /// Nothing that matters here was changed.
+    /// Neither the template nor any of our keys changed.
     Unchanged,
     /// The label was removed, or set to `disabled`.
     OptedOut,
-    /// There is no label.
+    /// The StatefulSet has no label of ours.
     NotLabelled,
-    /// The label says `disabled`, and there is no injection.
+    /// The label is `disabled`, and the template has no injection.
     Disabled,
-    /// The label was set before there was a webhook, and nothing has changed the template since.
+    /// The label is older than the webhook, and the template has not changed since.
     NotInjectedYet,
-    /// The object is being deleted; its finalizers must go through.
+    /// The object is being deleted. Removing its finalizers must not be prevented.
     BeingDeleted,
-    /// The operation leaves nothing to inject into.
+    /// The operation leaves no object to inject into, as DELETE and CONNECT.
     OtherOperation,
-    /// It is not an apps/v1 StatefulSet, or only a part of one, such as its scale.
+    /// The object is not an apps/v1 StatefulSet, or the request concerns a subresource such as `scale`.
     OtherResource,
-    /// The StatefulSet can't be made into a cluster as it is.
+    /// No cluster can be formed from the StatefulSet as it is.
     Invalid,
 }
 
 impl Outcome {
-    /// Every outcome.
+    /// All outcomes.
     pub const ALL: [Self; 5] = [Self::Inject, Self::Keep, Self::Uninject, Self::Skip, Self::Deny];
 
-    /// The word.
+    /// The name in logs, metrics and audit annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inject => "injected",
@@ -69,7 +69,7 @@ impl Outcome {
 }
 
 impl Reason {
-    /// The word.
+    /// The name in logs, metrics and audit annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",

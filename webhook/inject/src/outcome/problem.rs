@@ -1,120 +1,122 @@
-//! Why a StatefulSet is refused: where, what, and what to do about it.
+//! Problems that deny a StatefulSet.
 
 use std::fmt::Write as _;
 
 use contract::{NameError, env, keys};
 use thiserror::Error;
 
-/// One reason to refuse a StatefulSet. Each message names the field, quotes the value and says the cure.
+use super::annotation_path;
+
+/// A reason to deny a StatefulSet. Each message names the field, quotes its value, and ends with a fix.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Problem {
-    /// A field that injection needs is not what Kubernetes says it is.
-    #[error("unable to read the StatefulSet: {0}")]
-    Shape(String),
-    /// The label says something that is no answer.
+    /// A field that injection reads does not have the type that Kubernetes defines.
+    #[error("the StatefulSet is malformed: {0}")]
+    Malformed(String),
+    /// The label has a value other than `enabled` and `disabled`.
     #[error(
-        "metadata.labels[{key}]: '{0}' is neither '{on}' nor '{off}': use one of these, or remove the label",
+        "metadata.labels[{key}]: '{0}' is neither '{on}' nor '{off}'. Fix: set one of the two, or remove the label",
         key = keys::INJECT, on = keys::INJECT_ENABLED, off = keys::INJECT_DISABLED
     )]
     Label(String),
-    /// The name is not known yet.
+    /// The object has no name, for example because it uses generateName.
     #[error(
-        "metadata.name: missing: name the StatefulSet, since its pods' DNS names and its Secret are made from it (generateName can't be used here)"
+        "metadata.name: missing, but the DNS names of the pods and the name of the Secret derive from it. Fix: set metadata.name; generateName is not supported"
     )]
     NoName,
-    /// Without a governing Service the pods have no DNS names.
+    /// The object names no governing Service, which gives the pods their DNS names.
     #[error(
-        "spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true"
+        "spec.serviceName: missing, so the pods have no DNS names. Fix: set it to a headless Service that has publishNotReadyAddresses: true"
     )]
     NoService,
-    /// The pods would have names that DNS refuses.
-    #[error("{field}: {why}: choose another name")]
+    /// The pods' DNS names would be invalid.
+    #[error("{field}: {why}. Fix: choose another name")]
     PodName {
-        /// The field that makes it so.
+        /// Path of the field that makes them invalid.
         field: &'static str,
-        /// The rule that is broken.
+        /// The violated rule.
         why: NameError,
     },
-    /// The template overrides the names that CouchDB's nodes are known by.
+    /// The template overrides the DNS names by which the CouchDB nodes are known.
     #[error(
-        "spec.template.spec.{field}: '{value}' would change the pods' DNS names: remove it, since the StatefulSet names its pods"
+        "spec.template.spec.{field}: '{value}' overrides the DNS names that the StatefulSet gives its pods. Fix: remove it"
     )]
     PodDns {
         /// `hostname` or `subdomain`.
         field: &'static str,
-        /// Its value.
+        /// The field's value.
         value: String,
     },
-    /// The container that the annotation names isn't there.
-    #[error("{path}: there is no container '{wanted}': name one of {candidates}", path = annotation(keys::CONTAINER), candidates = list(candidates))]
+    /// The annotation names a container that does not exist.
+    #[error("{path}: container '{wanted}' does not exist. Fix: set it to one of {candidates}", path = annotation_path(keys::CONTAINER), candidates = list(candidates))]
     NoSuchContainer {
-        /// The name that was asked for.
+        /// The annotation's value.
         wanted: String,
-        /// The names there are.
+        /// Names of the containers in the template.
         candidates: Vec<String>,
     },
-    /// Nothing tells which container is CouchDB.
+    /// No container is recognised as CouchDB.
     #[error(
-        "spec.template.spec.containers: unable to tell which one is CouchDB: name one of {candidates} in the annotation '{key}'",
+        "spec.template.spec.containers: none is recognised as CouchDB. Fix: set the annotation '{key}' to one of {candidates}",
         candidates = list(candidates), key = keys::CONTAINER
     )]
     WhichContainer {
-        /// The names there are.
+        /// Names of the containers in the template.
         candidates: Vec<String>,
     },
-    /// A size that is no number of pods.
-    #[error("{path}: '{value}' is not a cluster size: use a whole number from 1")]
+    /// A cluster size is not a positive number.
+    #[error("{path}: '{value}' is not a cluster size. Fix: use a whole number from 1")]
     Size {
-        /// The field.
+        /// Path of the annotation or variable.
         path: String,
         /// Its value.
         value: String,
     },
-    /// Two sizes that can't both be meant.
+    /// Annotation and variable give different cluster sizes.
     #[error(
-        "{path}: '{annotated}' differs from the '{variable}' of the variable {name}: keep one of the two",
-        path = annotation(keys::CLUSTER_SIZE), name = env::COUCHDB_CLUSTER_SIZE
+        "{path}: '{annotated}' contradicts '{variable}' in the variable {name}. Fix: remove one of the two",
+        path = annotation_path(keys::CLUSTER_SIZE), name = env::COUCHDB_CLUSTER_SIZE
     )]
     TwoSizes {
-        /// The annotation's.
+        /// The annotation's size.
         annotated: u32,
-        /// The variable's.
+        /// The variable's size.
         variable: u32,
     },
-    /// The cookie that every Erlang programmer knows.
+    /// The Erlang cookie is the publicly known default, `monster`.
     #[error(
-        "{path}: the Erlang cookie 'monster' is known to everyone, and CouchDB since 3.2.1 refuses to start with it: take another one from a Secret, or remove it and one is made"
+        "{path}: the Erlang cookie 'monster' is publicly known, and CouchDB 3.2.1 and later do not start with it. Fix: take another cookie from a Secret, or remove it to have one generated"
     )]
-    Monster {
-        /// The field.
+    DefaultCookie {
+        /// Path of the variable's value.
         path: String,
     },
-    /// An annotation whose value is none that it takes.
-    #[error("{path}: '{value}' is not {expected}", path = annotation(key))]
+    /// An annotation has an invalid value.
+    #[error("{path}: '{value}' is invalid. Fix: use {expected}", path = annotation_path(key))]
     Annotation {
-        /// Which one.
+        /// The annotation's key.
         key: &'static str,
         /// Its value.
         value: String,
-        /// What it takes.
+        /// The values that are valid, as part of a sentence.
         expected: &'static str,
     },
-    /// A variable in `keep` that is never injected.
-    #[error("{path}: '{name}' is never injected: name only variables among {known}", path = annotation(keys::KEEP))]
+    /// The annotation `keep` lists a variable that is never injected.
+    #[error("{path}: '{name}' is never injected. Fix: list only variables among {known}", path = annotation_path(keys::KEEP))]
     Keep {
-        /// The name.
+        /// The listed name.
         name: String,
-        /// The names that may be injected.
+        /// The injectable names, separated by commas.
         known: String,
     },
-    /// The API server would refuse the agent's container.
-    #[error("{path}: '{request}' is more than the limit '{limit}': raise {limit_key} or lower {key}", path = annotation(key))]
+    /// A resource request of the agent exceeds its limit, so the API server would reject the container.
+    #[error("{path}: the request '{request}' exceeds the limit '{limit}'. Fix: raise {limit_key} or lower {key}", path = annotation_path(key))]
     RequestOverLimit {
-        /// The request's annotation.
+        /// Key of the request's annotation.
         key: &'static str,
-        /// The request.
+        /// The requested quantity.
         request: String,
-        /// The limit's annotation.
+        /// Key of the limit's annotation.
         limit_key: &'static str,
         /// The limit.
         limit: String,
@@ -122,30 +124,19 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// All problems in one message: alone on a line, several as a list.
+    /// The message of a denial: a single problem on one line, several as a list.
     pub fn message(problems: &[Self]) -> String {
-        match problems {
-            [one] => one.to_string(),
-            many => {
-                let mut message = format!("{} problems:", many.len());
-                for problem in many {
-                    let _ = write!(message, "\n- {problem}");
-                }
-                message
-            }
+        if let [one] = problems {
+            return one.to_string();
         }
+        let mut message = format!("{} problems:", problems.len());
+        for problem in problems {
+            let _ = write!(message, "\n- {problem}");
+        }
+        message
     }
-}
-
-/// The field path of one of our annotations.
-pub(crate) fn annotation(key: &str) -> String {
-    format!("metadata.annotations[{key}]")
 }
 
 fn list(names: &[String]) -> String {
-    let mut list = String::new();
-    for (index, name) in names.iter().enumerate() {
-        let _ = write!(list, "{}'{name}'", if index == 0 { "" } else { ", " });
-    }
-    list
+    names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
 }

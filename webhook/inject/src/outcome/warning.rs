@@ -1,245 +1,267 @@
-//! What a user should know although the request goes through; kubectl prints each as one line.
+//! Warnings about a StatefulSet that is allowed. kubectl prints each on one line.
 //!
-//! An API server may cut a warning at 256 characters, so each stays below.
+//! An API server may truncate a warning at 256 characters, so every message is shorter.
 
 use contract::container::Guess;
 use contract::{env, keys};
 use thiserror::Error;
 
-use crate::outcome::problem::annotation;
+use super::annotation_path;
 
-/// One thing worth knowing.
+/// Something in an allowed StatefulSet that probably needs a change. Most messages end with a fix.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Warning {
-    /// The agent would have no way in.
+    /// The agent cannot log in to CouchDB.
     #[error(
-        "container '{container}' has no complete admin credentials: set {user} and {password}, or {admin_user} and {admin_pass}, else the agent can only wait",
+        "container '{container}' has no complete admin credentials, so the agent can only wait. Fix: set {user} and {password}, or {admin_user} and {admin_pass}",
         user = env::COUCHDB_USER, password = env::COUCHDB_PASSWORD,
         admin_user = env::COUCHDB_ADMIN_USER, admin_pass = env::COUCHDB_ADMIN_PASS
     )]
     NoCredentials {
-        /// The CouchDB container.
+        /// Name of the CouchDB container.
         container: String,
     },
-    /// The agent would have no way in, though another container of the pod has.
+    /// The agent cannot log in to CouchDB, but another container of the pod has credentials.
     #[error(
-        "container '{container}' has no complete admin credentials, and '{other}' has: give it the same {user} and {password}, else the agent can only wait"
+        "container '{container}' has no complete admin credentials, so the agent can only wait; container '{other}' has them. Fix: set the same {user} and {password} in '{container}'"
     )]
     CredentialsElsewhere {
-        /// The CouchDB container.
+        /// Name of the CouchDB container.
         container: String,
-        /// The one that has them.
+        /// Name of the container that has credentials.
         other: String,
-        /// The name's variable.
+        /// The variable that holds the user's name.
         user: &'static str,
-        /// The password's.
+        /// The variable that holds the password.
         password: &'static str,
     },
-    /// The data dies with the pod.
+    /// The data is lost with the pod.
     #[error(
-        "spec.volumeClaimTemplates: missing: a pod that is moved or deleted loses its databases unless another volume holds them"
+        "spec.volumeClaimTemplates: missing, so a pod that is moved or deleted loses its databases unless another volume holds them. Fix: add a claim template for CouchDB's data"
     )]
     NoVolumeClaims,
-    /// One volume for the files of all nodes.
+    /// All nodes write to the same volume.
     #[error(
-        "{path}: all pods would keep their files in the one claim '{claim}', and spoil each other's: use volumeClaimTemplates, or subPathExpr with the pod's name"
+        "{path}: all pods write to the one claim '{claim}' and corrupt each other's files. Fix: use volumeClaimTemplates, or subPathExpr with the pod's name"
     )]
     SharedClaim {
-        /// The field.
+        /// Path of the volume's claim.
         path: String,
-        /// The claim.
+        /// Name of the claim.
         claim: String,
     },
-    /// A node in maintenance would be killed.
+    /// The liveness probe would kill a node in maintenance mode.
     #[error(
-        "{path}: '/_up' answers 404 in maintenance mode, so Kubernetes would kill a node that is being maintained: probe '/' for liveness"
+        "{path}: '/_up' returns 404 in maintenance mode, so Kubernetes would kill a node that is being maintained. Fix: probe '/' for liveness"
     )]
     LivenessOnUp {
-        /// The field.
+        /// Path of the probe's field.
         path: String,
     },
-    /// A secret that everyone who may read the StatefulSet can read.
+    /// A secret is readable in the StatefulSet itself.
     #[error(
-        "{path}: the value of {name} stands in clear in the StatefulSet: take it from a Secret with valueFrom.secretKeyRef"
+        "{path}: the StatefulSet contains the value of {name} in plain text. Fix: take it from a Secret with valueFrom.secretKeyRef"
     )]
-    Literal {
-        /// The field.
+    PlainTextSecret {
+        /// Path of the variable's value.
         path: String,
-        /// The variable.
+        /// The variable's name.
         name: &'static str,
     },
-    /// Two nodes are worse than one.
-    #[error("spec.replicas: of 2 nodes, the loss of either leaves no majority: use 1, or 3 and more")]
+    /// Two nodes tolerate the loss of neither.
+    #[error("spec.replicas: of 2 nodes, the loss of either leaves no majority. Fix: use 1, or 3 and more")]
     TwoReplicas,
-    /// A name that leaves no room for the revision's hash in a pod's label.
+    /// The name leaves no room for the revision hash in a pod's label.
     #[error(
-        "metadata.name: '{name}' has {} characters: beyond {max} Kubernetes may be unable to make its pods, whose label controller-revision-hash holds it; choose a shorter one",
+        "metadata.name: '{name}' has {} characters; with more than {max} Kubernetes may be unable to create the pods, as their label controller-revision-hash contains it. Fix: choose a shorter name",
         name.len(), max = contract::name::SET_MAX
     )]
     LongName {
-        /// The name.
+        /// The StatefulSet's name.
         name: String,
     },
-    /// A CouchDB that its makers no longer mend.
-    #[error("{path}: '{image}' is CouchDB {version}, which is no longer maintained: use 3.x")]
+    /// The CouchDB release is no longer maintained.
+    #[error("{path}: '{image}' is CouchDB {version}, which is no longer maintained. Fix: use 3.x")]
     OldImage {
-        /// The field.
+        /// Path of the image.
         path: String,
         /// The image.
         image: String,
-        /// Its version.
+        /// The version in its tag.
         version: String,
     },
-    /// A spelling mistake, most likely.
-    #[error("{path}: unknown{}", nearest.map(|key| format!(": did you mean '{key}'?")).unwrap_or_default(), path = annotation(key))]
+    /// An annotation under our domain is unknown, probably misspelt.
+    #[error("{path}: unknown, so it has no effect{}", nearest.map(|key| format!(". Did you mean '{key}'?")).unwrap_or_default(), path = annotation_path(key))]
     UnknownAnnotation {
-        /// The key.
+        /// The annotation's key.
         key: String,
-        /// The known one that looks most like it.
+        /// The known key that resembles it most.
         nearest: Option<&'static str>,
     },
-    /// An annotation on the pods that only means something on the StatefulSet.
+    /// An annotation is set on the pods and has an effect only on the StatefulSet.
     #[error(
-        "spec.template.metadata.annotations[{key}]: has no effect on pods: move it to the StatefulSet's metadata.annotations"
+        "spec.template.metadata.annotations[{key}]: has no effect on pods. Fix: move it to the StatefulSet's metadata.annotations"
     )]
     Misplaced {
-        /// The key.
+        /// The annotation's key.
         key: String,
     },
-    /// Variables that would be overridden if they came in unseen.
+    /// Injected variables override those that envFrom may provide.
     #[error(
-        "container '{container}' takes variables by envFrom, unseen here: what is injected wins over {names}; list in '{key}' what you provide",
+        "container '{container}' uses envFrom, whose variables the webhook cannot see: the injected {names} override them. Fix: list in '{key}' what envFrom provides",
         key = keys::KEEP
     )]
     EnvFrom {
-        /// The CouchDB container.
+        /// Name of the CouchDB container.
         container: String,
-        /// The names that are injected.
+        /// The injected names, separated by commas.
         names: String,
     },
-    /// A container that too little tells to be CouchDB.
+    /// The selection of the CouchDB container is a guess.
     #[error(
-        "container '{container}' is taken for CouchDB only because {guess}: is '{image}' CouchDB? Name the right one in '{key}'",
+        "container '{container}' with image '{image}' is treated as CouchDB only because {guess}. Fix: if it is not CouchDB, name the right container in '{key}'",
         key = keys::CONTAINER
     )]
     Guessed {
-        /// Its name.
+        /// Name of the selected container.
         container: String,
-        /// What tells it.
+        /// The reason for the selection.
         guess: Guess,
-        /// Its image.
+        /// The container's image.
         image: String,
     },
-    /// A container whose image joins and founds as well.
+    /// Another sidecar joins nodes and forms clusters as well.
     #[error(
-        "container '{container}': '{image}' joins nodes and founds clusters, too, and by other rules: remove it"
+        "container '{container}': '{image}' joins nodes and forms clusters, too, by different rules. Fix: remove it"
     )]
-    AnotherFounder {
-        /// Its name.
+    OtherOperator {
+        /// Name of the sidecar.
         container: String,
         /// Its image.
         image: String,
     },
-    /// A program that isn't the image's own.
+    /// The command or the arguments bypass the image's entrypoint.
     #[error(
-        "{path}: takes the place of the image's entrypoint, which hands CouchDB admin, cookie and session secret from the environment: end with 'exec tini -- /docker-entrypoint.sh /opt/couchdb/bin/couchdb'"
+        "{path}: bypasses the image's entrypoint, which passes admin, cookie and session secret to CouchDB. Fix: end with 'exec tini -- /docker-entrypoint.sh /opt/couchdb/bin/couchdb'"
     )]
     Entrypoint {
-        /// The field.
+        /// Path of `command` or `args`.
         path: String,
     },
-    /// A name by which no peer finds the node.
+    /// The node name does not resolve to the pod.
     #[error(
-        "{path}: CouchDB would call itself '{name}', by which DNS doesn't know its pod: take the name out, and 'couchdb@' with the pod's full DNS name is injected"
+        "{path}: the node name would be '{name}', which DNS does not resolve to its pod. Fix: remove it; 'couchdb@' and the pod's full DNS name is injected instead"
     )]
     NodeName {
-        /// The field.
+        /// Path of the variable's value.
         path: String,
-        /// The name.
+        /// The resulting node name.
         name: String,
     },
-    /// A reference that stays as it is written.
+    /// Kubernetes does not expand a reference in a variable.
     #[error(
-        "{path}: Kubernetes expands only variables that stand earlier in env, so '$({name})' stays as it is: {cure} it", cure = if *later { "put this behind" } else { "define it first, and put this behind" }
+        "{path}: Kubernetes expands only variables that are defined earlier in env, so '$({name})' is passed on literally. Fix: {fix}",
+        fix = reference.fix()
     )]
     Unexpanded {
-        /// The field.
+        /// Path of the variable's value.
         path: String,
-        /// What is referred to.
+        /// Name of the variable that is referred to.
         name: String,
-        /// Whether the variable stands later.
-        later: bool,
+        /// The reason why it is not expanded.
+        reference: Unresolved,
     },
-    /// A cookie that the image doesn't read.
+    /// The image ignores the cookie's variable.
     #[error(
-        "{path}: the image of CouchDB {version} doesn't read {name}, so each container makes a cookie of its own: add '-setcookie' here, or use 3.2.1 or later",
+        "{path}: the image of CouchDB {version} ignores {name}, so each container generates its own cookie. Fix: add '-setcookie' here, or use 3.2.1 or later",
         name = env::COUCHDB_ERLANG_COOKIE
     )]
     CookieUnread {
-        /// The field.
+        /// Path of the Erlang flags.
         path: String,
-        /// The image's version.
+        /// The version in the image's tag.
         version: String,
     },
-    /// Nodes that may hold data under another name.
+    /// Injection renames nodes that may already hold data.
     #[error(
-        "{name} gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back"
+        "{name} changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names"
     )]
     Renames {
-        /// The variable.
+        /// The injected variable.
         name: &'static str,
     },
-    /// Two cookies are named, and the container's wins.
-    #[error("{path}: has no effect, since the container sets {name}", path = annotation(keys::ERLANG_COOKIE_SECRET))]
+    /// The cookie annotation has no effect, because the container sets a cookie.
+    #[error("{path}: has no effect, since the container sets {name}. Fix: remove one of the two", path = annotation_path(keys::ERLANG_COOKIE_SECRET))]
     CookieSecretUnused {
-        /// The variable.
+        /// The variable that the container sets.
         name: &'static str,
     },
-    /// Flags that can't be seen.
+    /// The Erlang flags are not visible in the template.
     #[error(
-        "{path}: its value can't be seen here: unless it holds '-name couchdb', set NODENAME to the pod's full DNS name, else nodes can't find each other"
+        "{path}: the value is not visible here; unless it contains '-name couchdb', nodes cannot find each other. Fix: set NODENAME to the pod's full DNS name"
     )]
     UnseenFlags {
-        /// The field.
+        /// Path of the flags' value.
         path: String,
     },
-    /// A container of the agent's name that the webhook didn't make, or no longer owns.
+    /// A container has the agent's name, but was not injected or was changed since.
     #[error(
-        "container '{name}' is yours, since the webhook didn't add it or you have changed it: remove it to have it injected again",
+        "container '{name}' was not added by the webhook, or was changed since, so it stays as it is. Fix: remove it to have it injected again",
         name = contract::objects::AGENT_CONTAINER
     )]
-    SidecarIsYours,
-    /// No cluster before there are that many pods.
+    SidecarNotOurs,
+    /// The cluster waits for more pods than there will be.
     #[error(
-        "the cluster is founded when {size} nodes are up, but spec.replicas is {replicas}: nothing is founded until it is raised"
+        "the cluster forms when {size} nodes are up, but spec.replicas is {replicas}, so it does not form. Fix: set spec.replicas to {size} or more"
     )]
     SizeOverReplicas {
-        /// The founding size.
+        /// Number of nodes at which the cluster forms.
         size: u32,
-        /// The pods there will be.
+        /// Number of pods.
         replicas: i64,
     },
-    /// A setting that waits for the next restart.
+    /// A changed annotation takes effect at the next restart.
     #[error(
-        "{path}: takes effect when the pod template next changes; to restart the pods for it now, set '{refresh}' to a new value",
-        path = annotation(key), refresh = keys::REFRESH
+        "{path}: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set '{refresh}' to a new value",
+        path = annotation_path(key), refresh = keys::REFRESH
     )]
     Deferred {
-        /// The annotation that was changed.
+        /// Key of the changed annotation.
         key: String,
     },
-    /// A StatefulSet that was labelled before there was a webhook.
+    /// The StatefulSet was labelled before the webhook was installed.
     #[error(
-        "the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/{name}' to have it injected"
+        "the StatefulSet is labelled but not injected, since the webhook does not restart pods. Fix: kubectl{} rollout restart statefulset/{name}",
+        namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default()
     )]
     NotInjectedYet {
-        /// Its name.
+        /// The StatefulSet's namespace, if known.
+        namespace: Option<String>,
+        /// The StatefulSet's name.
         name: String,
     },
-    /// The record can't be read, so nothing can be taken out.
+    /// The record is unreadable, so nothing can be removed.
     #[error(
-        "spec.template.metadata.annotations[{key}]: unable to read what was injected, so nothing is taken out: remove the injected parts and this annotation by hand",
+        "spec.template.metadata.annotations[{key}]: unreadable, so nothing is removed. Fix: remove the injected parts and this annotation manually",
         key = keys::INJECTED
     )]
     BrokenRecord,
+}
+
+/// The reason why Kubernetes does not expand a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// The variable is defined later in `env`.
+    DefinedLater,
+    /// The variable is not defined.
+    Undefined,
+}
+
+impl Unresolved {
+    fn fix(self) -> &'static str {
+        match self {
+            Self::DefinedLater => "move this variable behind it",
+            Self::Undefined => "define it before this variable",
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Flags of the Erlang VM, cut as `erlexec` cuts `ERL_FLAGS`: at spaces, with quotes and backslashes as in a shell.
+//! Flags of the Erlang VM, split as `erlexec` splits `ERL_FLAGS`: at spaces, with quotes and backslashes as in a shell.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -18,27 +18,28 @@ pub(crate) fn split(flags: &str) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
-/// What follows a flag.
+/// The argument of the first occurrence of a flag.
 pub(crate) fn argument<'f>(flags: &'f str, flag: &str) -> Option<Cow<'f, str>> {
     let mut flags = split(flags);
     flags.find(|found| found == flag)?;
     flags.next()
 }
 
-/// Whether flags of the Erlang VM give the node a name.
+/// `true` if the flags give the node a name.
 pub(crate) fn name_the_node(flags: &str) -> bool {
     split(flags).any(|flag| flag == "-name" || flag == "-sname")
 }
 
-/// The cookie that flags of the Erlang VM set.
+/// The cookie that the flags set.
 pub(crate) fn cookie(flags: &str) -> Option<Cow<'_, str>> {
     argument(flags, "-setcookie")
 }
 
-/// The first flag of a text that begins with one, and how many bytes of the text it takes.
+/// The first flag of a text that begins with one, and its length in the text.
 fn first(text: &str) -> (Cow<'_, str>, usize) {
     let plain =
         text.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\')).unwrap_or(text.len());
+    // Without quotes and backslashes, which is the usual case, the flag borrows from the text.
     if text[plain..].chars().next().is_none_or(char::is_whitespace) {
         return (Cow::Borrowed(&text[..plain]), plain);
     }
@@ -70,21 +71,21 @@ fn double_quoted(flag: &mut String, chars: &mut Peekable<CharIndices<'_>>) {
 mod tests {
     use super::*;
 
-    /// Each was given to `erl` (OTP 25) in `ERL_FLAGS`, which took it in this way.
+    /// As `erl` of OTP 25 split each of these values of `ERL_FLAGS`.
     #[test]
-    fn flags_are_cut_as_erlang_cuts_them() {
-        let cut = |flags| split(flags).collect::<Vec<_>>();
-        assert_eq!(cut(" -name couchdb  -setcookie abc "), ["-name", "couchdb", "-setcookie", "abc"]);
-        assert_eq!(cut(r#"-setcookie "monster" -name 'couchdb@c.local'"#)[1], "monster");
-        assert_eq!(cut(r#"-setcookie "monster" -name 'couchdb@c.local'"#)[3], "couchdb@c.local");
-        assert_eq!(cut(r"-setcookie mon\ster"), ["-setcookie", "monster"]);
-        assert_eq!(cut(r#"-a "b c" 'd "e' "f\"g" h\ i"#), ["-a", "b c", "d \"e", "f\"g", "h i"]);
-        assert_eq!(cut("-kernel inet_dist_use_interface {0,0,0,0}")[2], "{0,0,0,0}");
-        assert_eq!(cut(""), Vec::<&str>::new());
+    fn flags_are_split_as_erlang_splits_them() {
+        let split = |flags| split(flags).collect::<Vec<_>>();
+        assert_eq!(split(" -name couchdb  -setcookie abc "), ["-name", "couchdb", "-setcookie", "abc"]);
+        assert_eq!(split(r#"-setcookie "monster" -name 'couchdb@c.local'"#)[1], "monster");
+        assert_eq!(split(r#"-setcookie "monster" -name 'couchdb@c.local'"#)[3], "couchdb@c.local");
+        assert_eq!(split(r"-setcookie mon\ster"), ["-setcookie", "monster"]);
+        assert_eq!(split(r#"-a "b c" 'd "e' "f\"g" h\ i"#), ["-a", "b c", "d \"e", "f\"g", "h i"]);
+        assert_eq!(split("-kernel inet_dist_use_interface {0,0,0,0}")[2], "{0,0,0,0}");
+        assert_eq!(split(""), Vec::<&str>::new());
     }
 
     #[test]
-    fn names_and_cookies_are_found() {
+    fn node_names_and_cookies_are_found() {
         assert!(name_the_node("-kernel x y -sname a") && !name_the_node("-names a -setcookie -"));
         assert_eq!(cookie("-name a -setcookie \"b\"").as_deref(), Some("b"));
         assert_eq!(cookie("-setcookie"), None);

@@ -1,6 +1,6 @@
-//! Kubernetes quantities (`5m`, `16Mi`, `1.5`, `2e3`), as far as they must be told valid and compared.
+//! Kubernetes quantities such as `5m`, `16Mi`, `1.5` and `2e3`: validation and comparison.
 
-/// The value in thousandths, or `None` when it is no quantity above zero.
+/// The value in thousandths; `None` for anything but a quantity above zero.
 pub(crate) fn parse(text: &str) -> Option<u128> {
     let end = text.bytes().position(|byte| !byte.is_ascii_digit() && byte != b'.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
@@ -8,13 +8,14 @@ pub(crate) fn parse(text: &str) -> Option<u128> {
     if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 18 {
         return None;
     }
+    // At most 36 digits, so that neither the power nor the number overflows.
     let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
     let digits: u128 = format!("0{whole}{fraction}").parse().ok()?;
     let milli = digits.checked_mul(multiplier(suffix)?)?.checked_div(scale)?;
     (milli > 0).then_some(milli)
 }
 
-/// How many thousandths one of the unit is. Nano and micro count as a thousandth: nobody compares these.
+/// The unit in thousandths. Nano and micro count as one thousandth, which is precise enough for a comparison with a limit.
 fn multiplier(suffix: &str) -> Option<u128> {
     let decimal = |exponent: u32| 1000 * 10u128.pow(exponent);
     let binary = |exponent: u32| 1000 << (10 * exponent);
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_compare_by_value_and_anything_else_is_refused() {
+    fn quantities_compare_by_value_and_anything_else_is_invalid() {
         for (small, large) in [("5m", "1"), ("16Mi", "64Mi"), ("1000Ki", "1Mi"), ("0.5", "1"), ("1", "1e3")] {
             assert!(parse(small).unwrap() < parse(large).unwrap(), "{small} {large}");
         }

@@ -1,17 +1,18 @@
-//! The few fields of a StatefulSet that injection looks at, borrowed from its JSON.
+//! The fields of a StatefulSet that injection looks at, borrowed from its JSON.
 //!
-//! Everything else is skipped unread. Only these fields must have the type that Kubernetes gives them, so a field
-//! that this version doesn't know can neither be misread nor get lost.
+//! All other fields are skipped. Only the fields read here must have the type that Kubernetes defines, so a field that
+//! this version does not know can neither be misread nor get lost.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::read::text::Text;
+use super::object::{Object, object, objects, optional_object};
+use super::text::{Text, place};
+use crate::outcome::Problem;
 
 /// A StatefulSet.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,7 +24,7 @@ pub(crate) struct View<'a> {
     pub(crate) spec: Spec<'a>,
 }
 
-/// Its metadata.
+/// The StatefulSet's metadata.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Metadata<'a> {
@@ -34,35 +35,34 @@ pub(crate) struct Metadata<'a> {
     #[serde(borrow)]
     pub(crate) deletion_timestamp: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) labels: Option<Ours<'a>>,
+    labels: Option<OurKeys<'a>>,
     #[serde(borrow)]
-    pub(crate) annotations: Option<Ours<'a>>,
+    annotations: Option<OurKeys<'a>>,
 }
 
-/// Its spec.
+/// The StatefulSet's spec.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Spec<'a> {
-    pub(crate) replicas: Option<i64>,
+    replicas: Option<i64>,
     #[serde(borrow)]
-    pub(crate) service_name: Option<Text<'a>>,
+    service_name: Option<Text<'a>>,
     #[serde(borrow)]
     pub(crate) pod_management_policy: Option<Text<'a>>,
-    pub(crate) ordinals: Option<Ordinals>,
+    ordinals: Option<Ordinals>,
     #[serde(borrow)]
     pub(crate) volume_claim_templates: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     pub(crate) template: Template<'a>,
 }
 
-/// Where its pods begin to count.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Ordinals {
+struct Ordinals {
     #[serde(default)]
-    pub(crate) start: u32,
+    start: u32,
 }
 
-/// Its pods, with the JSON they were read from.
+/// The pod template, together with the JSON it was read from.
 #[derive(Clone, Debug)]
 pub(crate) struct Template<'a> {
     pub(crate) raw: &'a str,
@@ -70,14 +70,14 @@ pub(crate) struct Template<'a> {
     pub(crate) spec: PodSpec<'a>,
 }
 
-/// The metadata of its pods.
+/// The metadata of the pods.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct TemplateMetadata<'a> {
     #[serde(borrow)]
-    pub(crate) annotations: Option<Ours<'a>>,
+    pub(crate) annotations: Option<OurKeys<'a>>,
 }
 
-/// What its pods are made of.
+/// The spec of the pods.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PodSpec<'a> {
@@ -101,16 +101,15 @@ pub(crate) struct Container<'a> {
     #[serde(borrow)]
     pub(crate) name: Text<'a>,
     #[serde(borrow)]
-    pub(crate) image: Option<Text<'a>>,
+    image: Option<Text<'a>>,
     #[serde(borrow)]
     pub(crate) env: Option<Vec<Env<'a>>>,
     #[serde(borrow)]
-    pub(crate) env_from: Option<Vec<&'a RawValue>>,
+    env_from: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     pub(crate) ports: Option<Vec<Port<'a>>>,
     #[serde(borrow)]
     pub(crate) liveness_probe: Option<Probe<'a>>,
-    /// The program, where it isn't the image's own.
     #[serde(borrow)]
     pub(crate) command: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -119,14 +118,14 @@ pub(crate) struct Container<'a> {
     pub(crate) volume_mounts: Option<&'a RawValue>,
 }
 
-/// An environment variable, with the JSON it was read from, so that it can be copied whole.
+/// An environment variable, together with the JSON it was read from, so that it can be copied in full.
 #[derive(Clone, Debug)]
 pub(crate) struct Env<'a> {
     pub(crate) name: Text<'a>,
     value: Option<Text<'a>>,
-    /// Where the value comes from, when it isn't a literal.
+    /// The source of the value, if it is not a literal.
     pub(crate) value_from: Option<&'a RawValue>,
-    pub(crate) raw: &'a str,
+    pub(crate) raw: &'a RawValue,
 }
 
 /// A container port.
@@ -148,7 +147,7 @@ pub(crate) struct Probe<'a> {
     pub(crate) exec: Option<&'a RawValue>,
 }
 
-/// A probe by HTTP.
+/// The HTTP request of a probe.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct HttpGet<'a> {
     #[serde(borrow)]
@@ -165,112 +164,171 @@ pub(crate) struct Volume<'a> {
     pub(crate) persistent_volume_claim: Option<&'a RawValue>,
 }
 
-/// Anything with a name.
+/// An object of which only the name matters.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Named<'a> {
     #[serde(borrow)]
     pub(crate) name: Text<'a>,
 }
 
-/// Those of a map's entries whose keys are under our domain. The others aren't kept, however long they are:
-/// `last-applied-configuration` alone is as long as the object.
+/// The entries of a map whose keys are under our domain.
+///
+/// Other entries are not kept: `last-applied-configuration` alone is as long as the object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ours<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
+pub(crate) struct OurKeys<'a>(Vec<(Text<'a>, Text<'a>)>);
 
 impl<'a> View<'a> {
-    /// Reads a StatefulSet, or says which field is not what it should be.
-    pub(crate) fn parse(object: &'a str) -> Result<Self, String> {
+    /// Reads a StatefulSet. The problem names the first field that has the wrong type.
+    pub(crate) fn parse(object: &'a str) -> Result<Self, Problem> {
         let view: Result<Object<Self>, _> = serde_json::from_str(object);
         view.map(|Object(view)| view).map_err(|_| {
-            let place = crate::read::text::place::<Object<View<'_>>>(object.as_bytes());
-            // The line and column would be those of JSON that its author has never seen.
+            let place = place::<Object<View<'_>>>(object.as_bytes());
+            // Line and column refer to compact JSON that the user has never seen.
             let place = place.split_once(" at line ").map_or(place.as_str(), |(place, _)| place);
-            place.trim_start_matches('.').to_owned()
+            Problem::Malformed(place.trim_start_matches('.').to_owned())
         })
     }
 
-    /// A label of ours.
+    /// The same StatefulSet with another pod template.
+    pub(crate) fn with_template<'b>(&self, template: Template<'b>) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View { metadata: self.metadata.clone(), spec: self.spec.with_template(template) }
+    }
+
+    /// The StatefulSet's name, or an empty string.
+    pub(crate) fn name(&self) -> &str {
+        self.metadata.name.as_ref().map_or("", Text::as_str)
+    }
+
+    /// Name of the governing Service, or an empty string.
+    pub(crate) fn service(&self) -> &str {
+        self.spec.service_name.as_ref().map_or("", Text::as_str)
+    }
+
+    /// Value of a label under our domain.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        find(self.metadata.labels.as_ref(), key)
+        self.metadata.labels.as_ref()?.get(key)
     }
 
-    /// An annotation of ours.
+    /// Value of an annotation under our domain.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        find(self.metadata.annotations.as_ref(), key)
+        self.metadata.annotations.as_ref()?.get(key)
     }
 
-    /// The labels of ours.
+    /// All labels under our domain.
     pub(crate) fn labels(&self) -> &[(Text<'a>, Text<'a>)] {
         self.metadata.labels.as_ref().map_or(&[], |ours| &ours.0)
     }
 
-    /// The annotations of ours.
+    /// All annotations under our domain.
     pub(crate) fn annotations(&self) -> &[(Text<'a>, Text<'a>)] {
         self.metadata.annotations.as_ref().map_or(&[], |ours| &ours.0)
     }
 
-    /// How many pods are asked for; as Kubernetes has it, one when nothing is said.
+    /// Number of pods; Kubernetes' default is 1.
     pub(crate) fn replicas(&self) -> i64 {
         self.spec.replicas.unwrap_or(1)
     }
-}
 
-impl<'a> View<'a> {
-    /// The same StatefulSet with other pods.
-    pub(crate) fn with_template<'b>(self, template: Template<'b>) -> View<'b>
-    where
-        'a: 'b,
-    {
-        let Self { metadata, spec } = self;
-        View { metadata, spec: Spec { template, ..spec } }
+    /// Number of pods, at least 1: a StatefulSet that is scaled to 0 forms its cluster with its first pod.
+    pub(crate) fn pods(&self) -> u32 {
+        u32::try_from(self.replicas().max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Ordinal of the first pod.
+    pub(crate) fn first_ordinal(&self) -> u32 {
+        self.spec.ordinals.as_ref().map_or(0, |ordinals| ordinals.start)
+    }
+
+    /// The spec of the pods.
+    pub(crate) fn pod(&self) -> &PodSpec<'a> {
+        &self.spec.template.spec
     }
 }
 
-impl Template<'_> {
-    /// An annotation of ours on the pods.
+impl<'a> Spec<'a> {
+    fn with_template<'b>(&self, template: Template<'b>) -> Spec<'b>
+    where
+        'a: 'b,
+    {
+        Spec {
+            replicas: self.replicas,
+            service_name: self.service_name.clone(),
+            pod_management_policy: self.pod_management_policy.clone(),
+            ordinals: self.ordinals.clone(),
+            volume_claim_templates: self.volume_claim_templates.clone(),
+            template,
+        }
+    }
+}
+
+impl<'a> Template<'a> {
+    /// Value of an annotation under our domain on the pods.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
-        find(self.metadata.as_ref()?.annotations.as_ref(), key)
+        self.metadata.as_ref()?.annotations.as_ref()?.get(key)
+    }
+
+    /// All annotations under our domain on the pods.
+    pub(crate) fn annotations(&self) -> &[(Text<'a>, Text<'a>)] {
+        let annotations = self.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+        annotations.map_or(&[], |ours| &ours.0)
     }
 }
 
 impl<'a> Container<'a> {
-    /// Its image, as it is written; nothing where there is none.
+    /// The image as written, or an empty string.
     pub(crate) fn image(&self) -> &str {
-        self.image.as_ref().map_or("", |image| image.as_str())
+        self.image.as_ref().map_or("", Text::as_str)
     }
 
-    /// Its variables.
+    /// The environment variables.
     pub(crate) fn env(&self) -> &[Env<'a>] {
         self.env.as_deref().unwrap_or(&[])
     }
 
-    /// The variable of this name that counts: of several, Kubernetes takes the last.
+    /// The effective variable of this name: of several, Kubernetes uses the last.
     pub(crate) fn variable(&self, name: &str) -> Option<&Env<'a>> {
         self.env().iter().rfind(|env| env.name.as_str() == name)
     }
 
-    /// Where variables come from that can't be seen here.
+    /// Index of a variable of this container.
+    pub(crate) fn position(&self, variable: &Env<'_>) -> Option<usize> {
+        self.env().iter().position(|env| std::ptr::eq(env.raw, variable.raw))
+    }
+
+    /// The variables that Kubernetes can expand in this one, which are those before it.
+    pub(crate) fn before(&self, variable: &Env<'_>) -> &[Env<'a>] {
+        &self.env()[..self.position(variable).unwrap_or(0)]
+    }
+
+    /// ConfigMaps and Secrets whose keys become variables, unseen by the webhook.
     pub(crate) fn env_from(&self) -> &[&'a RawValue] {
         self.env_from.as_deref().unwrap_or(&[])
     }
 }
 
 impl Env<'_> {
-    /// What is written as its value; `None` when it comes from elsewhere.
+    /// The value as written; `None` if it comes from elsewhere.
     pub(crate) fn literal(&self) -> Option<&str> {
-        let written = self.value.as_ref().map_or("", |value| value.as_str());
-        self.value_from.is_none().then_some(written)
+        match self.value_from {
+            Some(_) => None,
+            None => Some(self.value.as_ref().map_or("", Text::as_str)),
+        }
     }
 
-    /// Its value, if that can be told here: not from elsewhere, and not put together from other variables.
-    pub(crate) fn seen(&self) -> Option<&str> {
+    /// The final value, if it is visible in the template: neither from elsewhere nor composed of other variables.
+    pub(crate) fn visible(&self) -> Option<&str> {
         self.literal().filter(|value| !value.contains("$("))
     }
 }
 
-fn find<'v>(ours: Option<&'v Ours<'_>>, key: &str) -> Option<&'v str> {
-    let (_, value) = ours?.0.iter().find(|(name, _)| name.as_str() == key)?;
-    Some(value.as_str())
+impl OurKeys<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(name, _)| name.as_str() == key)?;
+        Some(value.as_str())
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Template<'a> {
@@ -284,8 +342,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Template<'a> {
         }
         let raw = <&'a RawValue>::deserialize(deserializer)?.get();
         let fields: Result<Object<Fields<'a>>, _> = serde_json::from_str(raw);
-        let Object(Fields { metadata, spec }) = fields
-            .map_err(|_| D::Error::custom(crate::read::text::place::<Object<Fields<'_>>>(raw.as_bytes())))?;
+        let Object(Fields { metadata, spec }) =
+            fields.map_err(|_| D::Error::custom(place::<Object<Fields<'_>>>(raw.as_bytes())))?;
         Ok(Self { raw, metadata, spec })
     }
 }
@@ -302,71 +360,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Env<'a> {
             #[serde(borrow)]
             value_from: Option<&'a RawValue>,
         }
-        let raw = <&'a RawValue>::deserialize(deserializer)?.get();
-        let fields: Result<Fields<'a>, _> = serde_json::from_str(raw);
+        let raw = <&'a RawValue>::deserialize(deserializer)?;
+        let fields: Result<Fields<'a>, _> = serde_json::from_str(raw.get());
         let Fields { name, value, value_from } =
-            fields.map_err(|_| D::Error::custom(crate::read::text::place::<Fields<'_>>(raw.as_bytes())))?;
+            fields.map_err(|_| D::Error::custom(place::<Fields<'_>>(raw.get().as_bytes())))?;
         Ok(Self { name, value, value_from, raw })
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Ours<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for OurKeys<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(OursVisitor(PhantomData))
+        deserializer.deserialize_map(OurKeysVisitor(PhantomData))
     }
 }
 
-/// What is read from a JSON object only. Serde takes a list for a struct as well, in the order of its fields, and a
-/// patch that was made for an object doesn't apply to a list.
-#[derive(Debug)]
-pub(crate) struct Object<T>(pub(crate) T);
+struct OurKeysVisitor<'a>(PhantomData<&'a ()>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData))
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-    }
-}
-
-fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Object::deserialize(deserializer).map(|Object(value)| value)
-}
-
-fn optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::<Object<T>>::deserialize(deserializer).map(|value| value.map(|Object(value)| value))
-}
-
-fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Vec::<Object<T>>::deserialize(deserializer).map(|all| all.into_iter().map(|Object(one)| one).collect())
-}
-
-struct OursVisitor<'a>(PhantomData<&'a ()>);
-
-impl<'de: 'a, 'a> Visitor<'de> for OursVisitor<'a> {
-    type Value = Ours<'a>;
+impl<'de: 'a, 'a> Visitor<'de> for OurKeysVisitor<'a> {
+    type Value = OurKeys<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of strings")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ours<'a>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OurKeys<'a>, A::Error> {
         let mut ours = Vec::new();
         while let Some(key) = map.next_key::<Text<'a>>()? {
             if is_ours(key.as_str()) {
@@ -375,11 +392,11 @@ impl<'de: 'a, 'a> Visitor<'de> for OursVisitor<'a> {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Ours(ours))
+        Ok(OurKeys(ours))
     }
 }
 
-/// Whether a key is under our domain.
+/// `true` if the key is under our domain.
 fn is_ours(key: &str) -> bool {
     key.strip_prefix(contract::keys::DOMAIN).is_some_and(|rest| rest.starts_with('/'))
 }

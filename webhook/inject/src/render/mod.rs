@@ -1,4 +1,21 @@
-//! What is added to it.
+//! Renders what is added to a pod template.
+//!
+//! Every field that the API server would default is written out, so that the stored template equals the injected one and
+//! a GitOps tool sees no difference.
+//!
+//! ```text
+//! variables    those added to the CouchDB container
+//! credentials  the admin credentials, copied for the agent
+//! sidecar      the agent's container
+//! volumes      those that it mounts
+//! ```
 
-pub(crate) mod sidecar;
-pub(crate) mod variables;
+mod credentials;
+mod sidecar;
+mod variables;
+mod volumes;
+
+pub(crate) use credentials::Credentials;
+pub(crate) use sidecar::{AgentContainer, FIELDS, render as sidecar};
+pub(crate) use variables::{Variable, additions as variables};
+pub(crate) use volumes::{Volume, additions as volumes};

@@ -1,180 +1,174 @@
-//! The variables that the CouchDB container is given, each only where the user has not set it.
+//! The variables that are added to the CouchDB container, each only if the user has not set it.
+
+use std::borrow::Cow;
 
 use contract::{env, objects};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::json;
-use crate::read::annotations::{SecretKey, Wishes};
-use crate::read::couchdb::CouchDb;
-use crate::read::erl_flags;
+use crate::read::annotations::SecretKey;
 use crate::read::view::Env;
+use crate::read::{Facts, Planning, erl_flags};
 
-/// One thing to add: a name, and the JSON of the whole entry.
-#[derive(Debug)]
-pub(crate) struct Addition {
+/// An entry of a container's `env`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Variable<'p> {
     pub(crate) name: &'static str,
-    pub(crate) json: String,
+    #[serde(flatten)]
+    value: Value<'p>,
 }
 
-/// What the values of the variables are made from.
-#[derive(Debug)]
-pub(crate) struct Facts<'v> {
-    /// Name of the StatefulSet's own Secret.
-    pub(crate) companion: &'v str,
-    pub(crate) service: &'v str,
-    /// Not known when a file doesn't say where it will be applied.
-    pub(crate) namespace: Option<&'v str>,
-    pub(crate) domain: &'v str,
-    /// The founding size.
-    pub(crate) size_text: &'v str,
+#[derive(Debug, Serialize)]
+enum Value<'p> {
+    #[serde(rename = "value")]
+    Literal(Cow<'p, str>),
+    #[serde(rename = "valueFrom")]
+    From(Source<'p>),
 }
 
-/// The variables to add, in an order in which each refers only to earlier ones: Kubernetes expands no others.
-pub(crate) fn additions(couchdb: CouchDb<'_>, wishes: &Wishes<'_>, facts: &Facts<'_>) -> Vec<Addition> {
-    let mut adding = Adding { couchdb, wishes, added: Vec::with_capacity(6) };
-    adding.cookies(facts);
-    let secret = SecretKey { name: facts.companion, key: objects::AUTH_SECRET_KEY };
-    adding.unless_set(env::COUCHDB_SECRET, |out, name| secret_ref(out, name, secret));
-    adding.unless_set(env::COUCHDB_CLUSTER_SIZE, |out, name| literal(out, name, facts.size_text));
-    adding.node_name(facts);
-    adding.added
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Source<'p> {
+    FieldRef {
+        api_version: &'static str,
+        field_path: &'static str,
+    },
+    SecretKeyRef(SecretKey<'p>),
+    /// The source of another variable.
+    #[serde(untagged)]
+    Copied(&'p RawValue),
 }
 
-/// Appends an entry whose value is a field of the pod.
-pub(crate) fn field_ref(out: &mut String, name: &str, path: &str) {
-    open(out, name);
-    // The API server fills in `v1` here; written out, what is stored is what was injected.
-    out.push_str(r#""valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"#);
-    json::string(out, path);
-    out.push_str("}}}");
-}
-
-/// Appends an entry whose value stands in clear.
-pub(crate) fn literal(out: &mut String, name: &str, value: &str) {
-    open(out, name);
-    json::field(out, "value", value);
-    out.push('}');
-}
-
-struct Adding<'v, 'w> {
-    couchdb: CouchDb<'v>,
-    wishes: &'w Wishes<'w>,
-    added: Vec<Addition>,
-}
-
-impl<'v> Adding<'v, '_> {
-    fn variable(&self, name: &str) -> Option<&'v Env<'v>> {
-        self.couchdb.container.variable(name)
+impl<'p> Variable<'p> {
+    /// A variable with this value.
+    pub(crate) fn literal(name: &'static str, value: impl Into<Cow<'p, str>>) -> Self {
+        Self { name, value: Value::Literal(value.into()) }
     }
 
-    fn kept(&self, name: &str) -> bool {
-        self.wishes.keep.contains(&name)
+    /// A variable whose value is a field of the pod.
+    pub(crate) fn of_field(name: &'static str, field_path: &'static str) -> Self {
+        // `v1` is the API server's default.
+        Self { name, value: Value::From(Source::FieldRef { api_version: "v1", field_path }) }
     }
 
-    fn is_set(&self, name: &str) -> bool {
-        self.kept(name) || self.variable(name).is_some()
+    fn of_secret(name: &'static str, secret: SecretKey<'p>) -> Self {
+        Self { name, value: Value::From(Source::SecretKeyRef(secret)) }
     }
 
-    fn unless_set(&mut self, name: &'static str, entry: impl FnOnce(&mut String, &str)) {
-        if !self.is_set(name) {
-            self.add(name, entry);
+    /// A variable with the value of another one. A literal is referred to, so that a secret in plain text is not
+    /// written out a second time.
+    fn same_as(name: &'static str, other: &Env<'p>) -> Self {
+        match other.value_from {
+            Some(source) => Self { name, value: Value::From(Source::Copied(source)) },
+            None => Self::literal(name, format!("$({})", other.name.as_str())),
         }
     }
 
-    fn add(&mut self, name: &'static str, entry: impl FnOnce(&mut String, &str)) {
-        let mut json = String::with_capacity(160);
-        entry(&mut json, name);
-        self.added.push(Addition { name, json });
+    /// `true` if the variable gives CouchDB's node its name.
+    pub(crate) fn names_the_node(&self) -> bool {
+        match (self.name, &self.value) {
+            (env::NODENAME, _) => true,
+            (env::ERL_FLAGS, Value::Literal(flags)) => erl_flags::name_the_node(flags),
+            (_, _) => false,
+        }
+    }
+}
+
+/// Returns the variables to add. Each refers only to earlier ones, since Kubernetes expands no others.
+pub(crate) fn additions<'p>(planning: &'p Planning<'p>) -> Vec<Variable<'p>> {
+    let Facts { companion, .. } = &planning.facts;
+    let mut additions = Additions { planning, added: Vec::with_capacity(6) };
+    additions.cookies();
+    let secret = SecretKey { name: companion, key: objects::AUTH_SECRET_KEY };
+    additions.unless_set(Variable::of_secret(env::COUCHDB_SECRET, secret));
+    additions.unless_set(Variable::literal(env::COUCHDB_CLUSTER_SIZE, planning.size.nodes.to_string()));
+    additions.node_name();
+    additions.added
+}
+
+/// The name part is the one that the official image gives every node.
+const NAME_FLAG: &str = "-name couchdb";
+/// Kubernetes expands the reference: the variable precedes the flags, set by the user or first of those added.
+const COOKIE_FLAG: &str = "-setcookie $(COUCHDB_ERLANG_COOKIE)";
+const NAME_AND_COOKIE_FLAGS: &str = "-name couchdb -setcookie $(COUCHDB_ERLANG_COOKIE)";
+
+/// The two families' names of the variable that holds the cookie.
+const COOKIES: [&str; 2] = [env::COUCHDB_ERLANG_COOKIE, env::ERLANG_COOKIE];
+
+struct Additions<'p> {
+    planning: &'p Planning<'p>,
+    added: Vec<Variable<'p>>,
+}
+
+impl<'p> Additions<'p> {
+    fn users(&self, name: &str) -> Option<&'p Env<'p>> {
+        self.planning.couchdb.container.variable(name)
     }
 
-    /// Both families' names; a user's one fills the other, since all nodes need the same cookie.
-    fn cookies(&mut self, facts: &Facts<'_>) {
-        let families = [env::COUCHDB_ERLANG_COOKIE, env::ERLANG_COOKIE];
-        // The user provides it where it can't be seen, for the image that reads this name.
-        if families.iter().any(|name| self.kept(name)) {
+    fn unless_set(&mut self, variable: Variable<'p>) {
+        if !self.planning.is_set(variable.name) {
+            self.added.push(variable);
+        }
+    }
+
+    /// Sets the cookie under both names. If the user sets one of them, the other gets its value, since all nodes need the
+    /// same cookie.
+    fn cookies(&mut self) {
+        // The user provides the cookie unseen, for an image that reads the listed name.
+        if self.keeps_cookie() {
             return;
         }
-        let users = families.iter().find_map(|name| self.variable(name));
-        let made = SecretKey { name: facts.companion, key: objects::ERLANG_COOKIE_KEY };
-        let secret = self.wishes.cookie.unwrap_or(made);
-        for name in families {
-            self.unless_set(name, |out, name| match users {
-                Some(variable) => same_as(out, name, variable),
-                None => secret_ref(out, name, secret),
+        let users = COOKIES.iter().find_map(|name| self.users(name));
+        let generated = SecretKey { name: &self.planning.facts.companion, key: objects::ERLANG_COOKIE_KEY };
+        let secret = self.planning.annotations.cookie.unwrap_or(generated);
+        for name in COOKIES {
+            self.unless_set(match users {
+                Some(variable) => Variable::same_as(name, variable),
+                None => Variable::of_secret(name, secret),
             });
         }
     }
 
-    /// `ERL_FLAGS=-name couchdb` makes Erlang take a long name from the pod's FQDN, whatever the cluster domain.
-    /// Where the user's flags stand in the way, the image's own variable does it.
-    fn node_name(&mut self, facts: &Facts<'_>) {
-        if self.kept(env::ERL_FLAGS) {
+    /// With `-name couchdb`, Erlang takes a long name from the pod's FQDN, whatever the cluster domain. If the user sets
+    /// `ERL_FLAGS`, the image's own variable gives the name.
+    fn node_name(&mut self) {
+        if self.planning.annotations.keeps(env::ERL_FLAGS) {
             return;
         }
-        let named = self.is_set(env::NODENAME);
-        let Some(flags) = self.variable(env::ERL_FLAGS) else {
-            let flags = match (named, self.lacks_cookie()) {
+        let is_named = self.planning.is_set(env::NODENAME);
+        let Some(flags) = self.users(env::ERL_FLAGS) else {
+            let flags = match (is_named, self.needs_cookie_flag()) {
                 (false, false) => NAME_FLAG,
                 (false, true) => NAME_AND_COOKIE_FLAGS,
                 (true, true) => COOKIE_FLAG,
                 (true, false) => return,
             };
-            return self.add(env::ERL_FLAGS, |out, name| literal(out, name, flags));
+            return self.added.push(Variable::literal(env::ERL_FLAGS, flags));
         };
-        // Flags that can't be seen may carry a name. Of two names Erlang takes the one that NODENAME gives, and a
-        // node that has data under the other one would no longer find it.
-        if named || flags.seen().is_none() || flags.literal().is_some_and(erl_flags::name_the_node) {
+        // Flags that are not visible may contain a name. Of two names Erlang uses the one from NODENAME, and a node that
+        // holds data under the other one would no longer find it.
+        if is_named || flags.visible().is_none_or(erl_flags::name_the_node) {
             return;
         }
-        let namespace = match facts.namespace {
-            Some(namespace) => namespace.to_owned(),
+        let Facts { service, namespace, domain, .. } = &self.planning.facts;
+        let namespace = match namespace {
+            Some(namespace) => Cow::Borrowed(*namespace),
             None => {
-                self.unless_set(env::POD_NAMESPACE, |out, name| field_ref(out, name, "metadata.namespace"));
-                format!("$({})", env::POD_NAMESPACE)
+                self.unless_set(Variable::of_field(env::POD_NAMESPACE, "metadata.namespace"));
+                Cow::Owned(format!("$({})", env::POD_NAMESPACE))
             }
         };
-        self.unless_set(env::POD_NAME, |out, name| field_ref(out, name, "metadata.name"));
-        let Facts { service, domain, .. } = facts;
+        self.unless_set(Variable::of_field(env::POD_NAME, "metadata.name"));
         let host = format!("$({}).{service}.{namespace}.svc.{domain}", env::POD_NAME);
-        self.add(env::NODENAME, |out, name| literal(out, name, &host));
+        self.added.push(Variable::literal(env::NODENAME, host));
     }
 
-    /// Images that don't read the cookie's variable must be given it by flag; Kubernetes expands the reference.
-    fn lacks_cookie(&self) -> bool {
-        let kept = [env::COUCHDB_ERLANG_COOKIE, env::ERLANG_COOKIE].iter().any(|name| self.kept(name));
-        self.couchdb.ignores_cookie() && !kept
+    /// `true` if the image does not read the cookie's variable, so that the cookie must be passed by flag.
+    fn needs_cookie_flag(&self) -> bool {
+        self.planning.couchdb.ignores_cookie().is_some() && !self.keeps_cookie()
     }
-}
 
-/// The name part is the one that the official image gives every node.
-const NAME_FLAG: &str = "-name couchdb";
-/// The variable stands before the flags, set by the user or first of all that is added.
-const COOKIE_FLAG: &str = "-setcookie $(COUCHDB_ERLANG_COOKIE)";
-const NAME_AND_COOKIE_FLAGS: &str = "-name couchdb -setcookie $(COUCHDB_ERLANG_COOKIE)";
-
-/// Appends an entry whose value is a key of a Secret.
-fn secret_ref(out: &mut String, name: &str, secret: SecretKey<'_>) {
-    open(out, name);
-    out.push_str(r#""valueFrom":{"secretKeyRef":{"#);
-    json::field(out, "name", secret.name);
-    out.push(',');
-    json::field(out, "key", secret.key);
-    out.push_str("}}}");
-}
-
-/// Appends an entry with another one's value: its reference again, or a reference to it where it is a literal, so
-/// that a secret in clear isn't written out a second time.
-fn same_as(out: &mut String, name: &str, variable: &Env<'_>) {
-    let Some(value_from) = variable.value_from else {
-        return literal(out, name, &format!("$({})", variable.name.as_str()));
-    };
-    open(out, name);
-    out.push_str("\"valueFrom\":");
-    out.push_str(value_from.get());
-    out.push('}');
-}
-
-fn open(out: &mut String, name: &str) {
-    out.push('{');
-    json::field(out, "name", name);
-    out.push(',');
+    fn keeps_cookie(&self) -> bool {
+        COOKIES.iter().any(|name| self.planning.annotations.keeps(name))
+    }
 }

@@ -1,4 +1,37 @@
-//! What goes through, with a warning.
+//! Warnings about a StatefulSet that is about to be injected.
+//!
+//! ```text
+//! annotations  those that have no effect
+//! storage      volumes, number of pods, credentials: what the data depends on
+//! container    image, entrypoint, probes and variables of the CouchDB container
+//! node_names   the names that Erlang will give the nodes
+//! references   `$(VAR)` that Kubernetes does not expand
+//! ```
 
-pub(crate) mod concerns;
-pub(crate) mod node_names;
+mod annotations;
+mod container;
+mod node_names;
+mod references;
+mod storage;
+
+use crate::outcome::Warning;
+use crate::read::Planning;
+use crate::render::{Credentials, Variable};
+
+/// Adds all warnings. `added` are the variables to be injected.
+pub(crate) fn warn(
+    planning: &Planning<'_>,
+    credentials: &Credentials<'_>,
+    added: &[Variable<'_>],
+    warnings: &mut Vec<Warning>,
+) {
+    annotations::unknown(planning.view, warnings);
+    storage::credentials(planning, credentials, warnings);
+    container::env_from(planning, added, warnings);
+    storage::volumes(planning, warnings);
+    storage::size(planning, warnings);
+    container::warn(planning, warnings);
+    storage::other_operators(planning, warnings);
+    annotations::cookie_secret(planning, warnings);
+    node_names::warn(planning, warnings);
+}

@@ -1,131 +1,120 @@
-//! What Erlang will call CouchDB's nodes, as far as that can be told before they run.
+//! The names that Erlang will give CouchDB's nodes, as far as the template determines them.
 //!
-//! Agents tell from one node's name what the others are called: any name, `@`, the pod's own name and the same rest for
-//! all, by which DNS must know them. A user's `ERL_FLAGS` or `NODENAME` that says something else shows here, and not
-//! only when no node joins another.
+//! Agents derive the other nodes' names from their own: any name, `@`, the pod's name, and the same rest for all, which
+//! must resolve in DNS. If `ERL_FLAGS` or `NODENAME` gives another name, this shows here, and not only when no node joins
+//! another.
 
 use std::borrow::Cow;
 
-use contract::{env, name};
+use contract::{env, expand, name};
 use serde::Deserialize;
 
-use crate::outcome::warning::Warning;
-use crate::plan::value_path;
-use crate::read::annotations::Wishes;
-use crate::read::couchdb::CouchDb;
-use crate::read::erl_flags;
-use crate::read::view::{Container, Env, View};
-use crate::render::sidecar::references;
-use crate::render::variables::Facts;
+use super::references::{may_be_provided, unexpanded};
+use crate::outcome::Warning;
+use crate::read::view::Env;
+use crate::read::{Facts, Planning, erl_flags};
 
-/// Warns of a name that the user gives, and by which no peer finds the node.
-pub(crate) fn warn(
-    view: &View<'_>,
-    couchdb: CouchDb<'_>,
-    wishes: &Wishes<'_>,
-    facts: &Facts<'_>,
-    warnings: &mut Vec<Warning>,
-) {
-    if [env::ERL_FLAGS, env::NODENAME].iter().all(|name| couchdb.container.variable(name).is_none()) {
+/// Warns of a node name that DNS does not resolve to the node's pod.
+pub(super) fn warn(planning: &Planning<'_>, warnings: &mut Vec<Warning>) {
+    let container = planning.couchdb.container;
+    if [env::ERL_FLAGS, env::NODENAME].iter().all(|name| container.variable(name).is_none()) {
         return;
     }
-    let set = view.metadata.name.as_ref().map_or("", |name| name.as_str());
-    let start = view.spec.ordinals.as_ref().map_or(0, |ordinals| i64::from(ordinals.start));
+    let first = i64::from(planning.view.first_ordinal());
     // The first and the last pod: a name without a reference is right for one of them at most.
-    for ordinal in [start, start + view.replicas().max(1) - 1] {
-        let pod = Pod { container: couchdb.container, name: &format!("{set}-{ordinal}"), facts };
-        if let Some((variable, name)) = pod.given(wishes)
-            && !pod.is_found(&name)
-            // Said with its own cure.
-            && unexpanded(couchdb.container, variable).is_none()
+    for ordinal in [first, first + planning.view.replicas().max(1) - 1] {
+        let pod = Pod { planning, name: format!("{}-{ordinal}", planning.view.name()) };
+        if let Some((variable, name)) = pod.node_name()
+            && !pod.is_resolvable(&name)
+            // An unexpanded reference has a warning of its own.
+            && unexpanded(container, variable).is_none()
         {
-            let path = value_path(couchdb, variable);
+            let path = planning.couchdb.value_path(variable);
             return warnings.push(Warning::NodeName { path, name: name.into_owned() });
         }
     }
 }
 
-/// The reference in a variable's value that Kubernetes won't expand, and whether the variable that it means comes later.
-pub(crate) fn unexpanded<'v>(container: &'v Container<'v>, variable: &'v Env<'v>) -> Option<(&'v str, bool)> {
-    let before = earlier(container, variable);
-    let is_unknown = |name: &&str| {
-        let unseen = !container.env_from().is_empty() || is_of_a_service(name);
-        !unseen && !before.iter().any(|other| other.name.as_str() == *name)
-    };
-    let name = references(variable.literal()?).find(is_unknown)?;
-    Some((name, container.variable(name).is_some()))
-}
-
 /// One pod of the StatefulSet.
 struct Pod<'p> {
-    container: &'p Container<'p>,
-    name: &'p str,
-    facts: &'p Facts<'p>,
+    planning: &'p Planning<'p>,
+    name: String,
 }
 
 impl<'p> Pod<'p> {
-    /// The name that the user's variables give the node, as far as it can be told, and the variable that does.
+    /// The node name that the user's variables give, if it is known, and the variable that gives it.
     ///
-    /// A short name wins over all others. Of several long ones Erlang takes the first, which is that of `NODENAME`: the
-    /// image writes it into `vm.args`.
-    fn given(&self, wishes: &Wishes<'_>) -> Option<(&'p Env<'p>, Cow<'p, str>)> {
-        let users = |name| self.container.variable(name).filter(|_| !wishes.keep.contains(&name));
-        let flags = users(env::ERL_FLAGS).and_then(|variable| Some((variable, self.value(variable)?)));
+    /// A short name takes precedence over all others. Of several long names Erlang uses the first, which is that of
+    /// `NODENAME`: the image writes it into `vm.args`.
+    fn node_name(&self) -> Option<(&'p Env<'p>, Cow<'_, str>)> {
+        let flags = self.users(env::ERL_FLAGS).and_then(|variable| Some((variable, self.value(variable)?)));
         if let Some((variable, flags)) = &flags
             && let Some(short) = erl_flags::argument(flags, "-sname")
         {
-            let host = if short.contains('@') { "" } else { self.name };
-            return Some((variable, format!("{short}@{host}").trim_end_matches('@').to_owned().into()));
+            let name = match short.contains('@') {
+                true => short.into_owned(),
+                false => format!("{short}@{}", self.name),
+            };
+            return Some((variable, name.into()));
         }
-        if let Some(host) = users(env::NODENAME) {
+        if let Some(host) = self.users(env::NODENAME) {
             return Some((host, format!("{}@{}", name::COUCHDB, self.value(host)?).into()));
         }
         let (variable, flags) = flags?;
         Some((variable, erl_flags::argument(&flags, "-name")?.into_owned().into()))
     }
 
-    /// Whether peers find a node of this name: Kubernetes' DNS knows the pod by its full name, and by what the search
-    /// domains make one. The cluster domain is each cluster's own.
-    fn is_found(&self, name: &str) -> bool {
-        let Facts { service, namespace, .. } = self.facts;
+    /// The user's variable of this name, if the user is not responsible for it.
+    fn users(&self, name: &str) -> Option<&'p Env<'p>> {
+        if self.planning.annotations.keeps(name) {
+            return None;
+        }
+        self.planning.couchdb.container.variable(name)
+    }
+
+    /// `true` if the name resolves to the pod: Kubernetes' DNS has its full name, and its search domains complete shorter
+    /// ones. The cluster domain is not checked, as it differs between clusters.
+    fn is_resolvable(&self, name: &str) -> bool {
+        let Facts { service, namespace, .. } = &self.planning.facts;
         // Without a host, Erlang adds the pod's full DNS name.
         let Some((_, host)) = name.split_once('@') else { return true };
-        let rest = host.strip_prefix(self.name).and_then(|rest| rest.strip_prefix('.'));
-        let mut labels = rest.into_iter().flat_map(|rest| rest.split('.'));
-        let is_of_the_service = labels.next() == Some(service);
-        let is_of_the_namespace = labels.next().is_none_or(|found| namespace.is_none_or(|it| it == found));
-        is_of_the_service && is_of_the_namespace && labels.next().is_none_or(|svc| svc == "svc")
+        let Some(rest) = host.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('.')) else {
+            return false;
+        };
+        let mut labels = rest.split('.');
+        labels.next() == Some(service)
+            && labels.next().is_none_or(|found| namespace.is_none_or(|namespace| namespace == found))
+            && labels.next().is_none_or(|svc| svc == "svc")
     }
 
-    /// What a variable will hold in this pod; `None` when that can't be told.
-    fn value(&self, variable: &'p Env<'p>) -> Option<Cow<'p, str>> {
-        match variable.value_from {
-            None => self.expand(variable),
-            Some(value_from) => {
-                match serde_json::from_str::<ValueFrom<'_>>(value_from.get()).ok()?.field_ref?.field_path {
-                    "metadata.name" => Some(self.name.into()),
-                    "metadata.namespace" => Some(self.facts.namespace.unwrap_or(ANY_NAMESPACE).into()),
-                    // Known to be something else.
-                    field => Some(format!("<{field}>").into()),
-                }
+    /// The value of a variable in this pod, if it is known.
+    fn value(&self, variable: &'p Env<'p>) -> Option<Cow<'_, str>> {
+        let Some(source) = variable.value_from else {
+            return self.expand(variable.literal()?, variable);
+        };
+        let ValueFrom { field_ref } = serde_json::from_str(source.get()).ok()?;
+        Some(match field_ref?.field_path {
+            "metadata.name" => Cow::Borrowed(&self.name),
+            "metadata.namespace" => Cow::Borrowed(self.planning.facts.namespace.unwrap_or(ANY_NAMESPACE)),
+            // Certainly something else than the two above.
+            field => Cow::Owned(format!("<{field}>")),
+        })
+    }
+
+    /// Expands `text`, the value of `variable`, as Kubernetes does.
+    fn expand<'s>(&'s self, text: &'p str, variable: &'p Env<'p>) -> Option<Cow<'s, str>> {
+        let container = self.planning.couchdb.container;
+        let mut values = Vec::new();
+        for name in expand::references(text) {
+            match container.before(variable).iter().rfind(|other| other.name.as_str() == name) {
+                Some(other) => values.push((name, self.value(other)?)),
+                None if may_be_provided(container, name) => return None,
+                // Kubernetes leaves the reference as it is.
+                None => {}
             }
         }
-    }
-
-    fn expand(&self, variable: &'p Env<'p>) -> Option<Cow<'p, str>> {
-        let text = variable.literal()?;
-        let mut expanded = Cow::Borrowed(text);
-        for name in references(text) {
-            let before = earlier(self.container, variable);
-            let Some(other) = before.iter().rfind(|other| other.name.as_str() == name) else {
-                if self.container.env_from().is_empty() && !is_of_a_service(name) {
-                    continue;
-                }
-                return None;
-            };
-            expanded = expanded.replace(&format!("$({name})"), &self.value(other)?).into();
-        }
-        Some(expanded)
+        let lookup = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        Some(expand::expand(text, lookup).into())
     }
 }
 
@@ -142,20 +131,8 @@ struct FieldRef<'a> {
     field_path: &'a str,
 }
 
-/// Stands for the namespace of a file that doesn't say where it will be applied.
+/// Replaces the namespace for a file that does not specify it.
 const ANY_NAMESPACE: &str = "default";
-
-/// The variables that Kubernetes knows when it expands this one.
-fn earlier<'v>(container: &'v Container<'v>, variable: &Env<'_>) -> &'v [Env<'v>] {
-    let env = container.env();
-    let index = env.iter().position(|env| std::ptr::eq(env.raw, variable.raw));
-    &env[..index.unwrap_or(0)]
-}
-
-/// Whether a variable may be one of those that Kubernetes sets for each Service: `DB_SERVICE_HOST`, `DB_PORT_5984_TCP`.
-fn is_of_a_service(name: &str) -> bool {
-    name.contains("_SERVICE_") || name.contains("_PORT")
-}
 
 #[cfg(test)]
 mod tests {
@@ -164,8 +141,8 @@ mod tests {
     use super::*;
     use crate::{Question, Settings, decide};
 
-    /// What is said of a container's variables, in the file of a StatefulSet that may say its namespace.
-    fn said(env: Value, replicas: u32, namespace: Option<&str>) -> Vec<Warning> {
+    /// The warnings about names for a container with these variables.
+    fn warnings(env: Value, replicas: u32, namespace: Option<&str>) -> Vec<Warning> {
         let settings = Settings {
             agent_image: "agent".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
@@ -185,11 +162,11 @@ mod tests {
         decision.warnings.into_iter().filter(is_about_names).collect()
     }
 
-    /// The name that is found wrong, if one is.
+    /// The name that does not resolve, or the message of another warning.
     fn wrong(env: Value, replicas: u32, namespace: Option<&str>) -> Option<String> {
-        let mut said = said(env, replicas, namespace);
-        assert!(said.len() <= 1, "{said:?}");
-        let warning = said.pop()?;
+        let mut warnings = warnings(env, replicas, namespace);
+        assert!(warnings.len() <= 1, "{warnings:?}");
+        let warning = warnings.pop()?;
         let Warning::NodeName { name, .. } = warning else { return Some(warning.to_string()) };
         Some(name)
     }
@@ -203,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_expanded_as_in_the_first_and_in_the_last_pod() {
+    fn names_are_checked_for_the_first_and_the_last_pod() {
         let shop = Some("shop");
         for good in [
             "$(POD).dbs.$(NS).svc.cluster.local",
@@ -215,8 +192,16 @@ mod tests {
             assert_eq!(wrong(node(good), 3, shop), None, "{good}");
             assert_eq!(wrong(node(good), 3, None), None, "{good}");
         }
-        assert_eq!(wrong(node("$(POD).dbs.bar.svc.cluster.local"), 3, None), None, "may be applied there");
-        assert_eq!(wrong(node("db-5.dbs.$(NS).svc.cluster.local"), 1, shop), None, "the only pod's own");
+        assert_eq!(
+            wrong(node("$(POD).dbs.bar.svc.cluster.local"), 3, None),
+            None,
+            "may be applied in that namespace"
+        );
+        assert_eq!(
+            wrong(node("db-5.dbs.$(NS).svc.cluster.local"), 1, shop),
+            None,
+            "the name of the only pod"
+        );
         for (bad, name) in [
             ("$(POD).dbs.bar.svc.cluster.local", "couchdb@db-5.dbs.bar.svc.cluster.local"),
             ("$(POD).dbs.shop.pod.cluster.local", "couchdb@db-5.dbs.shop.pod.cluster.local"),
@@ -231,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_names_the_one_counts_that_erlang_takes() {
+    fn of_several_names_the_one_that_erlang_uses_counts() {
         let flags = |flags: &str, host: Option<&str>| {
             let mut env = vec![json!({"name": "ERL_FLAGS", "value": flags})];
             env.extend(host.map(|host| json!({"name": "NODENAME", "value": host})));
@@ -242,14 +227,18 @@ mod tests {
         assert_eq!(flags("-name other", None), None, "with the pod's full DNS name");
         assert_eq!(flags("-name other@db-5.dbs", None), None);
         assert_eq!(flags("-name other@here", None).as_deref(), Some("other@here"));
-        assert_eq!(flags("-name other@here", own), None, "that of NODENAME comes first");
+        assert_eq!(flags("-name other@here", own), None, "NODENAME takes precedence");
         assert_eq!(flags("-name couchdb", Some("here")).as_deref(), Some("couchdb@here"));
-        assert_eq!(flags("-sname couchdb", own).as_deref(), Some("couchdb@db-5"), "a short one before all");
+        assert_eq!(
+            flags("-sname couchdb", own).as_deref(),
+            Some("couchdb@db-5"),
+            "a short name takes precedence"
+        );
         assert_eq!(flags("-sname a@b", None).as_deref(), Some("a@b"));
     }
 
     #[test]
-    fn what_cannot_be_seen_is_not_judged() {
+    fn values_that_are_not_visible_cause_no_warning() {
         let shop = Some("shop");
         for value_from in [
             json!({"configMapKeyRef": {"name": "a", "key": "b"}}),
@@ -264,7 +253,19 @@ mod tests {
         assert!(
             wrong(node("$(hostname -f)"), 3, shop)
                 .unwrap()
-                .contains("'$(hostname -f)' stays as it is: define it")
+                .contains("'$(hostname -f)' is passed on literally. Fix: define it")
         );
+    }
+    #[test]
+    fn an_escaped_reference_is_not_expanded() {
+        let shop = Some("shop");
+        assert_eq!(wrong(node("$$(POD).dbs"), 1, shop).as_deref(), Some("couchdb@$(POD).dbs"));
+        assert_eq!(wrong(node("$$(POD)-$(POD).dbs"), 1, shop).as_deref(), Some("couchdb@$(POD)-db-5.dbs"));
+        let twice = json!([
+            {"name": "A", "value": "$$(POD)"},
+            {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "NODENAME", "value": "$(A).dbs"},
+        ]);
+        assert_eq!(wrong(twice, 1, shop).as_deref(), Some("couchdb@$(POD).dbs"), "not twice");
     }
 }

@@ -93,31 +93,31 @@ fn settings_wait_for_the_next_restart_or_for_refresh() {
     assert_eq!(cluster.stored["spec"]["template"]["spec"]["initContainers"][0]["image"], "agent:2.0.0");
     insta::assert_snapshot!(cluster.said, @"
     log level: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
     size: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/cluster-size]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: metadata.annotations[couchdiscover.io/cluster-size]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     refresh: injected (refresh-changed), pods restart
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     refresh with nothing new: kept (already-injected), pods stay
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     native: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/sidecar]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: metadata.annotations[couchdiscover.io/sidecar]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     refresh: injected (refresh-changed), pods restart
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     no agent-log-level: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     nonsense: denied (invalid), pods stay
-      warning: metadata.annotations[couchdiscover.io/readiness]: takes effect when the pod template next changes; to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
-      metadata.annotations[couchdiscover.io/readiness]: 'perhaps' is not 'joined' or 'off'
+      warning: metadata.annotations[couchdiscover.io/readiness]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      metadata.annotations[couchdiscover.io/readiness]: 'perhaps' is invalid. Fix: use 'joined' or 'off'
     unknown: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/agent-imgae]: unknown: did you mean 'couchdiscover.io/agent-image'?
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: metadata.annotations[couchdiscover.io/agent-imgae]: unknown, so it has no effect. Did you mean 'couchdiscover.io/agent-image'?
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     refresh of a new webhook: injected (refresh-changed), pods restart
-      warning: metadata.annotations[couchdiscover.io/agent-imgae]: unknown: did you mean 'couchdiscover.io/agent-image'?
-      warning: the cluster is founded when 4 nodes are up, but spec.replicas is 3: nothing is founded until it is raised
+      warning: metadata.annotations[couchdiscover.io/agent-imgae]: unknown, so it has no effect. Did you mean 'couchdiscover.io/agent-image'?
+      warning: the cluster forms when 4 nodes are up, but spec.replicas is 3, so it does not form. Fix: set spec.replicas to 4 or more
     ");
 }
 
@@ -149,9 +149,9 @@ fn what_the_user_changes_of_the_injection_is_the_users_from_then_on() {
     changed ERL_FLAGS: injected (template-changed), pods restart
     scaled: kept (template-unchanged), pods stay
     changed the agent's image: injected (template-changed), pods restart
-      warning: container 'couchdiscover-agent' is yours, since the webhook didn't add it or you have changed it: remove it to have it injected again
+      warning: container 'couchdiscover-agent' was not added by the webhook, or was changed since, so it stays as it is. Fix: remove it to have it injected again
     new image: kept (already-injected), pods restart
-      warning: container 'couchdiscover-agent' is yours, since the webhook didn't add it or you have changed it: remove it to have it injected again
+      warning: container 'couchdiscover-agent' was not added by the webhook, or was changed since, so it stays as it is. Fix: remove it to have it injected again
     opted out: uninjected (opted-out), pods restart
     ");
 }
@@ -195,15 +195,15 @@ fn opting_in_and_out() {
     disabled: uninjected (opted-out), pods restart
     still disabled, new image: skipped (disabled), pods restart
     enabled again: injected (opted-in), pods restart
-      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
+      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
     label removed: uninjected (opted-out), pods restart
     labelled again: injected (opted-in), pods restart
-      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
+      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
     replaced by a manifest without label and injection: skipped (not-labelled), pods restart
     replaced by one with the label: injected (opted-in), pods restart
-      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
+      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
     label misspelt: denied (invalid), pods stay
-      metadata.labels[couchdiscover.io/inject]: 'enable' is neither 'enabled' nor 'disabled': use one of these, or remove the label
+      metadata.labels[couchdiscover.io/inject]: 'enable' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or remove the label
     ");
 }
 
@@ -215,7 +215,7 @@ fn a_broken_record_takes_nothing_out() {
     assert_ne!(cluster.container("couchdiscover-agent"), Value::Null);
     insta::assert_snapshot!(cluster.said, @"
     disabled: skipped (disabled), pods stay
-      warning: spec.template.metadata.annotations[couchdiscover.io/injected]: unable to read what was injected, so nothing is taken out: remove the injected parts and this annotation by hand
+      warning: spec.template.metadata.annotations[couchdiscover.io/injected]: unreadable, so nothing is removed. Fix: remove the injected parts and this annotation manually
     ");
 }
 
@@ -228,11 +228,11 @@ fn labelled_before_there_was_a_webhook() {
         .said;
     insta::assert_snapshot!(said, @"
     another label: skipped (not-injected-yet), pods stay
-      warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
+      warning: the StatefulSet is labelled but not injected, since the webhook does not restart pods. Fix: kubectl -n shop rollout restart statefulset/db
     scaled: skipped (not-injected-yet), pods stay
-      warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
+      warning: the StatefulSet is labelled but not injected, since the webhook does not restart pods. Fix: kubectl -n shop rollout restart statefulset/db
     rollout restart: injected (template-changed), pods restart
-      warning: ERL_FLAGS gives CouchDB's nodes new names, and databases that they hold under the old ones are not found: if there are any, remove the label, which takes the name back
+      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
     ");
 }
 
@@ -259,14 +259,14 @@ fn what_must_go_through_goes_through() {
     insta::assert_snapshot!(mislabelled.said + &enabled.said, @"
     a finalizer is removed: skipped (unchanged), pods stay
     replicas: denied (invalid), pods stay
-      metadata.labels[couchdiscover.io/inject]: 'perhaps' is neither 'enabled' nor 'disabled': use one of these, or remove the label
+      metadata.labels[couchdiscover.io/inject]: 'perhaps' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or remove the label
     deleted: skipped (being-deleted), pods stay
     a label: skipped (not-injected-yet), pods stay
-      warning: the StatefulSet is labelled but not injected, and nothing restarts its pods: run 'kubectl rollout restart statefulset/db' to have it injected
+      warning: the StatefulSet is labelled but not injected, since the webhook does not restart pods. Fix: kubectl -n shop rollout restart statefulset/db
     replicas: denied (invalid), pods stay
-      spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true
+      spec.serviceName: missing, so the pods have no DNS names. Fix: set it to a headless Service that has publishNotReadyAddresses: true
     new image: denied (invalid), pods stay
-      spec.serviceName: missing: name the headless Service that gives the pods their DNS names, with publishNotReadyAddresses: true
+      spec.serviceName: missing, so the pods have no DNS names. Fix: set it to a headless Service that has publishNotReadyAddresses: true
     disabled: skipped (disabled), pods stay
     ");
 }

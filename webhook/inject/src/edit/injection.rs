@@ -1,0 +1,102 @@
+//! The templates of one request as trees, and the injection in them.
+
+use contract::keys;
+use serde_json::Value;
+
+use super::ownership::{Stored, is_ours};
+use super::place::find;
+use super::template::{render, strip};
+use super::tree::Tree;
+use crate::plan::Plan;
+use crate::read::view::Template;
+use crate::record::Record;
+
+/// The submitted and the stored template as trees. Parsing and stripping them takes longer than all the rest of a review,
+/// so this is made once per request, and only if it is needed.
+#[derive(Debug)]
+pub(crate) struct Injection {
+    submitted: Value,
+    /// The record in the submitted template.
+    brought: Option<Record>,
+    stored: Option<Stored>,
+    /// The submitted template without its injection: the user's part.
+    users: Tree,
+}
+
+impl Injection {
+    /// Parses the templates, and separates the user's part of the submitted one.
+    pub(crate) fn of(submitted: &Template<'_>, stored: Option<&Template<'_>>) -> Self {
+        let stored = stored.map(|template| Stored { template: parse(template), record: record(template) });
+        let brought = record(submitted);
+        let submitted = parse(submitted);
+        let mut users = Tree::new(submitted.clone());
+        let none = Record::default();
+        let record = brought.as_ref().or(stored.as_ref().and_then(|stored| stored.record.as_ref()));
+        strip(&mut users, record.unwrap_or(&none), stored.as_ref());
+        Self { submitted, brought, stored, users }
+    }
+
+    /// The record of the injection in the submitted template; if the record was lost on the way, the stored one.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.brought.as_ref().or_else(|| self.stored_record())
+    }
+
+    /// The record in the submitted template, if all the entries that it names are there and ours.
+    pub(crate) fn whole(&self) -> Option<&Record> {
+        let record = self.brought.as_ref()?;
+        let is_whole = record.items.iter().all(|item| {
+            find(&self.submitted, &item.place)
+                .is_some_and(|(_, value)| is_ours(item, value, self.stored.as_ref()))
+        });
+        is_whole.then_some(record)
+    }
+
+    /// The record in the stored template.
+    pub(crate) fn stored_record(&self) -> Option<&Record> {
+        self.stored.as_ref()?.record.as_ref()
+    }
+
+    /// `true` if the submitted template carries a record that can be read.
+    pub(crate) fn has_record(&self) -> bool {
+        self.brought.is_some()
+    }
+
+    /// The JSON of the user's part of the submitted template.
+    pub(crate) fn users_part(&self) -> String {
+        self.users.root().to_string()
+    }
+
+    /// The patch that removes the injection.
+    pub(crate) fn removal(&self) -> String {
+        self.users.patch()
+    }
+
+    /// The patch that restores the stored injection; `None` if the user's part of the template changed.
+    pub(crate) fn restoration(&self) -> Option<String> {
+        let stored = self.stored.as_ref()?;
+        let mut stripped = Tree::new(stored.template.clone());
+        strip(&mut stripped, stored.record.as_ref().unwrap_or(&Record::default()), None);
+        if self.users.root() != stripped.root() {
+            return None;
+        }
+        let mut restored = self.users.clone();
+        restored.undo(stripped);
+        Some(restored.patch())
+    }
+
+    /// The patch that replaces the injection in the submitted template by the planned one.
+    pub(crate) fn rendered(&self, record: &Record, plan: &Plan<'_>) -> String {
+        let mut tree = Tree::new(self.submitted.clone());
+        render(&mut tree, record, self.stored.as_ref(), plan);
+        tree.patch()
+    }
+}
+
+fn record(template: &Template<'_>) -> Option<Record> {
+    Record::parse(template.annotation(keys::INJECTED)?).ok()
+}
+
+/// The template as a tree. It was read before, so it is JSON.
+fn parse(template: &Template<'_>) -> Value {
+    serde_json::from_str(template.raw).unwrap_or_default()
+}

@@ -1,0 +1,135 @@
+//! A JSON value that records its changes as operations of a patch.
+//!
+//! The value equals what the API server has after applying the patch, since both result from the same steps.
+
+use serde_json::Value;
+
+use super::patch::Patch;
+
+/// A JSON value, and the changes to it so far.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    root: Value,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Add { path: String, value: Value },
+    Remove { path: String, value: Value },
+}
+
+impl Tree {
+    /// The value, unchanged.
+    pub(super) fn new(root: Value) -> Self {
+        Self { root, steps: Vec::new() }
+    }
+
+    /// The value as it is now.
+    pub(super) fn root(&self) -> &Value {
+        &self.root
+    }
+
+    /// The value at a JSON pointer.
+    pub(super) fn get(&self, path: &str) -> Option<&Value> {
+        self.root.pointer(path)
+    }
+
+    /// Adds a value at a JSON pointer. Does nothing if its parent does not exist.
+    pub(super) fn add(&mut self, path: String, value: Value) {
+        let Some((parent, key)) = self.parent(&path) else { return };
+        match parent {
+            Value::Array(items) if key == "-" => items.push(value.clone()),
+            Value::Array(items) => match key.parse() {
+                Ok(index) if index <= items.len() => items.insert(index, value.clone()),
+                Ok(_) | Err(_) => return,
+            },
+            Value::Object(fields) => {
+                fields.insert(key, value.clone());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
+        }
+        self.steps.push(Step::Add { path, value });
+    }
+
+    /// Removes the value at a JSON pointer, if it exists.
+    pub(super) fn remove(&mut self, path: &str) {
+        let Some((parent, key)) = self.parent(path) else { return };
+        let removed = match parent {
+            Value::Array(items) => match key.parse::<usize>() {
+                Ok(index) if index < items.len() => Some(items.remove(index)),
+                Ok(_) | Err(_) => None,
+            },
+            // The default removal moves the last field to the place of the removed one.
+            Value::Object(fields) => fields.shift_remove(&key),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        };
+        if let Some(value) = removed {
+            self.steps.push(Step::Remove { path: path.to_owned(), value });
+        }
+    }
+
+    /// Adds the steps that undo those of `other`, which must have the same value as this one. The value itself is not
+    /// changed, only the patch.
+    pub(super) fn undo(&mut self, other: Self) {
+        for step in other.steps.into_iter().rev() {
+            let undo = step.inverse();
+            // Removing something and adding the same again at the same place is no change.
+            if self.steps.last().is_some_and(|last| last.clone().inverse() == undo) {
+                self.steps.pop();
+            } else {
+                self.steps.push(undo);
+            }
+        }
+    }
+
+    /// The steps as a JSON Patch against the StatefulSet whose template this is.
+    pub(super) fn patch(&self) -> String {
+        let mut patch = Patch::default();
+        for step in &self.steps {
+            match step {
+                Step::Add { path, value } => patch.add(path, value),
+                Step::Remove { path, value: _ } => patch.remove(path),
+            }
+        }
+        patch.finish()
+    }
+
+    fn parent(&mut self, path: &str) -> Option<(&mut Value, String)> {
+        let (parent, key) = path.rsplit_once('/')?;
+        Some((self.root.pointer_mut(parent)?, key.replace("~1", "/").replace("~0", "~")))
+    }
+}
+
+impl Step {
+    fn inverse(self) -> Self {
+        match self {
+            Self::Add { path, value } => Self::Remove { path, value },
+            Self::Remove { path, value } => Self::Add { path, value },
+        }
+    }
+}
+
+/// Applies a patch of this crate to the object it was made for. Returns `false` if it does not fit.
+///
+/// The order of the fields is kept. The crate json-patch moves the last field to the place of a removed one.
+pub fn apply(object: &mut Value, patch: &str) -> bool {
+    let Ok(operations) = serde_json::from_str::<Vec<Operation>>(patch) else { return false };
+    let mut tree = Tree::new(std::mem::take(object));
+    let count = operations.len();
+    for operation in operations {
+        match operation {
+            Operation::Add { path, value } => tree.add(path, value),
+            Operation::Remove { path } => tree.remove(&path),
+        }
+    }
+    *object = tree.root;
+    tree.steps.len() == count
+}
+
+#[derive(serde::Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Operation {
+    Add { path: String, value: Value },
+    Remove { path: String },
+}

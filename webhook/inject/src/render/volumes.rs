@@ -1,0 +1,73 @@
+//! The volumes that the agent mounts.
+
+use contract::objects;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::read::Planning;
+use crate::read::annotations::SecretKey;
+
+/// A volume of the pod.
+#[derive(Debug, Serialize)]
+pub(crate) struct Volume {
+    pub(crate) name: &'static str,
+    #[serde(flatten)]
+    source: Value,
+}
+
+/// A mount of one of the volumes in the agent's container.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mount {
+    name: &'static str,
+    mount_path: &'static str,
+    read_only: bool,
+}
+
+/// The path of CouchDB's authority in the agent's container, without the file's name.
+pub(crate) const CA_PATH: &str = "/var/run/couchdiscover/couchdb-ca";
+const CA_VOLUME: &str = "couchdiscover-couchdb-ca";
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const TOKEN_VOLUME: &str = "couchdiscover-token";
+
+/// Returns the volumes that the agent needs.
+pub(crate) fn additions(planning: &Planning<'_>) -> Vec<Volume> {
+    let token = needs_token(planning).then(token);
+    token.into_iter().chain(planning.annotations.couchdb_ca.map(authority)).collect()
+}
+
+/// Returns the mounts of these volumes.
+pub(super) fn mounts(planning: &Planning<'_>) -> Vec<Mount> {
+    let token = Mount { name: TOKEN_VOLUME, mount_path: TOKEN_PATH, read_only: true };
+    let authority = Mount { name: CA_VOLUME, mount_path: CA_PATH, read_only: true };
+    let token = needs_token(planning).then_some(token);
+    token.into_iter().chain(planning.annotations.couchdb_ca.map(|_| authority)).collect()
+}
+
+/// `true` if Kubernetes does not mount the service account's token by itself.
+fn needs_token(planning: &Planning<'_>) -> bool {
+    planning.view.pod().automount_service_account_token == Some(false)
+}
+
+/// Token, authority and namespace in the files in which Kubernetes itself would mount them.
+fn token() -> Volume {
+    let namespace = json!({"apiVersion": "v1", "fieldPath": "metadata.namespace"});
+    let source = json!({
+        "projected": {
+            "defaultMode": 420,
+            "sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace}]}},
+            ],
+        },
+    });
+    Volume { name: TOKEN_VOLUME, source }
+}
+
+/// The authority of CouchDB's certificates. Nothing else of the Secret is mounted, as it may contain a private key.
+fn authority(SecretKey { name, key }: SecretKey<'_>) -> Volume {
+    let items = json!([{"key": key, "path": objects::CA_KEY}]);
+    let source = json!({"secret": {"defaultMode": 420, "items": items, "secretName": name}});
+    Volume { name: CA_VOLUME, source }
+}
