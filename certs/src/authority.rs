@@ -9,10 +9,10 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
 
-use crate::Lifetimes;
 use crate::encoding::{first_certificate, parse};
 use crate::error::Error;
 use crate::leaf::Leaf;
+use crate::lifetimes::Lifetimes;
 use crate::validity::Validity;
 
 /// A certificate authority: an ECDSA P-256 key and its self-signed certificate.
@@ -77,6 +77,7 @@ impl Authority {
         now: OffsetDateTime,
         lifetime: Duration,
     ) -> Result<Leaf, Error> {
+        // Clients ignore the common name, so no client would accept the leaf.
         if names.is_empty() {
             return Err(Error::NoNames);
         }
@@ -93,6 +94,7 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // OpenSSL's `-x509_strict` rejects a leaf without it.
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).map_err(Error::Crypto)?;
         Ok(Leaf::new(&certificate, key, validity))

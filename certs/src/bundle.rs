@@ -17,7 +17,7 @@ pub struct Bundle {
     pub(crate) retiring: Option<Retiring>,
 }
 
-/// The certificates of authorities that do not sign any more, but whose leaves may still be in use.
+/// The certificates of authorities that do not sign any more. Their leaves may still be in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retiring {
     pub(crate) certificates: Vec<CertificateDer<'static>>,

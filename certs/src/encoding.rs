@@ -9,6 +9,7 @@ use crate::error::Error;
 
 /// One certificate as PEM. Equal certificates have equal texts, even if one was read from a text with other line breaks.
 pub(crate) fn encode_pem(certificate: &CertificateDer<'_>) -> String {
+    // The crate's default is CRLF. Published caBundles have LF, and a change of bytes would be a change of the caBundle.
     let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
     encode_config(&Pem::new("CERTIFICATE", certificate.as_ref()), config)
 }

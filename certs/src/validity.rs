@@ -4,9 +4,9 @@ use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::X509Certificate;
 
-use crate::Lifetimes;
 use crate::encoding::{first_certificate, parse};
 use crate::error::Error;
+use crate::lifetimes::Lifetimes;
 
 /// The period in which a certificate is valid, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ pub enum Guess {
 /// Selects the CouchDB container of a pod of the StatefulSet `set` and returns its index, with a [`Guess`] if the
 /// selection is not certain. `containers` are the names and images of the pod's containers.
 ///
-/// In this order: the container `couchdb`; the container with the StatefulSet's name; the container whose image is named
-/// so; the only container. A rule that two containers match selects neither.
+/// In this order: the container `couchdb`; the container with the StatefulSet's name; the container with the image
+/// `couchdb` or one of a similar name; the only container. A rule that two containers match selects neither.
 pub fn choose<'c>(
     set: &str,
     containers: impl Iterator<Item = (&'c str, &'c str)> + Clone,

@@ -23,7 +23,7 @@ mod tests {
     #[error("failed to {action}")]
     struct Failed {
         action: &'static str,
-        source: Option<Box<Failed>>,
+        source: Option<Box<Self>>,
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Words in Kubernetes objects:
 //!
 //! * [`keys`]: keys of labels and annotations, and their values
-//! * [`env`]: environment variables of the CouchDB container and of the agent
+//! * [`mod@env`]: environment variables of the CouchDB container and of the agent
 //! * [`ports`]: port numbers and paths
 //! * [`objects`]: names of Kubernetes objects, and of keys in Secrets
 //! * [`workload`]: the kind of workload that is injected

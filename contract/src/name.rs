@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// The longest DNS label, in bytes (RFC 1035, section 2.3.4).
 pub const LABEL_MAX: usize = 63;
-/// The longest name of a StatefulSet whose pods can always be created.
+/// The longest name of a StatefulSet with which its pods can always be created.
 ///
 /// Each pod has the label `controller-revision-hash`: the StatefulSet's name, a dash and a hash of up to 10 characters. A
 /// label's value has at most 63 characters. (Kubernetes 1.36 rejected the pods of a name with 55 characters.)
@@ -220,8 +220,7 @@ impl FromStr for Label {
         if label.is_empty() {
             return Err(NameError::Empty(label.to_owned()));
         }
-        let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !label.bytes().all(inside) || label.starts_with('-') || label.ends_with('-') {
+        if !label.bytes().all(is_label_byte) || label.starts_with('-') || label.ends_with('-') {
             return Err(NameError::Alphabet(label.to_owned()));
         }
         check_length(label, LABEL_MAX)?;
@@ -265,6 +264,10 @@ impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn is_label_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
 }
 
 fn check_length(name: &str, max: usize) -> Result<(), NameError> {
@@ -341,7 +344,7 @@ mod tests {
             domain in "[a-z]{1,8}(\\.[a-z0-9]{1,8}){0,3}",
         ) {
             let fqdn: PodFqdn = format!("{set}-{ordinal}.{service}.{namespace}.svc.{domain}").parse().unwrap();
-            prop_assert_eq!(fqdn.to_string().parse(), Ok(fqdn.clone()));
+            prop_assert_eq!(fqdn.to_string().parse(), Ok(fqdn));
         }
 
         #[test]

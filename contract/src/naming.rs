@@ -99,6 +99,7 @@ impl Naming {
 
     /// The ordinal of `node`; `None` if it does not belong to this StatefulSet.
     pub fn ordinal_of(&self, node: &NodeName) -> Option<u32> {
+        // What remains must be a pod's name and nothing else: `x.db-7` and `db-07` do not parse.
         let pod: PodName = node.host().strip_suffix(&self.rest)?.parse().ok()?;
         (node.name() == self.name && *pod.set() == self.set).then_some(pod.ordinal())
     }

@@ -38,6 +38,7 @@ impl<'a> FoundingRecord<'a> {
     pub fn read(annotation: impl Fn(&str) -> Option<&'a str>) -> Self {
         let Some(uuid) = annotation(keys::FORMED_UUID) else { return Self::Absent };
         let schema = annotation(keys::RECORD_SCHEMA);
+        // The uuid may have another meaning in another schema, so nothing else is read.
         if schema != Some(SCHEMA) {
             return Self::Newer { schema };
         }
