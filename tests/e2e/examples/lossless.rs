@@ -1,17 +1,17 @@
-//! How many calls are lost while leaves, the certificate authority and the replicas are replaced under load.
+//! Counts the calls that are lost while certificates, the certificate authority and the replicas are replaced under load.
 //!
 //! ```text
 //! cargo run --release -p couchdiscover-e2e --example lossless             # 100,000 calls of each kind
 //! cargo run --release -p couchdiscover-e2e --example lossless -- 5000
 //! ```
 //!
-//! One kind of caller keeps its connections, the other makes a whole TLS handshake for each call; both verify against the
-//! caBundle as it is published. It ends with 1 when a call was lost.
+//! One kind of caller keeps its connections, the other makes a full TLS handshake for each call. Both verify the server
+//! against the published caBundle. Exits 1 if a call was lost.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a tool for a person; a panic says what is wrong"
+    reason = "a command-line tool, where a panic is an acceptable error message"
 )]
 
 use std::process::ExitCode;
@@ -28,8 +28,8 @@ async fn main() -> ExitCode {
         "{renewals} certificates renewed while serving, {bundles} caBundles, {restarts} replicas replaced"
     );
     println!("{} calls lost", lost.len());
-    for why in lost.iter().take(20) {
-        println!("  {why}");
+    for reason in lost.iter().take(20) {
+        println!("  {reason}");
     }
     if lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

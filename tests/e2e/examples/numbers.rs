@@ -1,21 +1,21 @@
-//! What forming and keeping a cluster costs, beside the bare calls that a script would make.
+//! Measures the cost of forming and keeping a cluster, compared with the bare calls of a script.
 //!
 //! ```text
 //! cargo run --release -p couchdiscover-e2e --example numbers
 //! ulimit -n 20000; cargo run --release -p couchdiscover-e2e --example numbers -- 48 64
 //! ```
 //!
-//! Agents, stand-in nodes and their network share this process, so read ratios and counts rather than times.
+//! Agents, stand-in nodes and their network share this process: ratios and counts are more meaningful than times.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a tool for a person; a panic says what is wrong"
+    reason = "a command-line tool, where a panic is an acceptable error message"
 )]
 
 use std::time::{Duration, Instant};
 
-use e2e::stage::{PASSWORD, Stage, USER, host};
+use e2e::cluster::{PASSWORD, TestCluster, USER, host};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -29,18 +29,17 @@ async fn main() {
     }
     let ratio = agents.as_secs_f64() / script.as_secs_f64();
     println!(
-        "3 nodes, formed and proven: agents {agents:?}, script {script:?} for {turns} turns; {ratio:.2} times"
+        "3 nodes, formed and confirmed: agents {agents:?}, script {script:?} for {turns} turns; {ratio:.2} times"
     );
     println!("{:>5} | calls of the busiest agent to form | of all | per 10 s once settled", "nodes");
-    let asked: Vec<usize> = std::env::args().skip(1).map(|nodes| nodes.parse().unwrap()).collect();
-    // Of 64 nodes each pair has a port, held and listened on, and a connection: more files than most shells allow.
-    let sizes = if asked.is_empty() { vec![1, 3, 8, 16, 32] } else { asked };
+    let arguments: Vec<usize> = std::env::args().skip(1).map(|nodes| nodes.parse().unwrap()).collect();
+    // By default at most 32 nodes: with 64, each pair's port and connection exceed the usual limit of open files.
+    let sizes = if arguments.is_empty() { vec![1, 3, 8, 16, 32] } else { arguments };
     for nodes in sizes {
-        let (stage, _) = by_agents(nodes).await;
-        let calls = |stage: &Stage| (0..nodes).map(|i| stage.calls_of_agent(i).len()).collect::<Vec<_>>();
-        let forming = calls(&stage);
+        let (cluster, _) = by_agents(nodes).await;
+        let forming = calls(&cluster);
         sleep(SETTLED).await;
-        let settled = calls(&stage).iter().sum::<usize>() - forming.iter().sum::<usize>();
+        let settled = calls(&cluster).iter().sum::<usize>() - forming.iter().sum::<usize>();
         let rate = settled as f64 / nodes as f64 / SETTLED.as_secs_f64() * 10.0;
         println!(
             "{nodes:>5} | {:>34} | {:>6} | {rate:.2}",
@@ -50,56 +49,61 @@ async fn main() {
     }
 }
 
-/// Agents from the moment in which all nodes answer.
-async fn by_agents(nodes: usize) -> (Stage, Duration) {
-    let mut stage = fresh(nodes).await;
-    stage.erlang_ports = false;
-    let begun = Instant::now();
-    stage.start_agents(0..nodes).await;
-    stage.formed().await;
-    (stage, begun.elapsed())
+/// The number of calls of each agent so far.
+fn calls(cluster: &TestCluster) -> Vec<usize> {
+    cluster.ordinals().map(|i| cluster.calls_of_agent(i).len()).collect()
 }
 
-/// The calls of a careful person: join, look at every node, finish, look at every node.
+/// Forms a cluster by agents. Returns it, and the time from the moment when all nodes answer.
+async fn by_agents(nodes: usize) -> (TestCluster, Duration) {
+    let mut cluster = fresh(nodes).await;
+    cluster.erlang_ports = false;
+    let begun = Instant::now();
+    cluster.start_agents(0..nodes).await;
+    cluster.until_formed().await;
+    (cluster, begun.elapsed())
+}
+
+/// Forms a cluster by the calls of a careful script: join, check every node, finish, check every node.
 async fn by_script(nodes: usize) -> Duration {
-    let stage = fresh(nodes).await;
+    let cluster = fresh(nodes).await;
     let begun = Instant::now();
     let first = format!("/_node/_local/_nodes/couchdb@{}", host(0));
     for i in 1..nodes {
-        stage.tell_node(i, &first, &json!({})).await;
+        cluster.put(i, &first, &json!({})).await;
     }
     for i in 0..nodes {
-        until_it_says(&stage, i, "/_membership", |seen| {
+        until_answer(&cluster, i, "/_membership", |answer| {
             ["all_nodes", "cluster_nodes"]
                 .iter()
-                .all(|list| seen[list].as_array().is_some_and(|l| l.len() == nodes))
+                .all(|list| answer[list].as_array().is_some_and(|list| list.len() == nodes))
         })
         .await;
     }
-    let url = format!("{}/_cluster_setup", stage.node(0).url());
+    let url = format!("{}/_cluster_setup", cluster.node(0).url());
     let finish = reqwest::Client::new().post(url).basic_auth(USER, Some(PASSWORD));
     finish.json(&json!({ "action": "finish_cluster" })).send().await.unwrap().error_for_status().unwrap();
     for i in 0..nodes {
-        until_it_says(&stage, i, "/_node/_local/_dbs/_all_docs", |seen| seen["total_rows"] == 2).await;
-        until_it_says(&stage, i, "/_cluster_setup", |seen| seen["state"] == "cluster_finished").await;
+        until_answer(&cluster, i, "/_node/_local/_dbs/_all_docs", |answer| answer["total_rows"] == 2).await;
+        until_answer(&cluster, i, "/_cluster_setup", |answer| answer["state"] == "cluster_finished").await;
     }
     begun.elapsed()
 }
 
-/// Nodes that answer, and have made the files that slow their first answers down.
-async fn fresh(nodes: usize) -> Stage {
-    let stage = Stage::in_real_time(nodes);
+/// Starts nodes, and waits until they answer and have created the files that delay their first answers.
+async fn fresh(nodes: usize) -> TestCluster {
+    let cluster = TestCluster::in_real_time(nodes);
     for i in 0..nodes {
-        until_it_says(&stage, i, "/_node/_local/_dbs", |seen| seen["db_name"].is_string()).await;
+        until_answer(&cluster, i, "/_node/_local/_dbs", |answer| answer["db_name"].is_string()).await;
     }
-    stage
+    cluster
 }
 
-async fn until_it_says(stage: &Stage, i: usize, path: &str, enough: impl Fn(&Value) -> bool) {
-    while !enough(&stage.ask_node(i, path).await) {
+async fn until_answer(cluster: &TestCluster, i: usize, path: &str, is_enough: impl Fn(&Value) -> bool) {
+    while !is_enough(&cluster.get(i, path).await) {
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Several glances.
+/// Several intervals in which a settled agent checks its node.
 const SETTLED: Duration = Duration::from_secs(40);

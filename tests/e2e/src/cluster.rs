@@ -1,5 +1,5 @@
-//! For each pod of an injected StatefulSet a stand-in node and a real agent. Agents run in this process and are ended
-//! without ceremony, as SIGKILL would.
+//! A simulated cluster: a stand-in node and a real agent for each pod of an injected StatefulSet. Agents run in this
+//! process; their tasks are aborted instead of shut down, as SIGKILL would end a process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -18,26 +18,28 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::control_plane::install_crypto;
 use crate::manifest;
 use crate::until::until;
 
-/// The pods of one StatefulSet: a stand-in node for each, and agents as they are started.
+/// The pods of one StatefulSet, with a stand-in node for each, and the agents that have been started.
 #[derive(Debug)]
-pub struct Stage {
-    /// The network between the nodes, with the switches for its faults.
+pub struct TestCluster {
+    /// The network between the nodes, which injects faults.
     pub net: Network,
     pods: Vec<Pod>,
     nodes: Vec<NodeHandle>,
     agents: BTreeMap<usize, RunningAgent>,
     http: reqwest::Client,
-    /// How agents reach Kubernetes; `None`: they are told not to ask.
+    /// The client configuration of agents; without it they run with `COUCHDISCOVER_KUBERNETES=off`.
     kubernetes: Option<kube::Config>,
-    /// Where agents that are started leave their last words.
+    /// The termination log of agents that are started from now on.
     pub termination_log: Option<PathBuf>,
-    /// What DNS knows besides the pods' full names, for agents that are started: a name, and whose Erlang is there.
+    /// DNS names besides the full names of the pods, each with the pod that it resolves to; for agents that are
+    /// started from now on.
     pub aliases: Vec<(String, usize)>,
-    /// Whether agents that are started find Erlang's ports, of which each pair of pods has two: many pods have more of
-    /// them than a process may open files.
+    /// `true` if agents that are started from now on can connect to Erlang's ports. Each pair of pods needs two sockets,
+    /// so that many pods exceed the usual limit of open files.
     pub erlang_ports: bool,
     vars: Vec<(String, String)>,
 }
@@ -49,35 +51,34 @@ struct RunningAgent {
     task: JoinHandle<()>,
 }
 
-impl Stage {
-    /// The pods of the injected example, so many of them. The stand-ins' time runs 20 times as fast as ours, and no
-    /// agent runs yet.
+impl TestCluster {
+    /// The pods of the injected example, with this many replicas. The time of the stand-ins runs 20 times as fast as
+    /// real time, and no agent runs yet.
     pub fn with_nodes(count: usize) -> Self {
-        Self::with(count, |settings| settings)
+        Self::with_settings(count, |settings| settings)
     }
 
-    /// The same, and the stand-ins' time runs as ours: where uptimes are compared with it.
+    /// Like [`Self::with_nodes`], but the stand-ins run in real time, for tests that compare uptimes with it.
     pub fn in_real_time(count: usize) -> Self {
         Self::at(Clock::real(), count, |settings| settings)
     }
 
-    /// With other settings of the nodes.
-    pub fn with(count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
+    /// Like [`Self::with_nodes`], with changed settings of the nodes.
+    pub fn with_settings(count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
         Self::at(Clock::faster(SPEED), count, change)
     }
 
-    /// Panics when the example can't be played: then everything else would be in vain.
     fn at(clock: Clock, count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
-        let pods = manifest::example_pods(count, |_| {}).expect("the example");
+        let pods = manifest::example_pods(count, |_| {}).expect("the example can be injected");
         Self::of(pods, clock, None, change)
     }
 
-    /// These pods, their nodes started from the environment of each one's CouchDB container. Without `kubernetes` the
-    /// agents are told not to ask.
+    /// A cluster of these pods. Each node is started from the environment of the pod's CouchDB container. Without
+    /// `kubernetes` the agents do not call an API server.
     ///
     /// # Panics
     ///
-    /// When the official image would exit, or there is no free port on loopback.
+    /// If the official image would exit with a pod's environment, or no loopback port is free.
     pub fn of(
         pods: Vec<Pod>,
         clock: Clock,
@@ -87,33 +88,31 @@ impl Stage {
         Self::on(Network::start(clock), pods, kubernetes, change)
     }
 
-    /// The same, on a network that was made before.
+    /// Like [`Self::of`], on an existing network.
     ///
     /// # Panics
     ///
-    /// When the official image would exit, or there is no free port on loopback.
+    /// If the official image would exit with a pod's environment, or no loopback port is free.
     pub fn on(
         net: Network,
         pods: Vec<Pod>,
         kubernetes: Option<kube::Config>,
         change: impl Fn(NodeSettings) -> NodeSettings,
     ) -> Self {
-        // The second stage of a process finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        // Real nodes answer the first questions with 500 or 409 for so long.
+        install_crypto();
+        // Real nodes answer the first calls for node-local files with 500 or 409 for about this long.
         net.world(|world| {
             world.set_timings(Timings { auth_file: Duration::from_millis(80), ..world.timings() })
         });
-        let start_node = |pod: &Pod| {
-            let host = pod.fqdn.as_deref().expect("a governing Service");
-            let settings =
-                NodeSettings::from_image_env(host, couchdb_env(pod)).expect("an environment for the image");
-            net.start_node(change(settings)).expect("a free port on loopback")
-        };
-        let nodes = pods.iter().map(start_node).collect();
+        let mut nodes = Vec::new();
+        for pod in &pods {
+            let settings = change(node_settings(pod));
+            nodes.push(net.start_node(settings).expect("a loopback port is free"));
+        }
         let authority = net.ca_pem().map(|ca| reqwest::Certificate::from_pem(ca.as_bytes()));
-        let authority = authority.transpose().expect("the stand-ins' authority");
-        let http = reqwest::Client::builder().tls_certs_only(authority).build().expect("a client");
+        let authority = authority.transpose().expect("the stand-ins' authority is valid PEM");
+        let http =
+            reqwest::Client::builder().tls_certs_only(authority).build().expect("valid client options");
         Self {
             net,
             pods,
@@ -128,12 +127,12 @@ impl Stage {
         }
     }
 
-    /// Sets a variable for the agents that are started from now on.
+    /// Sets an environment variable for the agents that are started from now on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.vars.push((name.to_owned(), value.to_owned()));
     }
 
-    /// The pods, counted from 0 whatever their ordinals.
+    /// The indices of the pods, from 0 even if the StatefulSet's ordinals start elsewhere.
     pub fn ordinals(&self) -> std::ops::Range<usize> {
         0..self.pods.len()
     }
@@ -148,52 +147,52 @@ impl Stage {
         &self.pods[i].name
     }
 
-    /// The full name of pod `i`.
+    /// The fully qualified domain name of pod `i`.
     pub fn fqdn(&self, i: usize) -> &str {
         self.pods[i].fqdn.as_deref().unwrap_or_default()
     }
 
-    /// The stand-in of pod `i`.
+    /// The stand-in node of pod `i`.
     pub fn node(&self, i: usize) -> &NodeHandle {
         &self.nodes[i]
     }
 
-    /// The pods whose agents run.
+    /// The pods with a running agent.
     pub fn running(&self) -> impl Iterator<Item = usize> {
         self.agents.keys().copied()
     }
 
-    /// What the node of pod `i` answers an admin; null when it doesn't.
-    pub async fn ask_node(&self, i: usize, path: &str) -> Value {
+    /// Sends a GET request to the node of pod `i` as an admin; null if the node does not answer.
+    pub async fn get(&self, i: usize, path: &str) -> Value {
         match self.as_admin(i, Method::GET, path).send().await {
             Ok(answer) => answer.json().await.unwrap_or_default(),
             Err(_) => Value::Null,
         }
     }
 
-    /// Puts a database or a document on the node of pod `i`.
+    /// Creates a database or a document on the node of pod `i` as an admin.
     ///
     /// # Panics
     ///
-    /// When the node doesn't take it.
-    pub async fn tell_node(&self, i: usize, path: &str, body: &Value) {
-        let answer =
-            self.as_admin(i, Method::PUT, path).json(body).send().await.expect("a node that answers");
+    /// If the node does not answer, or refuses it.
+    pub async fn put(&self, i: usize, path: &str, body: &Value) {
+        let answer = self.as_admin(i, Method::PUT, path).json(body).send().await.expect("the node answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
-    /// Deletes a document on the node of pod `i`.
+    /// Deletes a document on the node of pod `i` as an admin.
     ///
     /// # Panics
     ///
-    /// When the node doesn't do it.
-    pub async fn delete_at_node(&self, i: usize, path: &str) {
-        let answer = self.as_admin(i, Method::DELETE, path).send().await.expect("a node that answers");
+    /// If the node does not answer, or refuses it.
+    pub async fn delete(&self, i: usize, path: &str) {
+        let answer = self.as_admin(i, Method::DELETE, path).send().await.expect("the node answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     fn as_admin(&self, i: usize, method: Method, path: &str) -> RequestBuilder {
         let env = couchdb_env(&self.pods[i]);
+        // The first pair that is set, as the agent reads them.
         let admin = contract::env::CREDENTIALS
             .iter()
             .find_map(|(user, password)| Some((env.get(*user)?, env.get(*password)?)));
@@ -204,7 +203,7 @@ impl Stage {
         }
     }
 
-    /// Starts the agents of these pods, in this order.
+    /// Starts the agents of these pods, one after another.
     pub async fn start_agents(&mut self, pods: impl IntoIterator<Item = usize>) {
         for i in pods {
             self.start_agent(i).await;
@@ -215,23 +214,9 @@ impl Stage {
     ///
     /// # Panics
     ///
-    /// When the environment is not one that an agent can be started from.
+    /// If the agent rejects the environment.
     pub async fn start_agent(&mut self, i: usize) {
-        let container =
-            self.pods[i].container(contract::objects::AGENT_CONTAINER).expect("the injected agent");
-        let mut vars: HashMap<String, String> = container.env.clone().into_iter().collect();
-        if self.kubernetes.is_none() {
-            vars.insert(contract::env::COUCHDISCOVER_KUBERNETES.to_owned(), "off".to_owned());
-        }
-        vars.extend(self.vars.iter().cloned());
-        let mut settings =
-            Settings::from_vars(&|name| vars.get(name).cloned()).expect("settings that can be used");
-        // A pod has a network of its own, and 127.0.0.1:5984 in it. Here all pods share one.
-        let local = self.door(i, i);
-        settings.listen = (local.ip(), 0).into();
-        let scheme = if self.net.ca_pem().is_some() { Scheme::Https } else { Scheme::Http };
-        let host = if local.is_ipv6() { format!("[{}]", local.ip()) } else { local.ip().to_string() };
-        settings.couchdb = Endpoint { scheme, host, port: local.port() };
+        let settings = self.agent_settings(i);
         let surroundings = Surroundings {
             clues: Clues {
                 hostnames: vec![self.pods[i].hostname.clone()],
@@ -242,166 +227,191 @@ impl Stage {
             kubernetes: self.kubernetes.clone(),
             termination_log: self.termination_log.clone(),
         };
-        let started = start(settings, surroundings).await.expect("an agent that starts");
-        let address = started.address().expect("a bound port");
+        let started = start(settings, surroundings).await.expect("the agent starts");
+        let address = started.address().expect("the agent has bound its port");
         let task = tokio::spawn(async move {
-            started.run(CancellationToken::new()).await.expect("an agent that runs");
+            started.run(CancellationToken::new()).await.expect("the agent runs until it is aborted");
         });
         self.agents.insert(i, RunningAgent { address, task });
     }
 
-    /// Restarts the CouchDB container of pod `i` with what `pod` has in its environment. Its agent goes on as it is.
+    fn agent_settings(&self, i: usize) -> Settings {
+        let container = self.pods[i].container(contract::objects::AGENT_CONTAINER);
+        let container = container.expect("the pod contains the injected agent");
+        let mut vars: HashMap<String, String> = container.env.clone().into_iter().collect();
+        if self.kubernetes.is_none() {
+            vars.insert(contract::env::COUCHDISCOVER_KUBERNETES.to_owned(), "off".to_owned());
+        }
+        vars.extend(self.vars.iter().cloned());
+        let mut settings =
+            Settings::from_vars(&|name| vars.get(name).cloned()).expect("the environment is valid");
+        // A real pod has a network of its own, with CouchDB at 127.0.0.1:5984. Here all pods share one loopback address,
+        // so CouchDB and the agent's port get other addresses.
+        let local = self.address(i, i);
+        settings.listen = (local.ip(), 0).into();
+        let scheme = if self.net.ca_pem().is_some() { Scheme::Https } else { Scheme::Http };
+        let host = if local.is_ipv6() { format!("[{}]", local.ip()) } else { local.ip().to_string() };
+        settings.couchdb = Endpoint { scheme, host, port: local.port() };
+        settings
+    }
+
+    /// Restarts the CouchDB container of pod `i` with the environment of `pod`. The agent keeps running with the old one.
     ///
     /// # Panics
     ///
-    /// When the official image would exit.
+    /// If the official image would exit with this environment.
     pub fn restart_node_as(&mut self, i: usize, pod: Pod) {
-        let settings = NodeSettings::from_image_env(
-            pod.fqdn.as_deref().expect("a governing Service"),
-            couchdb_env(&pod),
-        );
-        let settings = settings.expect("an environment for the image");
+        let settings = node_settings(&pod);
         self.pods[i] = pod;
+        // A new container starts with the ini files of its image.
         self.nodes[i].lose_ini();
         self.nodes[i].reconfigure(|_| settings);
-        self.nodes[i].start().expect("a container that starts");
+        self.nodes[i].start().expect("the node starts");
     }
 
-    /// Where the agent of pod `i` finds everybody's CouchDB and Erlang.
+    /// The addresses of all nodes' CouchDB and Erlang ports, as the agent of pod `i` reaches them, by name or by name and
+    /// port.
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
-        let erlang = |name: &str, j: usize| {
-            [(4369, Service::Epmd), (9100, Service::Distribution)].map(|(port, service)| {
-                let open = || {
-                    self.nodes[j].service_addr_for(service, self.fqdn(i)).expect("a free port on loopback")
-                };
-                let address = if self.erlang_ports { open() } else { NOBODY };
-                (format!("{name}:{port}"), address)
-            })
-        };
-        let http = self.ordinals().map(|j| (self.fqdn(j).to_owned(), self.door(i, j)));
-        let of_pods = self.ordinals().flat_map(|j| erlang(self.fqdn(j), j));
-        let of_aliases = self.aliases.iter().flat_map(|(name, j)| erlang(name, *j));
-        http.chain(of_pods).chain(of_aliases).collect()
+        let mut addresses = HashMap::new();
+        for j in self.ordinals() {
+            addresses.insert(self.fqdn(j).to_owned(), self.address(i, j));
+            addresses.extend(self.erlang_addresses(i, j, self.fqdn(j)));
+        }
+        for (name, j) in &self.aliases {
+            addresses.extend(self.erlang_addresses(i, *j, name));
+        }
+        addresses
     }
 
-    /// The address at which pod `from` reaches the node of pod `to`, so that its calls are known as its own.
-    fn door(&self, from: usize, to: usize) -> SocketAddr {
-        self.nodes[to].addr_for(self.fqdn(from)).expect("a free port on loopback")
+    fn erlang_addresses(&self, from: usize, to: usize, name: &str) -> [(String, SocketAddr); 2] {
+        [(4369, Service::Epmd), (9100, Service::Distribution)].map(|(port, service)| {
+            let address = if self.erlang_ports {
+                self.nodes[to].service_addr_for(service, self.fqdn(from)).expect("a loopback port is free")
+            } else {
+                CLOSED
+            };
+            (format!("{name}:{port}"), address)
+        })
     }
 
-    /// Ends the agent of pod `i` at whatever it is doing, and waits until it is gone.
+    /// The address at which pod `from` reaches the node of pod `to`. Each pair has one of its own, so that the network
+    /// knows the source of a call.
+    fn address(&self, from: usize, to: usize) -> SocketAddr {
+        self.nodes[to].addr_for(self.fqdn(from)).expect("a loopback port is free")
+    }
+
+    /// Aborts the agent of pod `i` at its current await point, and waits until it is gone.
     pub async fn kill_agent(&mut self, i: usize) {
         if let Some(RunningAgent { task, .. }) = self.agents.remove(&i) {
             task.abort();
-            // The error says that it was aborted.
+            // The result is the error of an aborted task.
             let _ = task.await;
         }
     }
 
-    /// Where the agent of pod `i` can be asked.
+    /// The address of the agent's HTTP port in pod `i`.
     ///
     /// # Panics
     ///
-    /// When it doesn't run.
+    /// If the agent does not run.
     pub fn agent_address(&self, i: usize) -> SocketAddr {
         self.agents[&i].address
     }
 
-    /// What the agent of pod `i` shows of itself.
+    /// The status page of the agent of pod `i`.
     ///
     /// # Panics
     ///
-    /// When it doesn't answer.
+    /// If the agent does not answer.
     pub async fn status(&self, i: usize) -> Value {
-        self.ask(i, "/status").await.json().await.expect("JSON")
+        self.get_from_agent(i, contract::ports::STATUS).await.json().await.expect("the status page is JSON")
     }
 
-    /// What the agent of pod `i` counts.
+    /// The metrics of the agent of pod `i`, in OpenMetrics format.
     ///
     /// # Panics
     ///
-    /// When it doesn't answer.
+    /// If the agent does not answer.
     pub async fn metrics(&self, i: usize) -> String {
-        self.ask(i, contract::ports::METRICS).await.text().await.expect("text")
+        self.get_from_agent(i, contract::ports::METRICS).await.text().await.expect("metrics are text")
     }
 
-    /// The status code and the text of an agent's readiness probe.
+    /// The status code and body of the readiness probe of pod `i`.
     ///
     /// # Panics
     ///
-    /// When it doesn't answer.
+    /// If the agent does not answer.
     pub async fn readyz(&self, i: usize) -> (u16, String) {
-        let response = self.ask(i, "/readyz").await;
-        (response.status().as_u16(), response.text().await.expect("text"))
+        let response = self.get_from_agent(i, contract::ports::READYZ).await;
+        (response.status().as_u16(), response.text().await.expect("the probe answers text"))
     }
 
-    /// Waits until every agent says that the cluster is formed and proven, and asks the nodes whether that is true.
+    async fn get_from_agent(&self, i: usize, path: &str) -> reqwest::Response {
+        let address = self.agents[&i].address;
+        self.http.get(format!("http://{address}{path}")).send().await.expect("the agent answers")
+    }
+
+    /// Waits until every running agent reports a formed and confirmed cluster, then checks the state of the nodes.
     ///
     /// # Panics
     ///
-    /// When it is not so within 30 seconds, or what the nodes say differs.
-    pub async fn formed(&self) {
+    /// After 30 seconds, or if the state of the nodes contradicts the agents.
+    pub async fn until_formed(&self) {
         until("a formed cluster", DEADLINE, async || {
             let mut steps = vec![];
             for i in self.agents.keys() {
                 steps.push(self.status(*i).await["step"].clone());
             }
-            match steps.iter().all(|step| step["reason"] == "Settled") {
-                true => Ok(()),
-                false => Err(steps),
-            }
+            if steps.iter().all(|step| step["reason"] == "Settled") { Ok(()) } else { Err(steps) }
         })
         .await;
-        self.assert_whole();
+        self.assert_formed();
     }
 
-    /// Waits until the agent of pod `i` gives this reason for what it does.
+    /// Waits until the agent of pod `i` reports a step with this reason, and returns the step's message.
     ///
     /// # Panics
     ///
-    /// When it doesn't within 30 seconds.
-    pub async fn says(&self, i: usize, reason: &str) -> String {
+    /// After 30 seconds.
+    pub async fn until_step(&self, i: usize, reason: &str) -> String {
         until(reason, DEADLINE, async || {
             let step = self.status(i).await["step"].clone();
-            match step["reason"] == reason {
-                true => Ok(step["message"].as_str().unwrap_or_default().to_owned()),
-                false => Err(step),
+            if step["reason"] != reason {
+                return Err(step);
             }
+            Ok(step["message"].as_str().unwrap_or_default().to_owned())
         })
         .await
     }
 
-    /// Waits until the agent of pod `i` says that the pod is ready.
+    /// Waits until the agent of pod `i` reports the pod as ready.
     ///
     /// # Panics
     ///
-    /// When it doesn't within 30 seconds.
-    pub async fn ready(&self, i: usize) {
+    /// After 30 seconds.
+    pub async fn until_ready(&self, i: usize) {
         until("readiness", DEADLINE, async || match self.readyz(i).await {
             (200, _) => Ok(()),
-            not_yet => Err(not_yet),
+            not_ready => Err(not_ready),
         })
         .await;
     }
 
-    /// Looks behind the ports: one membership, one founding, no conflict, every system database on min(3, n) nodes.
-    ///
-    /// # Panics
-    ///
-    /// When it isn't so.
-    pub fn assert_whole(&self) {
+    /// Checks the state inside the nodes: one membership, the same maps of the system databases everywhere, no conflict,
+    /// and copies on min(3, n) nodes.
+    fn assert_formed(&self) {
         let count = self.nodes.len();
         self.net.world(|world| {
-            let node = |i: usize| world.node(self.fqdn(i)).expect("the node");
-            let mut everybody: Vec<&str> = self.ordinals().filter_map(|i| node(i).name()).collect();
-            everybody.sort_unstable();
+            let nodes: Vec<&Node> =
+                self.ordinals().map(|i| world.node(self.fqdn(i)).expect("the node exists")).collect();
+            let mut names: Vec<&str> = nodes.iter().filter_map(|node| node.name()).collect();
+            names.sort_unstable();
             let mut maps = vec![];
-            for i in self.ordinals() {
-                let node = node(i);
+            for (i, node) in nodes.iter().enumerate() {
                 let mut members = node.members();
                 members.sort_unstable();
-                assert_eq!(members, everybody, "members of couchdb-{i}");
-                maps.push(SYSTEM.map(|database| Map::of(node, database)));
+                assert_eq!(members, names, "members of couchdb-{i}");
+                maps.push(SYSTEM_DATABASES.map(|database| Map::of(node, database)));
             }
             for map in &maps {
                 assert_eq!(map, &maps[0], "every node has the same maps");
@@ -412,33 +422,35 @@ impl Stage {
         });
     }
 
-    /// The calls that the agent of pod `i` made, to any node.
+    /// The calls of the agent of pod `i`, to any node.
     pub fn calls_of_agent(&self, i: usize) -> Vec<Call> {
         self.net.calls_of(&CallFilter::all().from(self.fqdn(i)))
     }
-
-    async fn ask(&self, i: usize, path: &str) -> reqwest::Response {
-        let address = self.agents[&i].address;
-        self.http.get(format!("http://{address}{path}")).send().await.expect("an agent that answers")
-    }
 }
 
-/// The environment of the container that the webhook took for CouchDB's.
+/// The settings of the node that the official image starts with a pod's environment.
+fn node_settings(pod: &Pod) -> NodeSettings {
+    let host = pod.fqdn.as_deref().expect("the StatefulSet has a governing Service");
+    NodeSettings::from_image_env(host, couchdb_env(pod)).expect("the image accepts the environment")
+}
+
+/// The environment of the container that the webhook injected the agent for.
 fn couchdb_env(pod: &Pod) -> &BTreeMap<String, String> {
-    let agent = pod.container(contract::objects::AGENT_CONTAINER).expect("the injected agent");
-    let name = agent.env.get(contract::env::COUCHDISCOVER_CONTAINER).expect("the CouchDB container's name");
-    &pod.container(name).expect("the CouchDB container").env
+    let agent =
+        pod.container(contract::objects::AGENT_CONTAINER).expect("the pod contains the injected agent");
+    let name = agent.env.get(contract::env::COUCHDISCOVER_CONTAINER).expect("the webhook injects the name");
+    &pod.container(name).expect("the pod contains the CouchDB container").env
 }
 
-/// A system database's map on one node.
+/// The shard map of a system database on one node.
 #[derive(Debug, PartialEq, Eq)]
 struct Map {
     database: &'static str,
-    /// Which making of the database this is.
+    /// The revision that wins, which differs for each creation of the database.
     revision: Option<String>,
-    /// Other makings that lost: their data can't be seen any more.
+    /// The number of revisions that lost: their data cannot be read.
     conflicts: usize,
-    /// Copies of the range that has the fewest.
+    /// The number of copies of the range that has the fewest.
     least_copies: usize,
 }
 
@@ -458,7 +470,7 @@ impl Map {
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         for agent in self.agents.values() {
             agent.task.abort();
@@ -466,18 +478,18 @@ impl Drop for Stage {
     }
 }
 
-/// The full name of pod `i`.
+/// The fully qualified domain name of the example's pod `i`.
 pub fn host(i: usize) -> String {
     format!("couchdb-{i}.couchdb.default.svc.cluster.local")
 }
 
-const SYSTEM: [&str; 2] = ["_replicator", "_users"];
-/// A port that nobody listens on.
-const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
-/// The admin of the example.
+const SYSTEM_DATABASES: [&str; 2] = ["_replicator", "_users"];
+/// An address where connections are refused.
+const CLOSED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+/// The example's admin user.
 pub const USER: &str = "admin";
 pub use manifest::PASSWORD;
-/// So many stand-in seconds pass in one of ours.
+/// Seconds of the stand-ins' time in one second of real time.
 const SPEED: f64 = 20.0;
-/// Longer than anything takes, also on a busy machine.
+/// Longer than any step takes, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);

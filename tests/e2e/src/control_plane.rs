@@ -1,4 +1,4 @@
-//! A Kubernetes API server stand-in that asks the real webhook, over TLS, about every labelled StatefulSet.
+//! A Kubernetes API server stand-in that calls the real webhook, over TLS, for every labelled StatefulSet.
 
 use std::time::Duration;
 
@@ -17,36 +17,36 @@ use webhook::serve::{self, Args, Bound, Kubernetes};
 use crate::manifest::NAMESPACE;
 use crate::until::until;
 
-/// An API server and the webhook that it asks. Both stop when this is dropped.
+/// An API server stand-in and the webhook that it calls. Both stop when this is dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
-    /// The stand-in, with its switches.
+    /// The API server stand-in.
     pub api: ApiServer,
-    /// Where the webhook serves.
+    /// The webhook's URL, without a path.
     pub webhook: String,
     http: reqwest::Client,
     _stop: DropGuard,
 }
 
-/// An object that the API server took.
+/// An object that the API server has created.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// As it is stored.
+    /// The object as it is stored.
     pub stored: Value,
-    /// What `kubectl` prints behind `Warning: `.
+    /// The texts that `kubectl` prints after `Warning: `.
     pub warnings: Vec<String>,
 }
 
-/// Why a control plane didn't start, or didn't take an object.
+/// A reason for a control plane not to start, or not to create an object.
 #[derive(Debug, Error)]
 pub enum ControlPlaneError {
     /// The API server stand-in didn't start.
     #[error("failed to start the API server stand-in")]
     Api(#[from] StartError),
-    /// A call got no answer.
+    /// A call to the API server failed.
     #[error("failed to call the API server stand-in")]
     Call(#[from] reqwest::Error),
-    /// The API server said no.
+    /// The API server refused the object. Contains its message.
     #[error("{0}")]
     Refused(String),
     /// The webhook didn't start.
@@ -54,14 +54,15 @@ pub enum ControlPlaneError {
     Webhook(#[from] serve::Error),
 }
 
-/// The product's server on free loopback ports, with these flags besides. It calls no API server, and ends as soon as it
-/// is told to.
+/// Starts the webhook on free loopback ports with these additional flags. It calls no API server, and stops without
+/// delay.
 pub async fn bind_webhook(flags: &[&str]) -> Result<Bound, serve::Error> {
-    let alone = ["--cert-mode=memory", "--provide=off"];
-    serve::bind(Args::parse_from(OWN.iter().chain(&alone).chain(flags)), Kubernetes::Off).await
+    let standalone = ["--cert-mode=memory", "--provide=off"];
+    serve::bind(Args::parse_from(SERVE.iter().chain(&standalone).chain(flags)), Kubernetes::Off).await
 }
 
-const OWN: [&str; 5] = [
+/// Loopback ports, and no delay before the end.
+const SERVE: [&str; 5] = [
     "serve",
     "--listen=127.0.0.1:0",
     "--probe-listen=127.0.0.1:0",
@@ -70,7 +71,7 @@ const OWN: [&str; 5] = [
 ];
 
 impl ControlPlane {
-    /// Starts both, and tells the one about the other: the webhook itself calls nobody.
+    /// Starts both, and stores the webhook's configuration with its `caBundle`. The webhook calls no API server.
     pub async fn start() -> Result<Self, ControlPlaneError> {
         install_crypto();
         let bound = bind_webhook(&[]).await?;
@@ -79,28 +80,29 @@ impl ControlPlane {
         Self::of(api, bound)
     }
 
-    /// The same as in a cluster: the webhook publishes its authority itself, and provides for labelled StatefulSets.
+    /// Starts both as in a real cluster: the webhook publishes its authority itself, and creates the Secrets and
+    /// RoleBindings of labelled StatefulSets.
     pub async fn deployed() -> Result<Self, ControlPlaneError> {
         install_crypto();
         let api = ApiServer::start()?;
-        let args = Args::parse_from(OWN.into_iter().chain(["--cert-mode=self", "--provide=on"]));
+        let args = Args::parse_from(SERVE.into_iter().chain(["--cert-mode=self", "--provide=on"]));
         let bound = serve::bind(args, Kubernetes::At(Box::new(client_config(&api)))).await?;
         let probes = bound.probes();
-        let mut without = configuration(&url(&bound), "");
-        for webhook in without["webhooks"].as_array_mut().into_iter().flatten() {
+        // As in the manifests, the configuration has no caBundle until the webhook publishes it.
+        let mut unpublished = configuration(&url(&bound), "");
+        for webhook in unpublished["webhooks"].as_array_mut().into_iter().flatten() {
             webhook["clientConfig"].as_object_mut().map(|config| config.shift_remove("caBundle"));
         }
-        api.seed(without);
+        api.seed(unpublished);
         let control_plane = Self::of(api, bound)?;
         let readyz = format!("http://{probes}{}", contract::ports::READYZ);
         until("a ready webhook", DEADLINE, async || {
             let answer = control_plane.http.get(&readyz).send().await;
             let answer = answer.map_err(|error| error.to_string())?;
-            if answer.status() == StatusCode::OK {
-                Ok(())
-            } else {
-                Err(answer.text().await.unwrap_or_default())
+            if answer.status() != StatusCode::OK {
+                return Err(answer.text().await.unwrap_or_default());
             }
+            Ok(())
         })
         .await;
         Ok(control_plane)
@@ -116,36 +118,36 @@ impl ControlPlane {
         Ok(Self { api, webhook, http, _stop: stop.drop_guard() })
     }
 
-    /// Waits for what the webhook provides for a StatefulSet, and returns the Secret and the RoleBinding.
+    /// Waits for the Secret and the RoleBinding that the webhook creates for a StatefulSet, and returns both.
     ///
     /// # Panics
     ///
-    /// When they don't come.
-    pub async fn provided(&self, statefulset: &Value) -> [Value; 2] {
+    /// After 30 seconds.
+    pub async fn until_provided(&self, statefulset: &Value) -> [Value; 2] {
         let metadata = &statefulset["metadata"];
         let name = contract::objects::companion(metadata["name"].as_str().unwrap_or_default());
         let namespace = metadata["namespace"].as_str();
-        until("what is provided", DEADLINE, async || {
+        until("the Secret and the RoleBinding", DEADLINE, async || {
             let secret = self.api.get("v1", "secrets", namespace, &name);
             let binding = self.api.get("rbac.authorization.k8s.io/v1", "rolebindings", namespace, &name);
-            match (secret, binding) {
-                (Some(secret), Some(binding)) => Ok([secret, binding]),
-                not_yet => Err(not_yet),
+            if let (Some(secret), Some(binding)) = (&secret, &binding) {
+                return Ok([secret.clone(), binding.clone()]);
             }
+            Err((secret, binding))
         })
         .await
     }
 
-    /// What a client in a pod is configured with.
+    /// The configuration of a client with all permissions.
     ///
     /// # Panics
     ///
-    /// When the stand-in's own URL or certificate is none.
+    /// If the stand-in's URL or certificate is invalid.
     pub fn client_config(&self) -> kube::Config {
         client_config(&self.api)
     }
 
-    /// Creates an object as `kubectl create` does.
+    /// Creates an object, as `kubectl create` does.
     pub async fn create(&self, object: &Value) -> Result<Applied, ControlPlaneError> {
         let url = format!("{}{}", self.api.url(), collection(object));
         let answer = self.http.post(url).bearer_auth(ADMIN_TOKEN).json(object).send().await?;
@@ -161,23 +163,23 @@ impl ControlPlane {
     }
 }
 
-/// The configuration that ships, with a server that is reached by `url` and verified with `ca_bundle` in PEM form.
+/// The webhook configuration of the manifests, with the server's `url` and its `ca_bundle` in PEM.
 ///
 /// # Panics
 ///
-/// When what ships is not YAML.
+/// If the manifest is not YAML.
 pub fn configuration(url: &str, ca_bundle: &str) -> Value {
-    let mut configuration: Value = serde_saphyr::from_str(CONFIGURATION).expect("the configuration's YAML");
+    let mut configuration: Value = serde_saphyr::from_str(CONFIGURATION).expect("the manifest is YAML");
     for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
         webhook["clientConfig"] = json!({ "url": url, "caBundle": STANDARD.encode(ca_bundle) });
     }
     configuration
 }
 
-/// What a cluster admin applies.
+/// The manifest of the webhook configuration.
 pub const CONFIGURATION: &str = include_str!("../../../manifests/base/mutating-webhook.yaml");
 
-/// The second one in a process finds it installed.
+/// Installs the crypto provider of this process, unless another test has done so.
 pub(crate) fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -186,20 +188,23 @@ fn url(bound: &Bound) -> String {
     format!("https://{}{}", bound.https(), contract::ports::MUTATE)
 }
 
-/// As an admin.
+/// The configuration of a client with all permissions.
 pub(crate) fn client_config(api: &ApiServer) -> kube::Config {
-    let authority = CertificateDer::from_pem_slice(api.ca_pem().as_bytes()).expect("a certificate");
-    let mut config = kube::Config::new(api.url().parse().expect("a URL"));
+    let authority =
+        CertificateDer::from_pem_slice(api.ca_pem().as_bytes()).expect("the stand-in's certificate is valid");
+    let mut config = kube::Config::new(api.url().parse().expect("the stand-in's URL is valid"));
     config.root_cert = Some(vec![authority.to_vec()]);
     config.auth_info.token = Some(ADMIN_TOKEN.to_owned().into());
     config
 }
 
-/// Longer than anything takes, also on a busy machine.
+/// Longer than any step takes, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The path of the collection that an object is created in.
 fn collection(object: &Value) -> String {
     let api = object["apiVersion"].as_str().unwrap_or("v1");
+    // The core group is served below `/api`, all others below `/apis`.
     let root = if api.contains('/') { "apis" } else { "api" };
     let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);

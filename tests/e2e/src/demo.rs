@@ -1,7 +1,6 @@
-//! The whole path, told to a person: a labelled StatefulSet, the real webhook, real agents, a formed cluster.
+//! The whole path as a demo for a person: a labelled StatefulSet, the real webhook, real agents, a formed cluster.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -10,324 +9,373 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::TestCluster;
 use crate::control_plane::{Applied, ControlPlane, ControlPlaneError};
 use crate::manifest::{self, ManifestError};
-use crate::stage::Stage;
 
-/// What is played.
+/// The options of a demo.
 #[derive(Clone, Debug)]
-pub struct Play {
-    /// What the user applies.
+pub struct Options {
+    /// The manifest that the user applies, in YAML.
     pub manifest: String,
-    /// What the user's file is called.
+    /// The name of the user's file.
     pub title: String,
-    /// So many nodes instead of the manifest's.
+    /// Replaces the replicas of the manifest's StatefulSet.
     pub nodes: Option<usize>,
-    /// Afterwards this node loses its volume.
+    /// The node that loses its volume after the cluster is formed.
     pub wipe: Option<usize>,
 }
 
-/// Why a story had no good end.
+/// A reason for a demo to fail.
 #[derive(Debug, Error)]
-pub enum StoryError {
+pub enum DemoError {
     /// The control plane didn't start, or refused the manifest.
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
-    /// The manifest can't be played.
+    /// The manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// What was stored before can't be read through the node that came back.
-    #[error("what was stored before the volume was lost can't be read any more")]
+    /// A document that was stored before cannot be read through the node that lost its volume.
+    #[error("a document from before the loss of the volume cannot be read any more")]
     DataLost,
-    /// The cluster was founded a second time.
-    #[error("the cluster was founded {0} times")]
-    FoundedAgain(usize),
-    /// The webhook left the StatefulSet as it was.
+    /// `finish_cluster` was called more than once.
+    #[error("the cluster was formed {0} times instead of once")]
+    FormedAgain(usize),
+    /// The webhook left the StatefulSet unchanged.
     #[error(
-        "the webhook did not inject the StatefulSet: has it the label '{}: {}'?",
+        "the webhook did not inject the agent. Fix: add the label '{}: {}' to the StatefulSet's metadata",
         contract::keys::INJECT,
         contract::keys::INJECT_ENABLED
     )]
     NotInjected,
-    /// The agents say that all is well, and the nodes don't.
-    #[error("not every node confirms it")]
-    NotProven,
-    /// It took too long.
+    /// The agents report a formed cluster, but the nodes don't.
+    #[error("the agents report a formed cluster, but not every node confirms it")]
+    NotConfirmed,
+    /// The agents didn't report a formed cluster in time.
     #[error("the cluster was not formed within {} s", .0.as_secs())]
     TooLong(Duration),
-    /// There is no such node to wipe, or no other to take it back.
+    /// The node to wipe doesn't exist, or no other node holds its data.
     #[error(
-        "can't wipe node {wipe} of {nodes}: it takes one that is there, and another one that holds a copy"
+        "node {wipe} cannot be wiped in a cluster of {nodes}. Fix: use --wipe with an ordinal of the cluster, and \
+         --nodes with 2 or more, so that another node holds the data"
     )]
     Wipe {
-        /// Which was to be wiped.
+        /// The node's ordinal.
         wipe: usize,
-        /// How many there are.
+        /// The number of nodes.
         nodes: usize,
     },
-    /// The story can't be written down.
-    #[error("failed to write")]
+    /// The output cannot be written.
+    #[error("failed to write the output")]
     Write(#[from] io::Error),
 }
 
-/// Plays it and writes the story down as it goes.
-pub async fn tell(play: &Play, out: &mut impl io::Write) -> Result<(), StoryError> {
-    let mut narrator = Narrator { out, start: Instant::now(), told: BTreeMap::new() };
-    narrator.line("couchdiscover: a labelled StatefulSet becomes a CouchDB cluster")?;
-    let control_plane = deploy(&mut narrator).await?;
-    let (statefulset, secrets) = apply(&mut narrator, &control_plane, play).await?;
-    let mut stage = start_pods(&mut narrator, &control_plane, &statefulset, secrets).await?;
-    prove(&mut narrator, &stage).await?;
-    if let Some(wipe) = play.wipe {
-        lose_a_volume(&mut narrator, &mut stage, wipe).await?;
-        prove(&mut narrator, &stage).await?;
+/// Runs a demo, and prints each step as it happens.
+pub async fn run(options: &Options, out: &mut impl io::Write) -> Result<(), DemoError> {
+    let mut printer = Printer { out, start: Instant::now(), steps: BTreeMap::new() };
+    printer.line("couchdiscover: a labelled StatefulSet becomes a CouchDB cluster")?;
+    let control_plane = deploy(&mut printer).await?;
+    let (statefulset, secrets) = apply(&mut printer, &control_plane, options).await?;
+    let mut cluster = start_pods(&mut printer, &control_plane, &statefulset, secrets).await?;
+    confirm(&mut printer, &cluster).await?;
+    if let Some(wipe) = options.wipe {
+        lose_volume(&mut printer, &mut cluster, wipe).await?;
+        confirm(&mut printer, &cluster).await?;
     }
     Ok(())
 }
 
-async fn deploy<W: io::Write>(narrator: &mut Narrator<'_, W>) -> Result<ControlPlane, StoryError> {
-    narrator.chapter("A cluster admin deploys the webhook")?;
+async fn deploy<W: io::Write>(printer: &mut Printer<'_, W>) -> Result<ControlPlane, DemoError> {
+    printer.heading("A cluster admin deploys the webhook")?;
     let control_plane = ControlPlane::deployed().await?;
-    narrator.line(&format!("   it serves {}", control_plane.webhook))?;
-    narrator.line(
-        "   it has made a certificate authority and published it in the MutatingWebhookConfiguration;",
+    printer.line(&format!("   it serves {}", control_plane.webhook))?;
+    printer.line(
+        "   it generates a certificate authority, and publishes it in the MutatingWebhookConfiguration",
     )?;
-    narrator.line("   only labelled StatefulSets are sent to it")?;
+    printer.line("   the API server sends it only labelled StatefulSets")?;
     Ok(control_plane)
 }
 
 /// Returns the StatefulSet as it is stored, and the Secrets that its pods refer to.
 async fn apply<W: io::Write>(
-    narrator: &mut Narrator<'_, W>,
+    printer: &mut Printer<'_, W>,
     control_plane: &ControlPlane,
-    play: &Play,
-) -> Result<(Value, Vec<Value>), StoryError> {
-    narrator.chapter(&format!("A user applies {}", play.title))?;
+    options: &Options,
+) -> Result<(Value, Vec<Value>), DemoError> {
+    printer.heading(&format!("A user applies {}", options.title))?;
     let mut injected = None;
-    for mut object in manifest::objects(&play.manifest)? {
+    for mut object in manifest::objects(&options.manifest)? {
         let is_statefulset = object["kind"] == "StatefulSet";
-        if let (true, Some(nodes)) = (is_statefulset, play.nodes) {
+        if is_statefulset && let Some(nodes) = options.nodes {
             object["spec"]["replicas"] = json!(nodes);
         }
         let Applied { stored, warnings } = control_plane.create(&object).await?;
         for warning in warnings {
-            narrator.line(&format!("   Warning: {warning}"))?;
+            printer.line(&format!("   Warning: {warning}"))?;
         }
-        narrator.line(&format!("   {} created", title(&stored)))?;
+        printer.line(&format!("   {} created", title(&stored)))?;
         if is_statefulset {
-            narrator.tell_injection(&object, &stored)?;
+            printer.injection(&object, &stored)?;
             injected = Some(stored);
         }
     }
     let statefulset = injected.ok_or(ManifestError::NoStatefulSet)?;
+    // The webhook annotates every template that it changes.
     if statefulset["spec"]["template"]["metadata"]["annotations"][contract::keys::INJECTED].is_null() {
-        return Err(StoryError::NotInjected);
+        return Err(DemoError::NotInjected);
     }
-    let [secret, binding] = control_plane.provided(&statefulset).await;
-    narrator.line(&format!(
+    let [secret, binding] = control_plane.until_provided(&statefulset).await;
+    printer.line(&format!(
         "   {} created by the webhook: a random Erlang cookie and session secret",
         title(&secret)
     ))?;
-    narrator.line(&format!("   {} created by the webhook: what its agents may do", title(&binding)))?;
+    printer.line(&format!("   {} created by the webhook: the agents' permissions", title(&binding)))?;
     Ok((statefulset, control_plane.api.list("v1", "secrets")))
 }
 
 async fn start_pods<W: io::Write>(
-    narrator: &mut Narrator<'_, W>,
+    printer: &mut Printer<'_, W>,
     control_plane: &ControlPlane,
     statefulset: &Value,
     secrets: Vec<Value>,
-) -> Result<Stage, StoryError> {
+) -> Result<TestCluster, DemoError> {
     let pods = manifest::pods(statefulset, secrets)?;
-    let ordered = statefulset["spec"]["podManagementPolicy"] != "Parallel";
-    let order = if ordered { "one after the other" } else { "all at once" };
-    narrator.chapter(&format!("Kubernetes starts {} pod(s), {order}", pods.len()))?;
-    narrator.line("   (each one's CouchDB is a stand-in, each one's agent is real)")?;
-    let mut stage = Stage::of(pods, Clock::real(), Some(control_plane.client_config()), |settings| settings);
-    if !ordered {
-        stage.start_agents(stage.ordinals()).await;
-        return Ok(stage);
+    let parallel = statefulset["spec"]["podManagementPolicy"] == "Parallel";
+    let order = if parallel { "all at once" } else { "one after another" };
+    printer.heading(&format!("Kubernetes starts {} pod(s), {order}", pods.len()))?;
+    printer.line("   (in each pod, CouchDB is a stand-in and the agent is real)")?;
+    let config = control_plane.client_config();
+    // Real time, so that the printed seconds resemble those of a real cluster.
+    let mut cluster = TestCluster::of(pods, Clock::real(), Some(config), |settings| settings);
+    if parallel {
+        cluster.start_agents(cluster.ordinals()).await;
+        return Ok(cluster);
     }
-    stage.ordinals().for_each(|i| stage.node(i).kill());
-    for i in stage.ordinals() {
-        // It ran with these settings before it was stopped.
-        stage.node(i).start().map_err(|_| StoryError::NotProven)?;
-        stage.start_agent(i).await;
-        narrator.follow(&stage, &|status| status[i]["ready"] == true).await?;
+    cluster.ordinals().for_each(|i| cluster.node(i).kill());
+    for i in cluster.ordinals() {
+        // Cannot fail: the node already ran with these settings.
+        cluster.node(i).start().map_err(|_| DemoError::NotConfirmed)?;
+        cluster.start_agent(i).await;
+        // Under OrderedReady, Kubernetes starts a pod when the one before is ready.
+        printer.follow(&cluster, &|statuses| statuses[i]["ready"] == true).await?;
     }
-    Ok(stage)
+    Ok(cluster)
 }
 
-/// Follows the agents until each of them says so, then asks the nodes.
-async fn prove<W: io::Write>(narrator: &mut Narrator<'_, W>, stage: &Stage) -> Result<(), StoryError> {
-    narrator.follow(stage, &|statuses| statuses.iter().all(settled)).await?;
-    narrator.chapter("What the nodes themselves say")?;
-    let mut whole = true;
-    narrator.line("   node                 lists  reaches  databases  copies of _users")?;
-    for i in stage.ordinals() {
-        let (row, complete) = row(stage, i).await;
-        whole &= complete;
-        narrator.line(&row)?;
+/// Waits until all agents report a formed cluster, then prints and checks the state that the nodes report.
+async fn confirm<W: io::Write>(printer: &mut Printer<'_, W>, cluster: &TestCluster) -> Result<(), DemoError> {
+    printer.follow(cluster, &|statuses| statuses.iter().all(is_settled)).await?;
+    printer.heading("The cluster as each node reports it")?;
+    printer.line("   node                 members  connected  databases  copies of _users")?;
+    let mut confirmed = true;
+    for i in cluster.ordinals() {
+        let state = NodeState::of(cluster, i).await;
+        confirmed &= state.is_complete();
+        printer.line(&state.row(cluster.name(i)))?;
     }
-    let founded = foundings(stage);
-    match (whole, founded) {
-        (true, 1) => Ok(narrator.line("   one cluster, founded once, and every node confirms it")?),
-        (true, again) => Err(StoryError::FoundedAgain(again)),
-        (false, _) => Err(StoryError::NotProven),
+    if !confirmed {
+        return Err(DemoError::NotConfirmed);
+    }
+    match finish_calls(cluster) {
+        1 => Ok(printer.line("   one cluster, formed once, and confirmed by every node")?),
+        count => Err(DemoError::FormedAgain(count)),
     }
 }
 
-async fn lose_a_volume<W: io::Write>(
-    narrator: &mut Narrator<'_, W>,
-    stage: &mut Stage,
+async fn lose_volume<W: io::Write>(
+    printer: &mut Printer<'_, W>,
+    cluster: &mut TestCluster,
     wipe: usize,
-) -> Result<(), StoryError> {
-    let nodes = stage.ordinals().len();
+) -> Result<(), DemoError> {
+    let nodes = cluster.ordinals().len();
     if wipe >= nodes || nodes == 1 {
-        return Err(StoryError::Wipe { wipe, nodes });
+        return Err(DemoError::Wipe { wipe, nodes });
     }
-    let keeper = (wipe + 1) % nodes;
+    let other = (wipe + 1) % nodes;
     for path in ["/orders", "/orders/1"] {
-        stage.tell_node(keeper, path, &json!({ "item": "sofa" })).await;
+        cluster.put(other, path, &json!({ "item": "sofa" })).await;
     }
-    narrator.chapter(&format!("{} loses its volume and comes back empty", stage.name(wipe)))?;
-    stage.kill_agent(wipe).await;
-    stage.node(wipe).wipe();
-    stage.node(wipe).start().map_err(|_| StoryError::NotProven)?;
-    stage.start_agent(wipe).await;
-    narrator.told.remove(&wipe);
-    narrator.follow(stage, &|statuses| statuses.iter().all(settled)).await?;
-    if stage.ask_node(wipe, "/orders/1").await["item"] != "sofa" {
-        return Err(StoryError::DataLost);
+    printer.heading(&format!("{} loses its volume and restarts empty", cluster.name(wipe)))?;
+    cluster.kill_agent(wipe).await;
+    cluster.node(wipe).wipe();
+    cluster.node(wipe).start().map_err(|_| DemoError::NotConfirmed)?;
+    cluster.start_agent(wipe).await;
+    // The restarted agent's steps are printed even if they equal the last one of before.
+    printer.steps.remove(&wipe);
+    printer.follow(cluster, &|statuses| statuses.iter().all(is_settled)).await?;
+    if cluster.get(wipe, "/orders/1").await["item"] != "sofa" {
+        return Err(DemoError::DataLost);
     }
-    Ok(narrator
-        .line(&format!("          {} serves what was stored before: nothing is lost", stage.name(wipe)))?)
+    let name = cluster.name(wipe);
+    Ok(printer
+        .line(&format!("          {name} serves the document that was stored before: no data is lost"))?)
 }
 
-fn settled(status: &Value) -> bool {
+fn is_settled(status: &Value) -> bool {
     status["step"]["reason"] == "Settled" && status["ready"] == true
 }
 
-/// A line of the final table, and whether the node sees everybody.
-async fn row(stage: &Stage, i: usize) -> (String, bool) {
-    let all = stage.ordinals().len();
-    let membership = stage.ask_node(i, "/_membership").await;
-    let databases = stage.ask_node(i, "/_node/_local/_dbs/_all_docs").await;
-    let shards = stage.ask_node(i, "/_users/_shards").await;
-    let count = |list: &Value| list.as_array().map_or(0, Vec::len);
-    let (lists, reaches) = (count(&membership["cluster_nodes"]), count(&membership["all_nodes"]));
-    let copies =
-        shards["shards"].as_object().and_then(|ranges| ranges.values().map(count).min()).unwrap_or(0);
-    let rows = databases["total_rows"].as_u64().unwrap_or(0);
-    let whole = lists == all && reaches == all && copies == all.min(3) && rows >= 2;
-    (
-        format!("   {:<20} {lists}/{all}    {reaches}/{all}      {rows}          {copies}", stage.name(i)),
-        whole,
-    )
-}
-
-fn foundings(stage: &Stage) -> usize {
-    let calls = stage.net.calls_of(&CallFilter::all().writes().below("/_cluster_setup"));
+/// The number of successful calls that formed a cluster.
+fn finish_calls(cluster: &TestCluster) -> usize {
+    let calls = cluster.net.calls_of(&CallFilter::all().writes().below("/_cluster_setup"));
     calls.iter().filter(|call| call.status == Some(201)).count()
 }
 
-/// Writes the story down, with the seconds since it began.
-struct Narrator<'o, W> {
-    out: &'o mut W,
-    start: Instant,
-    /// What each agent was last heard to do.
-    told: BTreeMap<usize, Value>,
+/// The cluster as one node reports it.
+struct NodeState {
+    /// The size that the cluster should have.
+    expected: usize,
+    members: usize,
+    connected: usize,
+    databases: u64,
+    /// Copies of the range of `_users` that has the fewest.
+    copies: usize,
 }
 
-impl<W: io::Write> Narrator<'_, W> {
+impl NodeState {
+    async fn of(cluster: &TestCluster, i: usize) -> Self {
+        let membership = cluster.get(i, "/_membership").await;
+        let databases = cluster.get(i, "/_node/_local/_dbs/_all_docs").await;
+        let shards = cluster.get(i, "/_users/_shards").await;
+        let ranges = shards["shards"].as_object();
+        Self {
+            expected: cluster.ordinals().len(),
+            members: length(&membership["cluster_nodes"]),
+            connected: length(&membership["all_nodes"]),
+            databases: databases["total_rows"].as_u64().unwrap_or(0),
+            copies: ranges.and_then(|ranges| ranges.values().map(length).min()).unwrap_or(0),
+        }
+    }
+
+    /// `true` if all nodes are members and connected, both system databases exist, and `_users` has all its copies.
+    fn is_complete(&self) -> bool {
+        self.members == self.expected
+            && self.connected == self.expected
+            && self.copies == self.expected.min(3)
+            && self.databases >= 2
+    }
+
+    fn row(&self, name: &str) -> String {
+        let Self { expected, members, connected, databases, copies } = self;
+        format!(
+            "   {name:<20} {members}/{expected}      {connected}/{expected}        {databases}          {copies}"
+        )
+    }
+}
+
+/// Prints the steps of a demo, with the seconds since its start.
+struct Printer<'o, W> {
+    out: &'o mut W,
+    start: Instant,
+    /// The last printed step of each agent.
+    steps: BTreeMap<usize, Value>,
+}
+
+impl<W: io::Write> Printer<'_, W> {
     fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "{text}")?;
         self.out.flush()
     }
 
-    fn chapter(&mut self, text: &str) -> io::Result<()> {
+    fn heading(&mut self, text: &str) -> io::Result<()> {
         let text = format!("\n{:6.2} s  {text}", self.start.elapsed().as_secs_f64());
         self.line(&text)
     }
 
-    /// What the stored StatefulSet has that the applied one had not.
-    fn tell_injection(&mut self, applied: &Value, stored: &Value) -> io::Result<()> {
-        let containers = |set: &Value| {
-            set["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default()
-        };
-        let before = containers(applied);
-        self.line("   and on its way the webhook injected:")?;
+    /// Prints the containers and variables that the stored StatefulSet has and the applied one doesn't.
+    fn injection(&mut self, applied: &Value, stored: &Value) -> io::Result<()> {
+        self.line("   the webhook injected:")?;
         for container in containers(stored) {
-            let name = container["name"].as_str().unwrap_or_default();
-            let Some(old) = before.iter().find(|old| old["name"] == name) else {
-                let image = container["image"].as_str().unwrap_or_default();
-                self.line(&format!("     container {name}, image {image}"))?;
+            let name = text(&container["name"]);
+            let Some(old) = containers(applied).iter().find(|old| old["name"] == name) else {
+                self.line(&format!("     container {name}, image {}", text(&container["image"])))?;
                 continue;
             };
-            let had = old["env"].as_array().cloned().unwrap_or_default();
-            let added = container["env"].as_array().into_iter().flatten();
-            for variable in added.filter(|variable| had.iter().all(|had| had["name"] != variable["name"])) {
-                self.line(&format!("     container {name}: {}", describe(variable)))?;
+            for variable in variables(container) {
+                if variables(old).iter().all(|old| old["name"] != variable["name"]) {
+                    self.line(&format!("     container {name}: {}", describe(variable)))?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Tells each change of each agent, until `done` of all their pages.
-    async fn follow(&mut self, stage: &Stage, done: &dyn Fn(&[Value]) -> bool) -> Result<(), StoryError> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Prints each new step of each agent until `done` accepts the status pages of all running agents.
+    async fn follow(
+        &mut self,
+        cluster: &TestCluster,
+        done: &dyn Fn(&[Value]) -> bool,
+    ) -> Result<(), DemoError> {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let mut statuses = vec![];
-            for i in stage.running() {
-                let status = stage.status(i).await;
-                self.tell_change(stage, i, &status)?;
+            for i in cluster.running() {
+                let status = cluster.status(i).await;
+                self.step(i, cluster.name(i), &status["step"])?;
                 statuses.push(status);
             }
             if done(&statuses) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(StoryError::TooLong(PATIENCE));
+                return Err(DemoError::TooLong(DEADLINE));
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    fn tell_change(&mut self, stage: &Stage, i: usize, status: &Value) -> io::Result<()> {
-        let step = &status["step"];
-        if self.told.get(&i) == Some(step) || step["reason"] == "FirstLook" {
+    /// Prints an agent's step unless it was printed before.
+    fn step(&mut self, i: usize, name: &str, step: &Value) -> io::Result<()> {
+        // The first step of every agent is to look at its node, which is not interesting.
+        if self.steps.get(&i) == Some(step) || step["reason"] == "FirstLook" {
             return Ok(());
         }
-        self.told.insert(i, step.clone());
-        let (seconds, message) =
-            (self.start.elapsed().as_secs_f64(), step["message"].as_str().unwrap_or_default());
-        let text = format!("{seconds:6.2} s  {}: {message}", stage.name(i));
-        self.line(&text)
+        self.steps.insert(i, step.clone());
+        let seconds = self.start.elapsed().as_secs_f64();
+        let line = format!("{seconds:6.2} s  {name}: {}", text(&step["message"]));
+        self.line(&line)
     }
 }
 
 /// `Secret/couchdb-admin`
 fn title(object: &Value) -> String {
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    format!("{}/{}", word(&object["kind"]), word(&object["metadata"]["name"]))
+    format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]))
 }
 
-/// A variable and where its value comes from.
+/// The name of a variable, and the source of its value.
 fn describe(variable: &Value) -> String {
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut text = word(&variable["name"]);
+    let name = text(&variable["name"]);
+    if let Some(value) = variable["value"].as_str() {
+        return format!("{name} = {value}");
+    }
     let reference = &variable["valueFrom"]["secretKeyRef"];
-    let _ = match (variable["value"].as_str(), reference.is_object()) {
-        (Some(value), _) => write!(text, " = {value}"),
-        (None, true) => {
-            write!(text, " from key {} of Secret {}", word(&reference["key"]), word(&reference["name"]))
-        }
-        (None, false) => write!(text, " by reference"),
-    };
-    text
+    if reference.is_object() {
+        return format!("{name} from key {} of Secret {}", text(&reference["key"]), text(&reference["name"]));
+    }
+    format!("{name} by reference")
 }
 
-/// A cluster of stand-ins is formed in a few seconds; this is for a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Often enough to miss no step that a person would like to read.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+fn containers(statefulset: &Value) -> &[Value] {
+    list(&statefulset["spec"]["template"]["spec"]["containers"])
+}
+
+fn variables(container: &Value) -> &[Value] {
+    list(&container["env"])
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn length(value: &Value) -> usize {
+    list(value).len()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Stand-ins form a cluster within a few seconds; this leaves time for a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Short, so that no step of interest is missed.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);

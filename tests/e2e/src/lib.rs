@@ -1,20 +1,19 @@
-//! couchdiscover on a stage: the real webhook and real agents between stand-ins for Kubernetes and CouchDB.
+//! End-to-end tests: the real webhook and real agents between stand-ins for Kubernetes and CouchDB.
 //!
-//! * [`control_plane`]: an API server stand-in that asks the real webhook over TLS
-//! * [`envtest`]: a real API server, for the tests that are given one
-//! * [`example`]: the example manifest, ready to be played
+//! * [`cluster`]: a stand-in node and a real agent for each pod of an injected StatefulSet
+//! * [`control_plane`]: an API server stand-in that calls the real webhook over TLS
+//! * [`demo`]: the whole path with printed steps, as the `demo` binary shows it
+//! * [`envtest`]: a real API server, for the tests that need one
+//! * [`example`]: the example manifest as a cluster
 //! * [`lossless`]: load on replicas of the webhook while certificates and replicas are replaced
-//! * [`manifest`]: what a user applies, and what injection makes of it
-//! * [`stage`]: for each pod of an injected StatefulSet a stand-in node and a real agent, from the environments that
-//!   its template describes
-//! * [`story`]: the same, told to a person; the demo is nothing else
+//! * [`manifest`]: manifests of users, and the pods of an injected StatefulSet
 //! * [`until`]: waiting with a deadline
 
+pub mod cluster;
 pub mod control_plane;
+pub mod demo;
 pub mod envtest;
 pub mod example;
 pub mod lossless;
 pub mod manifest;
-pub mod stage;
-pub mod story;
 pub mod until;

@@ -1,48 +1,48 @@
-//! What a user applies, and what injection makes of it.
+//! Manifests of users, injection without a server, and the pods of an injected StatefulSet.
 
 use inject::{Decision, Outcome, Question, Settings, decide};
 use sandbox::kubelet::{self, Pod, PodPlacement};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-/// The newcomer's first file.
+/// The manifest that the README starts with.
 pub const EXAMPLE: &str = include_str!("../../../manifests/examples/couchdb.yaml");
 
-/// Why a manifest can't be played.
+/// A reason for a manifest not to result in pods.
 #[derive(Debug, Error)]
 pub enum ManifestError {
-    /// It is not YAML.
+    /// The file is not YAML.
     #[error("the manifest is not YAML")]
     Yaml(#[source] serde_saphyr::Error),
-    /// It has no StatefulSet.
-    #[error("the manifest has no StatefulSet, and that is what is labelled")]
+    /// The file contains no StatefulSet.
+    #[error("the manifest contains no StatefulSet. Fix: add the one that runs CouchDB to the file")]
     NoStatefulSet,
-    /// A container's environment refers to what isn't there.
-    #[error("failed to make the environment of pod {ordinal}")]
+    /// A container's environment refers to a missing object.
+    #[error("failed to compute the environment of pod {ordinal}")]
     Environment {
         /// The pod's ordinal.
         ordinal: u64,
-        /// What lacks.
+        /// The missing object or key.
         source: kubelet::EnvError,
     },
 }
 
-/// The objects of a YAML stream, in order.
+/// Parses a YAML stream into its objects, in order.
 pub fn objects(text: &str) -> Result<Vec<Value>, ManifestError> {
     let objects: Vec<Value> = serde_saphyr::from_multiple(text).map_err(ManifestError::Yaml)?;
     Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
 }
 
-/// The one StatefulSet among them.
+/// The first StatefulSet of these objects.
 pub fn statefulset(objects: &[Value]) -> Result<&Value, ManifestError> {
     objects.iter().find(|object| object["kind"] == "StatefulSet").ok_or(ManifestError::NoStatefulSet)
 }
 
-/// What the webhook makes of a StatefulSet, without a server between.
+/// Injects the agent into a StatefulSet, without a server.
 ///
 /// # Panics
 ///
-/// When it denies it, or its patch doesn't apply: neither may happen to the example.
+/// If the webhook denies the StatefulSet, or its patch doesn't apply.
 pub fn injected(statefulset: &Value) -> Value {
     let settings = Settings {
         agent_image: "couchdiscover-agent:test".to_owned(),
@@ -53,14 +53,15 @@ pub fn injected(statefulset: &Value) -> Value {
     let Decision { outcome, patch, .. } =
         decide(&settings, &Question { object: &object, old: None, namespace: Some(NAMESPACE) });
     assert_eq!(outcome, Outcome::Inject);
-    let patch: json_patch::Patch = serde_json::from_str(&patch).expect("a JSON patch");
+    let patch: json_patch::Patch = serde_json::from_str(&patch).expect("the patch is a JSON patch");
     let mut injected = statefulset.clone();
-    json_patch::patch(&mut injected, &patch).expect("a patch that applies");
+    json_patch::patch(&mut injected, &patch).expect("the patch applies");
+    // The API server would set it from the URL.
     injected["metadata"]["namespace"] = json!(NAMESPACE);
     injected
 }
 
-/// The Secret that the webhook's controller makes for a labelled StatefulSet, in its namespace.
+/// The Secret that the webhook creates for a labelled StatefulSet, with these values.
 pub fn companion_secret(statefulset: &Value, cookie: &str, auth_secret: &str) -> Value {
     let metadata = &statefulset["metadata"];
     let name = contract::objects::companion(metadata["name"].as_str().unwrap_or_default());
@@ -76,21 +77,25 @@ pub fn companion_secret(statefulset: &Value, cookie: &str, auth_secret: &str) ->
     })
 }
 
-/// The pods of the injected example, so many of them, with each of its objects changed before.
+/// The pods of the injected example with this many replicas, after `change` was applied to each of its objects.
 ///
 /// # Panics
 ///
-/// When the example can't be injected.
+/// If the example can't be injected.
 pub fn example_pods(count: usize, change: impl Fn(&mut Value)) -> Result<Vec<Pod>, ManifestError> {
-    pods_of(count, DOMAIN, change)
+    example_pods_in(DOMAIN, count, change)
 }
 
-/// The same, in a cluster of another domain.
+/// Like [`example_pods`], in a cluster with another DNS domain.
 ///
 /// # Panics
 ///
-/// When the example can't be injected.
-pub fn pods_of(count: usize, domain: &str, change: impl Fn(&mut Value)) -> Result<Vec<Pod>, ManifestError> {
+/// If the example can't be injected.
+pub fn example_pods_in(
+    domain: &str,
+    count: usize,
+    change: impl Fn(&mut Value),
+) -> Result<Vec<Pod>, ManifestError> {
     let mut objects = objects(EXAMPLE)?;
     for object in &mut objects {
         match object["kind"].as_str() {
@@ -98,6 +103,7 @@ pub fn pods_of(count: usize, domain: &str, change: impl Fn(&mut Value)) -> Resul
             Some("StatefulSet") => object["spec"]["replicas"] = json!(count),
             _ => {}
         }
+        // The API server would set it from the URL.
         object["metadata"]["namespace"] = json!(NAMESPACE);
         change(object);
     }
@@ -106,24 +112,24 @@ pub fn pods_of(count: usize, domain: &str, change: impl Fn(&mut Value)) -> Resul
     pods_in(domain, &injected, objects)
 }
 
-/// The pods of a StatefulSet, as the kubelet would start them.
+/// The pods of an injected StatefulSet, as the kubelet would start them.
 pub fn pods(statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, ManifestError> {
     pods_in(DOMAIN, statefulset, secrets)
 }
 
 fn pods_in(domain: &str, statefulset: &Value, secrets: Vec<Value>) -> Result<Vec<Pod>, ManifestError> {
     let cluster = kubelet::Cluster { secrets, domain: domain.to_owned(), ..kubelet::Cluster::default() };
-    let pod = |ordinal| {
-        let seen = PodPlacement::at(&format!("10.42.0.{}", 10 + ordinal));
-        cluster
-            .pod(statefulset, ordinal, &seen)
-            .map_err(|source| ManifestError::Environment { ordinal, source })
-    };
-    kubelet::ordinals(statefulset).map(pod).collect()
+    let mut pods = Vec::new();
+    for ordinal in kubelet::ordinals(statefulset) {
+        let placement = PodPlacement::at(&format!("10.42.0.{}", 10 + ordinal));
+        let pod = cluster.pod(statefulset, ordinal, &placement);
+        pods.push(pod.map_err(|source| ManifestError::Environment { ordinal, source })?);
+    }
+    Ok(pods)
 }
 
-/// The namespace of everything on the stage.
+/// The namespace of objects without one in their manifest.
 pub const NAMESPACE: &str = "default";
-/// The example's password here, with characters that a URL or a shell would take for something else.
+/// The admin password in tests, with characters that are special in URLs and shells.
 pub const PASSWORD: &str = "s3:cr@t/ %$'\"ü";
 const DOMAIN: &str = "cluster.local";

@@ -1,31 +1,34 @@
-//! Waiting for a condition, with a deadline and a last word.
+//! Waiting for a condition, with a deadline and a report of its last state.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Asks `look` again and again until it is satisfied.
+/// Calls `check` until it succeeds, and returns its result.
 ///
 /// # Panics
 ///
-/// When `within` has passed, with what `look` said last.
+/// If `check` has not succeeded when `within` has passed. The message contains its last error.
 pub async fn until<T, E: Debug>(
     what: &str,
     within: Duration,
-    mut look: impl AsyncFnMut() -> Result<T, E>,
+    mut check: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
     let deadline = Instant::now() + within;
     loop {
-        match look().await {
+        match check().await {
             Ok(value) => return value,
             Err(last) => {
-                assert!(Instant::now() < deadline, "waited {within:?} in vain for {what}; last: {last:#?}")
+                assert!(
+                    Instant::now() < deadline,
+                    "timed out after {within:?} waiting for {what}; last state: {last:#?}"
+                )
             }
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Short against everything that is waited for, and long enough not to disturb it.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Short compared with everything that tests wait for, and long enough not to slow it down.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -1,150 +1,147 @@
-//! From nothing to a formed cluster: any size, any start order, any agent killed after any of its calls.
+//! Forming a cluster from pristine nodes: any size, any start order, and any agent killed after any of its calls.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::Duration;
 
-use e2e::stage::{Stage, host};
+use e2e::cluster::{TestCluster, host};
 use e2e::until::until;
 use sandbox::couchdb::{CallFilter, Moment};
 
 #[tokio::test]
 async fn one_node_is_a_cluster_at_once() {
-    let mut stage = Stage::with_nodes(1);
-    stage.start_agent(0).await;
-    stage.formed().await;
-    assert_eq!(stage.readyz(0).await.0, 200);
+    let mut cluster = TestCluster::with_nodes(1);
+    cluster.start_agent(0).await;
+    cluster.until_formed().await;
+    assert_eq!(cluster.readyz(0).await.0, 200);
 }
 
 #[tokio::test]
 async fn three_agents_form_a_cluster_in_any_start_order() {
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-        let mut stage = Stage::with_nodes(3);
+        let mut cluster = TestCluster::with_nodes(3);
         for (started, i) in order.into_iter().enumerate() {
-            stage.start_agent(i).await;
-            // The next one starts only when this one has looked around and decided something.
-            until("a first decision", DEADLINE, async || {
-                let status = stage.status(i).await;
+            cluster.start_agent(i).await;
+            // The next agent starts only after this one has finished its first round.
+            until("the first decision", DEADLINE, async || {
+                let status = cluster.status(i).await;
                 if status["step"]["reason"] == "FirstLook" { Err(status) } else { Ok(()) }
             })
             .await;
-            let founded = stage.net.calls_of(&foundings()).len();
-            assert!(started == 2 || founded == 0, "founded by {} of 3 agents in {order:?}", started + 1);
+            let finished = cluster.net.calls_of(&finish_calls()).len();
+            assert!(started == 2 || finished == 0, "formed by {} of 3 agents in {order:?}", started + 1);
         }
-        stage.formed().await;
+        cluster.until_formed().await;
     }
 }
 
 #[tokio::test]
-async fn five_nodes() {
-    let mut stage = Stage::with_nodes(5);
-    stage.start_agents([4, 2, 0, 1, 3]).await;
-    stage.formed().await;
+async fn five_agents_form_a_cluster() {
+    let mut cluster = TestCluster::with_nodes(5);
+    cluster.start_agents([4, 2, 0, 1, 3]).await;
+    cluster.until_formed().await;
 }
 
 #[tokio::test]
-async fn nodes_that_come_up_one_by_one() {
-    let mut stage = Stage::with_nodes(3);
-    stage.ordinals().for_each(|i| stage.node(i).kill());
-    stage.start_agents(0..3).await;
-    assert!(stage.says(0, "WaitingForCouchDb").await.contains("can't be reached"));
+async fn agents_wait_for_nodes_that_start_one_after_another() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.ordinals().for_each(|i| cluster.node(i).kill());
+    cluster.start_agents(0..3).await;
+    assert!(cluster.until_step(0, "WaitingForCouchDb").await.contains("can't be reached"));
     for i in [2, 1, 0] {
-        stage.node(i).start().unwrap();
+        cluster.node(i).start().unwrap();
     }
-    stage.formed().await;
+    cluster.until_formed().await;
 }
 
 #[tokio::test]
-async fn the_cluster_is_founded_once_by_the_lowest_ordinal_and_every_agent_writes_to_its_own_node_only() {
-    let mut stage = Stage::with_nodes(3);
-    stage.start_agents(0..3).await;
-    stage.formed().await;
-    let founded = stage.net.calls_of(&foundings());
-    assert_eq!(founded.len(), 1, "{founded:#?}");
-    assert_eq!(founded[0].source, host(0));
-    let writes = stage.net.calls_of(&CallFilter::all().writes());
+async fn the_lowest_ordinal_forms_the_cluster_once_and_each_agent_writes_only_to_its_own_node() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    let calls = cluster.net.calls_of(&finish_calls());
+    assert_eq!(calls.len(), 1, "{calls:#?}");
+    assert_eq!(calls[0].source, host(0));
+    let writes = cluster.net.calls_of(&CallFilter::all().writes());
     assert!(writes.iter().all(|call| call.source == call.node.as_str()), "{writes:#?}");
 }
 
 #[tokio::test]
 async fn no_agent_is_ready_before_the_cluster_is_formed() {
-    let mut stage = Stage::with_nodes(3);
-    stage.node(2).kill();
-    stage.start_agents(0..3).await;
-    stage.says(0, "WaitingForPeers").await;
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.node(2).kill();
+    cluster.start_agents(0..3).await;
+    cluster.until_step(0, "WaitingForPeers").await;
     for i in 0..3 {
-        assert_eq!(stage.readyz(i).await.0, 503);
+        assert_eq!(cluster.readyz(i).await.0, 503);
     }
-    stage.node(2).start().unwrap();
-    stage.formed().await;
+    cluster.node(2).start().unwrap();
+    cluster.until_formed().await;
     for i in 0..3 {
-        assert_eq!(stage.readyz(i).await.0, 200);
+        assert_eq!(cluster.readyz(i).await.0, 200);
     }
 }
 
 #[tokio::test]
-async fn under_ordered_ready_each_pod_lets_the_next_one_come() {
-    let mut stage = Stage::with_nodes(3);
-    stage.set("COUCHDISCOVER_POD_MANAGEMENT_POLICY", "OrderedReady");
-    stage.ordinals().for_each(|i| stage.node(i).kill());
+async fn under_ordered_ready_each_pod_becomes_ready_before_the_next_starts() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.set("COUCHDISCOVER_POD_MANAGEMENT_POLICY", "OrderedReady");
+    cluster.ordinals().for_each(|i| cluster.node(i).kill());
     for i in 0..3 {
-        stage.node(i).start().unwrap();
-        stage.start_agent(i).await;
-        stage.ready(i).await;
+        cluster.node(i).start().unwrap();
+        cluster.start_agent(i).await;
+        cluster.until_ready(i).await;
     }
-    stage.formed().await;
+    cluster.until_formed().await;
 }
 
 #[tokio::test]
-async fn the_founder_killed_after_any_call_that_was_lost() {
+async fn the_founder_may_be_killed_before_any_call_takes_effect() {
     killed_after_every_call(0, Moment::Before).await;
 }
 
 #[tokio::test]
-async fn the_founder_killed_after_any_call_that_was_done() {
+async fn the_founder_may_be_killed_after_any_call_took_effect() {
     killed_after_every_call(0, Moment::After).await;
 }
 
 #[tokio::test]
-async fn a_joiner_killed_after_any_call_that_was_lost() {
+async fn a_joining_agent_may_be_killed_before_any_call_takes_effect() {
     killed_after_every_call(1, Moment::Before).await;
 }
 
 #[tokio::test]
-async fn a_joiner_killed_after_any_call_that_was_done() {
+async fn a_joining_agent_may_be_killed_after_any_call_took_effect() {
     killed_after_every_call(2, Moment::After).await;
 }
 
-/// Kills one agent as soon as it has made its k-th call, whose connection is cut before or after it had its effect,
-/// and starts it again; for every k that there is until the cluster is formed.
+/// Kills one agent after its k-th call, whose connection is cut before or after the call takes effect, and starts it
+/// again; for every k until the cluster is formed with fewer calls.
 async fn killed_after_every_call(agent: usize, moment: Moment) {
     for k in 1.. {
-        let mut stage = Stage::with_nodes(3);
-        stage.net.cut_call(CallFilter::all().from(&host(agent)), k, moment);
-        stage.start_agents(0..3).await;
-        let reached = until("the call, or a cluster without it", DEADLINE, async || {
-            let calls = stage.calls_of_agent(agent).len();
-            let settled = stage.status(agent).await["step"]["reason"] == "Settled";
-            match u64::try_from(calls).unwrap_or(u64::MAX) >= k {
-                true => Ok(true),
-                false if settled => Ok(false),
-                false => Err(calls),
-            }
+        let mut cluster = TestCluster::with_nodes(3);
+        cluster.net.cut_call(CallFilter::all().from(&host(agent)), k, moment);
+        cluster.start_agents(0..3).await;
+        let calls = until("the call, or a cluster without it", DEADLINE, async || {
+            let calls = u64::try_from(cluster.calls_of_agent(agent).len()).unwrap();
+            let settled = cluster.status(agent).await["step"]["reason"] == "Settled";
+            if calls >= k || settled { Ok(calls) } else { Err(calls) }
         })
         .await;
-        if !reached {
-            assert!(k > 10, "an agent makes more calls than {k}");
+        if calls < k {
+            assert!(k > 10, "an agent makes more than {k} calls");
             return;
         }
-        stage.kill_agent(agent).await;
-        stage.start_agent(agent).await;
-        stage.formed().await;
+        cluster.kill_agent(agent).await;
+        cluster.start_agent(agent).await;
+        cluster.until_formed().await;
     }
 }
 
-fn foundings() -> CallFilter {
+/// The calls that form a cluster.
+fn finish_calls() -> CallFilter {
     CallFilter::all().writes().below("/_cluster_setup")
 }
 
-/// Longer than anything takes, also on a busy machine.
+/// Longer than any step takes, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);

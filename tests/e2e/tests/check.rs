@@ -1,15 +1,15 @@
 //! `check` reads the agents' status through the API server: of a ready one, of one that refuses, and of one that does not
 //! answer.
 
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use cli::check::{self, Level, Output};
 use contract::ports;
+use e2e::cluster::TestCluster;
 use e2e::control_plane::ControlPlane;
-use e2e::example::{played, stored};
-use e2e::stage::Stage;
+use e2e::example::{example_cluster, stored_statefulset};
 use sandbox::apiserver::Forbidden;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 #[tokio::test]
 async fn a_formed_cluster_has_no_problem() {
     let control_plane = ControlPlane::deployed().await.unwrap();
-    let mut stage = played(&control_plane, 3).await;
-    stage.start_agents(0..3).await;
-    stage.formed().await;
+    let mut cluster = example_cluster(&control_plane, 3).await;
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
     for i in 0..3 {
-        stage.ready(i).await;
-        pod(&control_plane, i, Some(stage.readyz(i).await.0 == 200));
+        cluster.until_ready(i).await;
+        pod(&control_plane, i, Some(cluster.readyz(i).await.0 == 200));
     }
     assert_eq!(pod_findings(&control_plane).await, [(Level::Ok, "3 of 3 pods are ready".to_owned())]);
     let calls = control_plane.api.calls();
@@ -32,15 +32,15 @@ async fn a_formed_cluster_has_no_problem() {
 #[tokio::test]
 async fn a_pod_that_is_not_ready_is_reported_with_its_agents_reason() {
     let control_plane = ControlPlane::deployed().await.unwrap();
-    let mut stage = played(&control_plane, 3).await;
+    let mut cluster = example_cluster(&control_plane, 3).await;
     // Two clusters of one node, formed manually; the third pod has no agent.
     for i in [0, 2] {
-        finish_alone(&stage, i).await;
+        finish_alone(&cluster, i).await;
     }
-    stage.start_agents([0, 2]).await;
+    cluster.start_agents([0, 2]).await;
     for i in [0, 2] {
-        stage.says(i, "SplitCluster").await;
-        control_plane.api.route_pod(address(i), ports::AGENT, stage.agent_address(i));
+        cluster.until_step(i, "SplitCluster").await;
+        control_plane.api.route_pod(address(i), ports::AGENT, cluster.agent_address(i));
     }
     for i in 0..3 {
         pod(&control_plane, i, Some(false));
@@ -55,7 +55,7 @@ async fn a_pod_that_is_not_ready_is_reported_with_its_agents_reason() {
     let [_, silent, refuses] = wrong(&control_plane).await;
     assert_eq!(silent, unreachable("no route to host"));
     assert!(refuses.starts_with("pod 'couchdb-2' is not ready: SplitCluster: "), "{refuses}");
-    assert!(refuses.contains("couchdb-0 | couchdb-2"), "in the agent's own words: {refuses}");
+    assert!(refuses.contains("couchdb-0 | couchdb-2"), "contains the agent's message: {refuses}");
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     control_plane.api.route_pod(address(1), ports::AGENT, closed);
     assert_eq!(wrong(&control_plane).await[1], unreachable("connection refused"));
@@ -83,7 +83,7 @@ async fn a_pod_that_is_not_ready_is_reported_with_its_agents_reason() {
 
 /// Stores pod `i` in the API server stand-in; without `ready` it is not started yet.
 fn pod(control_plane: &ControlPlane, i: usize, ready: Option<bool>) {
-    let set = stored(control_plane);
+    let set = stored_statefulset(control_plane);
     let template = &set["spec"]["template"];
     let status = match ready {
         None => json!({ "phase": "Pending" }),
@@ -113,8 +113,8 @@ fn address(i: usize) -> IpAddr {
 }
 
 /// Forms a cluster of this node alone, with the credentials of the example.
-async fn finish_alone(stage: &Stage, i: usize) {
-    let url = format!("{}/_cluster_setup", stage.node(i).url());
+async fn finish_alone(cluster: &TestCluster, i: usize) {
+    let url = format!("{}/_cluster_setup", cluster.node(i).url());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let finish =
         http.post(url).basic_auth("admin", Some("change-me")).json(&json!({ "action": "finish_cluster" }));

@@ -1,6 +1,6 @@
-//! What a cluster admin applies: all of it is YAML that refers to what exists, in the words of the programs.
+//! The manifests of a cluster admin: valid YAML that refers to existing files, objects, flags and keys.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use webhook::serve::{Args, CertMode};
 
 #[test]
-fn every_file_is_yaml_of_kubernetes_objects() {
+fn every_file_contains_kubernetes_objects_as_yaml() {
     for file in files(&root()) {
-        if file.extension().is_some_and(|extension| extension == "yaml") && !is_values(&file) {
+        if file.extension().is_some_and(|extension| extension == "yaml") && !has_no_objects(&file) {
             let objects = manifest::objects(&fs::read_to_string(&file).unwrap()).unwrap();
             assert!(!objects.is_empty(), "{}", file.display());
             for object in objects {
@@ -26,11 +26,11 @@ fn every_file_is_yaml_of_kubernetes_objects() {
 }
 
 #[test]
-fn every_kustomization_refers_to_what_exists_and_every_object_of_the_base_is_applied() {
-    let mut seen = 0;
+fn every_kustomization_refers_to_existing_files_and_the_base_applies_all_of_its_files() {
+    let mut count = 0;
     for file in files(&root()) {
         if file.file_name().is_some_and(|name| name == "kustomization.yaml") {
-            seen += 1;
+            count += 1;
             let folder = file.parent().unwrap();
             let kustomization = one(&file);
             let named = ["resources", "components"].map(|list| kustomization[list].as_array().cloned());
@@ -44,20 +44,20 @@ fn every_kustomization_refers_to_what_exists_and_every_object_of_the_base_is_app
             }
         }
     }
-    assert!(seen > 10, "the base, and each component with its overlay: {seen}");
+    assert!(count > 10, "the base, and each component with its overlay: {count}");
 
     let base = root().join("base");
     let mut applied: Vec<String> = strings(&one(&base.join("kustomization.yaml"))["resources"]);
-    let mut there: Vec<String> =
+    let mut existing: Vec<String> =
         files(&base).iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect();
-    there.retain(|name| name != "kustomization.yaml" && name.ends_with(".yaml"));
+    existing.retain(|name| name != "kustomization.yaml" && name.ends_with(".yaml"));
     applied.sort();
-    there.sort();
-    assert_eq!(applied, there);
+    existing.sort();
+    assert_eq!(applied, existing);
 }
 
 #[test]
-fn each_component_has_its_overlay() {
+fn each_component_has_an_overlay_of_its_name() {
     for folder in fs::read_dir(root().join("components")).unwrap() {
         let name = folder.unwrap().file_name().into_string().unwrap();
         let overlay = one(&root().join("overlays").join(&name).join("kustomization.yaml"));
@@ -67,7 +67,7 @@ fn each_component_has_its_overlay() {
 }
 
 #[test]
-fn the_deployment_starts_the_server_as_it_can_be_started() {
+fn the_deployment_uses_flags_variables_and_ports_of_the_server() {
     let deployment = base("deployment.yaml");
     let container = webhook_of(&deployment);
     let args = parsed(&container["args"], &[]);
@@ -76,7 +76,7 @@ fn the_deployment_starts_the_server_as_it_can_be_started() {
         Args::command().get_arguments().filter_map(|argument| Some(argument.get_env()?.to_owned())).collect();
     for variable in container["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();
-        assert!(known.iter().any(|env| env == name), "{name} is no setting of serve");
+        assert!(known.iter().any(|env| env == name), "{name} is not a variable of serve");
     }
     let settings = args.injection.settings();
     assert_eq!(variable(&container, "COUCHDISCOVER_AGENT_IMAGE")["value"], settings.agent_image);
@@ -89,12 +89,12 @@ fn the_deployment_starts_the_server_as_it_can_be_started() {
     assert_eq!(container["readinessProbe"]["httpGet"], json!({ "path": ports::READYZ, "port": "probes" }));
     assert_eq!(container["livenessProbe"]["httpGet"], json!({ "path": ports::LIVEZ, "port": "probes" }));
     let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
-    // It finishes what is in flight for 10 s after the delay.
-    assert!(grace >= args.drain_delay.as_secs() + 10 + 5, "{grace} s to stop in");
+    // The server completes pending requests for up to 10 s after the delay.
+    assert!(grace >= args.drain_delay.as_secs() + 10 + 5, "a grace period of {grace} s is too short");
 }
 
 #[test]
-fn what_selects_the_webhooks_pods_does() {
+fn selectors_and_ports_match_the_webhooks_pods() {
     let deployment = base("deployment.yaml");
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
@@ -111,8 +111,8 @@ fn what_selects_the_webhooks_pods_does() {
 
     let args = Args::try_parse_from(["serve"]).unwrap();
     assert_eq!(service["metadata"]["name"], args.service);
-    let called = &one_of(CONFIGURATION)["webhooks"][0]["clientConfig"]["service"];
-    assert_eq!(called["port"], service["spec"]["ports"][0]["port"]);
+    let target = &one_of(CONFIGURATION)["webhooks"][0]["clientConfig"]["service"];
+    assert_eq!(target["port"], service["spec"]["ports"][0]["port"]);
     let names: Vec<String> = ports_of(&webhook_of(&deployment)).into_iter().map(|(name, _)| name).collect();
     assert!(names.contains(&service["spec"]["ports"][0]["targetPort"].as_str().unwrap().to_owned()));
     for rule in base("network-policy.yaml")["spec"]["ingress"][0]["ports"].as_array().unwrap() {
@@ -121,24 +121,25 @@ fn what_selects_the_webhooks_pods_does() {
 }
 
 #[test]
-fn everything_of_the_base_is_in_the_webhooks_namespace() {
+fn all_namespaced_objects_of_the_base_are_in_the_webhooks_namespace() {
     let namespace = Args::try_parse_from(["serve"]).unwrap().namespace;
-    let mut named = 0;
+    let mut subjects = 0;
     for file in files(&root().join("base")) {
         for object in manifest::objects(&fs::read_to_string(&file).unwrap()).unwrap() {
             let kind = object["kind"].as_str().unwrap();
-            match CLUSTER_WIDE.contains(&kind) {
-                true => assert!(object["metadata"]["namespace"].is_null(), "{kind}"),
-                false => assert_eq!(object["metadata"]["namespace"], namespace, "{kind}"),
+            if CLUSTER_SCOPED.contains(&kind) {
+                assert!(object["metadata"]["namespace"].is_null(), "{kind}");
+            } else {
+                assert_eq!(object["metadata"]["namespace"], namespace, "{kind}");
             }
             for subject in object["subjects"].as_array().into_iter().flatten() {
-                named += 1;
+                subjects += 1;
                 assert_eq!(subject["namespace"], namespace);
                 assert_eq!(subject["name"], base("service-account.yaml")["metadata"]["name"]);
             }
         }
     }
-    assert!(named > 0);
+    assert!(subjects > 0);
     assert_eq!(base("namespace.yaml")["metadata"]["name"], namespace);
     let account = &base("deployment.yaml")["spec"]["template"]["spec"]["serviceAccountName"];
     assert_eq!(account, &base("service-account.yaml")["metadata"]["name"]);
@@ -147,7 +148,7 @@ fn everything_of_the_base_is_in_the_webhooks_namespace() {
 }
 
 #[test]
-fn the_policy_speaks_of_what_the_webhook_is_asked_about() {
+fn the_policy_matches_the_same_objects_as_the_webhook() {
     let objects = manifest::objects(&read("base/policy.yaml")).unwrap();
     let [policy, binding] = &*objects else { panic!("{objects:?}") };
     assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
@@ -165,7 +166,7 @@ fn the_policy_speaks_of_what_the_webhook_is_asked_about() {
 }
 
 #[test]
-fn the_webhook_may_bind_the_agents_role_and_no_other() {
+fn the_webhook_may_bind_only_the_agents_role() {
     let objects = manifest::objects(&read("base/webhook-role.yaml")).unwrap();
     let rules: Vec<Value> =
         objects.iter().flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default()).collect();
@@ -177,15 +178,15 @@ fn the_webhook_may_bind_the_agents_role_and_no_other() {
         for list in ["verbs", "resources", "apiGroups"] {
             assert!(!strings(&rule[list]).contains(&"*".to_owned()), "{rule}");
         }
-        let reads = |verb: &str| strings(&rule["verbs"]).contains(&verb.to_owned());
-        if strings(&rule["resources"]).contains(&"secrets".to_owned()) && (reads("get") || reads("list")) {
-            assert!(rule["resourceNames"].is_array(), "reads Secrets that aren't its own: {rule}");
+        let reads = strings(&rule["verbs"]).iter().any(|verb| verb == "get" || verb == "list");
+        if reads && strings(&rule["resources"]).contains(&"secrets".to_owned()) {
+            assert!(rule["resourceNames"].is_array(), "the webhook may read all Secrets: {rule}");
         }
     }
 }
 
 #[test]
-fn components_set_what_the_server_knows_and_the_ports_it_then_has() {
+fn components_set_flags_of_the_server_and_the_matching_ports() {
     for (component, ports) in [
         ("cert-manager", None),
         ("other-port", Some((10250, None))),
@@ -213,12 +214,11 @@ fn components_set_what_the_server_knows_and_the_ports_it_then_has() {
 }
 
 #[test]
-fn the_certificate_is_for_the_name_that_is_called_and_injected_where_it_is_expected() {
+fn the_certificate_is_valid_for_the_server_name_and_mounted_by_the_deployment() {
     let objects = manifest::objects(&read("components/cert-manager/certificate.yaml")).unwrap();
-    let named = |name: &str| {
-        objects.iter().find(|one| one["kind"] == "Certificate" && one["metadata"]["name"] == name).unwrap()
-    };
-    let certificate = named("couchdiscover-webhook");
+    let certificates: Vec<&Value> = objects.iter().filter(|one| one["kind"] == "Certificate").collect();
+    let certificate =
+        certificates.iter().find(|one| one["metadata"]["name"] == "couchdiscover-webhook").unwrap();
     let args = Args::try_parse_from(["serve"]).unwrap();
     assert_eq!(certificate["spec"]["dnsNames"], json!([args.server_name()]));
     let text = read("components/cert-manager/kustomization.yaml");
@@ -226,8 +226,8 @@ fn the_certificate_is_for_the_name_that_is_called_and_injected_where_it_is_expec
         text.contains(&format!("cert-manager.io/inject-ca-from: {}/couchdiscover-webhook", args.namespace))
     );
     assert!(text.contains(&format!("secretName: {}", certificate["spec"]["secretName"].as_str().unwrap())));
-    for issuer in objects.iter().filter(|one| one["kind"] == "Certificate") {
-        let name = &issuer["spec"]["issuerRef"]["name"];
+    for certificate in certificates {
+        let name = &certificate["spec"]["issuerRef"]["name"];
         assert!(
             objects.iter().any(|one| one["kind"] == "Issuer" && one["metadata"]["name"] == *name),
             "{name}"
@@ -235,37 +235,26 @@ fn the_certificate_is_for_the_name_that_is_called_and_injected_where_it_is_expec
     }
 }
 
-/// With files there is no authority in a Secret, so nobody needs to read it.
+/// With certificates from files there is no Secret with an authority that the webhook must read.
 #[test]
-fn certificates_from_files_take_the_right_to_the_authoritys_secret_away() {
+fn certificates_from_files_remove_the_permission_to_read_the_authoritys_secret() {
     let kustomization = one(&root().join("components/cert-manager/kustomization.yaml"));
     let patches = kustomization["patches"].as_array().unwrap().iter();
     let patches = patches.map(|patch| one_of(patch["patch"].as_str().unwrap()));
-    let identity = |object: &Value| {
-        ["kind", "name", "namespace"].map(|key| match key {
-            "kind" => object[key].clone(),
-            key => object["metadata"][key].clone(),
-        })
-    };
-    let taken: Vec<_> =
+    let removed: Vec<_> =
         patches.filter(|patch| patch["$patch"] == "delete").map(|patch| identity(&patch)).collect();
     let roles = manifest::objects(&read("base/webhook-role.yaml")).unwrap();
-    let mut left = roles.iter().filter(|object| !taken.contains(&identity(object)));
+    let mut left = roles.iter().filter(|object| !removed.contains(&identity(object)));
     assert_eq!(
-        left.clone().count() + taken.len(),
+        left.clone().count() + removed.len(),
         roles.len(),
-        "what is taken out is in the base: {taken:?}"
+        "the removed objects are in the base: {removed:?}"
     );
-    let secrets = |rule: &Value| strings(&rule["resources"]).contains(&"secrets".to_owned());
-    let reads = |object: &Value| {
-        let mut rules = object["rules"].as_array().into_iter().flatten();
-        rules.any(|rule| secrets(rule) && strings(&rule["verbs"]) != ["create"])
-    };
-    assert!(roles.iter().any(reads) && !left.any(reads));
+    assert!(roles.iter().any(reads_secrets) && !left.any(reads_secrets));
 }
 
 #[test]
-fn examples_ask_in_words_that_exist() {
+fn examples_use_existing_annotations_and_are_injected() {
     for example in ["couchdb.yaml", "over-https.yaml", "own-cookie.yaml", "one-that-grows.yaml"] {
         let objects = manifest::objects(&read(&format!("examples/{example}"))).unwrap();
         let set = manifest::statefulset(&objects).unwrap();
@@ -293,8 +282,8 @@ fn examples_ask_in_words_that_exist() {
     assert_eq!(variable["valueFrom"]["secretKeyRef"], reference);
 }
 
-/// Kinds without a namespace that the base has.
-const CLUSTER_WIDE: [&str; 8] = [
+/// The cluster-scoped kinds of the base.
+const CLUSTER_SCOPED: [&str; 8] = [
     "ClusterRole",
     "ClusterRoleBinding",
     "Kustomization",
@@ -315,10 +304,24 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Helm's values are no objects, nor are rules and dashboards that other programs read.
-fn is_values(file: &Path) -> bool {
+/// `true` for files that contain no Kubernetes objects: Helm's values, and rules and dashboards for other programs.
+fn has_no_objects(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == "values.yaml")
         || file.starts_with(root().join("observability"))
+}
+
+/// Kind, name and namespace of an object.
+fn identity(object: &Value) -> [Value; 3] {
+    let metadata = &object["metadata"];
+    [&object["kind"], &metadata["name"], &metadata["namespace"]].map(Value::clone)
+}
+
+/// `true` if a role allows more with Secrets than to create them.
+fn reads_secrets(role: &Value) -> bool {
+    let mut rules = role["rules"].as_array().into_iter().flatten();
+    rules.any(|rule| {
+        strings(&rule["resources"]).contains(&"secrets".to_owned()) && strings(&rule["verbs"]) != ["create"]
+    })
 }
 
 fn read(path: &str) -> String {
@@ -354,26 +357,25 @@ fn variable(container: &Value, name: &str) -> Value {
 }
 
 fn ports_of(container: &Value) -> Vec<(String, u16)> {
-    let port = |port: &Value| {
-        (
-            port["name"].as_str().unwrap().to_owned(),
-            port["containerPort"].as_u64().unwrap().try_into().unwrap(),
-        )
-    };
-    container["ports"].as_array().unwrap().iter().map(port).collect()
+    let mut ports = Vec::new();
+    for port in container["ports"].as_array().unwrap() {
+        let number = port["containerPort"].as_u64().unwrap();
+        ports.push((port["name"].as_str().unwrap().to_owned(), number.try_into().unwrap()));
+    }
+    ports
 }
 
-/// The settings that these arguments of the program come to.
+/// Parses these arguments of the program.
 fn parsed(args: &Value, more: &[String]) -> Args {
     Args::try_parse_from(strings(args).iter().chain(more)).unwrap()
 }
 
-/// The steps of all JSON patches of a component.
+/// The operations of all JSON patches of a component.
 fn operations(component: &str) -> Vec<Value> {
     let kustomization = one(&root().join("components").join(component).join("kustomization.yaml"));
     let patches = kustomization["patches"].as_array().unwrap().iter();
     let patches = patches.map(|patch| one_of(patch["patch"].as_str().unwrap()));
-    // The others are objects that are taken out.
+    // All other patches remove an object.
     patches.filter_map(|patch| patch.as_array().cloned()).flatten().collect()
 }
 

@@ -1,108 +1,108 @@
-//! What Erlang calls the nodes: any name that tells those of the others, as long as DNS knows them by it.
+//! Erlang node names: any scheme that the names of the peers follow and DNS resolves.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use e2e::stage::{Stage, host};
+use e2e::cluster::{TestCluster, host};
 use sandbox::couchdb::NodeSettings;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_node_with_a_wrong_name_is_refused_with_the_cure() {
-    let mut stage = Stage::with(2, |settings| {
+async fn a_node_with_a_wrong_name_is_refused_with_a_fix() {
+    let mut cluster = TestCluster::with_settings(2, |settings| {
         let host = settings.host().as_str().to_owned();
-        settings.name(Some(if host == e2e::stage::host(1) {
+        settings.name(Some(if host == e2e::cluster::host(1) {
             "couchdb@127.0.0.1"
         } else {
             "couchdb@couchdb-0.couchdb.default.svc.cluster.local"
         }))
     });
-    stage.start_agents(0..2).await;
-    let message = stage.says(1, "NodeNameMismatch").await;
+    cluster.start_agents(0..2).await;
+    let message = cluster.until_step(1, "NodeNameMismatch").await;
     assert!(message.contains("'couchdb@127.0.0.1'") && message.contains("-name couchdb"), "{message}");
-    let waiting = stage.says(0, "WaitingForPeers").await;
+    let waiting = cluster.until_step(0, "WaitingForPeers").await;
     assert_eq!(waiting, "couchdb-1 calls itself 'couchdb@127.0.0.1'");
 }
 
 #[tokio::test]
-async fn nodes_of_another_name_form_a_cluster_and_take_a_lost_one_back() {
-    let mut stage = Stage::with(3, |settings| called(settings, "bigcouch@", &host_of));
-    stage.start_agents(0..3).await;
-    stage.formed().await;
-    assert_eq!(stage.status(1).await["node"], format!("bigcouch@{}", host(1)));
+async fn nodes_with_another_prefix_form_a_cluster_and_recover_a_wiped_node() {
+    let mut cluster = TestCluster::with_settings(3, |settings| named(settings, "bigcouch@", host_of));
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    assert_eq!(cluster.status(1).await["node"], format!("bigcouch@{}", host(1)));
 
-    stage.kill_agent(1).await;
-    stage.node(1).kill();
-    stage.node(1).wipe();
-    stage.node(1).start().unwrap();
-    stage.start_agent(1).await;
-    stage.formed().await;
+    cluster.kill_agent(1).await;
+    cluster.node(1).kill();
+    cluster.node(1).wipe();
+    cluster.node(1).start().unwrap();
+    cluster.start_agent(1).await;
+    cluster.until_formed().await;
 }
 
 #[tokio::test]
-async fn nodes_of_names_that_dns_knows_form_a_cluster() {
-    let mut stage = Stage::with(3, |settings| called(settings, "couchdb@", &short));
-    stage.aliases = (0..3).map(|i| (format!("couchdb-{i}.couchdb"), i)).collect();
-    stage.start_agents(0..3).await;
-    stage.formed().await;
-    assert_eq!(stage.status(2).await["node"], "couchdb@couchdb-2.couchdb");
+async fn nodes_with_names_that_dns_resolves_form_a_cluster() {
+    let mut cluster = TestCluster::with_settings(3, |settings| named(settings, "couchdb@", short));
+    cluster.aliases = (0..3).map(|i| (format!("couchdb-{i}.couchdb"), i)).collect();
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    assert_eq!(cluster.status(2).await["node"], "couchdb@couchdb-2.couchdb");
 }
 
 #[tokio::test]
-async fn names_that_dns_does_not_know_are_refused_with_the_cure() {
-    let mut stage = Stage::with(2, |settings| called(settings, "couchdb@", &nowhere));
-    stage.start_agents(0..2).await;
+async fn names_that_dns_does_not_resolve_are_refused() {
+    let mut cluster = TestCluster::with_settings(2, |settings| named(settings, "couchdb@", unresolvable));
+    cluster.start_agents(0..2).await;
     for i in 0..2 {
-        let message = stage.says(i, "NodeNameMismatch").await;
-        assert!(message.contains(&format!("'couchdb@{}'", nowhere(&host(i)))), "{message}");
+        let message = cluster.until_step(i, "NodeNameMismatch").await;
+        assert!(message.contains(&format!("'couchdb@{}'", unresolvable(&host(i)))), "{message}");
     }
 }
 
 #[tokio::test]
-async fn an_established_cluster_needs_dns_no_more_for_its_names() {
-    let mut stage = Stage::with(2, |settings| called(settings, "couchdb@", &short));
-    stage.aliases = (0..2).map(|i| (format!("couchdb-{i}.couchdb"), i)).collect();
-    stage.start_agents(0..2).await;
-    stage.formed().await;
-    stage.kill_agent(0).await;
-    stage.aliases.clear();
-    stage.start_agent(0).await;
-    stage.formed().await;
+async fn an_established_cluster_does_not_need_dns_for_its_names() {
+    let mut cluster = TestCluster::with_settings(2, |settings| named(settings, "couchdb@", short));
+    cluster.aliases = (0..2).map(|i| (format!("couchdb-{i}.couchdb"), i)).collect();
+    cluster.start_agents(0..2).await;
+    cluster.until_formed().await;
+    cluster.kill_agent(0).await;
+    cluster.aliases.clear();
+    cluster.start_agent(0).await;
+    cluster.until_formed().await;
 }
 
 #[tokio::test]
-async fn a_fresh_node_of_another_name_than_the_cluster_is_told_theirs() {
-    let mut stage = Stage::with(2, |settings| called(settings, "bigcouch@", &host_of));
-    stage.start_agents(0..2).await;
-    stage.formed().await;
+async fn a_pristine_node_whose_name_differs_from_the_clusters_is_refused_with_the_expected_name() {
+    let mut cluster = TestCluster::with_settings(2, |settings| named(settings, "bigcouch@", host_of));
+    cluster.start_agents(0..2).await;
+    cluster.until_formed().await;
 
-    stage.node(1).kill();
-    stage.node(1).wipe();
-    stage.node(1).reconfigure(|settings| {
+    cluster.node(1).kill();
+    cluster.node(1).wipe();
+    cluster.node(1).reconfigure(|settings| {
         settings.name(Some("othercouch@couchdb-1.couchdb.default.svc.cluster.local"))
     });
-    stage.node(1).start().unwrap();
-    let message = stage.says(1, "NodeNameMismatch").await;
+    cluster.node(1).start().unwrap();
+    let message = cluster.until_step(1, "NodeNameMismatch").await;
     assert!(message.contains(&format!("its peers will look for 'bigcouch@{}'", host(1))), "{message}");
 }
 
 #[tokio::test]
-async fn a_cluster_whose_names_change_is_refused_with_the_table() {
-    let mut stage = Stage::with(1, |settings| called(settings, "couchdb@", &short));
-    stage.start_agent(0).await;
-    stage.formed().await;
+async fn a_changed_name_is_refused_with_the_old_and_the_new_name() {
+    let mut cluster = TestCluster::with_settings(1, |settings| named(settings, "couchdb@", short));
+    cluster.start_agent(0).await;
+    cluster.until_formed().await;
 
-    stage.node(0).kill();
-    stage.node(0).reconfigure(|settings| called(settings, "couchdb@", &host_of));
-    stage.node(0).start().unwrap();
-    stage.says(0, "NodeRenamed").await;
-    let evidence = stage.status(0).await["step"]["evidence"].clone();
+    cluster.node(0).kill();
+    cluster.node(0).reconfigure(|settings| named(settings, "couchdb@", host_of));
+    cluster.node(0).start().unwrap();
+    cluster.until_step(0, "NodeRenamed").await;
+    let evidence = cluster.status(0).await["step"]["evidence"].clone();
     assert_eq!(evidence, json!([format!("'couchdb@couchdb-0.couchdb' -> 'couchdb@{}'", host(0))]));
 }
 
-/// With this name, at the host that `of` makes of the pod's full name.
-fn called(settings: NodeSettings, name: &str, of: &dyn Fn(&str) -> String) -> NodeSettings {
-    let host = of(settings.host().as_str());
-    settings.name(Some(&format!("{name}{host}")))
+/// Names a node by a prefix, and the host that `host` derives from the pod's full name.
+fn named(settings: NodeSettings, prefix: &str, host: fn(&str) -> String) -> NodeSettings {
+    let host = host(settings.host().as_str());
+    settings.name(Some(&format!("{prefix}{host}")))
 }
 
 fn host_of(fqdn: &str) -> String {
@@ -113,7 +113,7 @@ fn short(fqdn: &str) -> String {
     fqdn.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
-/// No DNS label is so long, so nobody asks a server for it.
-fn nowhere(fqdn: &str) -> String {
+/// A host that never resolves: the label exceeds DNS's limit of 63 bytes, so no server is queried.
+fn unresolvable(fqdn: &str) -> String {
     format!("{}.{}", fqdn.split('.').next().unwrap(), "x".repeat(64))
 }

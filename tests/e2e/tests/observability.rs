@@ -1,14 +1,14 @@
-//! Alerts and dashboard: every metric that they name is exposed, every reason that they name is explained.
+//! Alerts and dashboard: every metric in them is exposed, and every reason in them is explained in the README.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
 
 use contract::ports;
+use e2e::cluster::TestCluster;
 use e2e::control_plane::bind_webhook;
-use e2e::example::creation;
+use e2e::example::creation_review;
 use e2e::manifest;
-use e2e::stage::Stage;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,18 +18,18 @@ const RULES: &str = include_str!("../../../manifests/observability/rules.yml");
 const README: &str = include_str!("../../../README.md");
 
 #[tokio::test]
-async fn every_metric_that_is_named_is_exposed() {
+async fn every_metric_in_alerts_and_dashboard_is_exposed() {
     let exposed = exposed().await;
     for (file, text) in [("dashboard", DASHBOARD), ("rules", RULES)] {
         let named = named(text);
         assert!(named.len() > 8, "{file} names {named:?}");
         let unknown: Vec<_> = named.difference(&exposed).collect();
-        assert!(unknown.is_empty(), "{file} names {unknown:?}, which nobody exposes");
+        assert!(unknown.is_empty(), "{file} names {unknown:?}, which no program exposes");
     }
 }
 
 #[test]
-fn both_forms_of_the_alerts_are_the_same() {
+fn both_files_contain_the_same_alerts() {
     let plain: Value = serde_saphyr::from_str(RULES).unwrap();
     let operators: Value = serde_saphyr::from_str(PROMETHEUS_RULE).unwrap();
     assert_eq!(plain["groups"], operators["spec"]["groups"]);
@@ -39,35 +39,33 @@ fn both_forms_of_the_alerts_are_the_same() {
         .flatten()
         .flat_map(|group| group["rules"].as_array())
         .flatten();
-    // What is wrong, and what to do about it.
-    let told = |alert: &Value| {
-        ["summary", "description"]
-            .iter()
-            .all(|key| alert["annotations"][key].as_str().is_some_and(|text| text.len() > 20))
-    };
-    assert!(alerts.all(|alert| alert["expr"].is_string() && told(alert)));
+    // The summary contains the problem, the description the fix.
+    assert!(alerts.all(|alert| {
+        let texts = ["summary", "description"].map(|key| &alert["annotations"][key]);
+        alert["expr"].is_string()
+            && texts.iter().all(|text| text.as_str().is_some_and(|text| text.len() > 20))
+    }));
 }
 
 #[test]
-fn no_panel_of_the_dashboard_hides_another() {
+fn panels_of_the_dashboard_do_not_overlap() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let place = |panel: &Value| ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
     let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for panel in panels {
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}", panel["title"]);
-        let [x, y, width, height] = place(panel);
+        let [x, y, width, height] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
         assert!(x + width <= 24, "{}", panel["title"]);
         for column in x..x + width {
             for row in y..y + height {
-                assert!(taken.insert((column, row)), "{} lies on another", panel["title"]);
+                assert!(taken.insert((column, row)), "{} overlaps another panel", panel["title"]);
             }
         }
     }
 }
 
 #[test]
-fn every_reason_that_is_named_is_explained() {
+fn every_reason_in_alerts_and_dashboard_is_explained_in_the_readme() {
     let reasons = [DASHBOARD, RULES].into_iter().flat_map(reasons).collect::<BTreeSet<_>>();
     assert!(reasons.contains("SplitCluster") && reasons.contains("Settled"), "{reasons:?}");
     for reason in reasons {
@@ -76,7 +74,7 @@ fn every_reason_that_is_named_is_explained() {
 }
 
 #[test]
-fn every_port_that_is_scraped_has_that_name() {
+fn every_scraped_port_exists() {
     let monitors =
         manifest::objects(include_str!("../../../manifests/observability/pod-monitor.yaml")).unwrap();
     let port =
@@ -86,12 +84,12 @@ fn every_port_that_is_scraped_has_that_name() {
     assert!(deployment.contains(&format!("- name: {}\n", port(1))));
 }
 
-/// Every name that a sample of the agent or the webhook can have.
+/// The names of all samples of the agent and the webhook.
 async fn exposed() -> BTreeSet<String> {
-    let mut stage = Stage::with_nodes(1);
-    stage.start_agent(0).await;
-    stage.formed().await;
-    let agent = stage.metrics(0).await;
+    let mut cluster = TestCluster::with_nodes(1);
+    cluster.start_agent(0).await;
+    cluster.until_formed().await;
+    let agent = cluster.metrics(0).await;
     let bound = bind_webhook(&[]).await.unwrap();
     let url = format!("http://{}{}", bound.probes(), ports::METRICS);
     let mutate = format!("https://{}{}", bound.https(), ports::MUTATE);
@@ -99,8 +97,8 @@ async fn exposed() -> BTreeSet<String> {
     let client = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
     let stop = CancellationToken::new();
     let serving = tokio::spawn(bound.serve(stop.clone()));
-    // What was never counted is not shown: one review, and one request that is none.
-    for (body, code) in [(creation(), 200), (json!({}), 400)] {
+    // A counter is exposed only after its first event: here one review, and one invalid request.
+    for (body, code) in [(creation_review(), 200), (json!({}), 400)] {
         assert_eq!(client.post(&mutate).json(&body).send().await.unwrap().status(), code);
     }
     let webhook = reqwest::get(url).await.unwrap().text().await.unwrap();
@@ -120,21 +118,19 @@ fn samples(family: &str, kind: &str) -> Vec<String> {
         "gauge" => &[""],
         "histogram" => &["_bucket", "_count", "_sum"],
         "info" => &["_info"],
-        other => panic!("{family} is a {other}"),
+        other => panic!("{family} has the unknown type {other}"),
     };
     ends.iter().map(|end| format!("{family}{end}")).collect()
 }
 
-/// Every word that looks like one of our metrics.
+/// All words with the prefix of the agent's or the webhook's metrics.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let ours = |word: &&str| {
-        ["couchdiscover_agent_", "couchdiscover_webhook_"].iter().any(|prefix| word.starts_with(prefix))
-    };
-    words.filter(ours).map(str::to_owned).collect()
+    let prefixes = ["couchdiscover_agent_", "couchdiscover_webhook_"];
+    words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix))).map(str::to_owned).collect()
 }
 
-/// The words of every `reason="A"` and `reason=~"A|B"`. Of a pattern, what stands before it.
+/// The values of every `reason="A"` and `reason=~"A|B"`; of a pattern such as `A.+`, the fixed prefix.
 fn reasons(text: &str) -> BTreeSet<String> {
     let text = text.replace('\\', "");
     let matchers =

@@ -1,33 +1,33 @@
-//! The README names what there is, all of it, and nothing else.
+//! The README lists all annotations, variables and paths, and no others.
 
 use contract::{env, keys, ports};
 
 const README: &str = include_str!("../../../README.md");
 
-/// The first cells of the table below `heading`, their code spans only.
+/// The code spans in the first column of the table below `heading`.
 fn spans_below(heading: &str) -> Vec<&'static str> {
-    let (_, section) = README.split_once(heading).expect("the heading");
-    let section = section.split("\n#").next().expect("a section");
+    let (_, section) = README.split_once(heading).expect("the README contains the heading");
+    let section = section.split("\n#").next().expect("the heading has a section");
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     let cells = rows.filter_map(|row| row.trim_start_matches('|').split('|').next());
     cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
 }
 
 #[test]
-fn every_annotation_is_explained_and_every_explained_one_exists() {
-    let mut explained = spans_below("### Annotations on the StatefulSet");
-    explained.sort_unstable();
-    let mut exist: Vec<&str> = keys::STATEFULSET_ANNOTATIONS
+fn the_readme_lists_exactly_the_existing_annotations() {
+    let mut listed = spans_below("### Annotations on the StatefulSet");
+    listed.sort_unstable();
+    let mut existing: Vec<&str> = keys::STATEFULSET_ANNOTATIONS
         .iter()
         .filter_map(|key| key.strip_prefix(keys::DOMAIN)?.strip_prefix('/'))
         .collect();
-    exist.sort_unstable();
-    assert_eq!(explained, exist);
+    existing.sort_unstable();
+    assert_eq!(listed, existing);
 }
 
 #[test]
-fn every_variable_of_the_agent_is_explained() {
-    let explained = spans_below("### The agent's environment");
+fn the_readme_lists_every_variable_of_the_agent() {
+    let listed = spans_below("### The agent's environment");
     for variable in [
         env::COUCHDB_ADMIN_USER,
         env::COUCHDB_ADMIN_PASS,
@@ -49,12 +49,12 @@ fn every_variable_of_the_agent_is_explained() {
         env::POD_NAME,
         env::POD_NAMESPACE,
     ] {
-        assert!(explained.contains(&variable), "{variable}");
+        assert!(listed.contains(&variable), "{variable}");
     }
 }
 
 #[test]
-fn label_ports_and_paths_are_those_of_the_contract() {
+fn the_readme_names_label_port_and_paths_of_the_contract() {
     assert!(README.contains(&format!("{}: {}", keys::INJECT, keys::INJECT_ENABLED)));
     for path in [ports::READYZ, ports::STATUS, ports::LIVEZ, ports::METRICS] {
         assert!(README.contains(&format!("`{path}`")), "{path}");

@@ -1,4 +1,4 @@
-//! `couchdiscover-webhook`, built where Cargo tells tests about it.
+//! The `couchdiscover-webhook` program, built as a binary of this crate so that Cargo passes its path to the tests.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! A real control plane on loopback: etcd, kube-apiserver and kube-controller-manager from the directory that
-//! `KUBEBUILDER_ASSETS` names. `tests/envtest` builds them, and its README says what is real about it.
+//! A real control plane on loopback: etcd, kube-apiserver and kube-controller-manager from the directory in
+//! `KUBEBUILDER_ASSETS`. `tests/envtest` builds them; its README lists the differences from a cluster.
 
 mod user;
 
@@ -23,49 +23,53 @@ use tokio::time::{Instant, sleep};
 
 pub use user::{Answer, User, path};
 
-/// A control plane of its own. Its programs end when this is dropped.
+use crate::control_plane::install_crypto;
+
+/// A running control plane. Its programs end when this is dropped.
 #[derive(Debug)]
 pub struct Envtest {
     url: String,
     authority: Vec<u8>,
     assets: PathBuf,
-    /// In the order in which they are told to end.
+    /// In the order in which they are stopped.
     programs: Vec<Program>,
     directory: TempDir,
 }
 
-/// Why there is no control plane.
+/// A reason for the control plane not to start.
 #[derive(Debug, Error)]
 pub enum EnvtestError {
-    /// Nobody said where the programs are.
-    #[error("KUBEBUILDER_ASSETS is not set: tests/envtest/build makes what it names")]
+    /// The environment doesn't contain the programs' directory.
+    #[error(
+        "KUBEBUILDER_ASSETS is not set. Fix: tests/envtest/build target/envtest && export KUBEBUILDER_ASSETS=$PWD/target/envtest"
+    )]
     NoAssets,
     /// A program ended, or never became ready.
-    #[error("{program} {what}; its last words:\n{log}")]
+    #[error("{program} {failure}; the end of its log:\n{log}")]
     Program {
-        /// Which.
+        /// The program's name.
         program: &'static str,
-        /// What became of it.
-        what: &'static str,
-        /// The end of its log.
+        /// The failure, as a verb phrase.
+        failure: &'static str,
+        /// The last lines of its log.
         log: String,
     },
-    /// A file, a port or a process can't be had.
-    #[error("failed to prepare '{what}'")]
+    /// A file, a port or a process could not be created.
+    #[error("failed to prepare '{subject}'")]
     Io {
-        /// Of what.
-        what: String,
-        /// What the system says.
+        /// The name of the file, port or process.
+        subject: String,
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The key for service account tokens can't be made.
-    #[error("failed to make a key")]
+    /// The key for service account tokens could not be generated.
+    #[error("failed to generate a key")]
     Key(#[from] rcgen::Error),
-    /// A client can't be made.
-    #[error("failed to make a client")]
+    /// The client for the API server could not be built.
+    #[error("failed to build a client")]
     Client(#[from] reqwest::Error),
-    /// The API server's certificate can't be read.
-    #[error("the API server's certificate is none")]
+    /// The API server's certificate is not PEM.
+    #[error("the API server's certificate is not valid PEM")]
     Certificate(#[from] rustls::pki_types::pem::Error),
 }
 
@@ -76,24 +80,24 @@ struct Program {
     log: PathBuf,
 }
 
-/// The one that the tests of this process share, while any of them holds it.
+/// The control plane that the tests of this process share while any of them uses it.
 static SHARED: Mutex<Weak<Envtest>> = Mutex::const_new(Weak::new());
 
 impl Envtest {
-    /// The control plane that the tests of this process share; started when there is none.
+    /// The control plane that the tests of this process share; starts it if none is running.
     ///
     /// # Panics
     ///
-    /// When it can't be started: a test that needs one must not pass without.
+    /// If it can't be started: a test that needs a control plane must not pass without one.
     pub async fn shared() -> Arc<Self> {
         Self::shared_in(&SHARED).await
     }
 
-    /// The same, for those tests of this process that name the same place.
+    /// Like [`Self::shared`], but shared only by the tests that pass the same `place`.
     ///
     /// # Panics
     ///
-    /// When it can't be started.
+    /// If it can't be started.
     pub async fn shared_in(place: &Mutex<Weak<Self>>) -> Arc<Self> {
         let mut shared = place.lock().await;
         if let Some(running) = shared.upgrade() {
@@ -107,16 +111,15 @@ impl Envtest {
         started
     }
 
-    /// Starts the programs, each when the one before is ready.
+    /// Starts the programs one after another, each when the one before is ready.
     pub async fn start() -> Result<Self, EnvtestError> {
-        // The second one in a process finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_crypto();
         let assets = assets().ok_or(EnvtestError::NoAssets)?;
         let mut attempts = 3;
         loop {
             attempts -= 1;
             match Self::try_start(&assets).await {
-                // Between choosing a free port and listening on it, somebody else may.
+                // Another process may have taken a free port before the program listened on it.
                 Err(EnvtestError::Program { .. }) if attempts > 0 => {}
                 started => return started,
             }
@@ -124,7 +127,7 @@ impl Envtest {
     }
 
     async fn try_start(assets: &Path) -> Result<Self, EnvtestError> {
-        let directory = TempDir::new().map_err(failed("a directory"))?;
+        let directory = TempDir::new().map_err(failed("a temporary directory"))?;
         let mut plane = Self {
             url: String::new(),
             authority: vec![],
@@ -136,66 +139,68 @@ impl Envtest {
         plane.write("sa.key", &key.serialize_pem())?;
         plane.write("sa.pub", &key.public_key_pem())?;
         plane.write("tokens.csv", &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
+        // Each program needs the one before.
         let etcd = plane.start_etcd().await?;
         plane.start_api_server(&etcd).await?;
         plane.start_controllers().await?;
         Ok(plane)
     }
 
-    /// Whoever prepares a test, and may do everything.
+    /// A user with all permissions.
     pub fn admin(&self) -> User {
         self.user(ADMIN_TOKEN)
     }
 
-    /// Whoever has this token.
+    /// The user with this token.
     ///
     /// # Panics
     ///
-    /// When the API server's certificate, which was good enough to start, is none.
+    /// If the API server's certificate is invalid.
     pub fn user(&self, token: &str) -> User {
-        User::new(&self.url, &self.authority, token).expect("a client")
+        User::new(&self.url, &self.authority, token).expect("the certificate was valid at the start")
     }
 
-    /// What a client with this token is configured with.
+    /// The configuration of a client with this token.
     ///
     /// # Panics
     ///
-    /// When the API server's own URL or certificate is none.
+    /// If the API server's URL or certificate is invalid.
     pub fn config(&self, token: &str) -> kube::Config {
         let authority = CertificateDer::pem_slice_iter(&self.authority);
-        let mut config = kube::Config::new(self.url.parse().expect("a URL"));
-        config.root_cert = Some(authority.map(|der| der.expect("a certificate").to_vec()).collect());
+        let mut config = kube::Config::new(self.url.parse().expect("the URL is valid"));
+        let authority = authority.map(|der| der.expect("the certificate was valid at the start").to_vec());
+        config.root_cert = Some(authority.collect());
         config.auth_info.token = Some(token.to_owned().into());
         config
     }
 
-    /// What `kubectl` does with these arguments and this input, as the admin.
+    /// Runs `kubectl` with these arguments and this standard input, as a user with all permissions.
     ///
     /// # Panics
     ///
-    /// When it can't be started.
+    /// If it can't be started.
     pub async fn kubectl(&self, arguments: &[&str], input: &str) -> Output {
         let mut kubectl = Command::new(self.assets.join("kubectl"));
         kubectl.args(arguments).env("KUBECONFIG", self.path("kubeconfig")).env("HOME", self.directory.path());
         let input = input.to_owned();
-        // It waits for the webhook, which may run in this very thread.
-        let ran = tokio::task::spawn_blocking(move || run(&mut kubectl, &input)).await;
-        ran.expect("a thread").expect("kubectl in KUBEBUILDER_ASSETS")
+        // kubectl waits for the webhook, which may run on this thread.
+        let output = tokio::task::spawn_blocking(move || run(&mut kubectl, &input)).await;
+        output.expect("the thread does not panic").expect("KUBEBUILDER_ASSETS contains kubectl")
     }
 
-    /// Nothing is made, deleted or counted by controllers from now on: what the API server itself does is all there is.
+    /// Stops the controllers: from now on, only the API server itself acts on objects.
     pub fn pause_controllers(&self) {
         self.signal_controllers(Signal::STOP);
     }
 
-    /// They go on where they were.
+    /// Continues the controllers that [`Self::pause_controllers`] stopped.
     pub fn resume_controllers(&self) {
         self.signal_controllers(Signal::CONT);
     }
 
     fn signal_controllers(&self, signal: Signal) {
         for program in self.programs.iter().filter(|program| program.name == CONTROLLER_MANAGER) {
-            // The error says that it has ended.
+            // Fails only if the program has ended.
             let _ = kill_process(Pid::from_child(&program.child), signal);
         }
     }
@@ -204,6 +209,7 @@ impl Envtest {
         let url = format!("http://127.0.0.1:{}", free_port()?);
         let arguments = [
             "--data-dir=etcd".to_owned(),
+            // The data need not survive a crash of the machine.
             "--unsafe-no-fsync".to_owned(),
             format!("--listen-client-urls={url}"),
             format!("--advertise-client-urls={url}"),
@@ -222,6 +228,7 @@ impl Envtest {
         let own = [format!("--etcd-servers={etcd}"), format!("--secure-port={port}")];
         let arguments: Vec<String> = fixed.chain(own).collect();
         self.spawn("kube-apiserver", &arguments)?;
+        // The API server generates its certificate at its first start.
         let certificate = self.path("tls/apiserver.crt");
         self.ready(async || has_certificate(&certificate)).await?;
         self.authority = fs::read(&certificate).map_err(failed("tls/apiserver.crt"))?;
@@ -235,14 +242,15 @@ impl Envtest {
         let arguments: Vec<String> = CONTROLLERS.split_whitespace().map(str::to_owned).collect();
         self.spawn(CONTROLLER_MANAGER, &arguments)?;
         let admin = self.admin();
-        for made in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
-            let path = format!("/api/v1/namespaces/default/{made}");
+        // The controllers create these objects in every namespace, so they run once both exist.
+        for created in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
+            let path = format!("/api/v1/namespaces/default/{created}");
             self.ready(async || answers(admin.request(Method::GET, &path)).await).await?;
         }
         Ok(())
     }
 
-    /// A kubeconfig for whoever has this token, to be written into a file.
+    /// The content of a kubeconfig with this token.
     pub fn kubeconfig(&self, token: &str) -> String {
         let cluster = json!({ "server": self.url, "certificate-authority": self.path("tls/apiserver.crt") });
         let config = json!({
@@ -267,25 +275,25 @@ impl Envtest {
             .stderr(file)
             .spawn()
             .map_err(failed(name))?;
-        // The last to start is the first to end.
+        // The last program to start is the first to stop.
         self.programs.insert(0, Program { name, child, log });
         Ok(())
     }
 
-    /// Waits until the program that was started last is.
-    async fn ready(&mut self, mut look: impl AsyncFnMut() -> bool) -> Result<(), EnvtestError> {
+    /// Waits until `check` accepts the program that was started last.
+    async fn ready(&mut self, mut check: impl AsyncFnMut() -> bool) -> Result<(), EnvtestError> {
         let Some(program) = self.programs.first_mut() else { return Ok(()) };
         let deadline = Instant::now() + READY;
-        while !look().await {
-            let what = match program.child.try_wait() {
+        while !check().await {
+            let failure = match program.child.try_wait() {
                 Ok(None) if Instant::now() < deadline => {
-                    sleep(LOOK_AGAIN).await;
+                    sleep(POLL_INTERVAL).await;
                     continue;
                 }
                 Ok(None) => "is not ready in time",
                 Ok(Some(_)) | Err(_) => "has ended",
             };
-            return Err(EnvtestError::Program { program: program.name, what, log: tail(&program.log) });
+            return Err(EnvtestError::Program { program: program.name, failure, log: tail(&program.log) });
         }
         Ok(())
     }
@@ -302,8 +310,9 @@ impl Envtest {
 impl Drop for Envtest {
     fn drop(&mut self) {
         for program in &self.programs {
+            // A stopped program handles SIGTERM only after SIGCONT.
             for signal in [Signal::TERM, Signal::CONT] {
-                // The error says that it has ended.
+                // Fails only if the program has ended.
                 let _ = kill_process(Pid::from_child(&program.child), signal);
             }
         }
@@ -312,7 +321,7 @@ impl Drop for Envtest {
             while let Ok(None) = program.child.try_wait()
                 && std::time::Instant::now() < deadline
             {
-                std::thread::park_timeout(LOOK_AGAIN);
+                std::thread::park_timeout(POLL_INTERVAL);
             }
             let _ = program.child.kill();
             let _ = program.child.wait();
@@ -320,11 +329,12 @@ impl Drop for Envtest {
     }
 }
 
+/// `true` if the request is answered with 200.
 async fn answers(request: reqwest::RequestBuilder) -> bool {
     request.send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-/// Whether the whole of it is there already.
+/// `true` if the file contains at least one certificate and no incomplete one.
 fn has_certificate(path: &Path) -> bool {
     fs::read(path).is_ok_and(|pem| {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -335,7 +345,7 @@ fn has_certificate(path: &Path) -> bool {
 fn run(command: &mut Command, input: &str) -> io::Result<Output> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Whoever doesn't read it has said why.
+        // A command that does not read its input reports the reason itself.
         let _ = stdin.write_all(input.as_bytes());
     }
     child.wait_with_output()
@@ -346,17 +356,17 @@ fn free_port() -> Result<u16, EnvtestError> {
     Ok(listener.local_addr().map_err(failed("a port"))?.port())
 }
 
-fn failed(what: &str) -> impl Fn(io::Error) -> EnvtestError {
-    move |source| EnvtestError::Io { what: what.to_owned(), source }
+fn failed(subject: &str) -> impl Fn(io::Error) -> EnvtestError {
+    move |source| EnvtestError::Io { subject: subject.to_owned(), source }
 }
 
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the convention by which such tests are told")]
+#[expect(clippy::disallowed_methods, reason = "the variable that such tests use by convention")]
 fn assets() -> Option<PathBuf> {
     std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
 }
@@ -373,11 +383,12 @@ const CONTROLLERS: &str = "
     --use-service-account-credentials --service-account-private-key-file=sa.key --root-ca-file=tls/apiserver.crt
     --controllers=statefulset-controller,endpointslice-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller,resourcequota-controller,serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
-/// The token of whoever may do everything.
+/// The token of the user with all permissions.
 pub const ADMIN_TOKEN: &str = "envtest-admin";
-/// Some 3 s are usual, and this is for a machine that does much else.
+/// About 3 s are usual; this leaves time for a busy machine.
 const READY: Duration = Duration::from_secs(60);
-/// An API server whose etcd ends with it may take much longer, and SIGKILL loses nothing that a test needs.
+/// After etcd has stopped, an API server may take much longer; SIGKILL then loses nothing that a test needs.
 const GRACE: Duration = Duration::from_secs(3);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-const LAST_WORDS: usize = 15;
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The number of lines of a failed program's log that are shown.
+const LOG_LINES: usize = 15;

@@ -1,9 +1,9 @@
-//! Calls to the API server, as its users make them.
+//! Calls of users to the API server.
 
 use reqwest::{Certificate, Method};
 use serde_json::Value;
 
-/// Somebody who calls the API server, known by a token.
+/// A client of the API server, authenticated by a token.
 #[derive(Clone, Debug)]
 pub struct User {
     http: reqwest::Client,
@@ -11,19 +11,19 @@ pub struct User {
     token: String,
 }
 
-/// What the API server answers.
+/// An answer of the API server.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub code: u16,
-    /// The object, or a Status that says why there is none.
+    /// The object, or a `Status` with the reason of the failure.
     pub body: Value,
-    /// What `kubectl` prints behind `Warning: `.
+    /// The texts that `kubectl` prints after `Warning: `.
     pub warnings: Vec<String>,
 }
 
 impl User {
-    /// Whoever has this token, of an API server with this certificate, in PEM form.
+    /// A client with this token, which trusts the certificates of `authority`, in PEM.
     pub(crate) fn new(url: &str, authority: &[u8], token: &str) -> Result<Self, reqwest::Error> {
         let authority = Certificate::from_pem_bundle(authority)?;
         let http = reqwest::Client::builder().tls_certs_only(authority).no_proxy().build()?;
@@ -40,17 +40,17 @@ impl User {
         self.send(Method::POST, &collection(object), object).await
     }
 
-    /// The same, without storing it.
+    /// Like [`Self::create`], as a dry run.
     pub async fn try_create(&self, object: &Value) -> Answer {
         self.send(Method::POST, &dry(&collection(object)), object).await
     }
 
-    /// Puts an object in the place of the one that is stored, as `kubectl replace` does.
+    /// Replaces the stored object, as `kubectl replace` does.
     pub async fn replace(&self, object: &Value) -> Answer {
         self.send(Method::PUT, &path(object), object).await
     }
 
-    /// The same, without storing it.
+    /// Like [`Self::replace`], as a dry run.
     pub async fn try_replace(&self, object: &Value) -> Answer {
         self.send(Method::PUT, &dry(&path(object)), object).await
     }
@@ -63,7 +63,7 @@ impl User {
         finish(request.body(object.to_string())).await
     }
 
-    /// Changes the fields that `change` names, as `kubectl patch --type=merge` does.
+    /// Applies a merge patch, as `kubectl patch --type=merge` does.
     pub async fn merge(&self, path: &str, change: &Value) -> Answer {
         let request =
             self.request(Method::PATCH, path).header("Content-Type", "application/merge-patch+json");
@@ -75,11 +75,11 @@ impl User {
         self.send(Method::DELETE, path, options).await
     }
 
-    /// Calls the API server.
+    /// Sends a request; without a body if `body` is null.
     ///
     /// # Panics
     ///
-    /// When it doesn't answer.
+    /// If the API server doesn't answer.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
         let request = self.request(method, path);
         let request = if body.is_null() { request } else { request.json(body) };
@@ -92,33 +92,34 @@ impl User {
 }
 
 impl Answer {
-    /// The object, when the API server took what it was asked.
+    /// The object of a successful answer.
     ///
     /// # Panics
     ///
-    /// When it refused, with its words.
+    /// If the API server refused the request. The panic contains its message.
     #[track_caller]
-    pub fn taken(self) -> Value {
+    pub fn accepted(self) -> Value {
         assert!((200..300).contains(&self.code), "{}: {}", self.code, self.message());
         self.body
     }
 
-    /// Why it was refused.
+    /// The message of a refusal.
     pub fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
     }
 }
 
-/// Where the API server has an object.
+/// The path of an object.
 pub fn path(object: &Value) -> String {
     format!("{}/{}", collection(object), object["metadata"]["name"].as_str().unwrap_or_default())
 }
 
-/// Where the API server has all of its kind; in its namespace, if it names one.
+/// The path of all objects of this kind, in the object's namespace if it has one.
 fn collection(object: &Value) -> String {
     let api = object["apiVersion"].as_str().unwrap_or("v1");
     let root = if api.contains('/') { "apis" } else { "api" };
     let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
+    // The plural of NetworkPolicy is networkpolicies.
     let kinds = match kind.strip_suffix('y') {
         Some(policy) => format!("{policy}ies"),
         None => format!("{kind}s"),
@@ -134,11 +135,12 @@ fn dry(path: &str) -> String {
 }
 
 async fn finish(request: reqwest::RequestBuilder) -> Answer {
-    let answer = request.send().await.expect("an API server that answers");
+    let answer = request.send().await.expect("the API server answers");
     let code = answer.status().as_u16();
     let warnings = answer.headers().get_all("Warning").iter();
     let warnings = warnings.filter_map(|value| warning(&String::from_utf8_lossy(value.as_bytes()))).collect();
-    let body = answer.text().await.expect("an API server that answers");
+    let body = answer.text().await.expect("the API server answers");
+    // Errors of the HTTP layer are plain text.
     Answer { code, body: serde_json::from_str(&body).unwrap_or(Value::String(body)), warnings }
 }
 

@@ -1,4 +1,4 @@
-//! A replica of the webhook, started and stopped as Kubernetes does.
+//! A replica of the webhook, started and stopped as by Kubernetes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +13,13 @@ use webhook::serve::{self, Args, Error, Kubernetes};
 use crate::control_plane::client_config;
 use crate::until::until;
 
+/// The result of the readiness probe.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    NotReady,
+}
+
 pub(super) struct Replica {
     pub(super) https: SocketAddr,
     readyz: String,
@@ -21,7 +28,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// One that is ready.
+    /// Starts a replica, and waits until it is ready.
     pub(super) async fn start(api: &ApiServer, leaf_life: &str) -> Self {
         let args = Args::parse_from([
             "serve",
@@ -34,39 +41,38 @@ impl Replica {
             leaf_life,
         ]);
         let bound = serve::bind(args, Kubernetes::At(Box::new(client_config(api)))).await;
-        let bound = bound.expect("free ports");
+        let bound = bound.expect("loopback ports are free");
         let readyz = format!("http://{}{}", bound.probes(), contract::ports::READYZ);
         let (https, stop) = (bound.https(), CancellationToken::new());
         let done = tokio::spawn(bound.serve(stop.clone()));
         let replica = Self { https, readyz, stop, done };
-        replica.until_ready(true).await;
+        replica.until_readiness(Readiness::Ready).await;
         replica
     }
 
-    /// Sends it SIGTERM, and returns when it says that it isn't ready: from now on no new call is sent to it.
-    pub(super) async fn leave(&self) {
+    /// Stops it as SIGTERM does, and returns when it is no longer ready. From then on it gets no new calls.
+    pub(super) async fn stop(&self) {
         self.stop.cancel();
-        self.until_ready(false).await;
+        self.until_readiness(Readiness::NotReady).await;
     }
 
-    /// Waits for its end.
-    pub(super) async fn gone(self) {
-        let ended = timeout(PATIENCE, self.done).await.expect("an end");
-        ended.expect("no panic").expect("an end without an error");
+    /// Waits until it has ended.
+    pub(super) async fn ended(self) {
+        let ended = timeout(DEADLINE, self.done).await.expect("the replica ends in time");
+        ended.expect("the replica does not panic").expect("the replica ends without an error");
     }
 
-    async fn until_ready(&self, ready: bool) {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        until("readiness to change", PATIENCE, async || {
+    async fn until_readiness(&self, wanted: Readiness) {
+        let http = reqwest::Client::builder().no_proxy().build().expect("valid client options");
+        until("a change of the readiness", DEADLINE, async || {
             let answer = http.get(&self.readyz).send().await.map_err(|error| error.to_string())?;
-            match answer.status().is_success() == ready {
-                true => Ok(()),
-                false => Err(answer.text().await.unwrap_or_default()),
-            }
+            // The probe answers 503 while the replica is not ready.
+            let current = if answer.status().is_success() { Readiness::Ready } else { Readiness::NotReady };
+            if current == wanted { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
         })
         .await;
     }
 }
 
-/// Longer than anything takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any step takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The authority that replicas share, and the caBundle, whatever is done to them.
+//! The shared certificate authority and the published caBundle: creation, repair and rotation.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 use crate::deployed::{Deployed, Replica};
-use crate::scene::{DEADLINE, agent};
+use crate::namespace::{DEADLINE, agent};
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
 async fn two_replicas_that_start_at_once_share_one_authority() {
     let deployed = Deployed::open("two-at-once").await;
     let (one, other) = tokio::join!(deployed.replica(&[]), deployed.replica(&[]));
-    one.ready().await;
-    other.ready().await;
+    one.until_ready().await;
+    other.until_ready().await;
     let published = deployed.ca_bundle().await;
     assert_eq!(published, deployed.authority("ca.crt").await);
     assert_eq!(published.matches("BEGIN").count(), 1);
     let certificates =
         [one.certificate(&published).await.unwrap(), other.certificate(&published).await.unwrap()];
-    assert_ne!(certificates[0], certificates[1], "each has a key of its own");
-    deployed.is_asked().await;
-    assert!(!agent(&deployed.admin.create(&deployed.example("couchdb")).await.taken()).is_null());
+    assert_ne!(certificates[0], certificates[1], "each replica has its own key");
+    deployed.until_called().await;
+    assert!(!agent(&deployed.admin.create(&deployed.example("couchdb")).await.accepted()).is_null());
     assert_eq!(one.metric("ready").await, 1.0);
-    let found = metric_found(&one).await + metric_found(&other).await;
-    assert_eq!(found, 1.0, "one of them made it");
+    let created = authorities_created(&one).await + authorities_created(&other).await;
+    assert_eq!(created, 1.0, "only one of them created the authority");
     for replica in [&one, &other] {
         let log = serde_json::to_string(&replica.log()).unwrap();
         assert!(!log.contains("PRIVATE"), "{log}");
@@ -41,20 +41,20 @@ async fn two_replicas_that_start_at_once_share_one_authority() {
     }
 }
 
-async fn metric_found(replica: &Replica) -> f64 {
+async fn authorities_created(replica: &Replica) -> f64 {
     replica.metric("authority_rotations_total{step=\"found\"}").await
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn a_ca_bundle_that_somebody_changes_is_put_right() {
-    let deployed = Deployed::open("healed").await;
+async fn a_changed_ca_bundle_is_restored_and_the_manager_logged() {
+    let deployed = Deployed::open("restored").await;
     let replica = deployed.replica(&[]).await;
-    replica.ready().await;
+    replica.until_ready().await;
     let published = deployed.ca_bundle().await;
     let path = deployed.configuration_path();
 
-    // Wiped, as a tool that renders an empty one does.
+    // Removed, as by a tool that renders an empty caBundle.
     let wipe = json!([{ "op": "remove", "path": "/webhooks/0/clientConfig/caBundle" }]);
     let wiped = deployed
         .plane
@@ -71,115 +71,120 @@ async fn a_ca_bundle_that_somebody_changes_is_put_right() {
         )
         .await;
     assert!(wiped.status.success(), "{wiped:?}");
-    healed(&deployed, &published, "wiped").await;
+    until_restored(&deployed, &published, "removed").await;
 
-    // Replaced by the manifest, which has none.
+    // Replaced by the manifest, which has no caBundle.
     let mut replaced = deployed.configuration().await;
     replaced["webhooks"][0]["clientConfig"].as_object_mut().unwrap().shift_remove("caBundle");
-    deployed.admin.replace(&replaced).await.taken();
-    healed(&deployed, &published, "replaced").await;
+    deployed.admin.replace(&replaced).await.accepted();
+    until_restored(&deployed, &published, "replaced").await;
 
-    // Applied over by someone who brings another authority.
+    // Overwritten with another authority by server-side apply.
     let other = Authority::new("other", OffsetDateTime::now_utc()).unwrap();
     let mut applied = deployed.manifest(replaced["webhooks"][0]["clientConfig"]["url"].as_str().unwrap());
     applied["webhooks"][0]["clientConfig"]["caBundle"] = json!(STANDARD.encode(other.certificate_pem()));
-    deployed.admin.apply(&applied).await.taken();
-    healed(&deployed, &published, "applied over").await;
+    deployed.admin.apply(&applied).await.accepted();
+    until_restored(&deployed, &published, "overwritten").await;
 
-    // By kubectl, as people do.
+    // Overwritten by client-side `kubectl apply`.
     let kubectl = deployed.plane.kubectl(&["apply", "-f", "-"], &applied.to_string()).await;
     assert!(kubectl.status.success(), "{kubectl:?}");
-    healed(&deployed, &published, "applied over by kubectl").await;
+    until_restored(&deployed, &published, "overwritten by kubectl").await;
 
-    let stored = deployed.admin.get(&path).await.taken();
+    let stored = deployed.admin.get(&path).await.accepted();
     let managers = stored["metadata"]["managedFields"].as_array().unwrap();
     let ours = managers.iter().find(|entry| entry["manager"] == objects::WEBHOOK_MANAGER).unwrap();
     assert_eq!(ours["operation"], "Apply");
-    assert_eq!(stored["webhooks"][0]["failurePolicy"], "Fail", "nothing else is touched");
+    assert_eq!(stored["webhooks"][0]["failurePolicy"], "Fail", "nothing else is changed");
     let by = |name: &str| replica.log().iter().any(|line| line["by"] == name);
-    until("who did it", DEADLINE, async || match by("tests") && by("kubectl-client-side-apply") {
-        true => Ok(()),
-        false => Err(replica.log()),
+    until("the managers in the log", DEADLINE, async || {
+        if by("tests") && by("kubectl-client-side-apply") { Ok(()) } else { Err(replica.log()) }
     })
     .await;
     assert!(replica.metric("ca_bundle_heals_total").await >= 4.0);
-    replica.ready().await;
-    deployed.is_asked().await;
+    replica.until_ready().await;
+    deployed.until_called().await;
 }
 
-async fn healed(deployed: &Deployed, published: &str, what: &str) {
-    until(what, DEADLINE, async || match deployed.ca_bundle().await {
-        now if now == published => Ok(()),
-        now => Err(now),
+async fn until_restored(deployed: &Deployed, published: &str, after: &str) {
+    until(&format!("the caBundle after it was {after}"), DEADLINE, async || {
+        match deployed.ca_bundle().await {
+            now if now == published => Ok(()),
+            now => Err(now),
+        }
     })
     .await;
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn who_changes_it_again_and_again_is_named_and_met_ever_more_slowly() {
-    let deployed = Deployed::open("fought").await;
+async fn a_manager_that_keeps_changing_the_ca_bundle_is_named_and_restoring_slows_down() {
+    let deployed = Deployed::open("contested").await;
     let replica = deployed.replica(&[]).await;
-    replica.ready().await;
+    replica.until_ready().await;
     let published = deployed.ca_bundle().await;
     let other = Authority::new("other", OffsetDateTime::now_utc()).unwrap();
-    let mut stubborn = deployed.configuration().await;
-    stubborn = deployed.manifest(stubborn["webhooks"][0]["clientConfig"]["url"].as_str().unwrap());
-    stubborn["webhooks"][0]["clientConfig"]["caBundle"] = json!(STANDARD.encode(other.certificate_pem()));
+    let stored = deployed.configuration().await;
+    let mut changed = deployed.manifest(stored["webhooks"][0]["clientConfig"]["url"].as_str().unwrap());
+    changed["webhooks"][0]["clientConfig"]["caBundle"] = json!(STANDARD.encode(other.certificate_pem()));
     for _ in 0..5 {
-        deployed.admin.apply(&stubborn).await.taken();
-        healed(&deployed, &published, "a caBundle put right").await;
+        deployed.admin.apply(&changed).await.accepted();
+        until_restored(&deployed, &published, "changed").await;
     }
-    let said = replica.logged("again and again").await;
-    assert_eq!((&said["level"], &said["by"]), (&json!("WARN"), &json!("tests")));
+    let line = replica.until_logged("again and again").await;
+    assert_eq!((&line["level"], &line["by"]), (&json!("WARN"), &json!("tests")));
     assert_eq!(
-        said["message"],
+        line["message"],
         "the caBundle is changed again and again: whoever does it must leave it alone; waiting longer now"
     );
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn a_secret_that_is_deleted_or_spoilt_is_written_back() {
+async fn a_deleted_or_corrupted_authority_secret_is_restored() {
     let deployed = Deployed::open("lost").await;
     let (one, other) = tokio::join!(deployed.replica(&[]), deployed.replica(&[]));
-    one.ready().await;
-    other.ready().await;
+    one.until_ready().await;
+    other.until_ready().await;
     let (authority, key) = (deployed.authority("ca.crt").await, deployed.authority("ca.key").await);
     let served = one.certificate(&authority).await.unwrap();
     let secret = deployed.secret_path();
-    let back = async |what: &str| {
-        until(what, DEADLINE, async || {
+    let until_restored = async |after: &str| {
+        until(&format!("the Secret after {after}"), DEADLINE, async || {
             let now = (deployed.authority("ca.crt").await, deployed.authority("ca.key").await);
             if now.0 == authority && now.1 == key { Ok(()) } else { Err(now.0) }
         })
         .await;
     };
-    deployed.admin.delete(&secret, &json!(null)).await.taken();
-    back("after a deletion").await;
-    deployed.admin.merge(&secret, &json!({ "data": { "ca.crt": STANDARD.encode("garbage") } })).await.taken();
-    back("after garbage").await;
-    deployed.admin.merge(&secret, &json!({ "data": null })).await.taken();
-    back("after its data were taken").await;
+    deployed.admin.delete(&secret, &json!(null)).await.accepted();
+    until_restored("its deletion").await;
+    deployed
+        .admin
+        .merge(&secret, &json!({ "data": { "ca.crt": STANDARD.encode("garbage") } }))
+        .await
+        .accepted();
+    until_restored("invalid data").await;
+    deployed.admin.merge(&secret, &json!({ "data": null })).await.accepted();
+    until_restored("the removal of its data").await;
     assert_eq!(
         one.certificate(&deployed.ca_bundle().await).await.unwrap(),
         served,
-        "nobody had to change anything"
+        "the replica keeps its certificate"
     );
 
     let newer =
         json!({ "metadata": { "annotations": { keys::RECORD_SCHEMA: "2" } }, "data": { "ca.crt": null } });
-    deployed.admin.merge(&secret, &newer).await.taken();
-    let said = one.logged("tending the certificate authority failed").await;
-    assert!(said["error"].as_str().unwrap().contains("schema '2'"), "{said}");
-    assert_eq!(deployed.authority("ca.crt").await, "", "left alone");
-    deployed.is_asked().await;
+    deployed.admin.merge(&secret, &newer).await.accepted();
+    let line = one.until_logged("tending the certificate authority failed").await;
+    assert!(line["error"].as_str().unwrap().contains("schema '2'"), "{line}");
+    assert_eq!(deployed.authority("ca.crt").await, "", "a newer schema is not modified");
+    deployed.until_called().await;
 }
 
-/// An authority is no older than its renewal, so that a rotation begins at once; leaves last seconds.
+/// The authority is due for renewal, so that a rotation starts at once; leaves are valid for seconds.
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
+async fn no_creation_fails_while_leaves_and_the_authority_are_replaced() {
     let deployed = Deployed::open("rotated").await;
     let now = OffsetDateTime::now_utc();
     let old = carry_out(Step::Found, None, "old", Lifetimes::default(), now - Duration::days(250))
@@ -188,9 +193,9 @@ async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
     seed(&deployed, &old).await;
     let flags = ["--leaf-life=12s", "--ca-life=1000m"];
     let (one, other) = tokio::join!(deployed.replica(&flags), deployed.replica(&flags));
-    one.ready().await;
-    other.ready().await;
-    deployed.is_asked().await;
+    one.until_ready().await;
+    other.until_ready().await;
+    deployed.until_called().await;
 
     let (stop, created) = (AtomicBool::new(false), AtomicUsize::new(0));
     let create = async || {
@@ -202,8 +207,8 @@ async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
         }
     };
     let rotate = async {
-        // By whichever replica comes first.
-        until("an authority that is to follow", DEADLINE, async || {
+        // Either replica may start the rotation.
+        until("the next authority", DEADLINE, async || {
             let bring = "authority_rotations_total{step=\"bring\"}";
             match one.metric(bring).await + other.metric(bring).await {
                 1.0.. => Ok(()),
@@ -220,12 +225,10 @@ async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
             })
             .await;
         }
-        until("an end of the old authority", DEADLINE, async || {
+        until("the removal of the old authority", DEADLINE, async || {
             let (bundle, secret) = (deployed.ca_bundle().await, deployed.authority("ca.crt").await);
-            match bundle == secret && secret != old.pem() {
-                true => Ok(()),
-                false => Err((bundle, secret, one.log())),
-            }
+            let is_replaced = bundle == secret && secret != old.pem();
+            if is_replaced { Ok(()) } else { Err((bundle, secret, one.log())) }
         })
         .await;
         for replica in [&one, &other] {
@@ -242,10 +245,10 @@ async fn no_create_fails_while_leaves_and_authorities_are_replaced() {
     assert!(created.load(Ordering::Relaxed) > 100, "{created:?}");
 }
 
-/// The first of two replicas left in the middle of it.
+/// As if the replica that started the rotation had stopped in the middle of it.
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn a_rotation_that_was_begun_is_ended_by_whoever_comes_next() {
+async fn a_started_rotation_is_completed_by_another_replica() {
     let deployed = Deployed::open("resumed").await;
     let made = OffsetDateTime::now_utc() - Duration::days(250);
     let old = carry_out(Step::Found, None, "old", Lifetimes::default(), made).unwrap().unwrap();
@@ -254,17 +257,15 @@ async fn a_rotation_that_was_begun_is_ended_by_whoever_comes_next() {
         .unwrap();
     seed(&deployed, &begun).await;
     let replica = deployed.replica(&["--leaf-life=12s", "--ca-life=1000m"]).await;
-    replica.ready().await;
-    until("the one that was to follow, alone", DEADLINE, async || {
+    replica.until_ready().await;
+    until("the next authority alone", DEADLINE, async || {
         let (bundle, secret) = (deployed.ca_bundle().await, deployed.authority("ca.crt").await);
-        let follower = begun.incoming().unwrap().certificate_pem();
-        match bundle == secret && secret == follower {
-            true => Ok(()),
-            false => Err((bundle, secret, replica.log())),
-        }
+        let next = begun.incoming().unwrap().certificate_pem();
+        let is_completed = bundle == secret && secret == next;
+        if is_completed { Ok(()) } else { Err((bundle, secret, replica.log())) }
     })
     .await;
-    deployed.is_asked().await;
+    deployed.until_called().await;
 }
 
 #[tokio::test]
@@ -275,34 +276,35 @@ async fn an_expired_authority_is_replaced_at_once() {
     let old = carry_out(Step::Found, None, "old", Lifetimes::default(), made).unwrap().unwrap();
     seed(&deployed, &old).await;
     let replica = deployed.replica(&[]).await;
-    replica.ready().await;
+    replica.until_ready().await;
     assert_ne!(deployed.authority("ca.crt").await, old.pem());
     assert_eq!(deployed.authority("retiring.crt").await, old.pem());
-    deployed.is_asked().await;
+    deployed.until_called().await;
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn without_its_roles_it_is_not_ready_says_why_and_goes_on_once_it_has_them() {
+async fn without_its_roles_a_replica_is_not_ready_and_becomes_ready_once_they_are_granted() {
     let deployed = Deployed::without_roles(Envtest::shared().await, "no-roles").await;
     let replica = deployed.replica(&[]).await;
-    let (code, said) = until("a reason", DEADLINE, async || match replica.readyz().await {
-        (503, said) if said.contains("forbidden") => Ok((503, said)),
+    let (code, reason) = until("a reason", DEADLINE, async || match replica.readyz().await {
+        (503, reason) if reason.contains("forbidden") => Ok((503, reason)),
         other => Err(other),
     })
     .await;
     assert!(
-        said.starts_with(
+        reason.starts_with(
             "there is no certificate authority: secrets \"couchdiscover-webhook-ca\" is forbidden: "
         ),
-        "{code} {said}"
+        "{code} {reason}"
     );
     deployed.grant().await;
-    replica.ready().await;
-    deployed.is_asked().await;
+    replica.until_ready().await;
+    deployed.until_called().await;
     replica.stop().await;
 }
 
+/// Stores an authority in the Secret of the webhook.
 async fn seed(deployed: &Deployed, bundle: &Bundle) {
     let data: serde_json::Map<String, Value> =
         bundle.to_fields().into_iter().map(|(name, value)| (name, json!(STANDARD.encode(value)))).collect();
@@ -312,5 +314,5 @@ async fn seed(deployed: &Deployed, bundle: &Bundle) {
         "metadata": { "name": objects::CA_SECRET, "namespace": deployed.home },
         "data": data,
     });
-    deployed.admin.create(&secret).await.taken();
+    deployed.admin.create(&secret).await.accepted();
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::deployed::Deployed;
 use crate::literals::{AGENT_ROLE, yaml};
-use crate::scene::{DEADLINE, IMAGE, Scene, Webhook};
+use crate::namespace::{DEADLINE, IMAGE, TestNamespace, Webhook};
 
 const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
 const POLICY: &str = include_str!("../../../../manifests/base/policy.yaml");
@@ -20,18 +20,18 @@ const POLICY: &str = include_str!("../../../../manifests/base/policy.yaml");
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
 async fn each_problem_is_found_and_gone_after_its_repair() {
-    let mut scene = open().await;
-    install(&scene).await;
-    let report = check(&scene, ADMIN_TOKEN).await;
+    let mut ns = open().await;
+    install(&ns).await;
+    let report = check(&ns, ADMIN_TOKEN).await;
     let levels: Vec<Level> = report.findings.iter().map(|finding| finding.level).collect();
     assert!(levels.iter().all(|level| *level == Level::Ok), "{}", report.to_table());
     // Without the check of endpoints, because the configuration names a URL.
     assert_eq!(levels.len(), 13, "{}", report.to_table());
 
-    let (code, report) = program(&scene).await;
+    let (code, report) = program(&ns).await;
     assert_eq!((code, report["summary"]["ok"].as_u64()), (0, Some(13)), "{report}");
 
-    let objects = objects(&scene);
+    let objects = objects(&ns);
     for (name, change, check, level) in [
         (
             "Service/couchdb",
@@ -52,65 +52,65 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
         let (kind, of) = name.split_once('/').unwrap();
         let object = objects.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == of).unwrap();
         if change.is_null() {
-            scene.admin.delete(&path(object), &change).await.taken();
+            ns.admin.delete(&path(object), &change).await.accepted();
         } else {
-            scene.admin.merge(&path(object), &change).await.taken();
+            ns.admin.merge(&path(object), &change).await.accepted();
         }
-        is_found(&scene, name, check, level).await;
-        scene.admin.apply(object).await.taken();
-        is_repaired(&scene, name).await;
+        until_found(&ns, name, check, level).await;
+        ns.admin.apply(object).await.accepted();
+        until_repaired(&ns, name).await;
     }
 
-    let pod = format!("/api/v1/namespaces/{}/pods/couchdb-1/status", scene.namespace);
-    scene.admin.merge(&pod, &ready(false)).await.taken();
-    is_found(&scene, "a pod that is not ready", "pods", Level::Wrong).await;
-    let (code, report) = program(&scene).await;
+    let pod = format!("/api/v1/namespaces/{}/pods/couchdb-1/status", ns.name);
+    ns.admin.merge(&pod, &ready(false)).await.accepted();
+    until_found(&ns, "a pod that is not ready", "pods", Level::Wrong).await;
+    let (code, report) = program(&ns).await;
     assert_eq!((code, report["summary"]["wrong"].as_u64()), (1, Some(1)), "{report}");
-    scene.admin.merge(&pod, &ready(true)).await.taken();
-    is_repaired(&scene, "a pod that is not ready").await;
+    ns.admin.merge(&pod, &ready(true)).await.accepted();
+    until_repaired(&ns, "a pod that is not ready").await;
 
     let other = Webhook::start(IMAGE).await;
-    let mut webhooks = scene.admin.get(&configuration(&scene)).await.taken()["webhooks"].clone();
+    let mut webhooks = ns.admin.get(&configuration(&ns)).await.accepted()["webhooks"].clone();
     webhooks[0]["clientConfig"]["caBundle"] = json!(other.ca_bundle());
-    scene.admin.merge(&configuration(&scene), &json!({ "webhooks": webhooks })).await.taken();
-    is_found(&scene, "another caBundle", "certificate", Level::Wrong).await;
-    is_found(&scene, "another caBundle", "admission", Level::Wrong).await;
-    scene.register(&scene.webhook, &[scene.namespace]).await;
-    is_repaired(&scene, "another caBundle").await;
+    ns.admin.merge(&configuration(&ns), &json!({ "webhooks": webhooks })).await.accepted();
+    until_found(&ns, "another caBundle", "certificate", Level::Wrong).await;
+    until_found(&ns, "another caBundle", "admission", Level::Wrong).await;
+    ns.register(&ns.webhook, &[ns.name]).await;
+    until_repaired(&ns, "another caBundle").await;
 
-    let old = scene.example_with(|set| set["metadata"]["name"] = json!("old"));
+    let old = ns.example_with(|set| set["metadata"]["name"] = json!("old"));
     for object in objects.iter().filter(|one| one["kind"] == "ValidatingAdmissionPolicyBinding") {
-        scene.admin.delete(&path(object), &Value::Null).await.taken();
+        ns.admin.delete(&path(object), &Value::Null).await.accepted();
     }
-    scene.webhook.stop().await;
-    is_found(&scene, "no webhook", "admission", Level::Wrong).await;
-    scene.admin.delete(&configuration(&scene), &Value::Null).await.taken();
-    is_found(&scene, "no configuration", "configuration", Level::Wrong).await;
-    is_found(&scene, "no configuration", "admission", Level::Wrong).await;
+    ns.webhook.stop().await;
+    until_found(&ns, "no webhook", "admission", Level::Wrong).await;
+    ns.admin.delete(&configuration(&ns), &Value::Null).await.accepted();
+    until_found(&ns, "no configuration", "configuration", Level::Wrong).await;
+    until_found(&ns, "no configuration", "admission", Level::Wrong).await;
     until("a StatefulSet without a call of the webhook", DEADLINE, async || {
-        match scene.admin.create(&old).await {
+        match ns.admin.create(&old).await {
             answer if answer.code == 201 => Ok(()),
             answer => Err(answer),
         }
     })
     .await;
-    is_found(&scene, "not injected", "injection", Level::Wrong).await;
+    until_found(&ns, "not injected", "injection", Level::Wrong).await;
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
 async fn a_state_that_the_user_may_not_read_is_unknown() {
-    let scene = open().await;
-    install(&scene).await;
+    let ns = open().await;
+    install(&ns).await;
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": { "name": "guest", "namespace": scene.namespace },
+        "metadata": { "name": "guest", "namespace": ns.name },
     });
-    scene.admin.create(&account).await.taken();
+    ns.admin.create(&account).await.accepted();
     let token =
-        scene.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
-    let token = token.taken()["status"]["token"].as_str().unwrap().to_owned();
-    let nothing = check(&scene, &token).await;
+        ns.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
+    let token = token.accepted()["status"]["token"].as_str().unwrap().to_owned();
+    let nothing = check(&ns, &token).await;
     assert!(nothing.has_no_problem(), "{}", nothing.to_table());
     assert_eq!(nothing.summary.ok, 0, "{}", nothing.to_table());
     let unknown = nothing.findings.iter().find(|finding| finding.check == "statefulsets").unwrap();
@@ -119,7 +119,7 @@ async fn a_state_that_the_user_may_not_read_is_unknown() {
     // A role that reads the objects of one namespace, except Secrets.
     let role = |rules: &Value| {
         json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": rules,
-                "metadata": { "name": "guest", "namespace": scene.namespace } })
+                "metadata": { "name": "guest", "namespace": ns.name } })
     };
     let rule = |group: &str, resource: &str| json!({ "apiGroups": [group], "resources": [resource], "verbs": ["get", "list"] });
     let rules = json!([
@@ -129,31 +129,25 @@ async fn a_state_that_the_user_may_not_read_is_unknown() {
         rule("coordination.k8s.io", "leases"),
         rule("rbac.authorization.k8s.io", "rolebindings"),
     ]);
-    scene.admin.create(&role(&rules)).await.taken();
+    ns.admin.create(&role(&rules)).await.accepted();
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": { "name": "guest", "namespace": scene.namespace },
+        "metadata": { "name": "guest", "namespace": ns.name },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "guest" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "guest", "namespace": scene.namespace }],
+        "subjects": [{ "kind": "ServiceAccount", "name": "guest", "namespace": ns.name }],
     });
-    scene.admin.create(&binding).await.taken();
+    ns.admin.create(&binding).await.accepted();
     until("a role in force", DEADLINE, async || {
-        let report = check(&scene, &token).await;
-        let of = |check: &str| {
-            let mut found = report.findings.iter().filter(|finding| finding.check == check);
-            found.next().map(|finding| finding.level)
-        };
-        let readable = ["injection", "service", "binding", "record", "pods"].map(of) == [Some(Level::Ok); 5];
-        if readable && of("secrets") == Some(Level::Unknown) && report.has_no_problem() {
-            Ok(())
-        } else {
-            Err(report.to_table())
-        }
+        let report = check(&ns, &token).await;
+        let readable = ["injection", "service", "binding", "record", "pods"];
+        let is_in_force = readable.iter().all(|check| level_of(&report, check) == Some(Level::Ok));
+        let hides_secrets = level_of(&report, "secrets") == Some(Level::Unknown);
+        if is_in_force && hides_secrets && report.has_no_problem() { Ok(()) } else { Err(report.to_table()) }
     })
     .await;
 
-    let error = check::check(scene.plane.config("unknown-token"), &args(&scene), now()).await.unwrap_err();
+    let error = check::check(ns.plane.config("unknown-token"), &args(&ns), now()).await.unwrap_err();
     assert!(error.to_string().contains("does not accept the kubeconfig's credentials"), "{error}");
 }
 
@@ -169,20 +163,13 @@ async fn the_objects_that_the_deployed_webhook_creates_pass_the_check() {
         output: Output::Table,
     };
     let look = async || check::check(deployed.plane.config(ADMIN_TOKEN), &args, now()).await.unwrap();
-    let are_ok = |report: &Report, checks: &[&str]| {
-        let is_ok = |check: &&str| {
-            let mut found = report.findings.iter().filter(|finding| finding.check == *check).peekable();
-            found.peek().is_some() && found.all(|finding| finding.level == Level::Ok)
-        };
-        if checks.iter().all(is_ok) { Ok(()) } else { Err(report.to_table()) }
-    };
     until("a webhook that is trusted", DEADLINE, async || {
         are_ok(&look().await, &["admission", "caBundle", "certificate"])
     })
     .await;
     for mut object in manifest::objects(EXAMPLE).unwrap() {
         object["metadata"]["namespace"] = json!(deployed.namespace);
-        deployed.admin.create(&object).await.taken();
+        deployed.admin.create(&object).await.accepted();
     }
     until("the created objects", DEADLINE, async || {
         are_ok(&look().await, &["injection", "service", "binding", "secrets", "record"])
@@ -191,12 +178,12 @@ async fn the_objects_that_the_deployed_webhook_creates_pass_the_check() {
 }
 
 /// Runs the program; returns the exit code and the report. The server's binary accepts `check` as an alias.
-async fn program(scene: &Scene) -> (i32, Value) {
+async fn program(ns: &TestNamespace) -> (i32, Value) {
     let home = tempfile::tempdir().unwrap();
     let kubeconfig = home.path().join("kubeconfig");
-    std::fs::write(&kubeconfig, scene.plane.kubeconfig(ADMIN_TOKEN)).unwrap();
+    std::fs::write(&kubeconfig, ns.plane.kubeconfig(ADMIN_TOKEN)).unwrap();
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_webhook-process"))
-        .args(["check", "-o", "json", "-n", scene.namespace, "--config-name", &config_name(scene)])
+        .args(["check", "-o", "json", "-n", ns.name, "--config-name", &config_name(ns)])
         .env_clear()
         .env("HOME", home.path())
         .env("KUBECONFIG", &kubeconfig)
@@ -208,23 +195,23 @@ async fn program(scene: &Scene) -> (i32, Value) {
 }
 
 /// On a control plane of its own, because the policy is in force in every namespace.
-async fn open() -> Scene {
+async fn open() -> TestNamespace {
     let plane = Arc::new(Envtest::start().await.unwrap());
-    Scene::on(plane, "checked", json!({})).await
+    TestNamespace::on(plane, "checked", json!({})).await
 }
 
 /// Creates all objects of a cluster with a formed CouchDB.
-async fn install(scene: &Scene) {
-    for object in objects(scene) {
-        scene.admin.apply(&object).await.taken();
+async fn install(ns: &TestNamespace) {
+    for object in objects(ns) {
+        ns.admin.apply(&object).await.accepted();
     }
-    for pod in scene.pods("couchdb", 3).await {
+    for pod in ns.pods("couchdb", 3).await {
         let name = pod["metadata"]["name"].as_str().unwrap();
-        let status = format!("/api/v1/namespaces/{}/pods/{name}/status", scene.namespace);
-        scene.admin.merge(&status, &ready(true)).await.taken();
+        let status = format!("/api/v1/namespaces/{}/pods/{name}/status", ns.name);
+        ns.admin.merge(&status, &ready(true)).await.accepted();
     }
     until("a policy in force", DEADLINE, async || {
-        let report = check(scene, ADMIN_TOKEN).await;
+        let report = check(ns, ADMIN_TOKEN).await;
         if report.findings.iter().all(|finding| finding.level == Level::Ok) {
             Ok(())
         } else {
@@ -234,7 +221,7 @@ async fn install(scene: &Scene) {
     .await;
 }
 
-fn objects(scene: &Scene) -> Vec<Value> {
+fn objects(ns: &TestNamespace) -> Vec<Value> {
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -242,7 +229,7 @@ fn objects(scene: &Scene) -> Vec<Value> {
         "roleRef": {
             "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": objects::AGENT_CLUSTER_ROLE
         },
-        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": scene.namespace }],
+        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": ns.name }],
     });
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
@@ -253,8 +240,8 @@ fn objects(scene: &Scene) -> Vec<Value> {
         } },
     });
     let mut namespaced = manifest::objects(EXAMPLE).unwrap();
-    namespaced.extend([companion_secret(&scene.example(), "ck", "sec"), binding, lease]);
-    let namespaced = namespaced.into_iter().map(|object| scene.here(object));
+    namespaced.extend([companion_secret(&ns.example(), "ck", "sec"), binding, lease]);
+    let namespaced = namespaced.into_iter().map(|object| ns.here(object));
     let mut all = vec![yaml(AGENT_ROLE)];
     all.extend(
         manifest::objects(WEBHOOK_ROLE).unwrap().into_iter().filter(|one| one["kind"] == "ClusterRole"),
@@ -270,26 +257,26 @@ fn ready(is: bool) -> Value {
 }
 
 /// Path of the MutatingWebhookConfiguration.
-fn configuration(scene: &Scene) -> String {
-    let name = config_name(scene);
+fn configuration(ns: &TestNamespace) -> String {
+    let name = config_name(ns);
     format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}")
 }
 
-fn config_name(scene: &Scene) -> String {
-    format!("couchdiscover-{}", scene.namespace)
+fn config_name(ns: &TestNamespace) -> String {
+    format!("couchdiscover-{}", ns.name)
 }
 
-fn args(scene: &Scene) -> check::Args {
+fn args(ns: &TestNamespace) -> check::Args {
     check::Args {
-        namespace: Some(scene.namespace.to_owned()),
+        namespace: Some(ns.name.to_owned()),
         context: None,
-        config_name: config_name(scene),
+        config_name: config_name(ns),
         output: Output::Table,
     }
 }
 
-async fn check(scene: &Scene, token: &str) -> Report {
-    check::check(scene.plane.config(token), &args(scene), now()).await.unwrap()
+async fn check(ns: &TestNamespace, token: &str) -> Report {
+    check::check(ns.plane.config(token), &args(ns), now()).await.unwrap()
 }
 
 fn now() -> time::OffsetDateTime {
@@ -297,9 +284,9 @@ fn now() -> time::OffsetDateTime {
 }
 
 /// Waits for the finding: API servers take milliseconds to act on a changed configuration.
-async fn is_found(scene: &Scene, what: &str, check_name: &str, level: Level) {
+async fn until_found(ns: &TestNamespace, what: &str, check_name: &str, level: Level) {
     until(what, DEADLINE, async || {
-        let report = check(scene, ADMIN_TOKEN).await;
+        let report = check(ns, ADMIN_TOKEN).await;
         let found =
             report.findings.iter().any(|finding| finding.check == check_name && finding.level == level);
         if found && report.has_no_problem() == (level != Level::Wrong) {
@@ -311,9 +298,9 @@ async fn is_found(scene: &Scene, what: &str, check_name: &str, level: Level) {
     .await;
 }
 
-async fn is_repaired(scene: &Scene, what: &str) {
+async fn until_repaired(ns: &TestNamespace, what: &str) {
     until(&format!("no problem after the repair of {what}"), DEADLINE, async || {
-        let report = check(scene, ADMIN_TOKEN).await;
+        let report = check(ns, ADMIN_TOKEN).await;
         if report.findings.iter().all(|finding| finding.level == Level::Ok) {
             Ok(())
         } else {
@@ -321,4 +308,20 @@ async fn is_repaired(scene: &Scene, what: &str) {
         }
     })
     .await;
+}
+
+/// The level of the first finding of a check.
+fn level_of(report: &Report, check: &str) -> Option<Level> {
+    report.findings.iter().find(|finding| finding.check == check).map(|finding| finding.level)
+}
+
+/// `Ok` if each of these checks has findings, all of which are ok; else the report.
+fn are_ok(report: &Report, checks: &[&str]) -> Result<(), String> {
+    for check in checks {
+        let mut findings = report.findings.iter().filter(|finding| finding.check == *check).peekable();
+        if findings.peek().is_none() || findings.any(|finding| finding.level != Level::Ok) {
+            return Err(report.to_table());
+        }
+    }
+    Ok(())
 }

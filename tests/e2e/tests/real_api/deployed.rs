@@ -1,5 +1,5 @@
-//! The webhook as it is deployed: processes of its own, which call the API server with the token of their service
-//! account and the roles that ship.
+//! The webhook as deployed: processes that call the API server with the token of their service account and the roles of
+//! the manifests.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,15 +26,15 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::literals::{AGENT_ROLE, yaml};
-use crate::scene::DEADLINE;
+use crate::namespace::DEADLINE;
 
-/// A place for replicas: their namespace, their account, their roles, and what stands in for their Service.
+/// The surroundings of replicas: namespace, service account, roles, and a load balancer instead of a Service.
 pub(crate) struct Deployed {
     pub(crate) plane: Arc<Envtest>,
     pub(crate) admin: User,
-    /// Where users' objects are.
+    /// The namespace of the users' objects.
     pub(crate) namespace: &'static str,
-    /// Where the webhook is.
+    /// The namespace of the webhook.
     pub(crate) home: String,
     pub(crate) config_name: String,
     replicas: Arc<Lock<Vec<SocketAddr>>>,
@@ -42,7 +42,7 @@ pub(crate) struct Deployed {
     directory: TempDir,
 }
 
-/// One replica; it is killed when this is dropped.
+/// A replica of the webhook. It is killed when this is dropped.
 pub(crate) struct Replica {
     child: Child,
     pub(crate) https: SocketAddr,
@@ -52,14 +52,14 @@ pub(crate) struct Replica {
 }
 
 impl Deployed {
-    /// All of it but the replicas, on the control plane that all tests share.
+    /// Creates everything but the replicas, on the control plane that all tests share.
     pub(crate) async fn open(namespace: &'static str) -> Self {
         let deployed = Self::without_roles(Envtest::shared().await, namespace).await;
         deployed.grant().await;
         deployed
     }
 
-    /// The same, where replicas may provide for every labelled StatefulSet there is.
+    /// Like [`Self::open`], on a control plane for tests whose replicas create the objects of all labelled StatefulSets.
     pub(crate) async fn providing(namespace: &'static str) -> Self {
         static PROVIDING: Mutex<Weak<Envtest>> = Mutex::const_new(Weak::new());
         let deployed = Self::without_roles(Envtest::shared_in(&PROVIDING).await, namespace).await;
@@ -67,7 +67,7 @@ impl Deployed {
         deployed
     }
 
-    /// The same, and the service account may do nothing yet.
+    /// Like [`Self::open`], on this control plane, and without permissions of the service account.
     pub(crate) async fn without_roles(plane: Arc<Envtest>, namespace: &'static str) -> Self {
         let admin = plane.admin();
         let home = format!("{namespace}-home");
@@ -75,14 +75,14 @@ impl Deployed {
             admin
                 .create(&yaml(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}")))
                 .await
-                .taken();
+                .accepted();
         }
         let account = json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": SERVICE, "namespace": home }
         });
-        admin.create(&account).await.taken();
+        admin.create(&account).await.accepted();
         let token = format!("/api/v1/namespaces/{home}/serviceaccounts/{SERVICE}/token");
-        let token = admin.send(Method::POST, &token, &json!({ "spec": {} })).await.taken();
+        let token = admin.send(Method::POST, &token, &json!({ "spec": {} })).await.accepted();
         let directory = TempDir::new().unwrap();
         let kubeconfig = plane.kubeconfig(token["status"]["token"].as_str().unwrap());
         fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
@@ -90,11 +90,11 @@ impl Deployed {
         let (address, balancer) = balance(Arc::clone(&replicas)).await;
         let config_name = format!("couchdiscover-{namespace}");
         let deployed = Self { plane, admin, namespace, home, config_name, replicas, balancer, directory };
-        deployed.admin.create(&deployed.manifest(&format!("https://{address}/mutate"))).await.taken();
+        deployed.admin.create(&deployed.manifest(&format!("https://{address}/mutate"))).await.accepted();
         deployed
     }
 
-    /// The configuration that ships, for this namespace, and without caBundle as it ships.
+    /// The configuration of the manifests for this namespace, without a caBundle.
     pub(crate) fn manifest(&self, url: &str) -> Value {
         let mut configuration = yaml(CONFIGURATION);
         configuration["metadata"]["name"] = json!(self.config_name);
@@ -106,9 +106,9 @@ impl Deployed {
         configuration
     }
 
-    /// The roles that ship, with this place's names.
+    /// Applies the roles of the manifests, with the names of this deployment.
     pub(crate) async fn grant(&self) {
-        self.admin.apply(&yaml(AGENT_ROLE)).await.taken();
+        self.admin.apply(&yaml(AGENT_ROLE)).await.accepted();
         for mut object in manifest::objects(WEBHOOK_ROLE).unwrap() {
             for rule in list(&mut object, "rules") {
                 if rule["resources"] == json!(["mutatingwebhookconfigurations"]) {
@@ -126,11 +126,11 @@ impl Deployed {
                     object["roleRef"]["name"] = json!(self.config_name);
                 }
             }
-            self.admin.apply(&object).await.taken();
+            self.admin.apply(&object).await.accepted();
         }
     }
 
-    /// Starts a replica; calls reach it from now on. It provides for nobody, unless told to.
+    /// Starts a replica, and routes calls to it. It creates no objects of StatefulSets, unless `flags` enable it.
     pub(crate) async fn replica(&self, flags: &[&str]) -> Replica {
         let mut child = Command::new(env!("CARGO_BIN_EXE_webhook-process"))
             .args(["serve", "--listen=127.0.0.1:0", "--probe-listen=127.0.0.1:0", "--extra-san=127.0.0.1"])
@@ -171,7 +171,7 @@ impl Deployed {
         Replica { child, https, probes, log, replicas: Arc::clone(&self.replicas) }
     }
 
-    /// Whom the API server trusts, in PEM form; empty when nobody.
+    /// The published caBundle in PEM; empty if there is none.
     pub(crate) async fn ca_bundle(&self) -> String {
         let configuration = self.configuration().await;
         let bundle = configuration["webhooks"][0]["clientConfig"]["caBundle"].as_str().unwrap_or_default();
@@ -179,7 +179,7 @@ impl Deployed {
     }
 
     pub(crate) async fn configuration(&self) -> Value {
-        self.admin.get(&self.configuration_path()).await.taken()
+        self.admin.get(&self.configuration_path()).await.accepted()
     }
 
     pub(crate) fn configuration_path(&self) -> String {
@@ -206,14 +206,14 @@ impl Deployed {
         set
     }
 
-    /// Asks the API server to create a labelled StatefulSet, without storing it.
+    /// Creates a labelled StatefulSet as a dry run.
     pub(crate) async fn try_create(&self) -> Answer {
         self.admin.try_create(&self.example("probe")).await
     }
 
-    /// Waits until the API server's calls are answered.
-    pub(crate) async fn is_asked(&self) {
-        until("a webhook that is asked", DEADLINE, async || match self.try_create().await {
+    /// Waits until the API server's calls of the webhook succeed.
+    pub(crate) async fn until_called(&self) {
+        until("a successful call of the webhook", DEADLINE, async || match self.try_create().await {
             answer if answer.code == 201 => Ok(()),
             answer => Err(answer.body),
         })
@@ -228,13 +228,13 @@ impl Drop for Deployed {
 }
 
 impl Replica {
-    /// Whether it is ready, and what it says about that.
+    /// The status code and body of its readiness probe.
     pub(crate) async fn readyz(&self) -> (u16, String) {
         self.probe("/readyz").await
     }
 
     /// Waits until it is ready.
-    pub(crate) async fn ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         until("a ready replica", DEADLINE, async || match self.readyz().await {
             (200, _) => Ok(()),
             not_yet => Err((not_yet, self.log())),
@@ -242,7 +242,7 @@ impl Replica {
         .await;
     }
 
-    /// The value of a metric; 0 where there is none.
+    /// The value of a metric; 0 if it is not exposed.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.probe("/metrics").await;
         let line = text
@@ -257,13 +257,13 @@ impl Replica {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// All that it has logged.
+    /// All log lines so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits until it has logged a line with this in its message.
-    pub(crate) async fn logged(&self, part: &str) -> Value {
+    /// Waits for a log line with this text in its message.
+    pub(crate) async fn until_logged(&self, part: &str) -> Value {
         until(part, DEADLINE, async || {
             let log = self.log();
             let found =
@@ -273,7 +273,7 @@ impl Replica {
         .await
     }
 
-    /// The certificate that it serves, when a caller who trusts `ca_bundle` accepts it.
+    /// The certificate that it serves, if it is valid for a client that trusts `ca_bundle`.
     pub(crate) async fn certificate(&self, ca_bundle: &str) -> Result<Vec<u8>, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(ca_bundle.as_bytes()).flatten());
@@ -286,7 +286,7 @@ impl Replica {
         Ok(connection.peer_certificates().unwrap()[0].to_vec())
     }
 
-    /// How much memory it has, and how much it had at most, in MiB.
+    /// Its current and its peak memory, in MiB.
     pub(crate) fn memory(&self) -> [u64; 2] {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         ["VmRSS:", "VmHWM:"].map(|name| {
@@ -295,7 +295,7 @@ impl Replica {
         })
     }
 
-    /// Ends it as Kubernetes does; new calls go to the others.
+    /// Stops it as Kubernetes does: no new calls are routed to it, and it gets SIGTERM.
     pub(crate) async fn stop(mut self) {
         self.replicas.lock().unwrap().retain(|address| *address != self.https);
         let pid = self.child.id().unwrap();
@@ -311,12 +311,12 @@ impl Drop for Replica {
     }
 }
 
-/// The items of a list, which may not be there.
+/// The items of a list; none if it is absent.
 fn list<'a>(object: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
     object.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// What a Service does: each connection goes to the next replica.
+/// Starts a load balancer in place of a Service: each connection goes to the next replica.
 async fn balance(replicas: Arc<Lock<Vec<SocketAddr>>>) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -327,7 +327,7 @@ async fn balance(replicas: Arc<Lock<Vec<SocketAddr>>>) -> (SocketAddr, JoinHandl
             let Some(address) = replicas.get(turn % replicas.len().max(1)).copied() else { continue };
             tokio::spawn(async move {
                 if let Ok(mut replica) = TcpStream::connect(address).await {
-                    // However it ends, both know.
+                    // Both ends notice a failure themselves.
                     let _ = copy_bidirectional(&mut caller, &mut replica).await;
                 }
             });
@@ -336,6 +336,6 @@ async fn balance(replicas: Arc<Lock<Vec<SocketAddr>>>) -> (SocketAddr, JoinHandl
     (address, balancing)
 }
 
-/// What a cluster admin applies.
+/// The manifest of the webhook's roles.
 pub(crate) const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
 const SERVICE: &str = "couchdiscover-webhook";

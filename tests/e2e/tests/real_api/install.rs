@@ -1,5 +1,5 @@
-//! What a cluster admin does: one `kubectl apply -k`. On a control plane of its own, since the webhook that it tells of
-//! is asked about every namespace, and there is none.
+//! Installation by `kubectl apply -k`. On a control plane of its own, since the applied configuration calls a webhook in
+//! every namespace, and no webhook runs.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::literals::yaml;
 
-/// Without certificates for cert-manager: there is nobody who knows these kinds.
+/// Without the overlay for cert-manager, whose kinds the API server does not know.
 const ALL: [&str; 7] = [
     "base",
     "overlays/single-replica",
@@ -24,16 +24,16 @@ const ALL: [&str; 7] = [
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn what_ships_is_applied_without_a_warning_and_again_without_a_change() {
+async fn the_manifests_are_applied_without_a_warning_and_again_without_a_change() {
     let plane = Envtest::start().await.unwrap();
     for folder in ALL {
         assert_ne!(apply(&plane, &["apply", "-k", &path(folder)], "").await, Vec::<String>::new());
         let again = apply(&plane, &["apply", "-k", &path(folder)], "").await;
         let changed = again.iter().filter(|line| !line.ends_with(" unchanged")).collect::<Vec<_>>();
-        // That is what it says of every budget: it puts the selector in the place of the same one.
+        // kubectl prints this for every PodDisruptionBudget, because it replaces the selector by an equal one.
         assert_eq!(changed, ["poddisruptionbudget.policy/couchdiscover-webhook configured"], "{folder}");
     }
-    // Of cert-manager's overlay, what API servers know by themselves.
+    // Of cert-manager's overlay, the kinds that every API server knows.
     let rendered = apply(&plane, &["kustomize", &path("overlays/cert-manager")], "").await.join("\n");
     let (theirs, ours): (Vec<Value>, Vec<Value>) = manifest::objects(&rendered)
         .unwrap()
@@ -42,27 +42,27 @@ async fn what_ships_is_applied_without_a_warning_and_again_without_a_change() {
     assert_eq!(theirs.len(), 4);
     let namespaced_rights =
         ours.iter().filter(|object| object["kind"] == "Role" || object["kind"] == "RoleBinding");
-    assert_eq!(namespaced_rights.count(), 0, "it needs no Secret");
+    assert_eq!(namespaced_rights.count(), 0, "no permission for a Secret");
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": ours }).to_string();
     apply(&plane, &["apply", "-f", "-"], &list).await;
 
     apply(&plane, &["apply", "-k", &path("base")], "").await;
     let admin = plane.admin();
     let deployment = "/apis/apps/v1/namespaces/couchdiscover/deployments/couchdiscover-webhook";
-    let by_client = admin.get(deployment).await.taken();
+    let by_client = admin.get(deployment).await.accepted();
     apply(&plane, &["apply", "--server-side", "-k", &path("base")], "").await;
-    let by_server = admin.get(deployment).await.taken();
+    let by_server = admin.get(deployment).await.accepted();
     assert_eq!(by_server["spec"], by_client["spec"]);
     apply(&plane, &["apply", "--server-side", "-k", &path("base")], "").await;
-    let again = admin.get(deployment).await.taken();
+    let again = admin.get(deployment).await.accepted();
     assert_eq!(again["metadata"]["generation"], by_server["metadata"]["generation"]);
 
-    a_ca_bundle_stays(&plane, &admin).await;
-    the_webhook_may_do_its_work_and_nothing_else(&plane, &admin).await;
+    a_published_ca_bundle_is_kept(&plane, &admin).await;
+    the_webhook_has_exactly_the_permissions_it_needs(&plane, &admin).await;
 }
 
-/// Applying the manifests again doesn't take away what the webhook has written.
-async fn a_ca_bundle_stays(plane: &Envtest, admin: &User) {
+/// Applying the manifests again keeps the caBundle that the webhook has published.
+async fn a_published_ca_bundle_is_kept(plane: &Envtest, admin: &User) {
     let configuration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover";
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
@@ -73,32 +73,32 @@ async fn a_ca_bundle_stays(plane: &Envtest, admin: &User) {
         "metadata": { "name": "couchdiscover" },
         "webhooks": [{ "name": "inject.couchdiscover.io", "clientConfig": { "caBundle": bundle } }],
     });
-    admin.apply(&written).await.taken();
+    admin.apply(&written).await.accepted();
     for arguments in [["apply", "-k"].as_slice(), &["apply", "--server-side", "-k"]] {
         apply(plane, &[arguments, &[&*path("base")]].concat(), "").await;
-        let stored = admin.get(configuration).await.taken();
+        let stored = admin.get(configuration).await.accepted();
         let stored = &stored["webhooks"][0]["clientConfig"];
         assert_eq!(stored["caBundle"], bundle, "after {arguments:?}");
         assert_eq!(stored["service"]["name"], "couchdiscover-webhook");
     }
 }
 
-async fn the_webhook_may_do_its_work_and_nothing_else(plane: &Envtest, admin: &User) {
+async fn the_webhook_has_exactly_the_permissions_it_needs(plane: &Envtest, admin: &User) {
     let account = "/api/v1/namespaces/couchdiscover/serviceaccounts/couchdiscover-webhook/token";
-    let token = admin.send(Method::POST, account, &json!({ "spec": {} })).await.taken();
+    let token = admin.send(Method::POST, account, &json!({ "spec": {} })).await.accepted();
     let webhook = plane.user(token["status"]["token"].as_str().unwrap());
-    webhook.get("/apis/apps/v1/statefulsets").await.taken();
+    webhook.get("/apis/apps/v1/statefulsets").await.accepted();
     webhook
         .get("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover")
         .await
-        .taken();
-    webhook.try_create(&secret("default", "couchdb-couchdiscover")).await.taken();
-    webhook.try_create(&binding(objects::AGENT_CLUSTER_ROLE)).await.taken();
+        .accepted();
+    webhook.try_create(&secret("default", "couchdb-couchdiscover")).await.accepted();
+    webhook.try_create(&binding(objects::AGENT_CLUSTER_ROLE)).await.accepted();
 
     let answer = webhook.try_create(&binding("cluster-admin")).await;
-    assert_eq!(answer.code, 403, "binds whatever it likes");
-    admin.create(&secret("couchdiscover", "other")).await.taken();
-    admin.create(&secret("default", "other")).await.taken();
+    assert_eq!(answer.code, 403, "the webhook may bind only the agents' role");
+    admin.create(&secret("couchdiscover", "other")).await.accepted();
+    admin.create(&secret("default", "other")).await.accepted();
     for (method, path) in [
         (Method::GET, "/api/v1/secrets"),
         (Method::GET, "/api/v1/namespaces/default/secrets"),
@@ -142,7 +142,7 @@ fn binding(role: &str) -> Value {
     binding
 }
 
-/// What `kubectl` prints, when it has no warning.
+/// Runs `kubectl`, which must succeed without a warning, and returns the lines of its output.
 pub(crate) async fn apply(plane: &Envtest, arguments: &[&str], input: &str) -> Vec<String> {
     let output = plane.kubectl(arguments, input).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -151,7 +151,7 @@ pub(crate) async fn apply(plane: &Envtest, arguments: &[&str], input: &str) -> V
     text(output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// A folder of the manifests.
+/// The path of a folder of the manifests.
 pub(crate) fn path(folder: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests").join(folder);
     path.to_str().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! The manifests and the programs use the same words.
+//! Names in the manifests that must equal those of the programs.
 
 use clap::Parser;
 use contract::{keys, objects, ports};
@@ -6,11 +6,11 @@ use e2e::control_plane::CONFIGURATION;
 use serde_json::{Value, json};
 use webhook::serve::Args;
 
-/// What a cluster admin applies.
+/// The manifest of the agents' role.
 pub(crate) const AGENT_ROLE: &str = include_str!("../../../../manifests/base/agent-role.yaml");
 
 #[test]
-fn the_configuration_names_what_the_webhook_serves() {
+fn the_configuration_uses_names_and_paths_of_the_webhook() {
     let configuration = yaml(CONFIGURATION);
     let args = Args::try_parse_from(["serve"]).unwrap();
     assert_eq!(configuration["metadata"]["name"], args.config_name);
@@ -18,7 +18,11 @@ fn the_configuration_names_what_the_webhook_serves() {
     assert_eq!(webhook["name"], format!("inject.{}", keys::DOMAIN));
     let service =
         json!({ "namespace": args.namespace, "name": args.service, "path": ports::MUTATE, "port": 443 });
-    assert_eq!(webhook["clientConfig"], json!({ "service": service }), "and the webhook writes the caBundle");
+    assert_eq!(
+        webhook["clientConfig"],
+        json!({ "service": service }),
+        "without the caBundle, which the webhook publishes"
+    );
     assert_eq!(
         webhook["objectSelector"],
         json!({ "matchExpressions": [{ "key": keys::INJECT, "operator": "Exists" }] })
@@ -32,7 +36,7 @@ fn the_configuration_names_what_the_webhook_serves() {
 }
 
 #[test]
-fn the_agents_role_is_the_one_that_is_bound() {
+fn the_agents_role_has_the_name_that_the_webhook_binds() {
     let role = yaml(AGENT_ROLE);
     assert_eq!(
         (&role["kind"], &role["metadata"]["name"]),
@@ -40,7 +44,7 @@ fn the_agents_role_is_the_one_that_is_bound() {
     );
 }
 
-/// A manifest of one object.
+/// Parses a manifest of one object.
 pub(crate) fn yaml(text: &str) -> Value {
     let [object] = &*e2e::manifest::objects(text).unwrap() else { panic!("{text}") };
     object.clone()

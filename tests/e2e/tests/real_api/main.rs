@@ -1,9 +1,8 @@
-//! The product against a real API server: what users do, what they are told, and whether their pods restart.
+//! The product with a real API server: requests of users, the messages that they get, and restarts of their pods.
 //!
-//! The tests share one control plane. Each has a namespace of its own, and a webhook of its own that is asked about
-//! this namespace only.
+//! The tests share one control plane. Each has a namespace, and a webhook that is called only for this namespace.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agent;
 mod all_manifests;
@@ -13,12 +12,12 @@ mod deployed;
 mod injection;
 mod install;
 mod literals;
+mod messages;
+mod namespace;
 mod outage;
-mod pods;
+mod pod_security;
 mod policy;
 mod provider;
 mod published;
-mod said;
-mod scene;
-mod taken_away;
+mod removals;
 mod updates;

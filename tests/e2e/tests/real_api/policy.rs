@@ -1,5 +1,5 @@
-//! The net below the webhook: where it fails open and doesn't answer, nobody who asks for the agent goes without it
-//! unnoticed, and nobody else is held up.
+//! The validating policy: while a webhook that fails open is down, labelled StatefulSets without the agent are denied,
+//! and all other objects are accepted.
 
 use contract::keys;
 use e2e::envtest::{Answer, Envtest, User};
@@ -8,24 +8,24 @@ use e2e::until::until;
 use serde_json::{Value, json};
 
 use crate::install::{apply, path};
-use crate::scene::DEADLINE;
+use crate::namespace::DEADLINE;
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn who_asks_for_the_agent_is_not_stored_without_it_and_nobody_else_is_held_up() {
+async fn labelled_statefulsets_without_the_agent_are_denied_and_all_others_accepted() {
     let plane = Envtest::start().await.unwrap();
     let admin = plane.admin();
-    // Older than the webhook: labelled, and never injected.
+    // Created before the webhook, so never injected.
     for (name, label) in
         [("old", Some("enabled")), ("unlabelled", None), ("out", Some("disabled")), ("on", None)]
     {
-        admin.create(&named(name, label)).await.taken();
+        admin.create(&named(name, label)).await.accepted();
     }
     let mut held = named("held", Some("enabled"));
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    admin.create(&held).await.taken();
+    admin.create(&held).await.accepted();
 
-    // Its Service has no address here, so the webhook can't be called, and the API server goes on without it.
+    // The webhook's Service has no endpoints here, so that every call fails and is ignored.
     apply(&plane, &["apply", "-k", &path("overlays/fail-open")], "").await;
     let denied = until("a policy in force", DEADLINE, async || {
         match admin.try_create(&named("new", Some("enabled"))).await {
@@ -41,22 +41,22 @@ async fn who_asks_for_the_agent_is_not_stored_without_it_and_nobody_else_is_held
     denies(&admin.merge(&at("on"), &labelled("enabled")).await);
     denies(&admin.merge(&at("out"), &labelled("enabled")).await);
 
-    // Without a change to the pods.
+    // Accepted: changes of anything but the pods.
     let annotated = json!({ "metadata": { "annotations": { "team": "a" } } });
-    admin.merge(&at("old"), &annotated).await.taken();
-    admin.merge(&at("old"), &json!({ "spec": { "replicas": 4 } })).await.taken();
-    admin.merge(&format!("{}/scale", at("old")), &json!({ "spec": { "replicas": 5 } })).await.taken();
-    admin.merge(&format!("{}/status", at("old")), &json!({ "status": { "replicas": 5 } })).await.taken();
-    // Opted out, or never in.
-    admin.merge(&at("out"), &another_image()).await.taken();
-    admin.merge(&at("unlabelled"), &another_image()).await.taken();
-    admin.merge(&at("old"), &labelled("disabled")).await.taken();
-    admin.merge(&at("old"), &another_image()).await.taken();
-    admin.try_create(&named("opted-out", Some("disabled"))).await.taken();
-    // With the agent, brought along by the manifest; as a container, and as an init container.
-    admin.create(&whole("whole", None)).await.taken();
-    admin.merge(&at("whole"), &another_image_beside(&admin, "whole").await).await.taken();
-    admin.create(&whole("native", Some("native"))).await.taken();
+    admin.merge(&at("old"), &annotated).await.accepted();
+    admin.merge(&at("old"), &json!({ "spec": { "replicas": 4 } })).await.accepted();
+    admin.merge(&format!("{}/scale", at("old")), &json!({ "spec": { "replicas": 5 } })).await.accepted();
+    admin.merge(&format!("{}/status", at("old")), &json!({ "status": { "replicas": 5 } })).await.accepted();
+    // Accepted: StatefulSets that opted out, or were never labelled.
+    admin.merge(&at("out"), &another_image()).await.accepted();
+    admin.merge(&at("unlabelled"), &another_image()).await.accepted();
+    admin.merge(&at("old"), &labelled("disabled")).await.accepted();
+    admin.merge(&at("old"), &another_image()).await.accepted();
+    admin.try_create(&named("opted-out", Some("disabled"))).await.accepted();
+    // Accepted: manifests that contain the agent, as a container or as an init container.
+    admin.create(&with_agent("whole", None)).await.accepted();
+    admin.merge(&at("whole"), &another_image_with_agent(&admin, "whole").await).await.accepted();
+    admin.create(&with_agent("native", Some("native"))).await.accepted();
     denies(
         &admin
             .merge(
@@ -66,19 +66,19 @@ async fn who_asks_for_the_agent_is_not_stored_without_it_and_nobody_else_is_held
             )
             .await,
     );
-    // Where the webhook isn't asked.
+    // Accepted: namespaces that the webhook isn't called for.
     let mut elsewhere = named("elsewhere", Some("enabled"));
     elsewhere["metadata"]["namespace"] = json!("kube-system");
-    admin.try_create(&elsewhere).await.taken();
-    // What is to go, goes.
-    admin.delete(&at("held"), &Value::Null).await.taken();
-    admin.merge(&at("held"), &json!({ "metadata": { "finalizers": null } })).await.taken();
+    admin.try_create(&elsewhere).await.accepted();
+    // Accepted: deletions.
+    admin.delete(&at("held"), &Value::Null).await.accepted();
+    admin.merge(&at("held"), &json!({ "metadata": { "finalizers": null } })).await.accepted();
     until("the end of an object", DEADLINE, async || match admin.get(&at("held")).await {
         answer if answer.code == 404 => Ok(()),
         answer => Err(answer.body),
     })
     .await;
-    admin.delete(&at("whole"), &Value::Null).await.taken();
+    admin.delete(&at("whole"), &Value::Null).await.accepted();
 }
 
 /// The example without the agent.
@@ -92,8 +92,8 @@ fn named(name: &str, label: Option<&str>) -> Value {
     set
 }
 
-/// The example with it.
-fn whole(name: &str, sidecar: Option<&str>) -> Value {
+/// The example with the agent.
+fn with_agent(name: &str, sidecar: Option<&str>) -> Value {
     let mut set = named(name, Some(keys::INJECT_ENABLED));
     if let Some(sidecar) = sidecar {
         set["metadata"]["annotations"] = json!({ keys::SIDECAR: sidecar });
@@ -109,16 +109,16 @@ fn labelled(value: &str) -> Value {
     json!({ "metadata": { "labels": { keys::INJECT: value } } })
 }
 
-/// A merge patch replaces lists as a whole, so this also brings no agent.
+/// A change of the image. A merge patch replaces whole lists, so that it also removes the agent.
 fn another_image() -> Value {
     let mut containers = named("any", None)["spec"]["template"]["spec"]["containers"].clone();
     containers[0]["image"] = json!("couchdb:3.4");
     json!({ "spec": { "template": { "spec": { "containers": containers } } } })
 }
 
-/// The same, with whatever else is stored.
-async fn another_image_beside(admin: &User, name: &str) -> Value {
-    let stored = admin.get(&at(name)).await.taken();
+/// A change of the image that keeps the stored containers.
+async fn another_image_with_agent(admin: &User, name: &str) -> Value {
+    let stored = admin.get(&at(name)).await.accepted();
     let mut containers = stored["spec"]["template"]["spec"]["containers"].clone();
     containers[0]["image"] = json!("couchdb:3.4");
     json!({ "spec": { "template": { "spec": { "containers": containers } } } })

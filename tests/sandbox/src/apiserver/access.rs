@@ -92,6 +92,7 @@ pub(crate) struct Access {
 impl Access {
     /// The user of a bearer token.
     pub(crate) fn user(&self, authorization: Option<&str>) -> Result<User, ApiError> {
+        // Anonymous requests are not imitated: without a known token the answer is 401.
         let token = authorization.and_then(|header| header.strip_prefix("Bearer ")).map(str::trim);
         token.and_then(|token| self.tokens.get(token)).cloned().ok_or(ApiError::Unauthorized)
     }
@@ -136,6 +137,7 @@ pub(crate) fn resource_of(target: &Target) -> String {
 pub(crate) fn verb(method: &str, target: &Target, watching: bool) -> Option<&'static str> {
     let all = target.name.is_none();
     Some(match method {
+        // A watch is a GET, but a verb of its own for authorization.
         "GET" if watching => "watch",
         "GET" if all => "list",
         "GET" => "get",

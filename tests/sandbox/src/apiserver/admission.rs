@@ -57,6 +57,7 @@ impl Hook {
     pub(crate) fn failure_policy(&self) -> FailurePolicy {
         match self.spec["failurePolicy"].as_str() {
             Some("Ignore") => FailurePolicy::Ignore,
+            // The default of admissionregistration.k8s.io/v1.
             Some(_) | None => FailurePolicy::Fail,
         }
     }
@@ -111,6 +112,7 @@ impl Hook {
 
     /// The error for the user, as `ToStatusErr` of `k8s.io/apiserver/pkg/admission/plugin/webhook/errors` words it.
     fn denied(&self, status: &Value) -> ApiError {
+        // A denial is never a success: a missing code, or one below 400, becomes 400.
         let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(0).max(400);
         let (message, reason) = (text(&status["message"]), text(&status["reason"]));
         let explanation = if message.is_empty() { reason } else { message };
@@ -167,6 +169,7 @@ impl Draft {
         if let Some(subresource) = &self.target.subresource {
             request["subResource"] = json!(subresource);
         }
+        // These differ from the fields above only under `matchPolicy: Equivalent`, which is not imitated.
         request["requestKind"] = kind;
         request["requestResource"] = resource;
         if let Some(subresource) = &self.target.subresource {
@@ -178,10 +181,12 @@ impl Draft {
         }
         request["operation"] = json!(self.operation.word());
         request["userInfo"] = user.clone();
+        // A deletion has only an old object.
         request["object"] = if self.operation == Operation::Delete { Value::Null } else { object };
         request["oldObject"] = old.unwrap_or(Value::Null);
         request["dryRun"] = json!(self.dry_run);
         request["options"] = json!({"kind": self.operation.options_kind(), "apiVersion": "meta.k8s.io/v1"});
+        // As in recorded reviews of requests with a field manager.
         if !self.field_manager.is_empty() && self.operation != Operation::Delete {
             request["options"]["fieldManager"] = json!(self.field_manager);
             request["options"]["fieldValidation"] = json!("Strict");
@@ -201,6 +206,7 @@ impl Draft {
         let applied =
             merge::json_patch(shown(self).0, patch).map_err(|message| ApiError::Internal { message })?;
         if self.target.subresource.as_deref() == Some("scale") {
+            // A Scale has no other field that can be changed.
             self.new["spec"]["replicas"] = json!(applied["spec"]["replicas"].as_u64().unwrap_or(0));
         } else {
             self.new = applied;
@@ -223,6 +229,7 @@ fn rule_covers(rule: &Value, draft: &Draft) -> bool {
     let scope = match rule["scope"].as_str() {
         Some("Namespaced") => draft.target.namespace.is_some(),
         Some("Cluster") => draft.target.namespace.is_none(),
+        // `*`, the default, covers both scopes.
         Some(_) | None => true,
     };
     strings(&rule["resources"]).any(|pattern| resource_matches(pattern, draft))

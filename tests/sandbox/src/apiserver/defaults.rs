@@ -56,6 +56,7 @@ fn pod(spec: &mut Value) {
     set(spec, "terminationGracePeriodSeconds", json!(30));
     set(spec, "dnsPolicy", json!("ClusterFirst"));
     if let Some(account) = spec["serviceAccountName"].as_str().map(str::to_owned) {
+        // The deprecated name of the field is kept in step.
         set(spec, "serviceAccount", json!(account));
     }
     set(spec, "securityContext", json!({}));
@@ -63,6 +64,7 @@ fn pod(spec: &mut Value) {
     for volume in items(spec, "volumes") {
         for source in ["secret", "configMap", "projected"] {
             if let Some(source) = volume.get_mut(source) {
+                // 0644 in octal.
                 set(source, "defaultMode", json!(420));
             }
         }
@@ -150,6 +152,7 @@ fn broken_rule(object: &Value, old: Option<&Value>) -> Option<&'static str> {
     if spec["template"]["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
         return Some("spec.template.spec.containers: Required value");
     }
+    // A creation may set every field.
     if old.is_some_and(|old| fixed_part(&old["spec"]) != fixed_part(spec)) {
         return Some(
             "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \

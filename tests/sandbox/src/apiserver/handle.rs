@@ -37,6 +37,7 @@ pub(crate) async fn answer(shared: &Arc<Shared>, request: Request) -> hyper::Res
 }
 
 async fn route(shared: &Arc<Shared>, request: &Request) -> Result<Reply, ApiError> {
+    // Health and version are readable without a token.
     match request.path.as_str() {
         "/healthz" | "/livez" | "/readyz" => return Ok(Reply::Text("ok")),
         "/version" => {
@@ -115,6 +116,7 @@ fn read(shared: &Shared, request: &Request, target: &Target) -> Result<Reply, Ap
     let Some(name) = &target.name else {
         let selector = request.selector();
         let items: Vec<Value> = state.store.list(target, &selector).cloned().collect();
+        // A client starts its watch at the version of the list, so that it misses no change.
         let list = json!({
             "kind": format!("{}List", target.resource.kind()),
             "apiVersion": target.resource.api_version(),
@@ -158,6 +160,7 @@ async fn perform(
 ) -> Result<(u16, Value, Vec<String>), ApiError> {
     loop {
         let mut draft = Draft::of(&mut lock(&shared.state).store, write, wall_clock())?;
+        // The state is not locked meanwhile, since webhooks may call the API server.
         let warnings = admit(shared, &mut draft, user).await?;
         draft.settle()?;
         let is_scale = draft.target.subresource.as_deref() == Some("scale");

@@ -70,6 +70,7 @@ impl Address {
         }
         let service = &config["service"];
         let (namespace, name) = (text(&service["namespace"]), text(&service["name"]));
+        // 443 is the default of a Service reference.
         let port = service["port"].as_u64().and_then(|p| u16::try_from(p).ok()).unwrap_or(443);
         let address = services.get(&(namespace.to_owned(), name.to_owned(), port));
         let Some(address) = address else { return Err(CallError::NoEndpoints(name.to_owned())) };
@@ -91,6 +92,7 @@ impl Address {
             .tls_backend_preconfigured(tls::client_for(&pem)?)
             .http1_only()
             .no_proxy()
+            // A webhook must answer itself: a redirect is an unexpected status.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent("kube-apiserver-admission")
             .timeout(Duration::from_secs(self.timeout_seconds));
@@ -122,6 +124,7 @@ fn post_failed(url: &str, error: &reqwest::Error) -> CallError {
 
 fn worded_as_in_go(error: &reqwest::Error) -> String {
     if error.is_timeout() {
+        // Go reports the deadline of the request, not the state of the connection.
         return "context deadline exceeded".to_owned();
     }
     // reqwest's own message names only the URL; the innermost error has the reason.

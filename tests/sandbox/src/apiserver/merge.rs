@@ -81,6 +81,7 @@ fn merge_list(list: &mut Value, items: &[Value], by: &str) {
     }
     let Some(list) = list.as_array_mut() else { return };
     for item in items {
+        // Items that the patch does not name are kept.
         let existing = list.iter().position(|old| old[by] == item[by]);
         if item["$patch"] == "delete" {
             existing.map(|index| list.remove(index));

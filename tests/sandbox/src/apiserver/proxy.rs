@@ -28,6 +28,7 @@ pub(crate) fn is_for_pod(target: &Target) -> bool {
 
 /// Sends the request to the pod, and returns its answer.
 pub(crate) async fn answer(shared: &Shared, request: &Request, target: &Target) -> Result<Page, ApiError> {
+    // The subresource `proxy` has the port in the place of the name: `couchdb-0:8484`.
     let (name, port) = split(target.name.as_deref().unwrap_or_default())?;
     let (pod_request, address) = {
         let state = lock(&shared.state);
@@ -61,6 +62,7 @@ impl PodRequest {
             None => declared_port(pod).map_or(Some(80), |port| u16::try_from(port).ok()),
         };
         let port = port.ok_or_else(|| ApiError::BadRequest { message: "invalid port".to_owned() })?;
+        // The rest of the path is passed on as it is; an empty one becomes `/`.
         let below = request.path.split_once("/proxy").map_or("", |(_, below)| below);
         let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
         let slash = if below.is_empty() { "/" } else { "" };
@@ -87,6 +89,7 @@ impl PodRequest {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(no_tls())
             .no_proxy()
+            // A redirect is the pod's answer, and is not followed.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| self.unreachable(&error.to_string()))?;

@@ -11,6 +11,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// `true` if a binding grants the user a role with a rule for this verb on this target.
 pub(crate) fn allows(store: &Store, user: &User, verb: &str, target: &Target) -> bool {
+    // Members of this group bypass RBAC in a real server, too.
     if user.groups.iter().any(|group| group == "system:masters") {
         return true;
     }
@@ -48,6 +49,7 @@ fn role_key(reference: &Value, namespace: Option<String>) -> Key {
     Key {
         group: GROUP.to_owned(),
         plural: if is_cluster_role { "clusterroles" } else { "roles" }.to_owned(),
+        // A ClusterRole has no namespace, even if a RoleBinding refers to it.
         namespace: namespace.filter(|_| !is_cluster_role),
         name: text(&reference["name"]).to_owned(),
     }

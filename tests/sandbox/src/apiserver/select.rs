@@ -99,6 +99,7 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
         match letter {
             '(' => depth += 1,
             ')' => depth -= 1,
+            // A comma in parentheses separates values, not requirements.
             ',' if depth == 0 => {
                 parts.push(text[start..at].trim());
                 start = at + 1;

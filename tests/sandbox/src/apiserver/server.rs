@@ -106,6 +106,7 @@ impl ApiServer {
         if resource.plural == "secrets" {
             defaults::fill(&resource, &mut object);
         }
+        // An existing object keeps its UID, so that references to it stay valid.
         let stored = match state.store.get(&key).cloned() {
             Some(old) => state.store.update(key, &old, object),
             None => state.store.create(key, object, wall_clock()),
@@ -185,6 +186,7 @@ impl ApiServer {
         }
         let listener = port::reserve(self.shared.addr)?.listen(1024)?;
         let listener = Arc::new(Mutex::new(Some(listener)));
+        // Ends with the server, or earlier with `down`.
         let stop = self.shared.stop.child_token();
         tokio::spawn(accept(Arc::clone(&self.shared), Arc::clone(&listener), stop.clone()));
         state.listening = Some(Listening { listener, _stop: stop.drop_guard() });
@@ -270,6 +272,7 @@ fn key(resource: &Resource, namespace: Option<&str>, name: Option<&str>) -> Key 
 async fn accept(shared: Arc<Shared>, listener: Arc<Mutex<Option<TcpListener>>>, stop: CancellationToken) {
     while let Some(Some(stream)) = stop.run_until_cancelled(next_connection(&listener)).await {
         let connection = serve(Arc::clone(&shared), stream);
+        // `down` also closes open connections, and with them the watches.
         tokio::spawn(stop.clone().run_until_cancelled_owned(connection));
     }
 }

@@ -114,6 +114,7 @@ impl State {
 
     /// The error that a test injected for this call, if any; counts down its remaining calls.
     pub(crate) fn injected(&mut self, verb: &str, target: &Target) -> Option<ApiError> {
+        // The first matching failure applies; an exhausted one is skipped.
         let failure = self.failures.iter_mut().find(|failure| failure.applies_to(verb, target))?;
         failure.remaining -= 1;
         Some(ApiError::Injected { code: failure.code, message: "injected by the test".to_owned() })
@@ -184,6 +185,7 @@ impl State {
     pub(crate) fn review_access(&self, user: &User, mut review: Value) -> Value {
         let wanted = &review["spec"]["resourceAttributes"];
         let target = Target {
+            // The review names a resource by its parts instead of a path.
             resource: Resource {
                 group: text(&wanted["group"]).to_owned(),
                 version: text(&wanted["version"]).to_owned(),

@@ -99,6 +99,7 @@ impl Store {
     /// Stores a changed object. Metadata of the server are kept; a changed spec increments the generation; an update
     /// that changes nothing gets no new version.
     pub(crate) fn update(&mut self, key: Key, old: &Value, mut object: Value) -> Value {
+        // Clients cannot change these.
         for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "resourceVersion"] {
             match old["metadata"].get(field) {
                 Some(value) => object["metadata"][field] = value.clone(),
@@ -108,6 +109,7 @@ impl Store {
         if old.get("spec") != object.get("spec") {
             object["metadata"]["generation"] = json!(old["metadata"]["generation"].as_u64().unwrap_or(1) + 1);
         }
+        // Managed fields contain the time of the request, so they differ even if nothing else does.
         if without_managed_fields(old) == without_managed_fields(&object) {
             return old.clone();
         }
@@ -125,6 +127,7 @@ impl Store {
         if old["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
             return (self.remove(key, old), true);
         }
+        // The first request has marked it already.
         if old["metadata"].get("deletionTimestamp").is_some() {
             return (old, false);
         }
@@ -154,6 +157,7 @@ impl Store {
         if self.history.len() > HISTORY
             && let Some(oldest) = self.history.pop_front()
         {
+            // A watch that starts at an older version would miss this change.
             self.forgotten = oldest.version;
         }
     }

@@ -128,6 +128,7 @@ impl Draft {
         if self.operation == Operation::Delete || self.target.subresource.is_some() {
             return Ok(());
         }
+        // A container that a webhook added has no defaults yet.
         defaults::fill(&self.target.resource, &mut self.new);
         defaults::check(&self.target.resource, &self.new, self.old.as_ref())
     }
@@ -140,6 +141,7 @@ impl Draft {
             return None;
         }
         let created = self.operation == Operation::Create;
+        // The answer of a dry run is that of the write, but nothing is stored.
         if self.dry_run {
             return Some((if created { 201 } else { 200 }, self.new));
         }
@@ -233,6 +235,7 @@ fn replaced(write: &Write, old: &Value, body: Value, name: &str) -> Result<Value
         );
         return Err(ApiError::BadRequest { message });
     }
+    // An update without a version overwrites whatever is stored.
     if version(&body).as_str().is_some_and(|v| !v.is_empty()) && version(&body) != version(old) {
         return Err(ApiError::conflict(&write.target, name));
     }
@@ -315,6 +318,7 @@ fn manage(object: &mut Value, write: &Write, now: Duration) {
         entry["subresource"] = json!(subresource);
     }
     let mut managed = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    // There is one entry for each manager, operation and subresource.
     managed.retain(|old| {
         old["manager"] != entry["manager"]
             || old["operation"] != entry["operation"]

@@ -46,6 +46,8 @@ pub(crate) fn start(shared: &Arc<Shared>, request: &Request, target: Target) -> 
         }
     };
     let now = state.store.version();
+    // With this flag the initial list ends with a bookmark. A watch without a version also starts with the list, but
+    // without the bookmark.
     let wants_list = request.flag("sendInitialEvents");
     let first = (wants_list || since.is_none()).then(|| {
         let listed = state.store.list(&target, &selector);
@@ -97,6 +99,7 @@ impl Watch {
                         return Some(lines);
                     }
                 }
+                // The client must list again: the history no longer reaches back to its version.
                 Err(error) => {
                     self.over = true;
                     return Some(vec![json!({"type": "ERROR", "object": error.status()})]);

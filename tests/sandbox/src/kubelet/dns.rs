@@ -27,6 +27,7 @@ pub fn names(service: &Value, pods: &[PodState<'_>], domain: &str) -> BTreeMap<S
     let unready_too = service["spec"]["publishNotReadyAddresses"] == true;
     let mut answers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for state in pods.iter().filter(|state| state.ready || unready_too) {
+        // A Service selects pods only in its own namespace.
         if state.pod.namespace != namespace || !selects(service, state.pod) {
             continue;
         }

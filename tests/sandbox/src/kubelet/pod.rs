@@ -88,6 +88,7 @@ impl Cluster {
         let namespace = meta["namespace"].as_str().unwrap_or("default");
         let service = text(&statefulset["spec"]["serviceName"]);
         let fqdn = (!service.is_empty()).then(|| format!("{name}.{service}.{namespace}.svc.{}", self.domain));
+        // With this field, the host name is the full name.
         let as_fqdn = template["spec"]["setHostnameAsFQDN"] == true;
         let hostname = fqdn.clone().filter(|_| as_fqdn).unwrap_or_else(|| name.clone());
         let labels = labels(template, &name, ordinal);

@@ -42,11 +42,13 @@ impl Volume {
         std::fs::rename(self.dir.join("..data_tmp"), self.dir.join("..data"))?;
         for (name, _) in files {
             let visible = self.dir.join(name);
+            // The symlink of an existing file leads through `..data`, so it already points to the new content.
             if !visible.is_symlink() {
                 symlink(Path::new("..data").join(name), visible)?;
             }
         }
         self.drop_stale(files)?;
+        // The first generation replaces none.
         if self.generation > 1 {
             std::fs::remove_dir_all(self.dir.join(old))?;
         }
@@ -62,6 +64,7 @@ impl Volume {
         for entry in std::fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
             let text = name.to_string_lossy();
+            // Names with `..` are the volume's own.
             if !text.starts_with("..") && !files.iter().any(|(file, _)| *file == text) {
                 std::fs::remove_file(self.dir.join(&name))?;
             }

@@ -1,4 +1,4 @@
-//! A namespace of its own, and a webhook that is asked about nothing else.
+//! A namespace of the test's own, and a webhook that is called only for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything takes, also on a busy machine.
+/// Longer than any step takes, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-/// The agent's image, as the first webhook of a scene injects it.
+/// The agent's image that the first webhook of a namespace injects.
 pub(crate) const IMAGE: &str = "couchdiscover-agent:one";
 
-/// Where a story takes place.
-pub(crate) struct Scene {
+/// A namespace with its webhook, on a real control plane.
+pub(crate) struct TestNamespace {
     pub(crate) plane: Arc<Envtest>,
     pub(crate) admin: User,
-    pub(crate) namespace: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) webhook: Webhook,
 }
 
-/// The product's server.
+/// A webhook that runs in this process.
 pub(crate) struct Webhook {
     pub(crate) url: String,
     ca_bundle: String,
@@ -36,7 +36,7 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// One that injects this image of the agent.
+    /// Starts a webhook that injects this image of the agent.
     pub(crate) async fn start(image: &str) -> Self {
         let bound = bind_webhook(&["--agent-image", image]).await.unwrap();
         let url = format!("https://{}{}", bound.https(), contract::ports::MUTATE);
@@ -47,59 +47,56 @@ impl Webhook {
         Self { url, ca_bundle, image: image.to_owned(), stop, serving }
     }
 
-    /// The certificate that verifies it, as configurations have it.
+    /// The authority of its certificate, as a configuration contains it.
     pub(crate) fn ca_bundle(&self) -> String {
         STANDARD.encode(&self.ca_bundle)
     }
 
-    /// Ends it, and waits until nobody listens any more.
+    /// Stops it, and waits until its port is closed.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         (&mut self.serving).await.unwrap();
     }
 }
 
-impl Scene {
-    /// A namespace and a webhook, both ready.
-    pub(crate) async fn open(namespace: &'static str) -> Self {
-        Self::labelled(namespace, json!({})).await
+impl TestNamespace {
+    /// Creates a namespace with a webhook, and waits until the webhook is called.
+    pub(crate) async fn open(name: &'static str) -> Self {
+        Self::labelled(name, json!({})).await
     }
 
-    /// The same, with labels on the namespace.
-    pub(crate) async fn labelled(namespace: &'static str, labels: Value) -> Self {
-        Self::on(Envtest::shared().await, namespace, labels).await
+    /// Like [`Self::open`], with labels on the namespace.
+    pub(crate) async fn labelled(name: &'static str, labels: Value) -> Self {
+        Self::on(Envtest::shared().await, name, labels).await
     }
 
-    /// The same, on a control plane of its own.
-    pub(crate) async fn on(plane: Arc<Envtest>, namespace: &'static str, labels: Value) -> Self {
+    /// Like [`Self::labelled`], on this control plane.
+    pub(crate) async fn on(plane: Arc<Envtest>, name: &'static str, labels: Value) -> Self {
         let admin = plane.admin();
         let object = json!({
-            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace, "labels": labels }
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels }
         });
-        admin.create(&object).await.taken();
+        admin.create(&object).await.accepted();
         let webhook = Webhook::start(IMAGE).await;
-        let scene = Self { plane, admin, namespace, webhook };
-        scene.register(&scene.webhook, &[namespace]).await;
-        scene
+        let ns = Self { plane, admin, name, webhook };
+        ns.register(&ns.webhook, &[name]).await;
+        ns
     }
 
-    /// Makes this the webhook that is asked, about these namespaces only, and waits until it is.
+    /// Configures the API server to call this webhook for these namespaces, and waits until it does.
     pub(crate) async fn register(&self, webhook: &Webhook, namespaces: &[&str]) {
         let mut configuration = configuration(&webhook.url, &webhook.ca_bundle);
-        configuration["metadata"]["name"] = json!(format!("couchdiscover-{}", self.namespace));
+        configuration["metadata"]["name"] = json!(format!("couchdiscover-{}", self.name));
         let selector = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"].as_array_mut();
         selector
             .unwrap()
             .push(json!({ "key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces }));
-        self.admin.apply(&configuration).await.taken();
+        self.admin.apply(&configuration).await.accepted();
         let mut probe = self.example();
         probe["metadata"]["name"] = json!("probe");
-        until("a webhook that is asked", DEADLINE, async || {
+        until("the first call of the webhook", DEADLINE, async || {
             let answer = self.admin.try_create(&probe).await;
-            match agent(&answer.body)["image"] == *webhook.image {
-                true => Ok(()),
-                false => Err(answer),
-            }
+            if agent(&answer.body)["image"] == *webhook.image { Ok(()) } else { Err(answer) }
         })
         .await;
     }
@@ -110,75 +107,73 @@ impl Scene {
         self.here(manifest::statefulset(&objects).unwrap().clone())
     }
 
-    /// The same, with a change.
+    /// Like [`Self::example`], with a change.
     pub(crate) fn example_with(&self, change: impl FnOnce(&mut Value)) -> Value {
         let mut example = self.example();
         change(&mut example);
         example
     }
 
-    /// An object, in this namespace.
+    /// Moves an object into this namespace.
     pub(crate) fn here(&self, mut object: Value) -> Value {
-        object["metadata"]["namespace"] = json!(self.namespace);
+        object["metadata"]["namespace"] = json!(self.name);
         object
     }
 
-    /// Where the API server has the example's StatefulSet.
+    /// The path of the example's StatefulSet.
     pub(crate) fn example_path(&self) -> String {
         path(&self.example())
     }
 
     /// The example's StatefulSet as it is stored.
     pub(crate) async fn stored(&self) -> Value {
-        self.admin.get(&self.example_path()).await.taken()
+        self.admin.get(&self.example_path()).await.accepted()
     }
 
-    /// Changes the stored example as `kubectl patch` does.
+    /// Changes the stored example, as `kubectl patch` does.
     pub(crate) async fn merge(&self, change: Value) -> Answer {
         self.admin.merge(&self.example_path(), &change).await
     }
 
-    /// Waits until the StatefulSet has so many pods, and returns them in the order of their names.
+    /// Waits until the StatefulSet has this many pods, and returns them in the order of their names.
     pub(crate) async fn pods(&self, set: &str, count: usize) -> Vec<Value> {
-        let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let path = format!("/api/v1/namespaces/{}/pods", self.name);
         until("the pods", DEADLINE, async || {
-            let list = self.admin.get(&path).await.taken();
+            let list = self.admin.get(&path).await.accepted();
             let mut pods: Vec<Value> = list["items"].as_array().unwrap().clone();
             pods.retain(|pod| pod["metadata"]["ownerReferences"][0]["name"] == set);
             pods.sort_by_key(|pod| pod["metadata"]["name"].to_string());
-            if pods.len() == count { Ok(pods) } else { Err(self.why_not().await) }
+            if pods.len() == count { Ok(pods) } else { Err(self.events().await) }
         })
         .await
     }
 
-    /// What the controllers say of their troubles.
-    async fn why_not(&self) -> Vec<Value> {
-        let events = self.admin.get(&format!("/api/v1/namespaces/{}/events", self.namespace)).await.taken();
+    /// The messages of all Events, which contain the controllers' problems.
+    async fn events(&self) -> Vec<Value> {
+        let events = self.admin.get(&format!("/api/v1/namespaces/{}/events", self.name)).await.accepted();
         events["items"].as_array().unwrap().iter().map(|event| event["message"].clone()).collect()
     }
 }
 
-/// The injected container of a StatefulSet or pod; null where there is none.
+/// The injected container of a StatefulSet or pod; null if it has none.
 pub(crate) fn agent(object: &Value) -> Value {
     container(object, contract::objects::AGENT_CONTAINER)
 }
 
-/// The container, or init container, of this name.
+/// The container or init container with this name.
 pub(crate) fn container(object: &Value, name: &str) -> Value {
-    let spec = match object["kind"] == "StatefulSet" {
-        true => &object["spec"]["template"]["spec"],
-        false => &object["spec"],
-    };
+    let is_statefulset = object["kind"] == "StatefulSet";
+    let spec = if is_statefulset { &object["spec"]["template"]["spec"] } else { &object["spec"] };
     let all = ["containers", "initContainers"].map(|list| spec[list].as_array());
     all.into_iter().flatten().flatten().find(|one| one["name"] == name).cloned().unwrap_or_default()
 }
 
-/// The template, to the byte.
+/// The pod template as text, to compare it byte by byte.
 pub(crate) fn template(statefulset: &Value) -> String {
     statefulset["spec"]["template"].to_string()
 }
 
-/// The names of the variables of a container.
+/// The names of a container's variables.
 pub(crate) fn variables(container: &Value) -> Vec<&str> {
     container["env"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect()
 }

@@ -1,20 +1,20 @@
-//! What a user reads, through the real `kubectl`.
+//! The messages that a user of the real `kubectl` gets.
 
 use std::process::Output;
 
 use contract::keys;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, template};
+use crate::namespace::{TestNamespace, template};
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn a_denial_names_every_problem_and_its_cure() {
-    let scene = Scene::open("denied").await;
-    let wrong = scene.example_with(|set| {
+async fn a_denial_names_every_problem_and_its_fix() {
+    let ns = TestNamespace::open("denied").await;
+    let invalid = ns.example_with(|set| {
         set["metadata"]["labels"][keys::INJECT] = json!("yes");
     });
-    let answer = scene.admin.create(&wrong).await;
+    let answer = ns.admin.create(&invalid).await;
     assert_eq!((answer.code, &answer.body["reason"]), (422, &json!("Invalid")));
     assert_eq!(
         answer.message(),
@@ -22,11 +22,11 @@ async fn a_denial_names_every_problem_and_its_cure() {
          metadata.labels[couchdiscover.io/inject]: 'yes' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or \
          remove the label"
     );
-    let wrong = scene.example_with(|set| {
+    let invalid = ns.example_with(|set| {
         set["metadata"]["annotations"] = json!({ keys::CLUSTER_SIZE: "0", keys::SIDECAR: "motorcycle" });
     });
     assert_eq!(
-        kubectl(&scene, &["create", "-f", "-"], &wrong).await,
+        kubectl(&ns, &["create", "-f", "-"], &invalid).await,
         (
             Some(1),
             String::new(),
@@ -37,21 +37,21 @@ async fn a_denial_names_every_problem_and_its_cure() {
                 .to_owned()
         )
     );
-    assert_eq!(scene.admin.get(&scene.example_path()).await.code, 404);
+    assert_eq!(ns.admin.get(&ns.example_path()).await.code, 404);
 }
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn warnings_are_printed_and_stop_nobody() {
-    let scene = Scene::open("warned").await;
-    let doubtful = scene.example_with(|set| {
+async fn warnings_are_printed_and_the_object_is_created() {
+    let ns = TestNamespace::open("warned").await;
+    let doubtful = ns.example_with(|set| {
         set["spec"]["replicas"] = json!(2);
         set["spec"]["volumeClaimTemplates"] = json!([]);
         set["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["httpGet"]["path"] = json!("/_up");
         set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([]);
     });
     assert_eq!(
-        kubectl(&scene, &["create", "-f", "-"], &doubtful).await,
+        kubectl(&ns, &["create", "-f", "-"], &doubtful).await,
         (
             Some(0),
             "statefulset.apps/couchdb created\n".to_owned(),
@@ -68,23 +68,23 @@ async fn warnings_are_printed_and_stop_nobody() {
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
 async fn applying_the_same_file_again_changes_nothing() {
-    let scene = Scene::open("applied").await;
-    let example = scene.example();
+    let ns = TestNamespace::open("applied").await;
+    let example = ns.example();
     let apply = &["apply", "-f", "-"];
-    let said = |text: &str| (Some(0), format!("statefulset.apps/couchdb {text}\n"), String::new());
-    assert_eq!(kubectl(&scene, apply, &example).await, said("created"));
-    let created = template(&scene.stored().await);
-    // That is what it says of every StatefulSet with volumeClaimTemplates, whose defaults it doesn't know.
-    assert_eq!(kubectl(&scene, apply, &example).await, said("configured"));
+    let output = |verb: &str| (Some(0), format!("statefulset.apps/couchdb {verb}\n"), String::new());
+    assert_eq!(kubectl(&ns, apply, &example).await, output("created"));
+    let created = template(&ns.stored().await);
+    // kubectl prints this for every StatefulSet with volumeClaimTemplates, because it doesn't know their defaults.
+    assert_eq!(kubectl(&ns, apply, &example).await, output("configured"));
     let nothing = (Some(0), String::new(), String::new());
-    assert_eq!(kubectl(&scene, &["diff", "-f", "-"], &example).await, nothing);
-    let stored = scene.stored().await;
+    assert_eq!(kubectl(&ns, &["diff", "-f", "-"], &example).await, nothing);
+    let stored = ns.stored().await;
     assert_eq!((&stored["metadata"]["generation"], template(&stored)), (&json!(1), created));
 }
 
-/// The exit code, what goes to stdout, and what goes to stderr.
-async fn kubectl(scene: &Scene, arguments: &[&str], object: &Value) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = scene.plane.kubectl(arguments, &object.to_string()).await;
+/// Runs `kubectl` with an object as its input. Returns exit code, stdout and stderr.
+async fn kubectl(ns: &TestNamespace, arguments: &[&str], object: &Value) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = ns.plane.kubectl(arguments, &object.to_string()).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }

@@ -1,22 +1,22 @@
-//! What a cluster thinks of the injected container.
+//! Injected pods under the pod security standards, and as native sidecars.
 
 use contract::keys;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, agent};
+use crate::namespace::{TestNamespace, agent};
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn the_agent_obeys_the_restricted_pod_security_standard() {
+async fn the_agent_complies_with_the_restricted_pod_security_standard() {
     let labels = ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted"));
-    let scene = Scene::labelled("restricted", labels.into_iter().collect()).await;
-    let created = scene.admin.create(&scene.example_with(comply)).await;
+    let ns = TestNamespace::labelled("restricted", labels.into_iter().collect()).await;
+    let created = ns.admin.create(&ns.example_with(comply)).await;
     assert_eq!(created.warnings, Vec::<String>::new());
-    created.taken();
-    assert!(scene.pods("couchdb", 3).await.iter().all(|pod| agent(pod)["image"].is_string()));
+    created.accepted();
+    assert!(ns.pods("couchdb", 3).await.iter().all(|pod| agent(pod)["image"].is_string()));
 
-    let careless = scene.example_with(|set| set["metadata"]["name"] = json!("careless"));
-    let answer = scene.admin.create(&careless).await;
+    let violating = ns.example_with(|set| set["metadata"]["name"] = json!("violating"));
+    let answer = ns.admin.create(&violating).await;
     let [warning] = &*answer.warnings else { panic!("{:?}", answer.warnings) };
     assert!(warning.starts_with("would violate PodSecurity") && warning.contains("couchdb"), "{warning}");
     assert!(!warning.contains(contract::objects::AGENT_CONTAINER), "{warning}");
@@ -24,15 +24,15 @@ async fn the_agent_obeys_the_restricted_pod_security_standard() {
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn a_native_sidecar_is_one_in_the_pods() {
+async fn a_native_sidecar_is_an_init_container_of_the_pods() {
     let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
-    let scene = Scene::labelled("native", labels).await;
-    let native = scene.example_with(|set| {
+    let ns = TestNamespace::labelled("native", labels).await;
+    let native = ns.example_with(|set| {
         comply(set);
         set["metadata"]["annotations"] = json!({ keys::SIDECAR: "native" });
     });
-    scene.admin.create(&native).await.taken();
-    for pod in scene.pods("couchdb", 3).await {
+    ns.admin.create(&native).await.accepted();
+    for pod in ns.pods("couchdb", 3).await {
         let [sidecar] = &**pod["spec"]["initContainers"].as_array().unwrap() else { panic!("{pod}") };
         assert_eq!(sidecar["name"], contract::objects::AGENT_CONTAINER);
         assert_eq!((&sidecar["restartPolicy"], &sidecar["startupProbe"]), (&json!("Always"), &Value::Null));
@@ -40,7 +40,7 @@ async fn a_native_sidecar_is_one_in_the_pods() {
     }
 }
 
-/// Makes the user's own container one that the standard takes.
+/// Makes the user's own container comply with the restricted standard.
 fn comply(set: &mut Value) {
     set["spec"]["template"]["spec"]["containers"][0]["securityContext"] = json!({
         "allowPrivilegeEscalation": false,
