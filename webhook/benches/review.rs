@@ -19,7 +19,7 @@ fn reviews(criterion: &mut Criterion) {
     let object = &support::stateful_set::stateful_set().to_string();
     let mut whole = criterion.benchmark_group("parse, decide, patch and answer");
     for (what, body) in [
-        ("8 kB", create.clone()),
+        ("8 kB", create),
         ("1.5 MB", support::with_variables(object, 20_000)),
         ("recorded", support::review("CREATE")),
     ] {

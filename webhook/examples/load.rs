@@ -1,17 +1,17 @@
-//! How the server does under load, beside a server of the same stack that answers a constant.
+//! Throughput and memory of the server under load, compared with a server of the same stack that answers a constant.
 //!
 //! ```text
 //! cargo run --release -p couchdiscover-webhook --example load            # 1, 16 and 128 connections
 //! cargo run --release -p couchdiscover-webhook --example load -- --memory 1000000
 //! ```
 //!
-//! Both servers run in this process, one after the other in short turns, so that both meet the same machine. Read
-//! the ratios: the callers take the same cores.
+//! Both servers run in this process, in short turns, so that both have the same machine. Only the ratios are
+//! meaningful: the callers use the same cores.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a tool for a person; a panic says what is wrong"
+    reason = "a program for a terminal, whose panics are its errors"
 )]
 
 #[path = "../tests/support/mod.rs"]
@@ -34,7 +34,7 @@ use support::{NAME, Server, connect_with, connector, create_of_eight_kilobytes};
 use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Of one server at a time; long enough for a p99, short enough that a busy neighbour hits both.
+/// Load on one server at a time: long enough for a p99, short enough that a busy neighbour affects both.
 const TURN: Duration = Duration::from_millis(700);
 const TURNS: usize = 7;
 
@@ -54,13 +54,13 @@ async fn throughput() {
     let answer = server.call().await.review(&body).await.unwrap().body;
     println!("a review of {} bytes, answered with {}", body.len(), answer.len());
     let (constant, constant_ca) = constant(answer).await;
-    let (ours, theirs) = (connector(&server.ca), connector(&constant_ca));
+    let (webhook_tls, constant_tls) = (connector(&server.ca), connector(&constant_ca));
     println!("{:>11} | {:>26} | {:>26} | ratio", "connections", "webhook", "constant");
     for connections in [1, 16, 128] {
         let (mut webhook, mut other) = (Measured::default(), Measured::default());
         for _ in 0..TURNS {
-            webhook.extend(turn(server.https, &ours, connections, &body).await);
-            other.extend(turn(constant, &theirs, connections, &body).await);
+            webhook.extend(turn(server.https, &webhook_tls, connections, &body).await);
+            other.extend(turn(constant, &constant_tls, connections, &body).await);
         }
         println!(
             "{connections:>11} | {webhook} | {other} | throughput {:.2}, p99 {:.2}",
@@ -71,7 +71,7 @@ async fn throughput() {
     server.stop().await;
 }
 
-/// What one server showed.
+/// The measurements of one server.
 #[derive(Default)]
 struct Measured {
     times: Vec<Duration>,
@@ -132,7 +132,7 @@ async fn turn(
     times
 }
 
-/// The same stack, which reads the body and answers a constant.
+/// Starts a server of the same stack that reads the body and answers a constant. Returns its address and authority.
 async fn constant(answer: Vec<u8>) -> (SocketAddr, String) {
     let now = time::OffsetDateTime::now_utc();
     let authority = certs::Authority::new("constant", now).unwrap();
@@ -168,7 +168,7 @@ async fn constant(answer: Vec<u8>) -> (SocketAddr, String) {
     (address, authority.certificate_pem().to_owned())
 }
 
-/// The memory of this process, callers included, after many reviews.
+/// Prints the memory of this process, callers included, after each tenth of the reviews.
 async fn memory(count: usize) {
     let server = Server::start(&["--log-level", "warn"]).await;
     server.until_ready(true).await;

@@ -1,4 +1,4 @@
-//! Calls to the Kubernetes API that come to an end, and how their failures are told.
+//! Calls to the Kubernetes API with a deadline, and their errors.
 
 use std::future::pending;
 use std::time::Duration;
@@ -8,54 +8,59 @@ use kube::runtime::watcher;
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
 
-/// Why there is no API to ask.
-#[derive(Debug, Error)]
-enum ConnectError {
-    /// A configuration was found and can't be used.
-    #[error("the Kubernetes client can't be made: {0}")]
-    Client(#[from] kube::Error),
-    /// Neither a service account nor a kubeconfig was found.
-    #[error("neither a service account nor a kubeconfig was found: {0}")]
-    Nowhere(#[from] kube::config::InferConfigError),
-}
+use crate::log_once::LogOnce;
 
-/// Why a call came to nothing.
-#[derive(Debug, Error)]
-pub(crate) enum CallError {
-    /// No answer.
-    #[error("the API server didn't answer within {PATIENCE:?}")]
-    TooSlow,
-    /// An answer, but not the one that was hoped for.
-    #[error("{}", why(.0))]
-    Failed(kube::Error),
-}
-
-/// How the API is reached.
+/// The source of the Kubernetes client's configuration.
 #[derive(Clone, Debug, Default)]
 pub enum Kubernetes {
-    /// As the service account says, or the kubeconfig.
+    /// The service account, or the kubeconfig where there is none.
     #[default]
     Found,
-    /// Like this.
+    /// A given configuration.
     At(Box<Config>),
-    /// Not at all: nobody is asked.
+    /// No configuration: the Kubernetes API is never called.
     Off,
 }
 
-/// A client, however long it takes; it never comes where nobody is to be asked.
-pub(crate) async fn client(kubernetes: &Kubernetes, what: &'static str) -> Client {
-    let mut told = Told::of(what);
+/// A failure to create a client.
+#[derive(Debug, Error)]
+enum ConnectError {
+    /// A configuration was found but is unusable.
+    #[error("failed to create the Kubernetes client")]
+    Client(#[from] kube::Error),
+    /// Neither a service account nor a kubeconfig was found.
+    #[error("neither a service account nor a kubeconfig was found")]
+    NoConfig(#[from] kube::config::InferConfigError),
+}
+
+/// A failed call or an interrupted watch.
+#[derive(Debug, Error)]
+pub(crate) enum ApiError {
+    /// No answer within [`CALL_TIMEOUT`].
+    #[error("the API server did not answer within {CALL_TIMEOUT:?}")]
+    TimedOut,
+    /// An error status, which is printed as the API server's message alone.
+    #[error("{}", .0.message)]
+    Status(Box<Status>),
+    /// A failure of the client or of the connection.
+    #[error(transparent)]
+    Client(kube::Error),
+    /// A list that no watch can continue from.
+    #[error("the API server sent no resource version")]
+    NoResourceVersion,
+}
+
+/// Returns a client, however long that takes; never returns for [`Kubernetes::Off`].
+pub(crate) async fn client(kubernetes: &Kubernetes, task: &'static str) -> Client {
+    let mut log = LogOnce::new(task);
     loop {
         match connect(kubernetes).await {
             Ok(Some(client)) => return client,
             Ok(None) => pending::<()>().await,
-            Err(error) => {
-                told.failed(&error.to_string());
-            }
+            Err(error) => log.failed(&error),
         }
-        sleep(CONNECT_AGAIN).await;
+        sleep(RECONNECT_DELAY).await;
     }
 }
 
@@ -68,85 +73,53 @@ async fn connect(kubernetes: &Kubernetes) -> Result<Option<Client>, ConnectError
     Ok(Some(Client::try_from(config)?))
 }
 
-/// Makes a call that ends, where one of kube's may hang for minutes.
-pub(crate) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-    match timeout(PATIENCE, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(CallError::Failed(error)),
-        Err(_) => Err(CallError::TooSlow),
+/// Awaits a call of kube's, which by itself may hang for minutes, for at most [`CALL_TIMEOUT`].
+pub(crate) async fn call<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(result) => result.map_err(ApiError::from),
+        Err(_) => Err(ApiError::TimedOut),
     }
 }
 
-impl CallError {
-    /// What the API server said, if it said something.
+impl ApiError {
+    /// The error status that the API server returned.
     pub(crate) fn status(&self) -> Option<&Status> {
         match self {
-            Self::Failed(kube::Error::Api(status)) => Some(status),
-            Self::Failed(_) | Self::TooSlow => None,
+            Self::Status(status) => Some(status),
+            Self::TimedOut | Self::Client(_) | Self::NoResourceVersion => None,
         }
     }
 
-    /// The HTTP status, or 0.
+    /// The HTTP status code, or 0 if the API server returned no status.
     pub(crate) fn code(&self) -> u16 {
         self.status().map_or(0, |status| status.code)
     }
-}
 
-/// Why a watch was interrupted.
-pub(crate) fn why_watch(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => why(error),
-        watcher::Error::WatchError(status) => status.message.clone(),
-        watcher::Error::NoResourceVersion => "the API server sent no resource version".to_owned(),
+    /// `true` if an object of this name exists already.
+    pub(crate) fn is_already_exists(&self) -> bool {
+        self.status().is_some_and(Status::is_already_exists)
     }
 }
 
-/// What the API server said, in its own words, or why it said nothing.
-fn why(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        return status.message.clone();
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        if let kube::Error::Api(status) = error { Self::Status(status) } else { Self::Client(error) }
     }
-    crate::error::chain(error)
 }
 
-/// Tells a failure when it begins and when its cause changes, not each time that it is met.
-#[derive(Debug)]
-pub(crate) struct Told {
-    what: &'static str,
-    last: Option<String>,
-}
-
-impl Told {
-    /// `what` is what is to be done, such as `reading the Secret`.
-    pub(crate) fn of(what: &'static str) -> Self {
-        Self { what, last: None }
-    }
-
-    /// Says whether there was something new to tell.
-    pub(crate) fn failed(&mut self, why: &str) -> bool {
-        let new = self.last.as_deref() != Some(why);
-        if new {
-            warn!(error = why, "{} failed: trying again", self.what);
-            self.last = Some(why.to_owned());
+impl From<watcher::Error> for ApiError {
+    fn from(error: watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error.into(),
+            watcher::Error::WatchError(status) => Self::Status(status),
+            watcher::Error::NoResourceVersion => Self::NoResourceVersion,
         }
-        new
-    }
-
-    pub(crate) fn went_well(&mut self) {
-        if self.last.take().is_some() {
-            info!("{} works again", self.what);
-        }
-    }
-
-    /// What went wrong last, and still does.
-    pub(crate) fn trouble(&self) -> Option<&str> {
-        self.last.as_deref()
     }
 }
 
 /// API servers answer within milliseconds, and give up after 60 s themselves.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What is wrong here is a file, which nobody mends within seconds.
-const CONNECT_AGAIN: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A missing or unusable configuration is a file, which is not repaired within seconds.
+const RECONNECT_DELAY: Duration = Duration::from_secs(30);

@@ -1,14 +1,21 @@
 //! couchdiscover's webhook: injects the discovery agent into labelled StatefulSets that run CouchDB.
 //!
-//! * [`admission`]: what [`inject`] decides, for an AdmissionReview
-//! * [`serve`]: the admission server
+//! From the top down:
+//!
 //! * [`run`]: the program
+//! * [`serve`]: the admission server
+//! * `authority`: the certificate authority of all replicas, and its publication
+//! * `provide`: the Secrets and RoleBindings that injected pods need
+//! * `tls`: the server's certificate
+//! * [`admission`]: AdmissionReviews, answered with the decisions of [`inject`]
+//! * `metrics`, `settings`, `kubernetes`, `log_once`, `backoff`
 
 pub mod admission;
 mod authority;
+mod backoff;
 mod cli;
-mod error;
 mod kubernetes;
+mod log_once;
 mod metrics;
 mod provide;
 pub mod serve;

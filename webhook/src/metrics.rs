@@ -1,4 +1,4 @@
-//! What is counted, and how it is told to Prometheus.
+//! The metrics that Prometheus scrapes.
 
 use std::time::Duration;
 
@@ -13,44 +13,44 @@ use time::OffsetDateTime;
 
 use crate::admission::{Answer, Operation};
 
-/// Everything that is counted.
+/// All metrics of the program.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    reviews: Family<[Label; 3], Counter>,
+    reviews: Family<[LabelPair; 3], Counter>,
     durations: Histogram,
     bodies: Histogram,
-    refused: Family<[Label; 1], Counter>,
+    refused: Family<[LabelPair; 1], Counter>,
     in_flight: Gauge,
-    /// Reviews turned away since too many were in flight.
+    /// Reviews refused because too many were in flight.
     pub(crate) shed: Counter,
     /// Reviews that made a handler panic.
     pub(crate) panics: Counter,
-    /// Certificates that replaced another one.
+    /// Certificates that replaced another one. The first one is not counted.
     pub(crate) renewals: Counter,
     expiry: Gauge,
     authority_expiry: Gauge,
-    rotations: Family<[Label; 1], Counter>,
-    /// Times that the caBundle was put right after somebody else had changed it.
+    rotations: Family<[LabelPair; 1], Counter>,
+    /// Corrections of a caBundle that another program had changed.
     pub(crate) heals: Counter,
     ready: Gauge,
     labelled: Gauge,
     uninjected: Gauge,
     unprovided: Gauge,
-    provider_errors: Family<[Label; 1], Counter>,
+    provider_errors: Family<[LabelPair; 1], Counter>,
 }
 
-type Label = (&'static str, &'static str);
+type LabelPair = (&'static str, &'static str);
 
-/// The media type of what [`Metrics::encode`] writes.
-pub(crate) const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The media type of [`Metrics::encode`].
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("couchdiscover_webhook"),
             reviews: Family::default(),
-            // 10 us to 5 s: a review takes some 20 us, and an API server waits for 5 s.
+            // 10 us to 5 s: a review takes about 20 us, and an API server waits for 5 s.
             durations: Histogram::new(exponential_buckets(10e-6, 2.0, 20)),
             // 1 KiB to 8 MiB.
             bodies: Histogram::new(exponential_buckets(1024.0, 2.0, 14)),
@@ -89,17 +89,17 @@ impl Metrics {
         self.bodies.observe(length as f64);
     }
 
-    /// Counts a request that was no review.
-    pub(crate) fn refused(&self, why: &'static str) {
-        self.refused.get_or_create(&[("why", why)]).inc();
+    /// Counts a request without a readable review.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("why", reason)]).inc();
     }
 
-    /// Until when the certificate that is served is good.
+    /// Sets the end of validity of the certificate in use.
     pub(crate) fn expires(&self, at: OffsetDateTime) {
         self.expiry.set(at.unix_timestamp());
     }
 
-    /// Until when the certificate authority that signs is good.
+    /// Sets the end of validity of the authority that signs.
     pub(crate) fn authority_expires(&self, at: OffsetDateTime) {
         self.authority_expiry.set(at.unix_timestamp());
     }
@@ -109,12 +109,12 @@ impl Metrics {
         self.rotations.get_or_create(&[("step", step)]).inc();
     }
 
-    /// Says whether callers are served.
+    /// Sets the readiness.
     pub(crate) fn is_ready(&self, ready: bool) {
         self.ready.set(ready.into());
     }
 
-    /// Says how many labelled StatefulSets there are, how many of them carry no agent, and how many lack something.
+    /// Sets the numbers of labelled StatefulSets: all, those without the agent, and those missing an object.
     pub(crate) fn labelled(&self, all: usize, uninjected: usize, unprovided: usize) {
         for (gauge, number) in
             [(&self.labelled, all), (&self.uninjected, uninjected), (&self.unprovided, unprovided)]
@@ -123,16 +123,16 @@ impl Metrics {
         }
     }
 
-    /// Counts what could not be made, or not be watched.
+    /// Counts a failed write of an object of this kind, or an interrupted watch.
     pub(crate) fn provider_failed(&self, object: &'static str) {
         self.provider_errors.get_or_create(&[("object", object)]).inc();
     }
 
-    /// All of it as OpenMetrics text.
+    /// Renders all metrics as OpenMetrics text.
     pub(crate) fn encode(&self, in_flight: usize) -> String {
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         let mut text = String::with_capacity(4096);
-        // Fails only where a String can't be written to.
+        // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
@@ -143,9 +143,9 @@ impl Metrics {
         let help = "Time from a review's header to its answer";
         registry.register("review_duration_seconds", help, durations.clone());
         registry.register("review_body_bytes", "Length of reviews", bodies.clone());
-        registry.register("requests_refused", "Requests that were no review", refused.clone());
+        registry.register("requests_refused", "Requests without a readable review", refused.clone());
         registry.register("reviews_in_flight", "Reviews being answered", in_flight.clone());
-        let help = "Reviews turned away since too many were in flight";
+        let help = "Reviews refused because too many were in flight";
         registry.register("reviews_shed", help, shed.clone());
         registry.register(
             "panics",
@@ -158,13 +158,16 @@ impl Metrics {
 
     fn register_provider(&mut self) {
         let Self { registry, labelled, uninjected, unprovided, provider_errors, .. } = self;
-        registry.register("labelled_statefulsets", "StatefulSets that ask for the agent", labelled.clone());
-        let help = "StatefulSets that ask for the agent and don't carry it: restart them once";
+        registry.register(
+            "labelled_statefulsets",
+            "StatefulSets with the label that requests the agent",
+            labelled.clone(),
+        );
+        let help = "Labelled StatefulSets without the agent: restart their pods once";
         registry.register("uninjected_statefulsets", help, uninjected.clone());
-        let help = "StatefulSets that lack a Secret or a RoleBinding which is to be made for them";
+        let help = "Labelled StatefulSets missing a Secret or a RoleBinding that the webhook provides";
         registry.register("unprovided_statefulsets", help, unprovided.clone());
-        let help =
-            "Objects that could not be made for labelled StatefulSets, and interrupted watches of these";
+        let help = "Failed writes of objects for labelled StatefulSets, and interrupted watches";
         registry.register("provider_errors", help, provider_errors.clone());
     }
 
@@ -172,16 +175,16 @@ impl Metrics {
         let Self { registry, renewals, expiry, authority_expiry, rotations, heals, ready, .. } = self;
         let help = "Certificates that replaced another one while serving";
         registry.register("certificate_renewals", help, renewals.clone());
-        let help = "Until when the certificate that is served is good, in seconds since 1970";
+        let help = "End of validity of the certificate in use, in seconds since 1970";
         registry.register("certificate_expiry_timestamp_seconds", help, expiry.clone());
-        let help = "Until when the certificate authority that signs is good, in seconds since 1970";
+        let help = "End of validity of the certificate authority that signs, in seconds since 1970";
         registry.register("authority_expiry_timestamp_seconds", help, authority_expiry.clone());
         registry.register("authority_rotations", "Changes of the certificate authority", rotations.clone());
-        let help = "Times that the caBundle was put right after somebody else had changed it";
+        let help = "Corrections of a caBundle that another program had changed";
         registry.register("ca_bundle_heals", help, heals.clone());
-        let help = "1 when callers are served with a certificate that they accept";
+        let help = "1 if callers accept the certificate in use, else 0";
         registry.register("ready", help, ready.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "What is running", version);
+        registry.register("build", "Version of the webhook", version);
     }
 }

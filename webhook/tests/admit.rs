@@ -1,6 +1,6 @@
-//! Whole answers: what an API server gets to read, for recorded reviews and for some that were made up.
+//! Complete responses, to recorded and to constructed reviews.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -35,8 +35,8 @@ fn label(review: &mut Value) {
 }
 
 #[test]
-fn recorded_reviews_are_answered_for_what_they_are() {
-    let mut said = String::new();
+fn recorded_reviews_are_answered_by_operation_resource_and_label() {
+    let mut answers = String::new();
     for name in [
         "create-statefulsets-main.json",
         "create-statefulsets-main-dryrun.json",
@@ -56,10 +56,10 @@ fn recorded_reviews_are_answered_for_what_they_are() {
             let (outcome, reason) = (audit["outcome"].as_str().unwrap(), audit["reason"].as_str().unwrap());
             let patched = if response.get("patch").is_some() { ", patched" } else { "" };
             let labelled = if labelled { ", labelled" } else { "" };
-            let _ = writeln!(said, "{name}{labelled}: {outcome} ({reason}){patched}");
+            let _ = writeln!(answers, "{name}{labelled}: {outcome} ({reason}){patched}");
         }
     }
-    insta::assert_snapshot!(said, @"
+    insta::assert_snapshot!(answers, @"
     create-statefulsets-main.json: skipped (not-labelled)
     create-statefulsets-main.json, labelled: injected (created), patched
     create-statefulsets-main-dryrun.json: skipped (not-labelled)
@@ -76,7 +76,7 @@ fn recorded_reviews_are_answered_for_what_they_are() {
 }
 
 #[test]
-fn an_allowed_review_reads_so() {
+fn an_allowed_review_has_patch_warnings_and_audit_annotations() {
     let mut review = recorded("create-statefulsets-main.json");
     label(&mut review);
     let mut answer = answer(&review);
@@ -105,7 +105,7 @@ fn an_allowed_review_reads_so() {
 }
 
 #[test]
-fn a_denied_review_reads_so() {
+fn a_denied_review_lists_all_problems() {
     let mut review = recorded("create-statefulsets-main.json");
     label(&mut review);
     review["request"]["object"]["metadata"]["annotations"]["couchdiscover.io/cluster-size"] = "many".into();
@@ -133,7 +133,7 @@ fn a_denied_review_reads_so() {
 }
 
 #[test]
-fn a_review_of_another_kind_is_let_through() {
+fn a_review_of_another_kind_is_allowed_unchanged() {
     for (group, kind) in [("apps", "Deployment"), ("", "Pod"), ("other", "StatefulSet")] {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",

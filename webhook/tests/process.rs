@@ -1,6 +1,6 @@
-//! The program as Kubernetes runs it: its settings from the environment, its log, and how it takes a SIGTERM.
+//! The program as Kubernetes runs it: settings from the environment, the log, and SIGTERM.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod support;
 
@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
-use support::{NAME, PATIENCE, connect, review};
+use support::{DEADLINE, NAME, connect, review};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-/// The next line of the log with this message.
+/// Returns the next line of the log with this message.
 async fn logged(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
     let find = async {
         loop {
@@ -24,10 +24,10 @@ async fn logged(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value
             }
         }
     };
-    timeout(PATIENCE, find).await.unwrap()
+    timeout(DEADLINE, find).await.unwrap()
 }
 
-/// The program with a certificate from files, and nothing in its environment but its settings.
+/// Starts the program with a certificate from files, and only its settings in the environment.
 fn start(directory: &Path, log_format: &str) -> (Child, String) {
     let now = time::OffsetDateTime::now_utc();
     let authority = certs::Authority::new("test", now).unwrap();
@@ -55,12 +55,12 @@ fn start(directory: &Path, log_format: &str) -> (Child, String) {
 async fn end(child: &mut Child) {
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-    let ended = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    let ended = timeout(DEADLINE, child.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test]
-async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
+async fn each_review_is_logged_as_one_json_object_and_sigterm_ends_the_program() {
     let directory = tempfile::tempdir().unwrap();
     let (mut child, authority) = start(directory.path(), "json");
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -79,7 +79,7 @@ async fn it_serves_logs_a_line_for_each_review_and_ends_well() {
 }
 
 #[tokio::test]
-async fn a_person_reads_a_plain_line_for_each_review() {
+async fn the_text_format_logs_one_line_per_review() {
     let directory = tempfile::tempdir().unwrap();
     let (mut child, authority) = start(directory.path(), "text");
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -92,16 +92,16 @@ async fn a_person_reads_a_plain_line_for_each_review() {
                 }
             }
         };
-        timeout(PATIENCE, find).await.unwrap()
+        timeout(DEADLINE, find).await.unwrap()
     };
     let serving = next("serving").await;
     let https = serving.split_once("https=").unwrap().1.split_whitespace().next().unwrap();
     let mut connection = connect(https.parse().unwrap(), &authority).await.unwrap();
     assert_eq!(connection.review(&review("CREATE")).await.unwrap().status, 200);
     let line = next("review").await;
-    let (_time, said) = line.split_once(' ').unwrap();
-    let (said, _duration) = said.split_once(" duration_us=").unwrap();
-    insta::assert_snapshot!(said, @r#" INFO review uid="b2bf5899-926a-4313-93ac-7e07956682cc" namespace="t1" name="web" operation="create" dry_run=false outcome="injected" reason="created" warnings=2"#);
-    assert!(!line.contains('\u{1b}'), "no colours off a terminal: {line}");
+    let (_time, event) = line.split_once(' ').unwrap();
+    let (event, _duration) = event.split_once(" duration_us=").unwrap();
+    insta::assert_snapshot!(event, @r#" INFO review uid="b2bf5899-926a-4313-93ac-7e07956682cc" namespace="t1" name="web" operation="create" dry_run=false outcome="injected" reason="created" warnings=2"#);
+    assert!(!line.contains('\u{1b}'), "no colours outside a terminal: {line}");
     end(&mut child).await;
 }

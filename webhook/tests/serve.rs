@@ -1,11 +1,11 @@
-//! The server over real sockets: what it answers, whom it waits for, and how it stops.
+//! The server over real sockets: responses, limits, certificates and shutdown.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod support;
 
 use serde_json::Value;
-use support::{NAME, PATIENCE, Server, connect, head, review};
+use support::{DEADLINE, NAME, Server, connect, head, review};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ fn json(body: &[u8]) -> Value {
 }
 
 #[tokio::test]
-async fn a_review_is_answered_on_a_connection_that_stays() {
+async fn reviews_are_answered_on_one_connection() {
     let server = Server::start(&[]).await;
     server.until_ready(true).await;
     let mut connection = server.call().await;
@@ -32,9 +32,9 @@ async fn a_review_is_answered_on_a_connection_that_stays() {
 }
 
 #[tokio::test]
-async fn what_is_no_review_is_told_why() {
+async fn requests_without_a_review_are_refused_with_a_reason() {
     let server = Server::start(&[]).await;
-    let mut said = String::new();
+    let mut answers = String::new();
     let bodies: [&str; 9] = [
         "",
         "hello",
@@ -48,7 +48,7 @@ async fn what_is_no_review_is_told_why() {
     ];
     for body in bodies {
         let reply = server.call().await.review(body.as_bytes()).await.unwrap();
-        said += &format!("{} {}", reply.status, reply.text());
+        answers += &format!("{} {}", reply.status, reply.text());
     }
     for head in [
         "GET /mutate HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -56,18 +56,18 @@ async fn what_is_no_review_is_told_why() {
         "POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
     ] {
         let reply = server.call().await.exchange(head.as_bytes(), &[]).await.unwrap();
-        said += &format!("{} {}\n", reply.status, reply.text().trim_end());
+        answers += &format!("{} {}\n", reply.status, reply.text().trim_end());
     }
-    insta::assert_snapshot!(said, @"
-    400 unable to read the body as an AdmissionReview: EOF while parsing a value at line 1 column 0
-    400 unable to read the body as an AdmissionReview: expected a JSON object
-    400 unable to read the body as an AdmissionReview: expected a JSON object
-    400 the review is '' of '', expected 'AdmissionReview' of 'admission.k8s.io/v1': list only 'v1' in admissionReviewVersions
-    400 the review is 'AdmissionReview' of 'admission.k8s.io/v1beta1', expected 'AdmissionReview' of 'admission.k8s.io/v1': list only 'v1' in admissionReviewVersions
-    400 the AdmissionReview has no 'request': only an API server's question can be answered
-    400 unable to read the body as an AdmissionReview: request: missing field `uid` at line 1 column 73
-    400 unable to read the body as an AdmissionReview: request.operation: unknown variant `PAINT`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT` at line 1 column 101
-    400 unable to read the body as an AdmissionReview: request.uid: invalid type: integer `7`, expected a string at line 1 column 79
+    insta::assert_snapshot!(answers, @"
+    400 failed to parse the body as an AdmissionReview: EOF while parsing a value at line 1 column 0
+    400 failed to parse the body as an AdmissionReview: expected a JSON object
+    400 failed to parse the body as an AdmissionReview: expected a JSON object
+    400 the review is '' of '', expected 'AdmissionReview' of 'admission.k8s.io/v1'. Fix: list only 'v1' in admissionReviewVersions
+    400 the review is 'AdmissionReview' of 'admission.k8s.io/v1beta1', expected 'AdmissionReview' of 'admission.k8s.io/v1'. Fix: list only 'v1' in admissionReviewVersions
+    400 the AdmissionReview has no 'request'. Only an API server's requests are answered
+    400 failed to parse the body as an AdmissionReview: request: missing field `uid` at line 1 column 73
+    400 failed to parse the body as an AdmissionReview: request.operation: unknown variant `PAINT`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT` at line 1 column 101
+    400 failed to parse the body as an AdmissionReview: request.uid: invalid type: integer `7`, expected a string at line 1 column 79
     405 only 'POST /mutate' is served here
     404 only 'POST /mutate' is served here
     415 expected a body of 'application/json'
@@ -76,20 +76,20 @@ async fn what_is_no_review_is_told_why() {
 }
 
 #[tokio::test]
-async fn a_body_of_seven_mebibytes_is_read_and_a_longer_one_refused() {
+async fn a_body_of_7_mib_is_read_and_a_longer_one_is_refused() {
     let server = Server::start(&[]).await;
     let limit = 7 << 20;
     let mut body = review("CREATE");
     body.resize(limit, b' ');
     assert_eq!(server.call().await.review(&body).await.unwrap().status, 200);
     let reply = server.call().await.exchange(head(limit + 1).as_bytes(), &[]).await.unwrap();
-    assert_eq!(reply.status, 413, "by its announced length");
+    assert_eq!(reply.status, 413, "by the announced length");
     let mut chunked = server.call().await;
     let head = "POST /mutate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     chunked.send(head.as_bytes()).await.unwrap();
     let chunk = [format!("{:x}\r\n", limit + 1).into_bytes(), vec![b' '; limit + 1]].concat();
     chunked.send(&chunk).await.unwrap();
-    assert_eq!(chunked.receive().await.unwrap().status, 413, "by its length");
+    assert_eq!(chunked.receive().await.unwrap().status, 413, "by the received length");
     let metrics = server.probe("/metrics").await;
     assert!(metrics.text().contains("requests_refused_total{why=\"too-large\"} 2"), "{}", metrics.text());
     server.stop().await;
@@ -106,33 +106,37 @@ async fn silent_and_slow_peers_do_not_hold_up_others() {
     slow.write_all(&[0x16, 0x03]).await.unwrap();
     let mut slow_head = server.call().await;
     slow_head.send(b"POST /mutate HT").await.unwrap();
-    let answered = timeout(PATIENCE, server.call().await.review(&review("CREATE"))).await.unwrap();
+    let answered = timeout(DEADLINE, server.call().await.review(&review("CREATE"))).await.unwrap();
     assert_eq!(answered.unwrap().status, 200);
     drop((silent, slow, slow_head));
     server.stop().await;
 }
 
-/// Time is made to pass as soon as everyone waits, so that these take none.
+/// The clock is paused and jumps when all tasks wait, so that the timeouts take no time.
 #[tokio::test(start_paused = true)]
 async fn peers_that_never_finish_are_dropped() {
     let server = Server::start(&[]).await;
     let mut silent = TcpStream::connect(server.https).await.unwrap();
-    assert_eq!(timeout(PATIENCE, silent.read(&mut [0])).await.unwrap().unwrap(), 0, "no handshake");
+    assert_eq!(timeout(DEADLINE, silent.read(&mut [0])).await.unwrap().unwrap(), 0, "no handshake");
     let begun = tokio::time::Instant::now();
     let mut slow = server.call().await;
     slow.send(b"POST /mutate HT").await.unwrap();
     assert!(slow.is_closed().await, "no header");
-    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
     let mut idle = server.call().await;
     assert_eq!(idle.review(&review("CREATE")).await.unwrap().status, 200);
     let begun = tokio::time::Instant::now();
     while !idle.is_closed().await {}
-    assert!(begun.elapsed() > std::time::Duration::from_secs(90), "Go closes first: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() > std::time::Duration::from_secs(90),
+        "the caller must close first: {:?}",
+        begun.elapsed()
+    );
     server.stop().await;
 }
 
 #[tokio::test]
-async fn one_review_too_many_is_turned_away_at_once() {
+async fn a_review_beyond_the_limit_is_refused_at_once() {
     let server = Server::start(&["--max-inflight", "1"]).await;
     let body = review("CREATE");
     let mut first = server.call().await;
@@ -146,7 +150,7 @@ async fn one_review_too_many_is_turned_away_at_once() {
             }
         }
     };
-    let reply = timeout(PATIENCE, shed).await.unwrap();
+    let reply = timeout(DEADLINE, shed).await.unwrap();
     assert_eq!(reply.header("retry-after"), Some("1"));
     assert!(server.probe("/metrics").await.text().contains("reviews_in_flight 1"));
     first.send(rest).await.unwrap();
@@ -158,7 +162,7 @@ async fn one_review_too_many_is_turned_away_at_once() {
 }
 
 #[tokio::test]
-async fn stopping_says_so_goes_on_serving_and_finishes_what_is_begun() {
+async fn a_stopping_server_is_unready_keeps_serving_and_finishes_requests_in_flight() {
     let server = Server::start(&["--drain-delay", "2s"]).await;
     server.until_ready(true).await;
     let body = review("CREATE");
@@ -168,14 +172,14 @@ async fn stopping_says_so_goes_on_serving_and_finishes_what_is_begun() {
     server.shutdown.cancel();
     server.until_ready(false).await;
     let reply = kept.review(&body).await.unwrap();
-    assert_eq!((reply.status, reply.closes()), (200, true), "told to go elsewhere");
-    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200, "new connections too");
+    assert_eq!((reply.status, reply.closes()), (200, true), "asked to reconnect");
+    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200, "also on a new connection");
     let refused = async { while connect(server.https, &server.ca).await.is_ok() {} };
-    timeout(PATIENCE, refused).await.unwrap();
+    timeout(DEADLINE, refused).await.unwrap();
     begun.send(&body[10..]).await.unwrap();
     let reply = begun.receive().await.unwrap();
-    assert_eq!((reply.status, reply.closes()), (200, true), "what was in flight");
-    timeout(PATIENCE, server.done).await.unwrap().unwrap().unwrap();
+    assert_eq!((reply.status, reply.closes()), (200, true), "the request in flight");
+    timeout(DEADLINE, server.done).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -232,7 +236,7 @@ async fn metrics_have_the_documented_series() {
 }
 
 #[tokio::test]
-async fn a_certificate_from_files_is_served_and_a_bad_one_stops_the_start() {
+async fn a_certificate_from_files_is_served_and_a_mismatched_key_prevents_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (certificate, key) = (file("tls.crt"), file("tls.key"));
@@ -258,7 +262,7 @@ async fn a_certificate_from_files_is_served_and_a_bad_one_stops_the_start() {
     assert!(cause.contains("belong together"), "{cause}");
 }
 
-/// A Secret's volume: kubelet writes a new directory and swaps a symlink, so the files themselves never change.
+/// A Secret's volume. The kubelet writes a new directory and swaps a symlink, so the files themselves never change.
 struct Volume {
     directory: tempfile::TempDir,
     generation: usize,
@@ -289,7 +293,7 @@ impl Volume {
     }
 }
 
-/// Time is made to pass as soon as everyone waits, so that a minute takes none.
+/// The clock is paused and jumps when all tasks wait, so that minutes take no time.
 #[tokio::test(start_paused = true)]
 async fn certificates_are_read_again_when_their_volume_is_swapped() {
     let now = time::OffsetDateTime::now_utc();
@@ -303,16 +307,16 @@ async fn certificates_are_read_again_when_their_volume_is_swapped() {
     let accepted = async |by: usize| connect(server.https, authorities[by].certificate_pem()).await.is_ok();
     assert!(accepted(0).await);
     for swapped in [1, 2] {
-        // The key of another: read, found not to match, and not served.
+        // The key of another certificate: read, found not to match, and not served.
         volume.write(leaves[swapped].certificate_pem(), &leaves[0].key_pem());
-        tokio::time::advance(PATIENCE * 2).await;
-        assert!(accepted(swapped - 1).await, "a bad pair keeps the old one");
+        tokio::time::advance(DEADLINE * 2).await;
+        assert!(accepted(swapped - 1).await, "the old pair stays in use");
         volume.write(leaves[swapped].certificate_pem(), &leaves[swapped].key_pem());
         let mut minutes = 0;
         while !accepted(swapped).await {
             minutes += 1;
             assert!(minutes < 10, "not read again");
-            tokio::time::advance(PATIENCE).await;
+            tokio::time::advance(DEADLINE).await;
         }
         assert!(!accepted(swapped - 1).await);
     }
@@ -322,20 +326,20 @@ async fn certificates_are_read_again_when_their_volume_is_swapped() {
 }
 
 #[tokio::test]
-async fn a_client_ca_keeps_strangers_out() {
+async fn with_a_client_ca_a_caller_needs_a_certificate() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.crt");
     let authority = certs::Authority::new("callers", time::OffsetDateTime::now_utc()).unwrap();
     std::fs::write(&path, authority.certificate_pem()).unwrap();
     let server = Server::start(&["--client-ca", path.to_str().unwrap()]).await;
     let answered = async { connect(server.https, &server.ca).await?.review(&review("CREATE")).await };
-    assert!(answered.await.is_err(), "without a certificate");
+    assert!(answered.await.is_err(), "the caller has no certificate");
     server.until_ready(true).await;
     server.stop().await;
 }
 
-/// Callers as API servers are, with two replicas behind a Service: they go where an endpoint is ready, keep their
-/// connections, and count a call as lost when it is not answered.
+/// The callers behave like API servers with two replicas behind a Service: they connect to a ready endpoint, keep the
+/// connection, and panic if a call is not answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_under_load_loses_no_call() {
     use std::sync::Arc;
@@ -377,15 +381,15 @@ async fn a_rolling_restart_under_load_loses_no_call() {
             tokio::task::yield_now().await
         }
     };
-    timeout(PATIENCE, until(2_000)).await.unwrap();
+    timeout(DEADLINE, until(2_000)).await.unwrap();
     let [leaving, staying] = servers;
     leaving.shutdown.cancel();
-    // What the kubelet and kube-proxy do in a real cluster: see that it isn't ready, then send nobody there.
+    // In a real cluster the kubelet notices the readiness, and kube-proxy sends no new connection there.
     leaving.until_ready(false).await;
     ready[0].store(false, Ordering::Relaxed);
-    timeout(PATIENCE, leaving.done).await.unwrap().unwrap().unwrap();
+    timeout(DEADLINE, leaving.done).await.unwrap().unwrap().unwrap();
     let before = answered.load(Ordering::Relaxed);
-    timeout(PATIENCE, until(before + 2_000)).await.unwrap();
+    timeout(DEADLINE, until(before + 2_000)).await.unwrap();
     finished.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.expect("no call lost");

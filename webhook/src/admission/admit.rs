@@ -1,21 +1,21 @@
-//! A review in, a review out: which requests concern us, and how a decision is answered.
+//! From a request to its response: which requests concern the webhook, and how a decision is answered.
 
 use inject::{Decision, Outcome, Problem, Question, Reason, Settings, StatefulSet, decide, decide_read};
 
 use super::review::{self, Operation, Request, Response};
 
-/// An answer, and what is worth logging and counting about it.
+/// A response, and its explanation for log and metrics.
 #[derive(Debug)]
 pub struct Answer {
-    /// What the API server is answered.
+    /// The response to the API server.
     pub response: Response,
-    /// What was done.
+    /// The result of the decision.
     pub outcome: Outcome,
-    /// Why.
+    /// The reason of the result.
     pub reason: Reason,
 }
 
-/// Answers a request. Pure: no log, no clock, nothing outside is read or changed.
+/// Answers a request. Pure: no log, no clock, no I/O.
 pub fn admit(settings: &Settings, request: &Request<'_>) -> Answer {
     match irrelevant(request) {
         Some(reason) => answer(settings, request, Decision::skipped(reason)),
@@ -23,8 +23,9 @@ pub fn admit(settings: &Settings, request: &Request<'_>) -> Answer {
     }
 }
 
-/// Reads a body and answers it, with the object read along with its envelope: skipping it first, to find its end,
-/// would take as long as all the rest.
+/// Parses a body and answers it.
+///
+/// The object is parsed along with its envelope: skipping it first, to find its end, takes as long as all the rest.
 pub fn admit_body<'a>(settings: &Settings, body: &'a [u8]) -> Result<(Request<'a>, Answer), review::Error> {
     if let Ok((request, Some(object))) = Request::with_object::<StatefulSet<'a>>(body)
         && irrelevant(&request).is_none()
@@ -33,14 +34,16 @@ pub fn admit_body<'a>(settings: &Settings, body: &'a [u8]) -> Result<(Request<'a
         let answer = answer(settings, &request, decision);
         return Ok((request, answer));
     }
-    // Not a StatefulSet, or not a good one: slower, and with a message.
+    // Another kind, or a malformed StatefulSet: slower, but with a message.
     let request = Request::parse(body)?;
     let answer = admit(settings, &request);
     Ok((request, answer))
 }
 
-/// Why a request is none of ours. The webhook's configuration asks for none of these; one that is written otherwise
-/// must still not break what it can't improve: an API server refuses a patch to a DELETE, and with it the deletion.
+/// Returns the reason for which a request does not concern the webhook.
+///
+/// The webhook configuration requests none of these. With one that does, they must be allowed without a patch: an API
+/// server refuses a patch to a DELETE, and with it the deletion.
 fn irrelevant(request: &Request<'_>) -> Option<Reason> {
     if !request.kind.is_stateful_set() || request.sub_resource.is_some() {
         return Some(Reason::OtherResource);

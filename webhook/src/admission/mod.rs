@@ -1,4 +1,7 @@
-//! Admission reviews: the request as it arrives, and its answer.
+//! Admission reviews.
+//!
+//! * [`review`]: the format
+//! * `admit`: from a request to its response
 
 mod admit;
 pub mod review;

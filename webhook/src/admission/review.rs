@@ -1,8 +1,8 @@
-//! AdmissionReview on the wire: what the API server asks, and what it may be answered.
+//! AdmissionReview on the wire: requests and responses.
 //!
-//! Own types rather than kube's, because a review must be read without copying it (the object is left as raw
-//! JSON), and answered as API servers expect: the patch in base64, the uid always echoed, no empty status. kube's
-//! writes the patch as an array of numbers (kube#1781) and loses the uid of an invalid request.
+//! The types are not kube's. A review must be parsed without copying it, so the object stays raw JSON; and API servers
+//! expect the patch in base64, the uid in every response and no empty status, while kube writes the patch as an array
+//! of numbers (kube#1781) and loses the uid of an invalid request.
 
 use std::borrow::Cow;
 
@@ -14,39 +14,40 @@ use serde::{Deserialize as DeserializeDerive, Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// What the API server asks.
+/// The request of a review.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// Ties the answer to the question; echoed in every answer.
+    /// Identifies the request; the response must contain it.
     pub uid: Text<'a>,
-    /// What is done to the object.
+    /// The operation on the object.
     pub operation: Operation,
-    /// What kind of object it is.
+    /// Group, version and kind of the object.
     pub kind: Kind<'a>,
-    /// Set when only a part of the object is concerned, such as `scale` or `status`.
+    /// Such as `scale` or `status`, if the operation concerns only that part of the object.
     pub sub_resource: Option<Text<'a>>,
     /// The object's namespace.
     pub namespace: Option<Text<'a>>,
-    /// The object's name; absent when the API server is to make one up.
+    /// The object's name; `None` if the API server will generate one.
     pub name: Option<Text<'a>>,
-    /// The object as it would be stored; absent when it is deleted.
+    /// The object as it would be stored; `None` for a deletion.
     pub object: Option<&'a RawValue>,
-    /// The object as it is stored; absent when it is created.
+    /// The object as it is stored; `None` for a creation.
     pub old_object: Option<&'a RawValue>,
-    /// Nothing will be stored.
+    /// `true` if nothing will be stored.
     pub dry_run: bool,
 }
 
-/// What is done to the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// An operation on an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, DeserializeDerive)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Operation {
-    /// It is made.
+    /// A creation.
     Create,
-    /// It is changed.
+    /// A change.
     Update,
-    /// It is deleted.
+    /// A deletion.
     Delete,
-    /// It is connected to, as in `kubectl exec`.
+    /// A connection, as by `kubectl exec`.
     Connect,
 }
 
@@ -64,67 +65,69 @@ pub struct Kind<'a> {
     pub kind: Text<'a>,
 }
 
-/// What the API server is answered.
+/// The response of a review.
 #[derive(Debug, Default)]
 pub struct Response {
-    /// The question's uid.
+    /// The request's uid.
     pub uid: String,
-    /// A JSON Patch, or empty for none.
+    /// A JSON Patch; empty if the object is not changed.
     pub patch: String,
-    /// Why it is denied; allowed when absent.
+    /// The reason of a denial; `None` if the object is allowed.
     pub denial: Option<String>,
-    /// Printed by kubectl, one line each.
+    /// kubectl prints them, one per line.
     pub warnings: Vec<String>,
-    /// Kept in the audit log.
+    /// Annotations of the audit log.
     pub audit: Vec<(&'static str, Cow<'static, str>)>,
 }
 
-/// Why a body is no review that can be answered.
+/// A body that is not a review of the supported version.
 #[derive(Debug, Error)]
 pub enum Error {
     /// Not JSON, or a field of the wrong type.
-    #[error("unable to read the body as an AdmissionReview: {place}")]
+    #[error("failed to parse the body as an AdmissionReview: {place}")]
     Malformed {
-        /// The field, and what is wrong with it.
+        /// The path of the field, and the parser's message.
         place: String,
     },
     /// The review has no request.
-    #[error("the AdmissionReview has no 'request': only an API server's question can be answered")]
+    #[error("the AdmissionReview has no 'request'. Only an API server's requests are answered")]
     NoRequest,
-    /// A version that is not spoken here.
+    /// Another kind or version.
     #[error(
-        "the review is '{kind}' of '{api_version}', expected 'AdmissionReview' of '{API_VERSION}': list only 'v1' in admissionReviewVersions"
+        "the review is '{kind}' of '{api_version}', expected 'AdmissionReview' of '{API_VERSION}'. Fix: list only 'v1' \
+         in admissionReviewVersions"
     )]
     Version {
-        /// The body's kind.
+        /// The body's `kind`.
         kind: String,
-        /// The body's apiVersion.
+        /// The body's `apiVersion`.
         api_version: String,
     },
 }
 
-/// The only version that is spoken: v1beta1 was removed with Kubernetes 1.22.
+/// The only supported version: v1beta1 was removed with Kubernetes 1.22.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 impl<'a> Request<'a> {
-    /// Reads a review.
+    /// Parses a review.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
         let (mut request, object) = Self::with_object::<&'a RawValue>(body)?;
         request.object = object.filter(|object| object.get() != "null");
         Ok(request)
     }
 
-    /// Reads a review, and its object as an `O` in the same pass.
+    /// Parses a review, and its object as an `O` in the same pass.
     pub(crate) fn with_object<O: Deserialize<'a>>(body: &'a [u8]) -> Result<(Self, Option<O>), Error> {
         let text = std::str::from_utf8(body)
             .map_err(|error| Error::Malformed { place: format!("not UTF-8: {error}") })?;
-        // Serde takes a list for a struct whose fields it holds in order.
+        // Serde accepts a list of the fields in order as a struct.
         if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
             return Err(Error::Malformed { place: "expected a JSON object".to_owned() });
         }
         let envelope: Envelope<'a, O> = match serde_json::from_str(text) {
             Ok(envelope) => envelope,
+            // Parsed again for the path of the field, whose bookkeeping a good review need not pay for.
             Err(_) => {
                 let place = place::<Envelope<'_, O>>(body).trim_start_matches('.').to_owned();
                 return Err(Error::Malformed { place });
@@ -139,14 +142,14 @@ impl<'a> Request<'a> {
 }
 
 impl Kind<'_> {
-    /// Whether it is an apps/v1 StatefulSet.
+    /// `true` for a StatefulSet of apps/v1.
     pub fn is_stateful_set(&self) -> bool {
         self.group.as_str() == "apps" && self.version.as_str() == "v1" && self.kind.as_str() == "StatefulSet"
     }
 }
 
 impl Operation {
-    /// The word in logs and metrics.
+    /// The value in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -158,11 +161,11 @@ impl Operation {
 }
 
 impl Response {
-    /// The review that carries this answer.
+    /// Renders the review that contains this response.
     pub fn to_json(&self) -> Vec<u8> {
         let review = ReviewOut { api_version: API_VERSION, kind: KIND, response: self };
         let mut json = Vec::with_capacity(512 + self.patch.len() * 4 / 3);
-        // Strings and maps of strings into memory: there is nothing that can fail.
+        // Writing strings and maps of strings to memory does not fail.
         let _ = serde_json::to_writer(&mut json, &review);
         json
     }
@@ -184,7 +187,7 @@ struct Envelope<'a, O> {
 struct RequestIn<'a, O> {
     #[serde(borrow)]
     uid: Text<'a>,
-    operation: OperationIn,
+    operation: Operation,
     #[serde(borrow)]
     kind: Kind<'a>,
     #[serde(borrow)]
@@ -199,24 +202,10 @@ struct RequestIn<'a, O> {
     dry_run: Option<bool>,
 }
 
-#[derive(DeserializeDerive)]
-#[serde(rename_all = "UPPERCASE")]
-enum OperationIn {
-    Create,
-    Update,
-    Delete,
-    Connect,
-}
-
 impl<'a, O> RequestIn<'a, O> {
     fn split(self) -> (Request<'a>, Option<O>) {
         let Self { uid, operation, kind, sub_resource, namespace, name, object, old_object, dry_run } = self;
-        let operation = match operation {
-            OperationIn::Create => Operation::Create,
-            OperationIn::Update => Operation::Update,
-            OperationIn::Delete => Operation::Delete,
-            OperationIn::Connect => Operation::Connect,
-        };
+        // API servers send an empty string for what is absent.
         let present = |text: Option<Text<'a>>| text.filter(|text| !text.as_str().is_empty());
         let request = Request {
             uid,
@@ -258,7 +247,7 @@ struct ResponseOut<'a> {
     audit_annotations: &'a [(&'static str, Cow<'static, str>)],
 }
 
-/// `kubectl` prints "The request is invalid: ..." for this code and reason; without them it says "Forbidden".
+/// For this code and reason kubectl prints "The request is invalid: ..."; without them, "Forbidden".
 #[derive(Serialize)]
 struct Status<'a> {
     code: u16,

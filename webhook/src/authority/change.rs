@@ -1,28 +1,29 @@
-//! Why the Secret was changed, for the log and the metrics.
+//! Changes of the authority, for the log and the metrics.
 
 use certs::Bundle;
 use certs::rotation::Step;
 use contract::objects;
 use tracing::{info, warn};
 
-/// What was done to the authority.
+/// A change of the Secret that holds the authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// There was none.
+pub(crate) enum Change {
+    /// The first authority.
     Found,
-    /// The one that is to follow was made.
+    /// An authority was added that is to follow the current one.
     Brought,
-    /// The one that followed signs.
+    /// The authority that was added signs from now on.
     Promoted,
-    /// The old ones are trusted no longer.
+    /// Retired authorities are no longer trusted.
     Forgotten,
-    /// It was not good at this time.
+    /// The current authority was outside its validity and was replaced at once.
     Replaced,
-    /// The Secret was lost, and is what it was.
+    /// The Secret was lost or unreadable, and has its last contents again.
     Restored,
 }
 
-impl Why {
+impl Change {
+    /// The change that carrying out `step` makes, if it makes one.
     pub(crate) fn of(step: Step) -> Option<Self> {
         match step {
             Step::Wait { .. } | Step::AwaitPublication => None,
@@ -34,8 +35,8 @@ impl Why {
         }
     }
 
-    /// As metrics spell it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The label of the metric.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Found => "found",
             Self::Brought => "bring",
@@ -46,18 +47,20 @@ impl Why {
         }
     }
 
-    pub(crate) fn tell(self, bundle: &Bundle) {
+    pub(crate) fn log(self, bundle: &Bundle) {
         let until = bundle.current().validity().not_after;
         match self {
-            Self::Found => info!(%until, "made a certificate authority"),
-            Self::Brought => info!("made the certificate authority that is to follow: publishing it first"),
-            Self::Promoted => info!(%until, "another certificate authority signs from now on"),
-            Self::Forgotten => info!("the old certificate authority is trusted no longer"),
+            Self::Found => info!(%until, "created the certificate authority"),
+            Self::Brought => {
+                info!("created the next certificate authority, which is published before it signs")
+            }
+            Self::Promoted => info!(%until, "the next certificate authority signs from now on"),
+            Self::Forgotten => info!("the previous certificate authority is no longer trusted"),
             Self::Replaced => {
-                warn!(%until, "the certificate authority was not good at this time: made another one")
+                warn!(%until, "replaced the certificate authority, which was outside its validity")
             }
             Self::Restored => {
-                warn!("the Secret '{}' was lost: wrote back what it was", objects::CA_SECRET)
+                warn!(secret = objects::CA_SECRET, "the certificate authority's Secret was lost: restored it")
             }
         }
     }

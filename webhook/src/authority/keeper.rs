@@ -1,337 +1,322 @@
-//! One replica's view of the authority and of the caBundle, and what it does about them.
+//! One replica's part in keeping the authority, the served certificate and the caBundle up to date.
 
-use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use certs::rotation::{LeafStep, Served, Step, carry_out, next, next_leaf};
 use certs::{Bundle, Validity};
 use contract::objects;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
-use kube::runtime::watcher;
-use kube::{Api, Client};
+use futures::StreamExt as _;
+use kube::Client;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::watch_object;
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 use time::OffsetDateTime;
-use tokio::time::Instant;
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-use super::backoff::Pace;
-use super::change::Why;
-use super::configuration::View;
-use super::outlets::{Outlets, Plan};
-use super::secret::{self, Around, Stored};
-use crate::error::chain;
-use crate::kubernetes::{CallError, Told, call, why_watch};
-use crate::tls::IdentityError;
+use super::change::Change;
+use super::outputs::{AuthorityConfig, Outputs};
+use super::progress::Progress;
+use super::publication::Publication;
+use super::secret::StoredAuthority;
+use super::store::AuthorityStore;
+use crate::backoff::Backoff;
+use crate::kubernetes::{ApiError, Kubernetes, client};
+use crate::log_once::LogOnce;
+use crate::tls::{CallerTrust, CertificateError, TrustError};
 
-/// See the module.
-pub(crate) struct Keeper {
-    pub(super) plan: Plan,
-    pub(super) out: Outlets,
-    pub(super) secrets: Api<Secret>,
-    pub(super) configurations: Api<MutatingWebhookConfiguration>,
-    /// The Secret as it was last seen; `None`: never.
-    pub(super) stored: Option<Stored>,
-    /// The authorities that were last read or written: what is written back when the Secret is lost.
-    pub(super) held: Option<Bundle>,
-    /// The configuration as it was last seen; `None`: never.
-    pub(super) view: Option<Option<View>>,
-    /// What every entry of the configuration has, and since when.
-    pub(super) published: Option<(Vec<u8>, Instant)>,
-    /// The last of our bundles that was published: where it isn't any more, somebody else has changed it.
-    pub(super) ours: Option<String>,
-    pub(super) served: Option<ServedLeaf>,
-    pub(super) pace: Pace,
-    /// How often in a row something failed.
-    pub(super) failures: u32,
-    pub(super) troubles: Troubles,
+/// Keeps the authority, the served certificate and the caBundle up to date until `stop`.
+pub(crate) async fn keep(
+    kubernetes: Kubernetes,
+    config: AuthorityConfig,
+    outputs: Outputs,
+    stop: CancellationToken,
+) {
+    outputs.trust.send_replace(CallerTrust::Missing(TrustError::KubernetesNotReached));
+    let keeping = async {
+        let client = client(&kubernetes, "connecting to Kubernetes for the certificate authority").await;
+        let name = config.config_name.clone();
+        let mut keeper = Keeper::new(client, config, outputs);
+        let mut secret = pin!(watch_object(keeper.store.api(), objects::CA_SECRET).default_backoff());
+        let mut configuration = pin!(watch_object(keeper.publication.api(), &name).default_backoff());
+        let mut wake = Instant::now();
+        loop {
+            tokio::select! {
+                Some(event) = secret.next() => keeper.store.observe(event),
+                Some(event) = configuration.next() => keeper.publication.observe(event),
+                () = sleep_until(wake) => {}
+            }
+            wake = Instant::now() + keeper.converge().await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = keeping => {}
+    }
 }
 
-#[derive(Debug)]
-pub(super) struct ServedLeaf {
+struct Keeper {
+    config: AuthorityConfig,
+    outputs: Outputs,
+    store: AuthorityStore,
+    publication: Publication,
+    /// The certificate that this replica serves.
+    leaf: Option<ServedLeaf>,
+    /// Failed passes since the last one that succeeded.
+    failures: u32,
+    logs: Logs,
+}
+
+struct ServedLeaf {
     validity: Validity,
     issuer: CertificateDer<'static>,
 }
 
-/// What can fail, each told apart from the others.
-#[derive(Debug)]
-pub(super) struct Troubles {
-    pub(super) reading_secret: Told,
-    pub(super) reading_configuration: Told,
-    pub(super) authority: Told,
-    pub(super) leaf: Told,
-    pub(super) publication: Told,
+/// The steps of a pass that can fail, each of which is logged on its own.
+struct Logs {
+    authority: LogOnce,
+    leaf: LogOnce,
+    publication: LogOnce,
 }
 
-/// Why something couldn't be done now.
+/// The result of all steps of a pass.
+enum Pass {
+    /// Nothing was due.
+    Settled,
+    /// A step changed something, so that others may be due now.
+    Changed,
+    /// A step failed, whatever the others did.
+    Failed,
+}
+
+/// A failure of one step.
 #[derive(Debug, Error)]
-pub(super) enum Trouble {
-    /// A call failed.
+enum KeeperError {
+    /// A call to the Kubernetes API failed.
     #[error(transparent)]
-    Call(#[from] CallError),
-    /// A certificate couldn't be made.
-    #[error("{}", chain(.0))]
-    Certificate(#[from] certs::Error),
-    /// A certificate couldn't be served.
-    #[error("{}", chain(.0))]
-    Serve(#[from] IdentityError),
-    /// The Secret is not ours to understand.
+    Api(#[from] ApiError),
+    /// A certificate could not be issued.
+    #[error(transparent)]
+    Issue(#[from] certs::Error),
+    /// A certificate could not be served.
+    #[error(transparent)]
+    Serve(#[from] CertificateError),
+    /// The Secret was written by a newer version, and is left alone.
     #[error(
-        "the Secret '{}' has schema '{schema}', which this version doesn't know: run the version that wrote it",
+        "the Secret '{}' has schema '{schema}', which this version does not know. Fix: run the version that wrote it",
         objects::CA_SECRET
     )]
-    Newer {
-        /// Which.
-        schema: String,
-    },
-}
-
-/// A change of the Secret, and why.
-struct Write {
-    bundle: Bundle,
-    why: Why,
+    NewerSchema { schema: String },
 }
 
 impl Keeper {
-    pub(crate) fn new(client: Client, plan: Plan, out: Outlets) -> Self {
-        let secrets = Api::namespaced(client.clone(), &plan.namespace);
-        let configurations = Api::all(client);
+    fn new(client: Client, config: AuthorityConfig, outputs: Outputs) -> Self {
+        let metrics = &outputs.metrics;
         Self {
-            plan,
-            out,
-            secrets,
-            configurations,
-            stored: None,
-            held: None,
-            view: None,
-            published: None,
-            ours: None,
-            served: None,
-            pace: Pace::default(),
+            store: AuthorityStore::new(client.clone(), &config.namespace, metrics.clone()),
+            publication: Publication::new(client, &config.config_name, metrics.clone()),
+            config,
+            outputs,
+            leaf: None,
             failures: 0,
-            troubles: Troubles {
-                reading_secret: Told::of("reading the certificate authority's Secret"),
-                reading_configuration: Told::of("reading the webhook configuration"),
-                authority: Told::of("tending the certificate authority"),
-                leaf: Told::of("renewing the certificate"),
-                publication: Told::of("publishing the caBundle"),
+            logs: Logs {
+                authority: LogOnce::new("tending the certificate authority"),
+                leaf: LogOnce::new("renewing the certificate"),
+                publication: LogOnce::new("publishing the caBundle"),
             },
         }
     }
 
-    pub(crate) fn secrets(&self) -> Api<Secret> {
-        self.secrets.clone()
-    }
-
-    pub(crate) fn configurations(&self) -> Api<MutatingWebhookConfiguration> {
-        self.configurations.clone()
-    }
-
-    pub(crate) fn config_name(&self) -> &str {
-        &self.plan.config_name
-    }
-
-    pub(crate) fn heard_secret(&mut self, event: watcher::Result<Option<Secret>>) {
-        match event {
-            Ok(secret) => {
-                self.troubles.reading_secret.went_well();
-                self.adopt(Stored::read(secret));
-            }
-            Err(error) => {
-                self.troubles.reading_secret.failed(&why_watch(&error));
-            }
-        }
-    }
-
-    pub(crate) fn heard_configuration(
-        &mut self,
-        event: watcher::Result<Option<MutatingWebhookConfiguration>>,
-    ) {
-        match event {
-            Ok(configuration) => {
-                self.troubles.reading_configuration.went_well();
-                self.see(configuration.map(View::from));
-            }
-            Err(error) => {
-                self.troubles.reading_configuration.failed(&why_watch(&error));
-            }
-        }
-    }
-
-    /// Does what is due, one thing after another, and says after how long to look again.
-    pub(crate) async fn converge(&mut self) -> Duration {
-        for _ in 0..MOST_AT_A_TIME {
+    /// Does what is due, and returns the time until the next pass.
+    async fn converge(&mut self) -> Duration {
+        for _ in 0..MAX_PASSES {
             let now = OffsetDateTime::now_utc();
-            let authority = self.tend_authority(now).await;
-            let leaf = self.tend_leaf(now).await;
-            let publication = self.tend_publication().await;
-            self.face();
-            let troubles = &mut self.troubles;
-            let results = [
-                (authority, &mut troubles.authority),
-                (leaf, &mut troubles.leaf),
-                (publication, &mut troubles.publication),
-            ];
-            let (mut changed, mut failed) = (false, false);
-            for (result, told) in results {
-                match result {
-                    Ok(done) => {
-                        told.went_well();
-                        changed |= done;
-                    }
-                    Err(trouble) => {
-                        told.failed(&trouble.to_string());
-                        failed = true;
-                    }
+            match self.pass(now).await {
+                Pass::Settled => {
+                    self.failures = 0;
+                    return self.pause(now);
+                }
+                Pass::Changed => self.failures = 0,
+                Pass::Failed => {
+                    self.failures = self.failures.saturating_add(1);
+                    return RETRY_BACKOFF.delay(self.failures);
                 }
             }
-            if failed {
-                self.failures = self.failures.saturating_add(1);
-                return backoff(self.failures);
-            }
-            self.failures = 0;
-            if !changed {
-                return self.rest(now);
-            }
         }
-        backoff(1)
+        // Something changes with each pass, such as a Secret that two versions of the webhook write in turn.
+        RETRY_BACKOFF.delay(1)
     }
 
-    /// Changes the Secret, if there is something to change.
-    async fn tend_authority(&mut self, now: OffsetDateTime) -> Result<bool, Trouble> {
-        let Some(Write { bundle, why }) = self.due(now)? else { return Ok(false) };
-        let around = self.stored.as_ref().and_then(Stored::around);
-        match self.write(&bundle, around).await {
-            Ok(secret) => {
-                why.tell(&bundle);
-                self.out.metrics.rotated(why.word());
-                self.adopt(Stored::read(Some(secret)));
-                Ok(true)
+    async fn pass(&mut self, now: OffsetDateTime) -> Pass {
+        // One that fails does not hold up the others: a certificate can be renewed while nothing can be published.
+        let authority = self.tend_authority(now).await;
+        let leaf = self.tend_leaf(now).await;
+        let publication = self.tend_publication().await;
+        self.publish_trust();
+        let steps = [
+            (authority, &mut self.logs.authority),
+            (leaf, &mut self.logs.leaf),
+            (publication, &mut self.logs.publication),
+        ];
+        let (mut changed, mut failed) = (false, false);
+        for (result, log) in steps {
+            match result {
+                Ok(progress) => {
+                    log.succeeded();
+                    changed |= progress == Progress::Changed;
+                }
+                Err(error) => {
+                    log.failed(&error);
+                    failed = true;
+                }
             }
-            // Someone else was faster: what they wrote counts.
-            Err(error) if error.code() == 409 => self.reread().await.map(|_| true),
-            Err(error) => Err(error.into()),
         }
+        if failed {
+            return Pass::Failed;
+        }
+        if changed { Pass::Changed } else { Pass::Settled }
     }
 
-    /// What is to be written into the Secret now.
-    fn due(&self, now: OffsetDateTime) -> Result<Option<Write>, Trouble> {
-        let (name, terms) = (&self.plan.service, self.plan.terms);
-        let step = match (&self.stored, &self.held) {
-            (None, _) => return Ok(None),
-            (Some(Stored::Newer { schema }), _) => return Err(Trouble::Newer { schema: schema.clone() }),
-            // What others may be serving leaves of is worth more than a new one.
-            (Some(Stored::Absent | Stored::Garbage { .. }), Some(held)) => {
-                return Ok(Some(Write { bundle: held.clone(), why: Why::Restored }));
+    /// Writes the Secret, if a change of the authority is due.
+    async fn tend_authority(&mut self, now: OffsetDateTime) -> Result<Progress, KeeperError> {
+        let Some((bundle, change)) = self.due_change(now)? else { return Ok(Progress::Idle) };
+        match self.store.write(&bundle).await {
+            Ok(()) => {
+                change.log(&bundle);
+                self.outputs.metrics.rotated(change.as_str());
             }
-            (Some(Stored::Absent | Stored::Garbage { .. }), None) => Step::Found,
-            (Some(Stored::Bundle { bundle, .. }), _) => next(Some(bundle), self.published_for(), terms, now),
+            // Another replica was faster: its write counts.
+            Err(error) if error.code() == 409 => {
+                self.store.read().await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Progress::Changed)
+    }
+
+    /// The bundle that is to be written into the Secret now, if one is.
+    fn due_change(&self, now: OffsetDateTime) -> Result<Option<(Bundle, Change)>, KeeperError> {
+        let AuthorityConfig { service, lifetimes, .. } = &self.config;
+        let held = self.store.bundle();
+        let step = match self.store.state() {
+            None => return Ok(None),
+            Some(StoredAuthority::NewerSchema { schema }) => {
+                return Err(KeeperError::NewerSchema { schema: schema.clone() });
+            }
+            Some(StoredAuthority::Absent | StoredAuthority::Unreadable { .. }) => match held {
+                // Other replicas may serve certificates of the lost authority, which a new one would not verify.
+                Some(held) => return Ok(Some((held.clone(), Change::Restored))),
+                None => Step::Found,
+            },
+            Some(StoredAuthority::Bundle { bundle, .. }) => {
+                next(Some(bundle), self.published_for(), *lifetimes, now)
+            }
         };
-        let changed = carry_out(step, self.held.as_ref(), name, terms, now)?;
-        Ok(changed.zip(Why::of(step)).map(|(bundle, why)| Write { bundle, why }))
+        let changed = carry_out(step, held, service, *lifetimes, now)?;
+        Ok(changed.zip(Change::of(step)))
     }
 
-    async fn write(&self, bundle: &Bundle, around: Option<&Around>) -> Result<Secret, CallError> {
-        let secret = secret::with(bundle, around, &self.plan.namespace);
-        let params =
-            PostParams { field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()), ..PostParams::default() };
-        match around {
-            None => call(self.secrets.create(&params, &secret)).await,
-            Some(_) => call(self.secrets.replace(objects::CA_SECRET, &params, &secret)).await,
+    /// Issues a certificate and serves it, if one is due.
+    async fn tend_leaf(&mut self, now: OffsetDateTime) -> Result<Progress, KeeperError> {
+        if !self.leaf_is_due(now) {
+            return Ok(Progress::Idle);
         }
-    }
-
-    /// Asks for the Secret, since a watch may be late; says whether the authorities were others.
-    pub(super) async fn reread(&mut self) -> Result<bool, Trouble> {
-        let before = self.held.as_ref().map(Bundle::to_fields);
-        let secret = call(self.secrets.get_opt(objects::CA_SECRET)).await?;
-        self.adopt(Stored::read(secret));
-        Ok(before != self.held.as_ref().map(Bundle::to_fields))
-    }
-
-    fn adopt(&mut self, stored: Stored) {
-        if let Stored::Bundle { bundle, .. } = &stored {
-            self.out.metrics.authority_expires(bundle.current().validity().not_after);
-            self.held = Some(bundle.clone());
-        }
-        if let Stored::Garbage { why, .. } = &stored {
-            warn!(error = why, "the Secret '{}' holds no certificate authority", objects::CA_SECRET);
-        }
-        self.stored = Some(stored);
-    }
-
-    /// Signs a certificate and serves it, if it is time.
-    async fn tend_leaf(&mut self, now: OffsetDateTime) -> Result<bool, Trouble> {
-        if self.leaf_step(now) != Some(LeafStep::Mint) {
-            return Ok(false);
-        }
-        // Should the authority have retired without our hearing of it, what it signs now would not be trusted for long.
-        // Where that can't be asked, any certificate is better than none.
-        if self.served.is_some()
-            && self.reread().await.unwrap_or(false)
-            && self.leaf_step(now) != Some(LeafStep::Mint)
+        // The watch may have missed that the authority was retired: a certificate of a retired one would not be
+        // trusted for long. If the Secret can't be read, any certificate is better than none.
+        if self.leaf.is_some()
+            && self.store.read().await.is_ok_and(|progress| progress == Progress::Changed)
+            && !self.leaf_is_due(now)
         {
-            return Ok(true);
+            return Ok(Progress::Changed);
         }
-        let Some(bundle) = &self.held else { return Ok(false) };
-        let leaf = bundle.leaf(&self.plan.names, self.plan.terms, now)?;
-        self.out.current.serve(&leaf)?;
+        let Some(bundle) = self.store.bundle() else { return Ok(Progress::Idle) };
+        let leaf = bundle.leaf(&self.config.names, self.config.lifetimes, now)?;
+        self.outputs.served.serve(&leaf)?;
         let (validity, issuer) = (leaf.validity(), bundle.current().certificate().clone());
         info!(until = %validity.not_after, "serving a new certificate");
-        self.out.metrics.expires(validity.not_after);
-        if self.served.replace(ServedLeaf { validity, issuer }).is_some() {
-            self.out.metrics.renewals.inc();
+        self.outputs.metrics.expires(validity.not_after);
+        // The first certificate of a process is no renewal.
+        if self.leaf.replace(ServedLeaf { validity, issuer }).is_some() {
+            self.outputs.metrics.renewals.inc();
         }
-        Ok(true)
+        Ok(Progress::Changed)
     }
 
-    fn leaf_step(&self, now: OffsetDateTime) -> Option<LeafStep> {
-        let bundle = self.held.as_ref()?;
-        let served =
-            self.served.as_ref().map(|served| Served { validity: served.validity, issuer: &served.issuer });
-        Some(next_leaf(bundle, served, self.published_for().is_some(), now))
+    fn leaf_is_due(&self, now: OffsetDateTime) -> bool {
+        let Some(bundle) = self.store.bundle() else { return false };
+        let served = self.leaf.as_ref().map(|leaf| Served { validity: leaf.validity, issuer: &leaf.issuer });
+        next_leaf(bundle, served, self.published_for().is_some(), now) == LeafStep::Mint
     }
 
-    /// How long nothing will be due, by what is known now; a minute at most, since clocks jump.
-    fn rest(&self, now: OffsetDateTime) -> Duration {
-        let step = match (&self.stored, &self.held) {
-            (Some(Stored::Bundle { bundle, .. }), _) => {
-                next(Some(bundle), self.published_for(), self.plan.terms, now)
-            }
-            (_, _) => return LOOK,
+    /// Corrects the caBundle, if it differs from the authority's.
+    async fn tend_publication(&mut self) -> Result<Progress, KeeperError> {
+        let Some(desired) = self.store.bundle().map(Bundle::pem) else { return Ok(Progress::Idle) };
+        if !self.publication.differs_from(&desired) || self.publication.pause(Instant::now()).is_some() {
+            return Ok(Progress::Idle);
+        }
+        // Another replica may know a newer authority: replicas that undo each other's work would be worse than one
+        // that waits for a pass.
+        if self.store.read().await? == Progress::Changed {
+            return Ok(Progress::Changed);
+        }
+        Ok(self.publication.write(desired).await?)
+    }
+
+    fn published_for(&self) -> Option<time::Duration> {
+        self.publication.published_for(self.store.bundle()?)
+    }
+
+    /// Reports the authorities that callers trust, so that readiness can be verified.
+    fn publish_trust(&self) {
+        let trust = match self.trust() {
+            Ok(bundles) => CallerTrust::Bundles(bundles),
+            Err(error) => CallerTrust::Missing(error),
         };
-        let authority = match step {
+        self.outputs.trust.send_if_modified(|before| {
+            let changed = *before != trust;
+            *before = trust;
+            changed
+        });
+    }
+
+    fn trust(&self) -> Result<Vec<String>, TrustError> {
+        if self.leaf.is_none() {
+            let cause = self.store.watch_error().or_else(|| self.logs.authority.error());
+            let cause = cause.unwrap_or("the Secret has not been read yet").to_owned();
+            return Err(TrustError::NoAuthority { cause });
+        }
+        self.publication.bundles()
+    }
+
+    /// The time until something is due, as far as is known now, within [`MAX_PAUSE`].
+    fn pause(&self, now: OffsetDateTime) -> Duration {
+        let Some(StoredAuthority::Bundle { bundle, .. }) = self.store.state() else { return MAX_PAUSE };
+        let lifetimes = self.config.lifetimes;
+        let authority = match next(Some(bundle), self.published_for(), lifetimes, now) {
             Step::Wait { until } => until - now,
             Step::AwaitPublication => match self.published_for() {
-                Some(published) => self.plan.terms.publication() - published,
+                Some(published) => lifetimes.publication() - published,
                 None => time::Duration::MAX,
             },
             Step::Found | Step::Bring | Step::Promote | Step::Forget | Step::Replace => time::Duration::ZERO,
         };
-        let leaf = self.served.as_ref().map_or(time::Duration::MAX, |served| served.validity.renewal() - now);
-        // A renewal that waits for the publication is looked at when that is seen.
-        let leaf = if leaf.is_positive() { leaf } else { time::Duration::MAX };
+        let mut leaf = self.leaf.as_ref().map_or(time::Duration::MAX, |leaf| leaf.validity.renewal() - now);
+        if !leaf.is_positive() {
+            // An overdue renewal waits for the publication, and is looked at when that is observed.
+            leaf = time::Duration::MAX;
+        }
         let due = Duration::try_from(authority.min(leaf)).unwrap_or(Duration::ZERO);
-        let pause = self.pace.rest(Instant::now()).unwrap_or(LOOK);
-        due.min(pause).clamp(SHORTEST, LOOK)
+        let heal = self.publication.pause(Instant::now()).unwrap_or(MAX_PAUSE);
+        due.min(heal).clamp(MIN_PAUSE, MAX_PAUSE)
     }
 }
 
-impl fmt::Debug for Keeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("plan", &self.plan).finish_non_exhaustive()
-    }
-}
-
-/// 1 s, doubling to half a minute.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(30))
-}
-
-/// A machine that slept wakes up to an expired certificate, and no timer that ran by its own clock would tell.
-const LOOK: Duration = Duration::from_secs(60);
-const SHORTEST: Duration = Duration::from_millis(50);
-/// A whole rotation takes fewer.
-const MOST_AT_A_TIME: usize = 8;
+const RETRY_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+/// A machine that slept wakes up to an expired certificate, which no timer of its own clock would notice.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// More than a whole rotation takes.
+const MAX_PASSES: usize = 8;

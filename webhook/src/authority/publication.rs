@@ -1,125 +1,178 @@
-//! A keeper's second half: what is published, put right where somebody else has changed it, and whom callers trust then.
+//! The published caBundle: its last known state, its correction, and the trust of API servers that follows from it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use certs::Bundle;
 use contract::objects;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Api, Client};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::configuration::View;
-use super::keeper::{Keeper, Trouble};
-use crate::kubernetes::call;
-use crate::tls::Trust;
+use super::configuration::Configuration;
+use super::progress::Progress;
+use crate::backoff::{Backoff, Streak};
+use crate::kubernetes::{ApiError, call};
+use crate::log_once::LogOnce;
+use crate::metrics::Metrics;
+use crate::tls::TrustError;
 
-impl Keeper {
-    /// Writes the caBundle, if it isn't what it should be.
-    pub(super) async fn tend_publication(&mut self) -> Result<bool, Trouble> {
-        let (Some(bundle), Some(Some(view))) = (&self.held, &self.view) else { return Ok(false) };
-        let desired = bundle.pem();
-        if view.published() == Some(desired.as_bytes()) {
-            self.ours = Some(desired);
-            return Ok(false);
+/// The webhook configuration, as this replica knows it.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    api: Api<MutatingWebhookConfiguration>,
+    config_name: String,
+    state: Lookup,
+    /// The bundle that every entry has, and since when.
+    published: Option<(Vec<u8>, Instant)>,
+    /// The bundle that was last seen or written as desired. Once it is, a different one is another program's change.
+    desired: Option<String>,
+    heals: Streak,
+    reading: LogOnce,
+    metrics: Arc<Metrics>,
+}
+
+/// The state of an object that is watched.
+#[derive(Debug)]
+enum Lookup {
+    NotRead,
+    Absent,
+    Found(Configuration),
+}
+
+impl Publication {
+    pub(crate) fn new(client: Client, config_name: &str, metrics: Arc<Metrics>) -> Self {
+        Self {
+            api: Api::all(client),
+            config_name: config_name.to_owned(),
+            state: Lookup::NotRead,
+            published: None,
+            desired: None,
+            heals: Streak::default(),
+            reading: LogOnce::new("reading the webhook configuration"),
+            metrics,
         }
-        if self.pace.rest(Instant::now()).is_some() {
-            return Ok(false);
-        }
-        // Another replica may know better: two that undo each other's work would be worse than one that waits.
-        if self.reread().await? {
-            return Ok(true);
-        }
-        let Some(Some(view)) = &self.view else { return Ok(false) };
-        let by = who(view);
-        let patch = view.patch(&self.plan.config_name, &desired);
-        let params = PatchParams::apply(objects::WEBHOOK_MANAGER).force();
-        match call(self.configurations.patch(&self.plan.config_name, &params, &Patch::Apply(patch))).await {
+    }
+
+    pub(crate) fn api(&self) -> Api<MutatingWebhookConfiguration> {
+        self.api.clone()
+    }
+
+    pub(crate) fn observe(&mut self, event: watcher::Result<Option<MutatingWebhookConfiguration>>) {
+        match event {
             Ok(configuration) => {
-                let first = self.ours.as_ref() != Some(&desired);
-                self.see(Some(View::from(configuration)));
-                self.tell_publication(first, &by);
-                Ok(true)
+                self.reading.succeeded();
+                self.adopt(configuration);
             }
+            Err(error) => self.reading.failed(&ApiError::from(error)),
+        }
+    }
+
+    /// `true` if the configuration exists and an entry of it has another bundle than the desired one.
+    pub(crate) fn differs_from(&mut self, desired: &str) -> bool {
+        let Lookup::Found(configuration) = &self.state else { return false };
+        if configuration.published() == Some(desired.as_bytes()) {
+            self.desired = Some(desired.to_owned());
+            return false;
+        }
+        true
+    }
+
+    /// The rest of the delay before the next correction; `None` if it may be made now.
+    pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
+        self.heals.remaining(HEAL_BACKOFF, now)
+    }
+
+    /// Gives every entry the desired bundle.
+    pub(crate) async fn write(&mut self, desired: String) -> Result<Progress, ApiError> {
+        let Lookup::Found(configuration) = &self.state else { return Ok(Progress::Idle) };
+        let by = configuration.changed_by(objects::WEBHOOK_MANAGER);
+        let patch = Patch::Apply(configuration.patch(&self.config_name, &desired));
+        let params = PatchParams::apply(objects::WEBHOOK_MANAGER).force();
+        match call(self.api.patch(&self.config_name, &params, &patch)).await {
+            Ok(configuration) => {
+                self.adopt(Some(configuration));
+                if self.desired.as_ref() == Some(&desired) {
+                    self.count_heal(&by);
+                } else {
+                    info!(configuration = self.config_name, "published the caBundle");
+                }
+                Ok(Progress::Changed)
+            }
+            // Changed or deleted since it was read: the next pass decides about its new state.
             Err(error) if error.code() == 409 || error.code() == 404 => {
-                let configuration = call(self.configurations.get_opt(&self.plan.config_name)).await?;
-                self.see(configuration.map(View::from));
-                Ok(true)
+                let configuration = call(self.api.get_opt(&self.config_name)).await?;
+                self.adopt(configuration);
+                Ok(Progress::Changed)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
-    fn tell_publication(&mut self, first: bool, by: &str) {
-        if first {
-            return info!(configuration = self.plan.config_name, "published the caBundle");
+    fn count_heal(&mut self, by: &str) {
+        self.metrics.heals.inc();
+        let heals = self.heals.record(Instant::now(), HEAL_QUIET);
+        if heals < MANY_HEALS {
+            info!(by, "corrected the caBundle, which another program had changed");
+            return;
         }
-        self.out.metrics.heals.inc();
-        match self.pace.wrote(Instant::now()) {
-            ..FIGHT => info!(by, "the caBundle was changed: put right"),
-            times => warn!(
-                by,
-                times,
-                "the caBundle is changed again and again: whoever does it must leave it alone; waiting longer now"
-            ),
-        }
+        let delay = HEAL_BACKOFF.delay(heals);
+        warn!(
+            by,
+            heals,
+            ?delay,
+            "another program keeps changing the caBundle: corrections are delayed. Fix: let it leave \
+             webhooks[].clientConfig.caBundle alone"
+        );
     }
 
-    pub(super) fn see(&mut self, view: Option<View>) {
-        if let Some(now) = view.as_ref().and_then(View::published)
+    fn adopt(&mut self, configuration: Option<MutatingWebhookConfiguration>) {
+        let Some(configuration) = configuration.map(Configuration::from) else {
+            self.state = Lookup::Absent;
+            return;
+        };
+        if let Some(now) = configuration.published()
             && self.published.as_ref().is_none_or(|(before, _)| before != now)
         {
             self.published = Some((now.to_vec(), Instant::now()));
         }
-        self.view = Some(view);
+        self.state = Lookup::Found(configuration);
     }
 
-    /// For how long the authorities that are held have been published, all of them; `None`: they aren't.
-    pub(super) fn published_for(&self) -> Option<time::Duration> {
-        let desired = self.held.as_ref()?.pem();
-        let now = self.view.as_ref()?.as_ref()?.published()?;
+    /// The time since all certificates of this bundle are published; `None` if they are not.
+    pub(crate) fn published_for(&self, bundle: &Bundle) -> Option<time::Duration> {
+        let Lookup::Found(configuration) = &self.state else { return None };
+        let now = configuration.published()?;
         let (published, since) = self.published.as_ref()?;
-        let whole = now == desired.as_bytes() && published == now;
-        whole.then(|| time::Duration::try_from(since.elapsed()).unwrap_or(time::Duration::MAX))
-    }
-
-    /// Says whom callers trust, so that readiness can be proven.
-    pub(super) fn face(&self) {
-        let trust = self.trust();
-        self.out.trust.send_if_modified(|before| {
-            let changed = *before != trust;
-            *before = trust;
-            changed
-        });
-    }
-
-    fn trust(&self) -> Trust {
-        let (troubles, name) = (&self.troubles, &self.plan.config_name);
-        if self.served.is_none() {
-            let why = troubles.reading_secret.trouble().or_else(|| troubles.authority.trouble());
-            let why = why.unwrap_or("the Secret has not been read yet");
-            return Trust::Nobody(format!("there is no certificate authority: {why}"));
+        if now != bundle.pem().as_bytes() || published != now {
+            return None;
         }
-        match &self.view {
-            None => {
-                let why = troubles.reading_configuration.trouble().unwrap_or("it has not been read yet");
-                Trust::Nobody(format!("MutatingWebhookConfiguration '{name}': {why}"))
+        Some(time::Duration::try_from(since.elapsed()).unwrap_or(time::Duration::MAX))
+    }
+
+    /// The bundles that API servers verify the webhook with.
+    pub(crate) fn bundles(&self) -> Result<Vec<String>, TrustError> {
+        let name = self.config_name.clone();
+        match &self.state {
+            Lookup::NotRead => {
+                let cause = self.reading.error().unwrap_or("it has not been read yet").to_owned();
+                Err(TrustError::NotPublished { name, cause })
             }
-            Some(None) => Trust::Nobody(format!(
-                "there is no MutatingWebhookConfiguration '{name}': apply the manifests, or set --config-name"
-            )),
-            Some(Some(view)) => match view.bundles() {
-                Ok(bundles) => Trust::Bundles(bundles),
-                Err(why) => Trust::Nobody(format!("MutatingWebhookConfiguration '{name}': {why}")),
-            },
+            Lookup::Absent => Err(TrustError::NoConfiguration { name }),
+            Lookup::Found(configuration) => configuration
+                .bundles()
+                .map_err(|error| TrustError::NotPublished { name, cause: error.to_string() }),
         }
     }
 }
 
-/// The field manager that changed the caBundle, as far as that can be known.
-fn who(view: &View) -> String {
-    match view.changed_by(objects::WEBHOOK_MANAGER) {
-        Ok(name) => name.to_owned(),
-        Err(others) if others.is_empty() => "unknown".to_owned(),
-        Err(others) => format!("unknown, perhaps one of: {}", others.join(", ")),
-    }
-}
-
-/// So many changes without a calm in between are no accident.
-const FIGHT: u32 = 4;
+/// Delays of corrections. A GitOps tool looks every few minutes; a program that writes more often than once a minute
+/// does so in a loop.
+const HEAL_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(60) };
+/// Longer than the longest delay, or two competing writers would start over each time.
+const HEAL_QUIET: Duration = Duration::from_secs(300);
+/// So many heals without a quiet period indicate a competing writer.
+const MANY_HEALS: u32 = 4;

@@ -1,4 +1,6 @@
-//! Which of our RoleBindings are gone. Of each only its name is known, and only while a list of them comes in is it kept.
+//! Deletions of the RoleBindings that were provided.
+//!
+//! Only names are read, and they are kept only while a list of all RoleBindings comes in.
 
 use std::collections::HashSet;
 
@@ -9,25 +11,27 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 
 use super::needs::Key;
-use super::queue::Book;
+use super::queue::Queue;
 
-/// The RoleBindings of labelled StatefulSets, as far as they are known.
+/// Detects the StatefulSets whose RoleBinding is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings {
-    /// Those of the list that is coming in.
+    /// The part of the current list that has come in.
     listed: HashSet<Key>,
 }
 
 impl Bindings {
-    /// The StatefulSets in the book whose RoleBinding is gone.
-    pub(crate) fn hear(&mut self, event: Event<PartialObjectMeta<RoleBinding>>, book: &Book) -> Vec<Key> {
+    /// Returns the StatefulSets of the queue whose RoleBinding is gone.
+    pub(crate) fn observe(
+        &mut self,
+        event: Event<PartialObjectMeta<RoleBinding>>,
+        queue: &Queue,
+    ) -> Vec<Key> {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(binding) => self.listed.extend(owner(&binding)),
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                return book.without(&listed).iter().map(|key| key.as_ref().clone()).collect();
-            }
+            // Those deleted while the watch was interrupted cause no event, and are missing from the list.
+            Event::InitDone => return queue.missing_from(&std::mem::take(&mut self.listed)),
             Event::Apply(_) => {}
             Event::Delete(binding) => return owner(&binding).into_iter().collect(),
         }
@@ -35,7 +39,7 @@ impl Bindings {
     }
 }
 
-/// The StatefulSet that a RoleBinding of this name is for.
+/// The StatefulSet that a RoleBinding of this name belongs to.
 fn owner(binding: &PartialObjectMeta<RoleBinding>) -> Option<Key> {
     let name = objects::companion_of(&binding.name_any())?.to_owned();
     Some(Key { namespace: binding.namespace()?, name })
@@ -58,28 +62,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deleted_or_lacks_in_a_list_is_gone() {
-        let (mut book, now) = (Book::default(), Instant::now());
+    fn a_binding_is_gone_when_it_is_deleted_or_missing_from_a_list() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
         for name in ["a", "b"] {
             let set: Labelled = serde_json::from_value(json!({
                 "metadata": { "namespace": "shop", "name": name, "uid": name },
                 "spec": { "template": { "spec": { "containers": [] } } },
             }))
             .unwrap();
-            book.hear(Event::Apply(set), now);
-            let (key, _) = book.take(now).unwrap();
-            book.done(&key, &[], now, 0.0);
+            queue.observe(Event::Apply(set), now);
+            let (key, _) = queue.take(now).unwrap();
+            queue.finish(&key, vec![], now, 0.0);
         }
         let mut bindings = Bindings::default();
-        let mut hear = |event| names(bindings.hear(event, &book));
+        let mut gone = |event| names(bindings.observe(event, &queue));
         for _ in 0..2 {
-            assert_eq!(hear(Event::Init), [""; 0]);
-            assert_eq!(hear(Event::InitApply(binding("a-couchdiscover"))), [""; 0]);
-            assert_eq!(hear(Event::InitApply(binding("of-somebody"))), [""; 0]);
-            assert_eq!(hear(Event::InitDone), ["shop/b"]);
+            assert_eq!(gone(Event::Init), [""; 0]);
+            assert_eq!(gone(Event::InitApply(binding("a-couchdiscover"))), [""; 0]);
+            assert_eq!(gone(Event::InitApply(binding("unrelated"))), [""; 0]);
+            assert_eq!(gone(Event::InitDone), ["shop/b"]);
         }
-        assert_eq!(hear(Event::Apply(binding("b-couchdiscover"))), [""; 0]);
-        assert_eq!(hear(Event::Delete(binding("a-couchdiscover"))), ["shop/a"]);
-        assert_eq!(hear(Event::Delete(binding("of-somebody"))), [""; 0]);
+        assert_eq!(gone(Event::Apply(binding("b-couchdiscover"))), [""; 0]);
+        assert_eq!(gone(Event::Delete(binding("a-couchdiscover"))), ["shop/a"]);
+        assert_eq!(gone(Event::Delete(binding("unrelated"))), [""; 0]);
     }
 }

@@ -1,8 +1,7 @@
-//! What is read of a labelled StatefulSet, and what follows for what it needs.
+//! The fields of a labelled StatefulSet, and the objects it needs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use contract::{keys, objects};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -10,10 +9,10 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 
-/// A StatefulSet, as far as it is read. The rest of it, most of all, is skipped on its way in.
+/// The fields of a StatefulSet that decide. The rest, which is most of it, is skipped while it is parsed.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Labelled {
-    #[serde(deserialize_with = "lean")]
+    #[serde(deserialize_with = "lean_metadata")]
     metadata: ObjectMeta,
     spec: Spec,
 }
@@ -54,12 +53,12 @@ struct Container {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Variable {
-    value_from: Option<Source>,
+    value_from: Option<ValueSource>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Source {
+struct ValueSource {
     secret_key_ref: Option<SecretKey>,
 }
 
@@ -68,30 +67,32 @@ struct SecretKey {
     name: String,
 }
 
-/// What a StatefulSet needs, and what decides about that.
+/// The objects that a StatefulSet needs, and the facts they are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// Of the StatefulSet: the RoleBinding goes with it.
+    /// The StatefulSet's uid. It owns the RoleBinding, which is deleted with it.
     pub(crate) uid: String,
-    /// The service account of its pods.
+    /// The service account of the pods.
     pub(crate) account: String,
-    /// Its pods refer to its own Secret.
+    /// `true` if the pods refer to the StatefulSet's own Secret.
     pub(crate) secret: bool,
-    /// It carries the agent.
+    /// `true` if the template contains the agent.
     pub(crate) injected: bool,
 }
 
 impl Needs {
-    /// `None`: it is being deleted, and needs nothing any more.
+    /// Returns `None` for a StatefulSet that is being deleted, which needs nothing.
     pub(crate) fn of(set: &Labelled) -> Option<Self> {
         if set.metadata.deletion_timestamp.is_some() {
             return None;
         }
         let Template { metadata, spec } = &set.spec.template;
         let companion = objects::companion(set.metadata.name.as_deref()?);
-        let variables = spec.containers.iter().chain(&spec.init_containers).flat_map(|one| &one.env);
+        let containers = spec.containers.iter().chain(&spec.init_containers);
+        let variables = containers.flat_map(|container| &container.env);
         let mut secrets =
             variables.filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+        // Kubernetes treats an empty name as none.
         let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty());
         Some(Self {
             uid: set.metadata.uid.clone()?,
@@ -102,31 +103,22 @@ impl Needs {
     }
 }
 
-/// Which StatefulSet.
+/// Namespace and name of a StatefulSet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-/// Why something is not there that should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// What kind of object could not be made.
-    pub(crate) object: &'static str,
-    pub(crate) name: String,
-    pub(crate) why: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { object, name, why } = self;
-        write!(f, "{object} '{name}': {why}")
+impl Key {
+    pub(crate) fn of(set: &Labelled) -> Self {
+        let ObjectMeta { namespace, name, .. } = &set.metadata;
+        Self { namespace: namespace.clone().unwrap_or_default(), name: name.clone().unwrap_or_default() }
     }
 }
 
-/// Without managed fields and annotations, which are larger than everything that is kept.
-fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+/// Skips managed fields and annotations, which are larger than everything that is kept.
+fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Lean {
@@ -176,12 +168,6 @@ mod tests {
 
     use super::*;
 
-    impl Problem {
-        pub(crate) fn example(why: &str) -> Self {
-            Self { object: "Secret", name: "db-couchdiscover".to_owned(), why: why.to_owned() }
-        }
-    }
-
     fn needs(metadata: Value, template: Value) -> Option<Needs> {
         let mut set = json!({ "metadata": { "name": "db", "uid": "u" }, "spec": { "template": template } });
         set["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
@@ -193,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_needed_by_who_refers_to_it() {
+    fn a_secret_is_needed_if_a_container_refers_to_it() {
         let secret = |containers: Value| {
             needs(json!({}), json!({ "spec": { "containers": containers } })).unwrap().secret
         };
@@ -205,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_the_pods_or_the_namespaces() {
+    fn the_account_is_the_pods_own_or_the_namespaces_default() {
         let account = |spec: Value| needs(json!({}), json!({ "spec": spec })).unwrap().account;
         assert_eq!(account(json!({ "containers": [] })), "default");
         assert_eq!(account(json!({ "containers": [], "serviceAccountName": "" })), "default");
@@ -213,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_tells_whether_it_is_injected_and_the_deleted_need_nothing() {
+    fn the_record_marks_an_injected_template_and_a_deleted_statefulset_needs_nothing() {
         let template = |annotations: Value| json!({ "metadata": { "annotations": annotations }, "spec": { "containers": [] } });
         assert!(needs(json!({}), template(json!({ keys::INJECTED: "{}" }))).unwrap().injected);
         assert!(!needs(json!({}), template(Value::Null)).unwrap().injected);
@@ -222,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_what_is_read() {
+    fn annotations_and_managed_fields_are_not_kept() {
         let set = json!({
             "metadata": {
                 "name": "db", "uid": "u", "annotations": { "big": "x" }, "managedFields": [{ "manager": "m" }]

@@ -1,4 +1,4 @@
-//! Who needs what, and when to see to it next. No clock, no call.
+//! The labelled StatefulSets, and when each must be provided for next. No clock, no call.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use std::time::Duration;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
-use super::needs::{Key, Labelled, Needs, Problem};
+use super::needs::{Key, Labelled, Needs};
+use crate::backoff::{Backoff, Streak};
 
-/// Every labelled StatefulSet.
+/// All labelled StatefulSets, in the order in which they are due.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct Queue {
     sets: HashMap<Arc<Key>, Entry>,
     due: BTreeSet<(Instant, Arc<Key>)>,
-    /// Those of the list that is coming in; `None`: none is.
+    /// The part of the current list that has come in; `None` outside of a list.
     listed: Option<HashSet<Arc<Key>>>,
 }
 
@@ -22,140 +23,147 @@ pub(crate) struct Book {
 struct Entry {
     needs: Needs,
     stage: Stage,
-    /// How often in a row it failed.
+    /// Failed attempts since the last one that succeeded.
     failures: u32,
-    /// What was wrong the last time.
-    problems: Vec<Problem>,
-    losses: Losses,
-}
-
-/// How often in a row what it had was taken from it, and when last.
-#[derive(Debug, Default)]
-struct Losses {
-    count: u32,
-    last: Option<Instant>,
+    /// The problems of the last attempt.
+    problems: Vec<String>,
+    /// Deletions of what was provided.
+    losses: Streak,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// To be seen to then.
+    /// Waits until then.
     Due(Instant),
-    /// Being seen to.
-    Making,
-    /// The same, and its needs have changed in the meantime.
+    /// The calls are being made.
+    InProgress,
+    /// The calls are being made, and must be repeated: the needs have changed since, or an object was deleted.
     Outdated,
-    /// It has what it needs.
     Provided,
 }
 
-impl Book {
-    /// How many there are.
+/// The problems of an attempt, compared with those of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Unchanged,
+    /// Other problems, or none where there were some.
+    Changed,
+}
+
+impl Queue {
+    /// The number of labelled StatefulSets.
     pub(crate) fn len(&self) -> usize {
         self.sets.len()
     }
 
-    /// How many of them carry no agent.
+    /// The number of labelled StatefulSets whose template does not contain the agent.
     pub(crate) fn uninjected(&self) -> usize {
         self.sets.values().filter(|entry| !entry.needs.injected).count()
     }
 
-    /// How many of them lack something.
+    /// The number of labelled StatefulSets that may be missing an object.
     pub(crate) fn unprovided(&self) -> usize {
         self.sets.values().filter(|entry| entry.stage != Stage::Provided).count()
     }
 
-    pub(crate) fn hear(&mut self, event: Event<Labelled>, now: Instant) {
+    pub(crate) fn observe(&mut self, event: Event<Labelled>, now: Instant) {
         match event {
             Event::Init => self.listed = Some(HashSet::new()),
             Event::InitApply(set) | Event::Apply(set) => {
-                let key = key(&set);
+                let key = Arc::new(Key::of(&set));
                 if let Some(listed) = &mut self.listed {
                     listed.insert(key.clone());
                 }
                 match Needs::of(&set) {
-                    Some(needs) => self.needs(key, needs, now),
-                    None => self.forget(&key),
+                    Some(needs) => self.update(key, needs, now),
+                    None => self.remove(&key),
                 }
             }
-            Event::Delete(set) => self.forget(&key(&set)),
+            Event::Delete(set) => self.remove(&Arc::new(Key::of(&set))),
+            // Those deleted while the watch was interrupted cause no event, and are missing from the list.
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
                 let gone: Vec<_> = self.sets.keys().filter(|key| !listed.contains(*key)).cloned().collect();
-                gone.iter().for_each(|key| self.forget(key));
+                for key in gone {
+                    self.remove(&key);
+                }
             }
         }
     }
 
-    /// The next one to see to, if one is due.
+    /// Takes the next StatefulSet out of the queue, if one is due.
     pub(crate) fn take(&mut self, now: Instant) -> Option<(Arc<Key>, Needs)> {
-        if self.due()? > now {
+        if self.next_due()? > now {
             return None;
         }
         let (_, key) = self.due.pop_first()?;
         let entry = self.sets.get_mut(&key)?;
-        entry.stage = Stage::Making;
+        entry.stage = Stage::InProgress;
         Some((key, entry.needs.clone()))
     }
 
-    /// When the next one is.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    /// The time at which the next StatefulSet is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Says whether there is something new to tell. `chance`, from 0 to 1, keeps those that failed together apart.
-    pub(crate) fn done(&mut self, key: &Key, problems: &[Problem], now: Instant, chance: f32) -> bool {
-        let Some((key, _)) = self.sets.get_key_value(key) else { return false };
-        let key = key.clone();
-        let Some(entry) = self.sets.get_mut(&key) else { return false };
-        let outdated = entry.stage == Stage::Outdated;
-        let news = entry.problems != problems;
+    /// Records the result of an attempt. `jitter`, from 0 to 1, spreads the retries of those that failed together.
+    pub(crate) fn finish(
+        &mut self,
+        key: &Arc<Key>,
+        problems: Vec<String>,
+        now: Instant,
+        jitter: f32,
+    ) -> News {
+        // Deleted during the attempt.
+        let Some(entry) = self.sets.get_mut(key) else { return News::Unchanged };
+        let news = if entry.problems == problems { News::Unchanged } else { News::Changed };
         entry.failures = if problems.is_empty() { 0 } else { entry.failures.saturating_add(1) };
-        entry.problems = problems.to_vec();
-        let again = match (outdated, problems.is_empty()) {
-            (true, _) => Some(now),
-            (false, false) => Some(now + pause(entry.failures, chance)),
-            (false, true) => None,
-        };
-        entry.stage = again.map_or(Stage::Provided, Stage::Due);
-        self.due.extend(again.map(|again| (again, key)));
+        entry.problems = problems;
+        if entry.stage == Stage::Outdated {
+            self.schedule(key.clone(), now);
+        } else if entry.failures > 0 {
+            let retry = now + retry_delay(entry.failures, jitter);
+            self.schedule(key.clone(), retry);
+        } else {
+            entry.stage = Stage::Provided;
+        }
         news
     }
 
-    /// Its RoleBinding was deleted: it is made anew soon; ever later where somebody goes on deleting it. Says whether
-    /// there is anything to make.
-    pub(crate) fn lost(&mut self, key: &Key, now: Instant) -> bool {
-        let Some((key, _)) = self.sets.get_key_value(key) else { return false };
-        let key = key.clone();
-        let Some(entry) = self.sets.get_mut(&key) else { return false };
+    /// Schedules a StatefulSet whose RoleBinding was deleted, later each time while deletions go on. Returns `true` if
+    /// there is something to do that was not scheduled already.
+    pub(crate) fn provide_again(&mut self, key: &Key, now: Instant) -> bool {
+        let Some(entry) = self.sets.get_mut(key) else { return false };
         match entry.stage {
             Stage::Due(_) => return false,
-            Stage::Making | Stage::Outdated => entry.stage = Stage::Outdated,
+            // The deletion may have come before or after the write, which can't be known.
+            Stage::InProgress | Stage::Outdated => entry.stage = Stage::Outdated,
             Stage::Provided => {
-                let due = now + entry.losses.pause(now);
-                entry.stage = Stage::Due(due);
-                self.due.insert((due, key));
+                let losses = entry.losses.record(now, LOSS_QUIET);
+                self.schedule(Arc::new(key.clone()), now + LOSS_BACKOFF.delay(losses));
             }
         }
         true
     }
 
-    /// Those that should have a RoleBinding which is not among these.
-    pub(crate) fn without(&self, bindings: &HashSet<Key>) -> Vec<Arc<Key>> {
-        let provided = self.sets.iter().filter(|(_, entry)| entry.stage == Stage::Provided);
-        provided.map(|(key, _)| key).filter(|key| !bindings.contains(key.as_ref())).cloned().collect()
+    /// The StatefulSets that are provided for and whose RoleBinding is not among `bindings`.
+    pub(crate) fn missing_from(&self, bindings: &HashSet<Key>) -> Vec<Key> {
+        let mut missing = vec![];
+        for (key, entry) in &self.sets {
+            if entry.stage == Stage::Provided && !bindings.contains(key.as_ref()) {
+                missing.push(key.as_ref().clone());
+            }
+        }
+        missing
     }
 
-    fn needs(&mut self, key: Arc<Key>, needs: Needs, now: Instant) {
+    fn update(&mut self, key: Arc<Key>, needs: Needs, now: Instant) {
         let Some(entry) = self.sets.get_mut(&key) else {
-            let entry = Entry {
-                needs,
-                stage: Stage::Due(now),
-                failures: 0,
-                problems: vec![],
-                losses: Losses::default(),
-            };
-            self.due.insert((now, key.clone()));
-            self.sets.insert(key, entry);
+            let stage = Stage::Due(now);
+            let entry = Entry { needs, stage, failures: 0, problems: vec![], losses: Streak::default() };
+            self.sets.insert(key.clone(), entry);
+            self.due.insert((now, key));
             return;
         };
         if entry.needs == needs {
@@ -163,51 +171,43 @@ impl Book {
         }
         entry.needs = needs;
         match entry.stage {
-            Stage::Making | Stage::Outdated => entry.stage = Stage::Outdated,
+            Stage::InProgress | Stage::Outdated => entry.stage = Stage::Outdated,
             Stage::Due(before) => {
-                entry.stage = Stage::Due(now);
+                // New needs are worth an attempt now, whatever the delay of the last failure.
                 self.due.remove(&(before, key.clone()));
-                self.due.insert((now, key));
+                self.schedule(key, now);
             }
-            Stage::Provided => {
-                entry.stage = Stage::Due(now);
-                self.due.insert((now, key));
-            }
+            Stage::Provided => self.schedule(key, now),
         }
     }
 
-    fn forget(&mut self, key: &Arc<Key>) {
+    fn schedule(&mut self, key: Arc<Key>, at: Instant) {
+        if let Some(entry) = self.sets.get_mut(&key) {
+            entry.stage = Stage::Due(at);
+            self.due.insert((at, key));
+        }
+    }
+
+    fn remove(&mut self, key: &Arc<Key>) {
         if let Some(Entry { stage: Stage::Due(due), .. }) = self.sets.remove(key) {
             self.due.remove(&(due, key.clone()));
         }
     }
 }
 
-impl Losses {
-    /// 200 ms, doubling to about 4 minutes, until it was left alone for 10. Not at once: where the StatefulSet itself
-    /// was deleted, that is heard within this time, too.
-    fn pause(&mut self, now: Instant) -> Duration {
-        let left_alone = self.last.is_none_or(|last| now - last >= CALM);
-        self.count = if left_alone { 0 } else { self.count.saturating_add(1) };
-        self.last = Some(now);
-        Duration::from_millis(200 << self.count.min(10))
-    }
+/// Delays after failures, before jitter.
+const RETRY_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(256) };
+
+/// The delay of [`RETRY_BACKOFF`], and up to a half more.
+fn retry_delay(failures: u32, jitter: f32) -> Duration {
+    RETRY_BACKOFF.delay(failures).mul_f32(1.0 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-/// Longer than the longest pause, or somebody who goes on deleting would always be met at once.
-const CALM: Duration = Duration::from_secs(600);
-
-fn key(set: &Labelled) -> Arc<Key> {
-    let metadata = kube::Resource::meta(set);
-    let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
-    Arc::new(Key { namespace: namespace.unwrap_or_default(), name: name.unwrap_or_default() })
-}
-
-/// 1 s, doubling to about 4 minutes, and up to a half more.
-fn pause(failures: u32, chance: f32) -> Duration {
-    let seconds = 1_u32 << failures.saturating_sub(1).min(8);
-    Duration::from_secs(seconds.into()).mul_f32(1.0 + chance.clamp(0.0, 1.0) / 2.0)
-}
+/// Delays after deletions. The first is not 0: if the StatefulSet itself was deleted, that event arrives within it.
+const LOSS_BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(200), longest: Duration::from_millis(204_800) };
+/// Longer than the longest delay, or a program that keeps deleting would start over each time.
+const LOSS_QUIET: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -223,12 +223,12 @@ mod tests {
         serde_json::from_value(set).unwrap()
     }
 
-    fn taken(book: &mut Book, now: Instant) -> Vec<(String, String)> {
-        std::iter::from_fn(|| book.take(now)).map(|(key, needs)| (key.name.clone(), needs.account)).collect()
+    fn taken(queue: &mut Queue, now: Instant) -> Vec<(String, String)> {
+        std::iter::from_fn(|| queue.take(now)).map(|(key, needs)| (key.name.clone(), needs.account)).collect()
     }
 
-    fn of(name: &str) -> Key {
-        Key { namespace: "shop".to_owned(), name: name.to_owned() }
+    fn key(name: &str) -> Arc<Key> {
+        Arc::new(Key { namespace: "shop".to_owned(), name: name.to_owned() })
     }
 
     fn pair(name: &str, account: &str) -> (String, String) {
@@ -236,102 +236,108 @@ mod tests {
     }
 
     #[test]
-    fn each_is_seen_to_once_and_again_when_its_needs_change() {
-        let (mut book, now) = (Book::default(), Instant::now());
+    fn each_is_provided_for_once_and_again_when_its_needs_change() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
         for event in
             [Event::Init, Event::InitApply(set("a", "x")), Event::InitApply(set("b", "x")), Event::InitDone]
         {
-            book.hear(event, now);
+            queue.observe(event, now);
         }
-        assert_eq!((book.len(), book.uninjected()), (2, 2));
-        assert_eq!(taken(&mut book, now), [pair("a", "x"), pair("b", "x")]);
-        assert!(!book.done(&of("a"), &[], now, 0.0), "nothing to tell");
-        assert_eq!(book.unprovided(), 1);
-        book.hear(Event::Apply(set("a", "x")), now);
-        book.hear(Event::Apply(set("b", "y")), now);
-        assert_eq!(taken(&mut book, now), [], "one is provided for, one is being seen to");
-        book.done(&of("b"), &[], now, 0.0);
-        assert_eq!(taken(&mut book, now), [pair("b", "y")], "its needs changed in the meantime");
-        book.done(&of("b"), &[], now, 0.0);
-        book.hear(Event::Apply(set("a", "z")), now);
-        assert_eq!(taken(&mut book, now), [pair("a", "z")]);
+        assert_eq!((queue.len(), queue.uninjected()), (2, 2));
+        assert_eq!(taken(&mut queue, now), [pair("a", "x"), pair("b", "x")]);
+        assert_eq!(queue.finish(&key("a"), vec![], now, 0.0), News::Unchanged, "no problem before either");
+        assert_eq!(queue.unprovided(), 1);
+        queue.observe(Event::Apply(set("a", "x")), now);
+        queue.observe(Event::Apply(set("b", "y")), now);
+        assert_eq!(taken(&mut queue, now), [], "a is provided for, b is in progress");
+        queue.finish(&key("b"), vec![], now, 0.0);
+        assert_eq!(taken(&mut queue, now), [pair("b", "y")], "its needs changed in the meantime");
+        queue.finish(&key("b"), vec![], now, 0.0);
+        queue.observe(Event::Apply(set("a", "z")), now);
+        assert_eq!(taken(&mut queue, now), [pair("a", "z")]);
     }
 
     #[test]
-    fn what_fails_is_told_once_and_tried_ever_later() {
-        let (mut book, mut now) = (Book::default(), Instant::now());
+    fn a_failure_is_reported_once_and_retried_with_growing_delays() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
         let begun = now;
-        book.hear(Event::Apply(set("a", "x")), now);
-        let (mut told, mut tried) = (0, vec![]);
+        queue.observe(Event::Apply(set("a", "x")), now);
+        let (mut reported, mut tried) = (0, vec![]);
         while now < begun + Duration::from_secs(3600) {
-            for _ in taken(&mut book, now) {
+            for _ in taken(&mut queue, now) {
                 tried.push((now - begun).as_secs());
-                told += usize::from(book.done(&of("a"), &[Problem::example("quota")], now, 0.0));
+                let news = queue.finish(&key("a"), vec!["quota".to_owned()], now, 0.0);
+                reported += usize::from(news == News::Changed);
             }
-            now = book.due().unwrap();
+            now = queue.next_due().unwrap();
         }
-        assert_eq!((told, &tried[..6]), (1, &[0, 1, 3, 7, 15, 31][..]));
+        assert_eq!((reported, &tried[..6]), (1, &[0, 1, 3, 7, 15, 31][..]));
         assert!(tried.len() < 30, "{tried:?}");
-        taken(&mut book, now);
-        assert!(book.done(&of("a"), &[Problem::example("forbidden")], now, 0.0), "another reason");
-        let due = book.due().unwrap();
-        taken(&mut book, due);
-        assert!(book.done(&of("a"), &[], now, 0.0), "and that it is well");
-        assert_eq!(book.due(), None);
+        taken(&mut queue, now);
+        let news = queue.finish(&key("a"), vec!["forbidden".to_owned()], now, 0.0);
+        assert_eq!(news, News::Changed, "another problem");
+        let due = queue.next_due().unwrap();
+        taken(&mut queue, due);
+        assert_eq!(queue.finish(&key("a"), vec![], now, 0.0), News::Changed, "no problem any more");
+        assert_eq!(queue.next_due(), None);
     }
 
     #[test]
-    fn what_is_taken_away_is_made_anew_and_ever_later_while_that_goes_on() {
-        let (mut book, begun) = (Book::default(), Instant::now());
-        assert!(!book.lost(&of("a"), begun), "nobody knows it");
-        book.hear(Event::Apply(set("a", "x")), begun);
-        assert!(!book.lost(&of("a"), begun), "it is to be made anyway");
-        assert_eq!(taken(&mut book, begun).len(), 1);
-        assert!(book.lost(&of("a"), begun), "whether before it was made or after can't be known");
-        book.done(&of("a"), &[], begun, 0.0);
+    fn a_deleted_binding_is_provided_again_with_growing_delays() {
+        let (mut queue, begun) = (Queue::default(), Instant::now());
+        assert!(!queue.provide_again(&key("a"), begun), "not in the queue");
+        queue.observe(Event::Apply(set("a", "x")), begun);
+        assert!(!queue.provide_again(&key("a"), begun), "due anyway");
+        assert_eq!(taken(&mut queue, begun).len(), 1);
+        assert!(queue.provide_again(&key("a"), begun), "deleted before or after the write");
+        queue.finish(&key("a"), vec![], begun, 0.0);
         let (mut now, mut made) = (begun, vec![]);
         while now < begun + Duration::from_secs(3600) {
-            made.extend(taken(&mut book, now).iter().map(|_| (now - begun).as_millis()));
-            book.done(&of("a"), &[], now, 0.0);
-            assert!(book.lost(&of("a"), now));
-            now = book.due().unwrap();
+            made.extend(taken(&mut queue, now).iter().map(|_| (now - begun).as_millis()));
+            queue.finish(&key("a"), vec![], now, 0.0);
+            assert!(queue.provide_again(&key("a"), now));
+            now = queue.next_due().unwrap();
         }
         assert_eq!(made[..5], [0, 200, 600, 1400, 3000]);
         assert!(made.len() < 40, "{made:?}");
-        taken(&mut book, now);
-        book.done(&of("a"), &[], now, 0.0);
-        now += CALM;
-        assert!(book.lost(&of("a"), now));
-        assert_eq!(book.due(), Some(now + Duration::from_millis(200)), "forgiven");
+        taken(&mut queue, now);
+        queue.finish(&key("a"), vec![], now, 0.0);
+        now += LOSS_QUIET;
+        assert!(queue.provide_again(&key("a"), now));
+        assert_eq!(queue.next_due(), Some(now + Duration::from_millis(200)), "a new streak");
     }
 
     #[test]
-    fn who_lacks_its_binding_in_a_list_is_known() {
-        let (mut book, now) = (Book::default(), Instant::now());
+    fn only_provided_statefulsets_miss_a_binding() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
         for name in ["a", "b", "c"] {
-            book.hear(Event::Apply(set(name, "x")), now);
+            queue.observe(Event::Apply(set(name, "x")), now);
         }
-        taken(&mut book, now);
-        book.done(&of("a"), &[], now, 0.0);
-        book.done(&of("b"), &[], now, 0.0);
-        let without: Vec<_> =
-            book.without(&HashSet::from([of("a")])).iter().map(|key| key.name.clone()).collect();
-        assert_eq!(without, ["b"], "the one of c is being made");
+        taken(&mut queue, now);
+        queue.finish(&key("a"), vec![], now, 0.0);
+        queue.finish(&key("b"), vec![], now, 0.0);
+        let missing: Vec<_> = queue
+            .missing_from(&HashSet::from([key("a").as_ref().clone()]))
+            .iter()
+            .map(|key| key.name.clone())
+            .collect();
+        assert_eq!(missing, ["b"], "c is in progress");
     }
 
     #[test]
-    fn who_is_gone_is_forgotten_also_when_nobody_said_so() {
-        let (mut book, now) = (Book::default(), Instant::now());
-        book.hear(Event::Apply(set("a", "x")), now);
-        book.hear(Event::Apply(set("b", "x")), now);
-        book.hear(Event::Delete(set("b", "x")), now);
-        assert_eq!(book.len(), 1);
+    fn a_statefulset_is_removed_by_a_deletion_or_by_missing_from_a_list() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.observe(Event::Apply(set("a", "x")), now);
+        queue.observe(Event::Apply(set("b", "x")), now);
+        queue.observe(Event::Delete(set("b", "x")), now);
+        assert_eq!(queue.len(), 1);
         for event in [Event::Init, Event::InitApply(set("c", "x")), Event::InitDone] {
-            book.hear(event, now);
+            queue.observe(event, now);
         }
-        assert_eq!(taken(&mut book, now), [pair("c", "x")]);
-        book.hear(Event::Delete(set("c", "x")), now);
-        assert!(!book.done(&of("c"), &[Problem::example("gone")], now, 0.0));
-        assert_eq!((book.len(), book.due()), (0, None));
+        assert_eq!(taken(&mut queue, now), [pair("c", "x")]);
+        queue.observe(Event::Delete(set("c", "x")), now);
+        let news = queue.finish(&key("c"), vec!["gone".to_owned()], now, 0.0);
+        assert_eq!(news, News::Unchanged);
+        assert_eq!((queue.len(), queue.next_due()), (0, None));
     }
 }

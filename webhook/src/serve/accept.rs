@@ -1,7 +1,7 @@
 //! Accepting connections so that no peer can hold up another.
 //!
-//! Each connection is a task from its first byte on: a peer that never finishes its handshake costs a task and a
-//! timeout, where a handshake within `accept` would cost everyone the server.
+//! Each connection is a task from its first byte on: a peer that never finishes its handshake occupies a task until a
+//! timeout. A handshake within the accept loop would block every other peer.
 
 use std::future::pending;
 use std::io;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use contract::error::chain;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -23,109 +24,112 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-/// A listening port, and what answers on it.
+/// A listening port and its routes.
 pub(crate) struct Port {
     pub(crate) listener: TcpListener,
-    /// Plain HTTP without it.
+    /// `None` for plain HTTP.
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) app: Router,
 }
 
 impl Port {
-    /// Serves until `stop`, then lets every connection finish what it has begun.
+    /// Serves until `stop`, then lets every connection finish the request in flight.
     pub(crate) async fn serve(self, stop: CancellationToken) {
         let Self { listener, tls, app } = self;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
+                // So that a stop is noticed while connections keep coming in.
                 biased;
                 () = stop.cancelled() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) if connections.len() < MAX_CONNECTIONS => {
-                        connections.spawn(connection(stream, peer, tls.clone(), app.clone(), stop.clone()));
+                        connections.spawn(serve_connection(stream, peer, tls.clone(), app.clone(), stop.clone()));
                     }
                     Ok((_, peer)) => warn!(%peer, limit = MAX_CONNECTIONS, "too many connections"),
-                    Err(error) => refused(&error).await,
+                    Err(error) => pause_after(&error).await,
                 },
             }
         }
         drop(listener);
-        if timeout(FINISH, async { while connections.join_next().await.is_some() {} }).await.is_err() {
-            warn!(connections = connections.len(), "connections cut off, since they would not end");
+        if timeout(FINISH_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await.is_err()
+        {
+            warn!(connections = connections.len(), "cut off connections that did not finish in time");
         }
     }
 }
 
-/// An API server opens as many connections as it has calls in flight, and keeps a few. This bounds what a peer can
-/// make the server hold: a TLS connection takes some 40 kB.
+/// An API server opens as many connections as it has calls in flight, and keeps a few. The limit bounds the memory that
+/// a peer can make the server allocate: a TLS connection takes about 40 kB.
 const MAX_CONNECTIONS: usize = 1024;
 /// API servers give a webhook at most 30 s, and the manifests ask for 5.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// From the handshake to the end of the first request's header: a caller connects because it has something to ask.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// For a later request's header, and for an idle connection to ask again. Longer than the 90 s after which Go's
-/// client closes an idle connection, so that it is the caller who closes and no call crosses our closing.
-const IDLE: Duration = Duration::from_secs(100);
-/// For what is in flight when the server stops.
-const FINISH: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the handshake to the end of the first request's header: API servers connect when they have a call to make.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// From an answer to the end of the next request's header. Longer than the 90 s after which Go's client closes an idle
+/// connection, so that the caller closes it, and no call is sent while the server does.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(100);
+/// For requests in flight when the server stops.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn connection(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     app: Router,
     stop: CancellationToken,
 ) {
-    // Answers are small and written at once; waiting to fill a packet would only add latency.
+    // Answers are small and written at once: waiting to fill a packet would only add latency.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return http(stream, peer, app, stop).await };
-    match timeout(HANDSHAKE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => http(stream, peer, app, stop).await,
-        Ok(Err(error)) => debug!(%peer, %error, "handshake failed"),
+    let Some(tls) = tls else { return serve_http(stream, peer, app, stop).await };
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_http(stream, peer, app, stop).await,
+        Ok(Err(error)) => debug!(%peer, error = chain(&error), "handshake failed"),
         Err(_) => debug!(%peer, "handshake timed out"),
     }
 }
 
-async fn http<S>(stream: S, peer: SocketAddr, app: Router, stop: CancellationToken)
+async fn serve_http<S>(stream: S, peer: SocketAddr, app: Router, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = Arc::new(AtomicBool::new(false));
-    let asking = asked.clone();
+    // hyper has one timeout for all headers, which is too long for the first.
+    let requested = Arc::new(AtomicBool::new(false));
+    let on_request = requested.clone();
     let app = app.map_request(move |request| {
-        asking.store(true, Ordering::Relaxed);
+        on_request.store(true, Ordering::Relaxed);
         request
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = asks_nothing(&asked) => return debug!(%peer, "no request in time"),
+        () = no_request(&requested) => return debug!(%peer, "closed a connection without a request"),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
-        debug!(%peer, %error, "connection ended");
+        debug!(%peer, error = chain(&error), "connection ended");
     }
 }
 
-/// Comes to an end only on a connection that hasn't asked anything for as long as a first request may take.
-async fn asks_nothing(asked: &AtomicBool) {
-    sleep(FIRST_REQUEST).await;
-    if asked.load(Ordering::Relaxed) {
+/// Returns if there is no request within [`FIRST_REQUEST_TIMEOUT`]; otherwise never.
+async fn no_request(requested: &AtomicBool) {
+    sleep(FIRST_REQUEST_TIMEOUT).await;
+    if requested.load(Ordering::Relaxed) {
         pending::<()>().await;
     }
 }
 
-/// What `accept` can fail with passes by itself, but not at once: without a pause, running out of file descriptors
-/// would be a busy loop.
-async fn refused(error: &io::Error) {
-    warn!(%error, "failed to accept a connection");
+/// Errors of `accept` pass by themselves, but not at once: without a pause, running out of file descriptors would be a
+/// busy loop.
+async fn pause_after(error: &io::Error) {
+    warn!(error = chain(error), "failed to accept a connection");
     sleep(Duration::from_millis(100)).await;
 }

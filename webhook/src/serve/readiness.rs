@@ -1,24 +1,21 @@
-//! Readiness of the server, as `/readyz` shows it.
+//! The state behind `/readyz`.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-/// Whether callers are served.
+/// The result of the last check of the server by itself. Not ready until the first one.
 #[derive(Debug)]
 pub(crate) struct Readiness(ArcSwapOption<String>);
 
 impl Readiness {
-    /// Why it isn't so; `None`: it is.
-    pub(crate) fn why_not(&self) -> Option<Arc<String>> {
+    /// The reason for which the server is not ready; `None` if it is ready.
+    pub(crate) fn problem(&self) -> Option<Arc<String>> {
         self.0.load_full()
     }
-}
 
-impl Readiness {
-    /// Replaces the reason; `None`: callers are served.
-    pub(crate) fn set(&self, why_not: Option<String>) {
-        self.0.store(why_not.map(Arc::new));
+    pub(crate) fn set(&self, problem: Option<String>) {
+        self.0.store(problem.map(Arc::new));
     }
 }
 

@@ -1,4 +1,5 @@
-//! The server looking at itself as an API server does: through its port, with the CA that is published.
+//! The server's check of itself: a handshake through its port, with the published authorities, as an API server makes
+//! it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -17,33 +19,53 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::readiness::Readiness;
-use crate::error::chain;
 use crate::metrics::Metrics;
-use crate::tls::Trust;
+use crate::tls::{CallerTrust, TrustError};
+use contract::error::chain;
 
-/// Keeps saying whether a caller would be served, until `stop`.
+/// The name and the address that API servers call.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+}
+
+/// A reason for which API servers are not served.
+#[derive(Debug, Error)]
+enum VerifyError {
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// `--service` and `--namespace` form no DNS name.
+    #[error(transparent)]
+    Name(#[from] InvalidDnsNameError),
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    #[error("the TLS port does not answer with a certificate that callers accept")]
+    Handshake(#[source] io::Error),
+}
+
+/// Keeps `readiness` up to date until `stop`.
 pub(crate) async fn verify(
-    mut trust: watch::Receiver<Trust>,
-    name: String,
-    https: SocketAddr,
+    mut trust: watch::Receiver<CallerTrust>,
+    endpoint: Endpoint,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let mut before = None;
+    let mut logged = None;
     loop {
-        let now = trust.borrow_and_update().clone();
-        let why_not = served(&now, &name, https).await.err();
-        metrics.is_ready(why_not.is_none());
-        readiness.set(why_not.clone());
-        if before.as_ref() != Some(&why_not) {
-            match &why_not {
+        let trusted = trust.borrow_and_update().clone();
+        let problem = check(trusted, &endpoint).await.err().map(|error| chain(&error));
+        metrics.is_ready(problem.is_none());
+        readiness.set(problem.clone());
+        let pause = if problem.is_none() { CHECK_INTERVAL } else { RETRY_INTERVAL };
+        if logged.as_ref() != Some(&problem) {
+            match &problem {
                 None => info!("ready: callers accept the certificate"),
-                Some(why) => warn!(why, "not ready"),
+                Some(error) => warn!(error, "not ready"),
             }
+            logged = Some(problem);
         }
-        let pause = if why_not.is_none() { LOOK } else { LOOK_AGAIN };
-        before = Some(why_not);
         tokio::select! {
             () = stop.cancelled() => return,
             Ok(()) = trust.changed() => {}
@@ -52,61 +74,53 @@ pub(crate) async fn verify(
     }
 }
 
-async fn served(trust: &Trust, name: &str, https: SocketAddr) -> Result<(), String> {
+/// Checks that every caller accepts the certificate: each entry of the webhook configuration has a bundle of its own.
+async fn check(trust: CallerTrust, endpoint: &Endpoint) -> Result<(), VerifyError> {
     let bundles = match trust {
-        Trust::Nobody(why) => return Err(why.clone()),
-        Trust::Unknown => return Ok(()),
-        Trust::Bundles(bundles) => bundles,
+        CallerTrust::Missing(error) => return Err(error.into()),
+        CallerTrust::Unknown => return Ok(()),
+        CallerTrust::Bundles(bundles) => bundles,
     };
     for bundle in bundles {
-        let caller = Caller::new(bundle, name, https).map_err(|error| chain(&error))?;
-        caller.try_once().await.map_err(|error| {
-            format!("the TLS port does not answer with a certificate that callers accept: {}", chain(&error))
-        })?;
+        let probe = Probe::new(&bundle, endpoint)?;
+        probe.handshake().await.map_err(VerifyError::Handshake)?;
     }
     Ok(())
 }
 
-/// What changes is told at once; this is for what nobody tells, such as the end of a certificate's life.
-const LOOK: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What an API server would verify the server with.
-struct Caller {
+/// A client that verifies the server as an API server does.
+struct Probe {
     connector: TlsConnector,
     name: ServerName<'static>,
     address: SocketAddr,
 }
 
-/// Longer than any handshake with oneself.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-impl Caller {
-    /// One that trusts `ca_bundle` and expects `name` at `address`.
-    fn new(ca_bundle: &str, name: &str, address: SocketAddr) -> io::Result<Self> {
+impl Probe {
+    fn new(ca_bundle: &str, endpoint: &Endpoint) -> Result<Self, VerifyError> {
         let mut roots = RootCertStore::empty();
-        // As Go does, which skips what it can't read.
+        // API servers, as programs in Go, skip the certificates that they can't parse.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(ca_bundle.as_bytes()).flatten());
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
+            .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, address: reachable(address) })
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name: ServerName::try_from(endpoint.name.clone())?,
+            address: reachable(endpoint.address),
+        })
     }
 
-    /// Shakes hands once.
-    async fn try_once(&self) -> io::Result<()> {
-        let shake = async {
+    async fn handshake(&self) -> io::Result<()> {
+        let handshake = async {
             let stream = TcpStream::connect(self.address).await?;
             self.connector.connect(self.name.clone(), stream).await.map(drop)
         };
-        timeout(PATIENCE, shake).await?
+        timeout(HANDSHAKE_TIMEOUT, handshake).await?
     }
 }
 
-/// "Any address" is one to listen on, not to connect to.
+/// Replaces the unspecified address, which can be listened on but not connected to.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -115,3 +129,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(ip, address.port())
 }
+
+/// Changes of the trust are checked at once. This is for changes without a notice, such as an expired certificate.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Longer than any handshake within one process.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

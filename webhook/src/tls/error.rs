@@ -6,52 +6,52 @@ use std::path::PathBuf;
 use rustls::server::VerifierBuilderError;
 use thiserror::Error;
 
-/// Why there is no certificate to serve.
+/// A failure to obtain a certificate or to serve it.
 #[derive(Debug, Error)]
-pub enum IdentityError {
-    /// It could not be minted.
-    #[error("failed to mint the server's certificate")]
-    Mint(#[from] certs::Error),
-    /// A file can't be read.
+pub enum CertificateError {
+    /// The authority failed to issue a certificate.
+    #[error("failed to issue the server's certificate")]
+    Issue(#[from] certs::Error),
+    /// A file is unreadable.
     #[error("failed to read '{path}'")]
     Read {
-        /// The file.
+        /// As given on the command line.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A file doesn't hold what it should.
-    #[error("'{path}' holds no {expected} in PEM form")]
+    /// A file does not contain what its flag promises.
+    #[error("'{path}' contains no {expected} in PEM form")]
     Pem {
-        /// The file.
+        /// As given on the command line.
         path: PathBuf,
-        /// What it should hold.
+        /// `certificate` or `private key`.
         expected: &'static str,
-        /// What the parser says.
+        /// The parser's error.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificate and key don't belong together, or are of no use.
-    #[error("certificate and key can't be served: do '{certificate}' and '{key}' belong together?")]
+    /// The certificate does not match the key, or is of a kind that rustls does not support.
+    #[error("'{certificate}' can't be served with the key '{key}': check that they belong together")]
     Pair {
-        /// The certificate's file.
+        /// The value of `--tls-cert`.
         certificate: PathBuf,
-        /// The key's file.
+        /// The value of `--tls-key`.
         key: PathBuf,
-        /// What rustls says.
+        /// The reason.
         #[source]
         source: rustls::Error,
     },
-    /// The certificate that was minted can't be served.
+    /// rustls rejects a certificate that this process has issued, or the TLS settings.
     #[error("failed to set up TLS")]
     Tls(#[from] rustls::Error),
-    /// The CA for callers can't be used.
+    /// The certificates of `--client-ca` are no authorities.
     #[error("'{path}' can't be used to verify callers")]
     ClientCa {
-        /// The file.
+        /// The value of `--client-ca`.
         path: PathBuf,
-        /// What rustls says.
+        /// The reason.
         #[source]
         source: VerifierBuilderError,
     },

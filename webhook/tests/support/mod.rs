@@ -1,7 +1,7 @@
-//! What tests of the server need: a server on ports of its own, and a caller that behaves like an API server.
+//! A server on ports of its own, and a caller that behaves like an API server.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 #[path = "../../inject/tests/support/mod.rs"]
 pub(crate) mod stateful_set;
@@ -26,9 +26,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use webhook::serve::{Args, Error, Kubernetes, bind};
 
-/// Longer than anything here takes, on however slow a machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// What the server is called by.
+/// Longer than anything here takes, on any machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// The DNS name of the server.
 pub(crate) const NAME: &str = "couchdiscover-webhook.couchdiscover.svc";
 
 /// A running server.
@@ -41,7 +41,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one on ports of its own, with these flags besides.
+    /// Starts a server with these flags, on free ports and in mode `memory` unless they name others.
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let own = ["serve", "--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"];
         let mode = if flags.contains(&"--cert-mode") { &[][..] } else { &["--cert-mode", "memory"] };
@@ -65,26 +65,26 @@ impl Server {
         Connection::new(stream).exchange(head.as_bytes(), &[]).await.unwrap()
     }
 
-    /// Waits until the server says that it is, or isn't, ready.
+    /// Waits until `/readyz` reports that the server is, or is not, ready.
     pub(crate) async fn until_ready(&self, ready: bool) {
         let wanted = if ready { 200 } else { 503 };
         let asking = async { while self.probe("/readyz").await.status != wanted {} };
-        timeout(PATIENCE, asking).await.unwrap();
+        timeout(DEADLINE, asking).await.unwrap();
     }
 
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        timeout(PATIENCE, self.done).await.unwrap().unwrap().unwrap();
+        timeout(DEADLINE, self.done).await.unwrap().unwrap().unwrap();
     }
 }
 
-/// A connection that is kept alive.
+/// A connection that stays open between requests.
 pub(crate) struct Connection<S> {
     stream: S,
     buffer: Vec<u8>,
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -107,7 +107,7 @@ impl Reply {
     }
 }
 
-/// Trusts `ca` and nothing else.
+/// A TLS client that trusts `ca` only.
 pub(crate) fn connector(ca: &str) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self { stream, buffer: Vec::with_capacity(8192) }
     }
 
-    /// Sends a review, as an API server does.
+    /// Sends a review as an API server does, and receives the answer.
     pub(crate) async fn review(&mut self, body: &[u8]) -> io::Result<Reply> {
         self.exchange(head(body.len()).as_bytes(), body).await
     }
@@ -172,9 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(reply)
     }
 
-    /// Whether the server has closed, and sent nothing before.
+    /// `true` if the server closes the connection without sending anything.
     pub(crate) async fn is_closed(&mut self) -> bool {
-        matches!(timeout(PATIENCE, self.fill()).await, Ok(Err(_)))
+        matches!(timeout(DEADLINE, self.fill()).await, Ok(Err(_)))
     }
 
     async fn fill(&mut self) -> io::Result<()> {
@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// The head of a review's request.
+/// The head of a request with a review of this length.
 pub(crate) fn head(length: usize) -> String {
     format!(
         "POST /mutate?timeout=5s HTTP/1.1\r\nHost: {NAME}:443\r\nUser-Agent: kube-apiserver-admission\r\nContent-Length: {length}\r\nAccept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n"

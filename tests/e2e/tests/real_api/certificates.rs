@@ -131,11 +131,12 @@ async fn a_manager_that_keeps_changing_the_ca_bundle_is_named_and_restoring_slow
         deployed.admin.apply(&changed).await.accepted();
         until_restored(&deployed, &published, "changed").await;
     }
-    let line = replica.until_logged("again and again").await;
+    let line = replica.until_logged("keeps changing the caBundle").await;
     assert_eq!((&line["level"], &line["by"]), (&json!("WARN"), &json!("tests")));
     assert_eq!(
         line["message"],
-        "the caBundle is changed again and again: whoever does it must leave it alone; waiting longer now"
+        "another program keeps changing the caBundle: corrections are delayed. Fix: let it leave \
+         webhooks[].clientConfig.caBundle alone"
     );
 }
 

@@ -125,7 +125,7 @@ async fn objects_of_the_user_are_not_modified() {
     let error = line["error"].as_str().unwrap();
     assert!(
         error.starts_with(
-            "RoleBinding 'couchdb-couchdiscover': somebody else made it otherwise, and it is left as it is: "
+            "RoleBinding 'couchdb-couchdiscover': conflicts with an existing object; not modified: "
         ),
         "{error}"
     );

@@ -29,7 +29,7 @@ async fn a_deleted_role_binding_is_created_again() {
         made = again;
     }
     for replica in [&replica, &other] {
-        replica.until_logged("its RoleBinding was deleted: making it anew").await;
+        replica.until_logged("the RoleBinding was deleted: creating it again").await;
     }
 
     // Without its labels the webhook would not watch it any more.

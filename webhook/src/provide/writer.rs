@@ -1,4 +1,4 @@
-//! The calls: a RoleBinding that is applied, a Secret that is created.
+//! The calls: applying a RoleBinding, creating a Secret, reporting an Event.
 
 use contract::objects;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
@@ -7,51 +7,55 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use rand::TryRng as _;
-use rand::rngs::SysRng;
+use rand::rngs::{SysError, SysRng};
 use serde_json::{Value, json};
 use tracing::debug;
 
-use super::needs::{Key, Needs, Problem};
-use crate::kubernetes::{CallError, call};
+use super::error::{ProvideCause, ProvideError, ProvidedKind};
+use super::needs::{Key, Needs};
+use crate::kubernetes::{ApiError, call};
+use contract::error::chain;
 
-/// Whoever makes what is needed.
+/// Writes the objects that StatefulSets need.
 #[derive(Clone)]
-pub(crate) struct Maker {
+pub(crate) struct Writer {
     client: Client,
     recorder: Recorder,
 }
 
-impl Maker {
+impl Writer {
     pub(crate) fn new(client: Client) -> Self {
         let reporter = Reporter { controller: objects::WEBHOOK_MANAGER.to_owned(), instance: None };
         Self { recorder: Recorder::new(client.clone(), reporter), client }
     }
 
-    /// Makes what isn't there. What fails doesn't keep the rest from being made.
-    pub(crate) async fn provide(&self, key: &Key, needs: &Needs) -> Vec<Problem> {
+    /// Creates the objects that are missing, and returns the failures. One failure does not stop the other object.
+    pub(crate) async fn provide(&self, key: &Key, needs: &Needs) -> Vec<ProvideError> {
         let name = objects::companion(&key.name);
-        let binding = self.bind(key, needs, &name).await.err().map(|error| why_no_binding(&error));
-        let secret = match needs.secret {
-            true => self.create_secret(key, &name).await.err(),
-            false => None,
-        };
-        let problem = |object, why: String| Problem { object, name: name.clone(), why };
-        let binding = binding.map(|why| problem("RoleBinding", why));
-        binding.into_iter().chain(secret.map(|why| problem("Secret", why))).collect()
+        let mut errors = vec![];
+        if let Err(error) = self.apply_binding(key, needs, &name).await {
+            let cause = ProvideCause::of_binding(error, key, &name);
+            errors.push(ProvideError { kind: ProvidedKind::RoleBinding, name: name.clone(), cause });
+        }
+        if needs.secret
+            && let Err(cause) = self.create_secret(key, &name).await
+        {
+            errors.push(ProvideError { kind: ProvidedKind::Secret, name, cause });
+        }
+        errors
     }
 
-    /// Says on the StatefulSet what it lacks.
-    pub(crate) async fn tell(&self, key: &Key, uid: &str, problems: &[Problem]) {
-        let note = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    /// Reports the problems as an Event on the StatefulSet.
+    pub(crate) async fn report(&self, key: &Key, uid: &str, problems: &[String]) {
         let event = Event {
             type_: EventType::Warning,
             reason: "NotProvidedFor".to_owned(),
-            // The API server takes no more than 1 KiB.
-            note: Some(note.chars().take(1000).collect()),
+            // The API server accepts at most 1 KiB.
+            note: Some(problems.join("; ").chars().take(1000).collect()),
             action: "Provide".to_owned(),
             secondary: None,
         };
-        let about = ObjectReference {
+        let regarding = ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("StatefulSet".to_owned()),
             name: Some(key.name.clone()),
@@ -59,52 +63,43 @@ impl Maker {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        if let Err(error) = call(self.recorder.publish(&event, &about)).await {
-            debug!(error = error.to_string(), "failed to write an Event");
+        if let Err(error) = call(self.recorder.publish(&event, &regarding)).await {
+            debug!(error = chain(&error), "failed to write an Event");
         }
     }
 
-    /// Not by force: a binding that somebody else has made otherwise is theirs.
-    async fn bind(&self, key: &Key, needs: &Needs, name: &str) -> Result<(), CallError> {
+    async fn apply_binding(&self, key: &Key, needs: &Needs, name: &str) -> Result<(), ApiError> {
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &key.namespace);
+        // Without force: a binding that another manager has made with other values stays as it is.
         let params = PatchParams::apply(objects::WEBHOOK_MANAGER);
         let patch = Patch::Apply(binding(key, needs, name));
         match call(bindings.patch(name, &params, &patch)).await {
-            // Another replica made it at the same moment.
-            Err(error) if error.status().is_some_and(kube::core::Status::is_already_exists) => {
+            // Another replica created it at the same moment.
+            Err(error) if error.is_already_exists() => {
                 call(bindings.patch(name, &params, &patch)).await.map(drop)
             }
-            done => done.map(drop),
+            result => result.map(drop),
         }
     }
 
-    /// One that is there already is neither read nor changed.
-    async fn create_secret(&self, key: &Key, name: &str) -> Result<(), String> {
-        let secret = secret(name, || random().map_err(|error| format!("no randomness: {error}")))?;
+    /// An existing Secret is neither read nor changed.
+    async fn create_secret(&self, key: &Key, name: &str) -> Result<(), ProvideCause> {
+        let secret = secret(name, random_hex)?;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let params =
             PostParams { field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()), ..PostParams::default() };
         match call(secrets.create(&params, &secret)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.status().is_some_and(kube::core::Status::is_already_exists) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Err(error) if !error.is_already_exists() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 }
 
-fn why_no_binding(error: &CallError) -> String {
-    match error.code() {
-        409 => format!("somebody else made it otherwise, and it is left as it is: {error}"),
-        422 => format!("there is one that binds another role, and it is left as it is: delete it ({error})"),
-        _ => error.to_string(),
-    }
-}
-
-/// What our RoleBindings carry, and no other.
+/// The labels of the RoleBindings that are provided, which no other RoleBinding carries.
 pub(crate) const BINDING_LABELS: [(&str, &str); 2] =
     [("app.kubernetes.io/name", "couchdiscover"), ("app.kubernetes.io/component", "agent")];
 
-/// It goes with its StatefulSet: without it nobody needs the role.
+/// Renders the RoleBinding. The StatefulSet owns it: without its pods the role is not needed.
 fn binding(key: &Key, needs: &Needs, name: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -126,8 +121,10 @@ fn binding(key: &Key, needs: &Needs, name: &str) -> Value {
     })
 }
 
-/// It stays when its StatefulSet goes, as the volumes do: the nodes of the next one must still know each other. Both
-/// keys are in it whichever is needed now, since none can be added to a Secret that may not be read.
+/// Renders the Secret, which has no owner: it stays when the StatefulSet is deleted, as the volumes do, since the nodes
+/// of the next StatefulSet must still authenticate to each other.
+///
+/// It always contains both keys: none can be added later, because the webhook may not read Secrets.
 fn secret<E>(name: &str, mut random: impl FnMut() -> Result<String, E>) -> Result<Secret, E> {
     let label = ("app.kubernetes.io/name".to_owned(), "couchdiscover".to_owned());
     let data = [
@@ -146,8 +143,8 @@ fn secret<E>(name: &str, mut random: impl FnMut() -> Result<String, E>) -> Resul
     })
 }
 
-/// 256 bits from the operating system, in letters that every shell and every Erlang takes as they are.
-fn random() -> Result<String, rand::rngs::SysError> {
+/// Returns 256 bits from the operating system in hexadecimal, which needs no quotes in a shell or in Erlang.
+fn random_hex() -> Result<String, SysError> {
     let mut bytes = [0; 32];
     SysRng.try_fill_bytes(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -158,8 +155,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_secrets_of_256_bits_are_never_the_same() {
-        let secret = secret("db-couchdiscover", random).unwrap();
+    fn both_keys_of_a_secret_are_256_random_bits() {
+        let secret = secret("db-couchdiscover", random_hex).unwrap();
         let data = secret.string_data.unwrap();
         let [cookie, auth] = [objects::ERLANG_COOKIE_KEY, objects::AUTH_SECRET_KEY].map(|key| &data[key]);
         assert_ne!(cookie, auth);
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_names_its_owner_and_the_one_role() {
+    fn a_binding_names_its_owner_and_the_agents_role() {
         let key = Key { namespace: "shop".to_owned(), name: "db".to_owned() };
         let needs =
             Needs { uid: "u-1".to_owned(), account: "couch".to_owned(), secret: false, injected: true };

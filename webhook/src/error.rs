@@ -1,3 +1,0 @@
-//! Printing errors.
-
-pub(crate) use contract::error::chain;

@@ -1,0 +1,176 @@
+//! The server's life: bind, serve, drain.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::accept::Port;
+use super::app::{self, Shared};
+use super::listen::listen;
+use super::readiness::Readiness;
+use super::renew::renew;
+use super::verify::{Endpoint, verify};
+use crate::authority::{self, AuthorityConfig, Outputs};
+use crate::kubernetes::Kubernetes;
+use crate::metrics::Metrics;
+use crate::provide::provide;
+use crate::settings::{Args, CertMode, Provide};
+use crate::tls::{CallerTrust, CertificateError, CertificateSource, TrustError};
+
+/// A server that has bound its ports.
+pub struct Bound {
+    args: Args,
+    kubernetes: Kubernetes,
+    admission: Port,
+    probes: Port,
+    https: SocketAddr,
+    plain: SocketAddr,
+    certificates: CertificateSource,
+    shared: Arc<Shared>,
+}
+
+/// A failure to start the server.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The certificate's source failed.
+    #[error("no certificate to serve")]
+    Certificate(#[from] CertificateError),
+    /// A port can't be bound.
+    #[error("failed to listen on '{address}'")]
+    Listen {
+        /// The value of `--listen` or `--probe-listen`.
+        address: SocketAddr,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads the certificate, if it comes from files, and binds both ports. Answers nothing before [`Bound::serve`].
+pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
+    let certificates = CertificateSource::new(&args, OffsetDateTime::now_utc())?;
+    let tls = certificates.config(args.client_ca.as_deref())?;
+    let (https_listener, https) = bind_port(args.listen).await?;
+    let (plain_listener, plain) = bind_port(args.probe_listen).await?;
+    let max_inflight = args.max_inflight.min(Semaphore::MAX_PERMITS);
+    let shared = Arc::new(Shared {
+        settings: args.injection.settings(),
+        metrics: Arc::new(Metrics::new()),
+        slots: Semaphore::new(max_inflight),
+        max_inflight,
+        readiness: Arc::new(Readiness::default()),
+        draining: CancellationToken::new(),
+    });
+    if let Some(expiry) = certificates.served().expiry()? {
+        shared.metrics.expires(expiry);
+    }
+    let tls = Some(TlsAcceptor::from(Arc::new(tls)));
+    let admission = Port { listener: https_listener, tls, app: app::admission(shared.clone()) };
+    let probes = Port { listener: plain_listener, tls: None, app: app::probes(shared.clone()) };
+    Ok(Bound { args, kubernetes, admission, probes, https, plain, certificates, shared })
+}
+
+/// Returns the listener with its address, which differs from the given one for port 0.
+async fn bind_port(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = listen(address).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
+impl Bound {
+    /// The address of the HTTPS port.
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// The address of the port for probes and metrics.
+    pub fn probes(&self) -> SocketAddr {
+        self.plain
+    }
+
+    /// The authority's certificate in PEM form, in mode `memory`; the other modes publish it elsewhere.
+    pub fn ca_bundle(&self) -> Option<String> {
+        self.certificates.ca_bundle()
+    }
+
+    /// Serves until `shutdown`, and for the drain delay after it: in the meantime the endpoint becomes unready, and
+    /// callers are asked to close their connections.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { args, kubernetes, admission, probes, https, plain, certificates, shared } = self;
+        info!(%https, probes = %plain, "serving");
+        let stop = CancellationToken::new();
+        // If this future is dropped, the tasks end as well.
+        let _stop_tasks = stop.clone().drop_guard();
+        let metrics = &shared.metrics;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(probes.serve(stop.clone()));
+        tasks.spawn(admission.serve(stop.clone()));
+        if args.provide == Provide::On {
+            tasks.spawn(provide(kubernetes.clone(), metrics.clone(), stop.clone()));
+        }
+        let trust = watch::Sender::new(initial_trust(&args, &certificates));
+        match args.cert_mode {
+            CertMode::Memory => {}
+            CertMode::Files => {
+                let name = args.config_name.clone();
+                tasks.spawn(authority::follow(kubernetes, name, trust.clone(), stop.clone()));
+            }
+            CertMode::SelfSigned => {
+                let served = certificates.served().clone();
+                let outputs = Outputs { served, trust: trust.clone(), metrics: metrics.clone() };
+                tasks.spawn(authority::keep(kubernetes, authority_config(&args), outputs, stop.clone()));
+            }
+        }
+        let endpoint = Endpoint { name: args.server_name(), address: https };
+        let readiness = shared.readiness.clone();
+        tasks.spawn(verify(trust.subscribe(), endpoint, readiness, metrics.clone(), stop.clone()));
+        tasks.spawn(renew(certificates, metrics.clone(), stop.clone()));
+
+        shutdown.cancelled().await;
+        shared.draining.cancel();
+        info!(delay = ?args.drain_delay, "stopping");
+        tokio::time::sleep(args.drain_delay).await;
+        stop.cancel();
+        tasks.join_all().await;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+fn initial_trust(args: &Args, certificates: &CertificateSource) -> CallerTrust {
+    match (args.cert_mode, certificates.ca_bundle()) {
+        (_, Some(ca_bundle)) => CallerTrust::Bundles(vec![ca_bundle]),
+        (CertMode::SelfSigned, None) => CallerTrust::Missing(TrustError::AuthorityNotRead),
+        (CertMode::Files | CertMode::Memory, None) => CallerTrust::Unknown,
+    }
+}
+
+fn authority_config(args: &Args) -> AuthorityConfig {
+    AuthorityConfig {
+        namespace: args.namespace.clone(),
+        config_name: args.config_name.clone(),
+        service: args.service.clone(),
+        names: args.names(),
+        lifetimes: args.lifetimes(),
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("https", &self.https)
+            .field("probes", &self.plain)
+            .finish_non_exhaustive()
+    }
+}
