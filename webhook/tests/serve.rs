@@ -65,9 +65,9 @@ async fn requests_without_a_review_are_refused_with_a_reason() {
     400 the review is '' of '', expected 'AdmissionReview' of 'admission.k8s.io/v1'. Fix: list only 'v1' in admissionReviewVersions
     400 the review is 'AdmissionReview' of 'admission.k8s.io/v1beta1', expected 'AdmissionReview' of 'admission.k8s.io/v1'. Fix: list only 'v1' in admissionReviewVersions
     400 the AdmissionReview has no 'request'. Only an API server's requests are answered
-    400 failed to parse the body as an AdmissionReview: request: missing field `uid` at line 1 column 73
+    400 failed to parse the body as an AdmissionReview: request: 'uid' is missing at line 1 column 73
     400 failed to parse the body as an AdmissionReview: request.operation: unknown variant `PAINT`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT` at line 1 column 101
-    400 failed to parse the body as an AdmissionReview: request.uid: invalid type: integer `7`, expected a string at line 1 column 79
+    400 failed to parse the body as an AdmissionReview: request.uid: found integer '7', expected a string at line 1 column 79
     405 only 'POST /mutate' is served here
     404 only 'POST /mutate' is served here
     415 expected a body of 'application/json'
