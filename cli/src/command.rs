@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use program::exit;
 
 use crate::check::{self, Output};
 use crate::error::CommandError;
 use crate::manifest::{self, FileArgs, InjectArgs};
-use crate::program::{self, FAILURE};
+use crate::terminal;
 
 /// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 #[derive(Debug, Parser)]
@@ -36,7 +37,7 @@ pub enum Command {
 /// Runs the program.
 pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = named_as_called(Cli::command(), args.first());
-    match program::parse::<Cli>(command, args) {
+    match terminal::parse::<Cli>(command, args) {
         Ok(cli) => cli.command.run(),
         Err(code) => code,
     }
@@ -60,7 +61,7 @@ impl Command {
             Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
             Self::Check(args) => check(&args),
         };
-        result.unwrap_or_else(|error| program::fail(&error, error.exit_code()))
+        result.unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
     }
 
     /// Hides these subcommands in the help of a program that accepts them as aliases.
@@ -81,6 +82,6 @@ fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
         Output::Table => report.to_table(),
         Output::Json => report.to_json(),
     };
-    program::print(&text).map_err(CommandError::Write)?;
-    Ok(if report.has_no_problem() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
+    terminal::print(&text).map_err(CommandError::Write)?;
+    Ok(if report.has_no_problem() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
 }

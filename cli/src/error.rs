@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use program::exit;
 use thiserror::Error;
 
 use crate::check;
-use crate::program::{FAILURE, UNAVAILABLE};
 
 /// Reason why a subcommand failed.
 #[derive(Debug, Error)]
@@ -38,8 +38,8 @@ impl CommandError {
     /// The exit code of the program.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Check(_) => UNAVAILABLE,
-            Self::Read { .. } | Self::Write(_) | Self::Manifest(_) | Self::Runtime(_) => FAILURE,
+            Self::Check(_) => exit::UNAVAILABLE,
+            Self::Read { .. } | Self::Write(_) | Self::Manifest(_) | Self::Runtime(_) => exit::FAILURE,
         }
     }
 }

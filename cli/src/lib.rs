@@ -3,18 +3,18 @@
 //! * [`check`]: reads a cluster with the user's kubeconfig and reports each problem with its fix
 //! * `manifest`: runs the injection on YAML and JSON files
 //! * [`Command`]: the subcommands
-//! * [`program`]: command line parsing and exit codes, shared with the server's program
+//! * [`terminal`]: parses command lines and prints failures; shared with the server's program
 //!
 //! ```text
 //! command -> manifest (inject::files), check
-//!   all   -> error, program
+//!   all   -> error, terminal
 //! ```
 
 pub mod check;
 mod command;
 mod error;
 mod manifest;
-pub mod program;
+pub mod terminal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

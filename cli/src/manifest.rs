@@ -8,7 +8,7 @@ use inject::Settings;
 use inject::files::{self, Format, Output, Verb};
 
 use crate::error::CommandError;
-use crate::program;
+use crate::terminal;
 
 /// Arguments of `inject`.
 #[derive(Debug, ClapArgs)]
@@ -99,9 +99,9 @@ fn convert(
     let Output { text, report } =
         files::run(verb, &input, args.output.map(Format::from), settings, namespace)?;
     for line in &report {
-        program::note(line);
+        terminal::note(line);
     }
-    program::print(&text).map_err(CommandError::Write)
+    terminal::print(&text).map_err(CommandError::Write)
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {

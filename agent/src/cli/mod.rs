@@ -1,25 +1,22 @@
-//! The program around the agent: verbs, the log, signals, exit codes.
+//! The program around the agent: verbs, log, exit codes.
 
 mod status;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use contract::env;
 use contract::error::chain;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use program::exit;
+use program::log::Stream;
 
 use crate::couch::tls::{TlsError, plain};
 use crate::publish::termination::{LastWords, TERMINATION_LOG};
 use crate::settings::pod_name::Clues;
-use crate::settings::{Log, LogFormat, Settings};
+use crate::settings::{Log, Settings};
 use crate::{StartError, Surroundings, start};
 
 /// What a person or a manifest asks of the program.
@@ -46,7 +43,7 @@ pub fn main(args: impl Iterator<Item = OsString>, vars: &dyn Fn(&str) -> Option<
         Ok(Verb::Status { json }) => print_status(vars, json),
         Ok(Verb::Help) => say(USAGE),
         Ok(Verb::Version) => say(concat!("couchdiscover-agent ", env!("CARGO_PKG_VERSION"), "\n")),
-        Err(unknown) => fail(&format!("'{unknown}' is not understood\n\n{USAGE}"), USAGE_ERROR),
+        Err(unknown) => fail(&format!("'{unknown}' is not understood\n\n{USAGE}"), exit::USAGE),
     }
 }
 
@@ -59,7 +56,7 @@ pub fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings)
                 let _ = writeln!(text, "{line}");
                 text
             });
-            return fail(&lines, USAGE_ERROR);
+            return fail(&lines, exit::USAGE);
         }
     };
     start_log(settings.log);
@@ -67,7 +64,7 @@ pub fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings)
     let runtime =
         match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build() {
             Ok(runtime) => runtime,
-            Err(error) => return fail(&format!("failed to start: {error}\n"), FAILURE),
+            Err(error) => return fail(&format!("failed to start: {error}\n"), exit::FAILURE),
         };
     let ended = runtime.block_on(until_a_signal(settings, surroundings));
     // A name that is being resolved would hold up the exit for as long as the resolver takes.
@@ -96,21 +93,21 @@ fn print_status(vars: &dyn Fn(&str) -> Option<String>, json: bool) -> ExitCode {
     let listen = vars(env::COUCHDISCOVER_LISTEN).and_then(|value| value.parse().ok()).unwrap_or(default);
     let client = match plain() {
         Ok(client) => client,
-        Err(error) => return fail(&format!("{}\n", chain(&error)), FAILURE),
+        Err(error) => return fail(&format!("{}\n", chain(&error)), exit::FAILURE),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("failed to start: {error}\n"), FAILURE),
+        Err(error) => return fail(&format!("failed to start: {error}\n"), exit::FAILURE),
     };
     match runtime.block_on(status::page(&client, listen)) {
         Ok(page) => {
             let text =
                 if json { format!("{page:#}\n") } else { status::table(&page, jiff::Timestamp::now()) };
             let printed = say(&text);
-            if page["ready"] == true { printed } else { ExitCode::from(FAILURE) }
+            if page["ready"] == true { printed } else { ExitCode::from(exit::FAILURE) }
         }
         Err(error) => {
-            fail(&format!("no agent answers on port {}: {}\n", listen.port(), chain(&error)), FAILURE)
+            fail(&format!("no agent answers on port {}: {}\n", listen.port(), chain(&error)), exit::FAILURE)
         }
     }
 }
@@ -131,18 +128,8 @@ fn parse(args: &[String]) -> Result<Verb, String> {
 }
 
 async fn until_a_signal(settings: Settings, surroundings: Surroundings) -> Result<(), (String, u8)> {
-    let shutdown = CancellationToken::new();
-    let failed = |error: &dyn std::error::Error| (chain(error), FAILURE);
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
-    let stop = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
+    let failed = |error: &dyn std::error::Error| (chain(error), exit::FAILURE);
+    let shutdown = program::shutdown().map_err(|error| failed(&error))?;
     let started = start(settings, surroundings).await.map_err(|error| (chain(&error), exit_code(&error)))?;
     started.run(shutdown).await.map_err(|error| failed(&error))
 }
@@ -150,26 +137,15 @@ async fn until_a_signal(settings: Settings, surroundings: Surroundings) -> Resul
 /// A wrong setting is 64, as sysexits.h has it; what may go better the next time is 1.
 fn exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Identity(_) | StartError::Tls(TlsError::Ca { .. } | TlsError::Trust(_)) => USAGE_ERROR,
-        StartError::Listen { .. } | StartError::Tls(TlsError::Client(_)) => FAILURE,
+        StartError::Identity(_) | StartError::Tls(TlsError::Ca { .. } | TlsError::Trust(_)) => exit::USAGE,
+        StartError::Listen { .. } | StartError::Tls(TlsError::Client(_)) => exit::FAILURE,
     }
 }
 
-fn start_log(log: Log) {
-    // Clients log every connection at debug; a person who turns the agent's log up doesn't ask for theirs. kube's warns
-    // of every attempt that fails, once in some seconds for as long as an API server is away: the agent says it once.
-    let others = tracing::Level::WARN.min(log.level);
-    let kubes = if log.level < tracing::Level::DEBUG { LevelFilter::OFF } else { others.into() };
-    let targets = [("kube_client", kubes), ("kube_runtime", kubes), ("agent", log.level.into())];
-    let filter = Targets::new().with_default(others).with_targets(targets);
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines =
-        tracing_subscriber::fmt::layer().with_target(false).with_ansi(std::io::stdout().is_terminal());
-    // A subscriber may be set already where the agent runs inside another program.
-    let _ = match log.format {
-        LogFormat::Text => registry.with(lines).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
-    };
+fn start_log(Log { level, format }: Log) {
+    // Clients log every connection at debug. A user who raises the agent's level does not ask for these lines.
+    let others = tracing::Level::WARN.min(level);
+    program::log::Log { level, own_targets: &["agent"], others, format, stream: Stream::Stdout }.start();
 }
 
 fn say(text: &str) -> ExitCode {
@@ -185,9 +161,6 @@ fn fail(message: &str, code: u8) -> ExitCode {
     LastWords::new(Some(TERMINATION_LOG.into())).are(message);
     ExitCode::from(code)
 }
-
-const USAGE_ERROR: u8 = 64;
-const FAILURE: u8 = 1;
 
 const USAGE: &str = "\
 couchdiscover-agent: makes the CouchDB pods of one StatefulSet one cluster, and keeps them one

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use contract::{Label, env};
+use program::log::Format;
 use thiserror::Error;
 
 pub use agent_core::facts::{PodManagement, Size};
-use values::Level;
-pub use values::{Endpoint, Kubernetes, LogFormat, Scheme};
+pub use values::{Endpoint, Kubernetes, Scheme};
+use values::{Level, LogFormat};
 
 use crate::credentials::secret::Secret;
 
@@ -73,7 +74,7 @@ pub struct Log {
     /// The least severe level that is logged.
     pub level: tracing::Level,
     /// One line of text, or one JSON object, an event.
-    pub format: LogFormat,
+    pub format: Format,
 }
 
 /// All mistakes of one environment, so that a user mends everything in one go.
@@ -159,7 +160,7 @@ impl Settings {
             level: vars
                 .or(env::LOG_LEVEL, "error, warn, info, debug or trace", Level(tracing::Level::INFO))
                 .0,
-            format: vars.or(env::LOG_FORMAT, "'text' or 'json'", LogFormat::Text),
+            format: vars.or(env::LOG_FORMAT, "'text' or 'json'", LogFormat(Format::Text)).0,
         };
         let container = vars.text(env::COUCHDISCOVER_CONTAINER);
         match vars.mistakes.is_empty() {

@@ -33,15 +33,6 @@ pub enum Kubernetes {
     Off,
 }
 
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
-
 impl Endpoint {
     /// Where the official image serves: `http://127.0.0.1:5984`.
     pub(super) fn local() -> Self {
@@ -110,13 +101,16 @@ impl FromStr for Kubernetes {
     }
 }
 
+/// The format of a log line, by its name.
+pub(super) struct LogFormat(pub(super) program::log::Format);
+
 impl FromStr for LogFormat {
     type Err = ();
 
     fn from_str(value: &str) -> Result<Self, ()> {
         match value.to_ascii_lowercase().as_str() {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
+            "text" => Ok(Self(program::log::Format::Text)),
+            "json" => Ok(Self(program::log::Format::Json)),
             _ => Err(()),
         }
     }

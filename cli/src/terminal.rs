@@ -1,4 +1,4 @@
-//! Parses command lines and reports failures with the exit codes of sysexits.h.
+//! Parses command lines and prints results and failures.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -6,13 +6,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use contract::error::chain;
-
-/// Exit code of a command that failed or found a problem.
-pub const FAILURE: u8 = 1;
-/// Exit code of a wrong command line or setting (`EX_USAGE`).
-pub const USAGE: u8 = 64;
-/// Exit code of `check` if no cluster can be reached (`EX_UNAVAILABLE`). It differs from that of a cluster with problems.
-pub const UNAVAILABLE: u8 = 69;
+use program::exit;
 
 /// Parses a command line, the program's name first.
 ///
@@ -24,7 +18,7 @@ pub fn parse<C: FromArgMatches>(command: clap::Command, args: Vec<OsString>) -> 
     parsed.map_err(|answer| {
         let _ = answer.print();
         // clap returns help and the version as errors that belong on stdout.
-        if answer.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+        if answer.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
     })
 }
 
