@@ -75,6 +75,7 @@ impl Command {
 }
 
 fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
+    // One thread is enough: almost all time is spent waiting for the API server.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().map_err(CommandError::Runtime)?;
     let report = runtime.block_on(check::run(args))?;

@@ -33,7 +33,7 @@ pub struct FileArgs {
     output: Option<OutputFormat>,
 }
 
-/// Values for StatefulSets whose annotations do not set their own; the same for the server and for files.
+/// Values for StatefulSets without an annotation of their own. The server has the same options.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Injection {
     /// Image of the agent
@@ -98,6 +98,7 @@ fn convert(
     let input = read(&args.file)?;
     let Output { text, report } =
         files::run(verb, &input, args.output.map(Format::from), settings, namespace)?;
+    // The report goes to stderr, so that the result can be piped into kubectl apply.
     for line in &report {
         terminal::note(line);
     }

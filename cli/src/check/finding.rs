@@ -49,7 +49,7 @@ impl Findings {
         self.push(Level::Ok, check, message.into(), None);
     }
 
-    /// Adds a check whose state could not be read, with the reason.
+    /// Adds a check of a state that could not be read, with the reason.
     pub(super) fn unknown(&mut self, check: &'static str, reason: impl ToString) {
         self.push(Level::Unknown, check, reason.to_string(), None);
     }

@@ -88,6 +88,7 @@ pub enum Error {
 
 /// Checks the cluster that the kubeconfig names.
 pub async fn run(args: &Args) -> Result<Report, Error> {
+    // Config::infer also finds a service account; a context exists only in a kubeconfig.
     let config = match &args.context {
         None => Config::infer().await?,
         Some(context) => {
@@ -122,5 +123,5 @@ pub async fn check(mut config: Config, args: &Args, now: OffsetDateTime) -> Resu
 
 /// An API server that does not accept a connection within 5 s is reported as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than an API server waits for the webhook, whose error it then returns.
+/// Longer than an API server waits for the webhook, so that its error arrives before this timeout.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);

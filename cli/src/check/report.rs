@@ -100,6 +100,7 @@ impl Summary {
             more => format!(", {more} warnings"),
         };
         let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
+        // The number that decides the exit code comes first.
         if wrong > 0 {
             return format!("{wrong} wrong{warnings}{unknown}, {ok} ok");
         }

@@ -5,12 +5,13 @@ mod webhook;
 
 use time::OffsetDateTime;
 
-use super::facts::{ClusterFacts, DryRun};
-use super::finding::Finding;
+use crate::check::facts::{ClusterFacts, DryRun};
+use crate::check::finding::Finding;
 
 /// Returns all findings about a cluster, those about the webhook first.
 pub fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
     let mut all = webhook::judge(facts, now);
+    // The dry run is the only source of the version that injects now.
     let serving = match &facts.admission {
         Ok(DryRun::Injected { version }) => version.as_deref(),
         Ok(DryRun::NotInjected | DryRun::CallFailed(_)) | Err(_) => None,

@@ -2,11 +2,11 @@
 
 use contract::{keys, objects};
 
-use super::super::facts::{
+use crate::check::facts::{
     GoverningService, PodFacts, RecordFacts, RoleBindingFacts, SecretReference, SecretState, ServiceFacts,
     StatefulSetFacts,
 };
-use super::super::finding::{Finding, Findings};
+use crate::check::finding::{Finding, Findings};
 
 /// Returns the findings about a StatefulSet. `serving` is the version of the webhook that answers, if one does.
 pub(super) fn judge(set: &StatefulSetFacts, serving: Option<&str>) -> Vec<Finding> {
@@ -93,6 +93,7 @@ fn service(findings: &mut Findings, set: &StatefulSetFacts) {
         return findings
             .ok(CHECK, format!("Service '{name}' is headless and publishes pods that are not ready"));
     }
+    // Each property is reported on its own, with its own fix.
     if !headless {
         findings.wrong(
             CHECK,
@@ -130,7 +131,7 @@ fn binding(findings: &mut Findings, set: &StatefulSetFacts) {
         "the webhook creates it (--provide on); manually: kubectl -n {namespace} create rolebinding {name} \
          --clusterrole={role} --serviceaccount={namespace}:{account}"
     );
-    // A RoleBinding's role is immutable, and the webhook never changes an existing one.
+    // Kubernetes does not allow to change the role of a RoleBinding, and the webhook never changes an existing one.
     let replace = format!("kubectl -n {namespace} delete rolebinding {name}; {create}");
     match &set.binding {
         Ok(None) => findings.wrong(
@@ -167,7 +168,7 @@ fn secrets(findings: &mut Findings, set: &StatefulSetFacts) {
             Ok(SecretState::SecretMissing) => format!("Secret '{secret}' does not exist"),
             Ok(SecretState::KeyMissing) => match key {
                 Some(key) => format!("Secret '{secret}' has no key '{key}'"),
-                // A container that reads all keys of a Secret misses none.
+                // A container that reads all keys of a Secret (envFrom) starts with any of them.
                 None => continue,
             },
             Err(error) => {
@@ -186,6 +187,7 @@ fn secrets(findings: &mut Findings, set: &StatefulSetFacts) {
 }
 
 fn fix_secret(set: &StatefulSetFacts, secret: &str) -> String {
+    // The webhook generates only the Secret of the StatefulSet's own name; all others belong to the user.
     if secret != objects::companion(&set.name) {
         return "create it: the pods do not start without it".to_owned();
     }
@@ -235,6 +237,7 @@ fn pods(findings: &mut Findings, set: &StatefulSetFacts) {
         Ok(pods) => pods,
         Err(error) => return findings.unknown(CHECK, error),
     };
+    // Without the agent, readiness is not reported in addition: it would have the same cause.
     for PodFacts { name: pod, .. } in pods.iter().filter(|pod| !pod.has_agent) {
         findings.wrong(
             CHECK,
@@ -256,6 +259,7 @@ fn pods(findings: &mut Findings, set: &StatefulSetFacts) {
             ),
         );
     }
+    // Kubernetes may also have more pods than replicas for a moment, while it scales down.
     if pods.len() < *replicas {
         findings.wrong(
             CHECK,

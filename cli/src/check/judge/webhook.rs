@@ -3,11 +3,11 @@
 use contract::keys;
 use time::{Duration, OffsetDateTime};
 
-use super::super::facts::{
+use crate::check::facts::{
     CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup,
     PolicyState, Scope, WebhookConfiguration,
 };
-use super::super::finding::{Finding, Findings};
+use crate::check::finding::{Finding, Findings};
 
 /// Returns the findings about everything but the StatefulSets.
 pub(super) fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
@@ -153,6 +153,7 @@ fn ca_bundle(findings: &mut Findings, bundle: &CaBundle, now: OffsetDateTime) {
     if end - now >= RENEWAL_OVERDUE {
         return findings.ok(CHECK, format!("valid {until}"));
     }
+    // A warning, not a failure: until the certificate expires, everything works.
     let message =
         format!("the newest certificate of the caBundle is valid {until}, and it has not been renewed");
     findings.warning(CHECK, message, FIX);
@@ -182,7 +183,7 @@ fn endpoints(findings: &mut Findings, endpoints: &Lookup<Option<EndpointCounts>>
     const CHECK: &str = "endpoints";
     const FIX: &str = "kubectl -n couchdiscover get pods, and read the log of those that are not ready";
     match endpoints {
-        // A webhook that is called by URL has no Service.
+        // A webhook that is called by URL has no Service, and so no endpoints to count.
         Ok(None) => {}
         Ok(Some(EndpointCounts { ready: 0, all })) => {
             findings.wrong(CHECK, format!("none of {all} webhook pods is ready"), FIX);
@@ -218,6 +219,7 @@ fn scope(findings: &mut Findings, facts: &ClusterFacts) {
     let place = match &facts.scope {
         Scope::All => "in any namespace".to_owned(),
         Scope::Namespace(namespace) => format!("in namespace '{namespace}'"),
+        // The missing permission is a finding of its own, because StatefulSets may remain unchecked.
         Scope::Fallback { namespace, error } => {
             findings.unknown(CHECK, format!("only namespace '{namespace}' was checked: {error}"));
             format!("in namespace '{namespace}'")

@@ -10,7 +10,7 @@ use kube::api::{GetParams, ListParams, PostParams, Request};
 use kube::core::Status;
 use serde_json::Value;
 
-use super::super::facts::{Lookup, LookupError};
+use crate::check::facts::{Lookup, LookupError};
 
 pub(super) const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 pub(super) const COORDINATION: &str = "/apis/coordination.k8s.io/v1";
@@ -63,21 +63,24 @@ pub(super) async fn create_dry(client: &Client, path: &str, object: &Value) -> L
 pub(super) async fn agent_status(client: &Client, namespace: &str, pod: &str) -> Lookup<Option<Page>> {
     let proxy = format!("{}/{pod}:{}/proxy", path(CORE, Some(namespace), "pods"), ports::AGENT);
     let page = ports::STATUS.trim_start_matches('/');
+    // An invalid name cannot occur in a path, and no such pod exists.
     let Ok(request) = Request::new(proxy).get(page, &GetParams::default()) else { return Ok(None) };
     match client.request(request).await {
         Ok(page) => Ok(Some(page)),
         // The API server's status for a pod that it cannot reach. The agent itself always answers this page with 200.
         Err(error) if status_of(&error).is_some_and(|status| status.code == 503) => Err(failed(&error)),
+        // Most often the permission for pods/proxy is missing, which is not a fact about the agent.
         Err(_) => Ok(None),
     }
 }
 
 /// The API server's answer, if the error is one.
-pub(in super::super) fn status_of(error: &kube::Error) -> Option<&Status> {
+pub(crate) fn status_of(error: &kube::Error) -> Option<&Status> {
     if let kube::Error::Api(status) = error { Some(status) } else { None }
 }
 
 fn failed(error: &kube::Error) -> LookupError {
+    // The API server's message names user, verb and resource; a chain of client errors would only wrap it.
     match status_of(error) {
         Some(status) => LookupError::Refused(status.message.clone()),
         None => LookupError::Failed(chain(error)),

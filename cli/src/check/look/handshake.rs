@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::super::facts::{Handshake, Lookup, LookupError};
+use crate::check::facts::{Handshake, Lookup, LookupError};
 
 /// The address of the webhook.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ impl Address {
 pub(super) async fn shake_hands(address: &Address, ca_bundle: &[u8]) -> Lookup<Handshake> {
     let config = client_config(ca_bundle).map_err(|error| address.unreachable(error))?;
     let name = ServerName::try_from(address.host.clone()).map_err(|error| address.unreachable(error))?;
+    // Each step may hang: behind a firewall the connection, at a port of another protocol the handshake.
     let connected = timeout(STEP_TIMEOUT, TcpStream::connect((address.host.as_str(), address.port))).await;
     let stream = connected
         .map_err(|elapsed| address.unreachable(elapsed))?

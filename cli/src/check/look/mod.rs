@@ -4,6 +4,7 @@ mod api;
 mod cluster_roles;
 mod handshake;
 mod json;
+mod pod_spec;
 mod pods;
 mod stateful_set;
 mod webhook;
@@ -12,7 +13,7 @@ use kube::Client;
 
 pub(super) use api::status_of;
 
-use super::facts::ClusterFacts;
+use crate::check::facts::ClusterFacts;
 
 /// The part of the cluster to read.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ pub(super) async fn look(client: &Client, question: &Question) -> ClusterFacts {
     let configuration = webhook::configuration(client, &question.config_name).await;
     let stored = configuration.as_ref().ok().and_then(Option::as_ref);
     let client_config = stored.map(webhook::client_config);
+    // The dry run needs some namespace; any that the webhook is called for is as good as another.
     let namespace = question.namespace.as_deref().unwrap_or(client.default_namespace());
     let (scope, stateful_sets) = stateful_set::labelled(client, question.namespace.as_deref()).await;
     ClusterFacts {

@@ -5,10 +5,10 @@ use contract::workload;
 use kube::Client;
 use serde_json::Value;
 
-use super::super::facts::{Lookup, PodFacts};
 use super::api::{CORE, agent_status, list, path};
 use super::json::{items, string};
-use super::stateful_set::has_agent;
+use super::pod_spec::has_agent;
+use crate::check::facts::{Lookup, PodFacts};
 
 /// Reads the pods that a StatefulSet owns.
 pub(super) async fn look(

@@ -7,17 +7,17 @@ use contract::{keys, objects};
 use kube::Client;
 use serde_json::{Map, Value};
 
-use super::super::facts::{
-    GoverningService, InjectedAgent, Lookup, RecordFacts, RoleBindingFacts, Scope, SecretReference,
-    SecretState, ServiceFacts, StatefulSetFacts,
-};
 use super::api::{COORDINATION, CORE, RBAC, get, list, path, stateful_sets};
 use super::json::{items, string};
-use super::pods;
+use super::{pod_spec, pods};
+use crate::check::facts::{
+    GoverningService, Lookup, RecordFacts, RoleBindingFacts, Scope, SecretReference, SecretState,
+    ServiceFacts, StatefulSetFacts,
+};
 
 /// Lists the StatefulSets with the label, in one namespace or in all.
 ///
-/// A user who may not list all namespaces gets those of the kubeconfig's namespace.
+/// Without the permission to list all namespaces, those of the kubeconfig's namespace are listed.
 pub(super) async fn labelled(client: &Client, namespace: Option<&str>) -> (Scope, Lookup<Vec<Value>>) {
     if let Some(namespace) = namespace {
         return (Scope::Namespace(namespace.to_owned()), labelled_in(client, Some(namespace)).await);
@@ -49,6 +49,7 @@ async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
     let metadata = &stored["metadata"];
     let (name, namespace) = (string(&metadata["name"]), string(&metadata["namespace"]));
     let account = account(stored);
+    // Concurrently: the five parts do not depend on each other.
     let (service, binding, secrets, record, pods) = tokio::join!(
         service(client, &namespace, stored),
         binding(client, &namespace, &name, &account),
@@ -59,7 +60,7 @@ async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
     StatefulSetFacts {
         label: string(&metadata["labels"][keys::INJECT]),
         replicas: stored["spec"]["replicas"].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(1),
-        agent: agent(stored),
+        agent: pod_spec::injected_agent(&stored["spec"]["template"]),
         service,
         binding,
         secrets,
@@ -72,33 +73,14 @@ async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
 }
 
 fn account(stored: &Value) -> String {
+    // The API server does not fill in the name in a template, only in the pods.
     let account = stored["spec"]["template"]["spec"]["serviceAccountName"].as_str();
     account.filter(|account| !account.is_empty()).unwrap_or("default").to_owned()
 }
 
-/// The agent in the pod template, if there is one.
-pub(super) fn agent(stored: &Value) -> Option<InjectedAgent> {
-    let template = &stored["spec"]["template"];
-    if !has_agent(&template["spec"]) {
-        return None;
-    }
-    let annotation = template["metadata"]["annotations"][keys::INJECTED].as_str();
-    let injection: Option<Value> = annotation.and_then(|text| serde_json::from_str(text).ok());
-    Some(InjectedAgent { version: injection.and_then(|record| Some(record["version"].as_str()?.to_owned())) })
-}
-
-/// `true` if the agent is one of the containers of a pod spec.
-pub(super) fn has_agent(spec: &Value) -> bool {
-    containers(spec).any(|container| container["name"] == objects::AGENT_CONTAINER)
-}
-
-fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
-    items(&spec["containers"]).chain(items(&spec["initContainers"]))
-}
-
 async fn service(client: &Client, namespace: &str, stored: &Value) -> GoverningService {
     let name = string(&stored["spec"]["serviceName"]);
-    // A request for an empty name would list all Services.
+    // spec.serviceName may be empty, and a request for an empty name would list all Services.
     let found = if name.is_empty() {
         Ok(None)
     } else {
@@ -146,7 +128,8 @@ async fn binding(
 async fn secrets(client: &Client, namespace: &str, stored: &Value) -> Vec<SecretReference> {
     let mut keys_of: BTreeMap<String, Lookup<Option<BTreeSet<String>>>> = BTreeMap::new();
     let mut references = vec![];
-    for (secret, key) in needed_secrets(&stored["spec"]["template"]["spec"]) {
+    for (secret, key) in pod_spec::needed_secrets(&stored["spec"]["template"]["spec"]) {
+        // Several variables often read keys of the same Secret.
         if !keys_of.contains_key(&secret) {
             let found = get(client, &path(CORE, Some(namespace), "secrets"), &secret).await;
             keys_of.insert(secret.clone(), found.map(|found| found.map(keys_only)));
@@ -171,19 +154,6 @@ fn secret_state(keys: Option<&BTreeSet<String>>, wanted: Option<&str>) -> Secret
 /// The keys of a Secret; its values are dropped here.
 fn keys_only(secret: Value) -> BTreeSet<String> {
     secret["data"].as_object().into_iter().flat_map(|data| data.keys().cloned()).collect()
-}
-
-/// The Secrets and keys without which a container does not start, in order.
-fn needed_secrets(spec: &Value) -> BTreeSet<(String, Option<String>)> {
-    let env = containers(spec).flat_map(|container| items(&container["env"]));
-    let by_key = env.map(|variable| &variable["valueFrom"]["secretKeyRef"]);
-    let sources = containers(spec).flat_map(|container| items(&container["envFrom"]));
-    by_key
-        .chain(sources.map(|source| &source["secretRef"]))
-        // A container starts without an optional reference.
-        .filter(|reference| reference.is_object() && reference["optional"] != true)
-        .map(|reference| (string(&reference["name"]), reference["key"].as_str().map(str::to_owned)))
-        .collect()
 }
 
 async fn record(client: &Client, namespace: &str, name: &str) -> Lookup<RecordFacts> {
@@ -214,25 +184,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn only_secrets_that_a_container_needs_to_start_are_read() {
-        let spec = json!({
-            "initContainers": [{ "name": "a", "envFrom": [
-                { "secretRef": { "name": "all" } }, { "secretRef": { "name": "maybe", "optional": true } },
-                { "configMapRef": { "name": "other" } },
-            ] }],
-            "containers": [{ "name": "b", "env": [
-                { "name": "P", "valueFrom": { "secretKeyRef": { "name": "one", "key": "k" } } },
-                { "name": "Q", "valueFrom": { "secretKeyRef": { "name": "one", "key": "k" } } },
-                { "name": "R", "valueFrom": { "secretKeyRef": { "name": "one", "key": "m", "optional": true } } },
-                { "name": "S", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-                { "name": "T", "value": "x" },
-            ] }],
-        });
-        let expected = [("all".to_owned(), None), ("one".to_owned(), Some("k".to_owned()))];
-        assert_eq!(needed_secrets(&spec), expected.into());
-    }
 
     #[test]
     fn an_empty_selector_selects_nothing() {

@@ -10,14 +10,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::super::facts::{
-    CaBundle, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup, LookupError, PolicyState,
-    WebhookConfiguration,
-};
 use super::api::{ADMISSION, DISCOVERY, create_dry, get, list, path, stateful_sets};
 use super::handshake::{Address, shake_hands};
 use super::json::{items, strings};
-use super::stateful_set;
+use super::pod_spec;
+use crate::check::facts::{
+    CaBundle, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup, LookupError, PolicyState,
+    WebhookConfiguration,
+};
 
 /// Reads the MutatingWebhookConfiguration.
 pub(super) async fn configuration(client: &Client, name: &str) -> Lookup<Option<Value>> {
@@ -31,6 +31,7 @@ pub(super) fn client_config(configuration: &Value) -> &Value {
 
 /// The judged part of a MutatingWebhookConfiguration.
 pub(super) fn facts(configuration: &Value) -> WebhookConfiguration {
+    // One entry that ignores failures is enough to store a StatefulSet without the agent.
     let ignores = items(&configuration["webhooks"]).any(|webhook| webhook["failurePolicy"] == "Ignore");
     WebhookConfiguration {
         ca_bundle: certificates(&ca_bundle(client_config(configuration))),
@@ -62,12 +63,13 @@ pub(super) async fn dry_run(
     namespace: &str,
     configuration: Option<&Value>,
 ) -> Lookup<DryRun> {
+    // Without a call of the webhook, the dry run would look like a webhook that does not inject.
     if configuration.is_some_and(|configuration| excludes(configuration, namespace)) {
         return Err(LookupError::ExcludedNamespace(namespace.to_owned()));
     }
     let created = create_dry(client, &stateful_sets(Some(namespace)), &probe()).await;
     match created {
-        Ok(created) => Ok(match stateful_set::agent(&created) {
+        Ok(created) => Ok(match pod_spec::injected_agent(&created["spec"]["template"]) {
             Some(agent) => DryRun::Injected { version: agent.version },
             None => DryRun::NotInjected,
         }),
