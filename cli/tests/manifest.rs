@@ -93,15 +93,15 @@ fn wrong_input_is_reported_with_a_fix() {
     no YAML: error: document 1, line 1: not YAML: unclosed bracket '['
     no YAML in the second document: error: document 2, line 4: not YAML: mapping values are not allowed in this context
     no JSON: error: object 1: not JSON: EOF while parsing an object at line 1 column 10
-    no kind: error: document 1, line 1: no 'kind': every Kubernetes object says its apiVersion and kind; is this a manifest?
-    a list: error: document 1, line 1: no 'kind': every Kubernetes object says its apiVersion and kind; is this a manifest?
-    text: error: document 1, line 1: no 'kind': every Kubernetes object says its apiVersion and kind; is this a manifest?
+    no kind: error: document 1, line 1: no 'kind', so it is not a Kubernetes object. Fix: check that the input is a manifest; every object has apiVersion and kind
+    a list: error: document 1, line 1: no 'kind', so it is not a Kubernetes object. Fix: check that the input is a manifest; every object has apiVersion and kind
+    text: error: document 1, line 1: no 'kind', so it is not a Kubernetes object. Fix: check that the input is a manifest; every object has apiVersion and kind
     no StatefulSet: error: no StatefulSet of apps/v1 in the input: nothing to inject
     a PetSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; 'PetSet' of 'apps/v1alpha1' was renamed: write it as StatefulSet of apps/v1
     an old StatefulSet: error: no StatefulSet of apps/v1 in the input: nothing to inject; StatefulSet of 'apps/v1beta1' is no longer served: write it as apps/v1
-    not labelled: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
-    annotated instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is a label, not an annotation: move it there
-    the pods labelled instead: error: no StatefulSet is labelled: nothing to inject; add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is the StatefulSet's label, not the pods': move it to metadata.labels
+    not labelled: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
+    annotated instead: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is a label, not an annotation: move it there
+    the pods labelled instead: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is the StatefulSet's label, not the pods': move it to metadata.labels
     not CouchDB: error: statefulset/db: spec.template.spec.containers: none is recognised as CouchDB. Fix: set the annotation 'couchdiscover.io/container' to one of 'a', 'b'
     no StatefulSet but by name: error: statefulset/x: the StatefulSet is malformed: 'spec' is missing
     a wrong type: error: statefulset/x: the StatefulSet is malformed: spec.template.spec.containers[0].name: found a list, expected a string

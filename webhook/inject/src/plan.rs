@@ -102,7 +102,7 @@ struct Recorder {
 impl Recorder {
     fn add(&mut self, list: List, name: &'static str, rendered: &impl Serialize, fields: Fields) {
         self.json.clear();
-        // What is rendered here always serializes; otherwise every test that applies a patch would fail.
+        // Values in memory cannot fail to serialize. If they did, every test that applies a patch would fail.
         let _ = serde_json::to_writer(&mut self.json, rendered);
         let digest = Digest::of(&mut serde_json::Deserializer::from_slice(&self.json), fields);
         let place = Place { list, name: name.into() };

@@ -1,51 +1,53 @@
-//! A stream of documents, cut without changing a byte.
+//! The boundaries of documents in a stream.
 
-/// One document of a stream, with the bytes it came in.
+/// A document of a stream, with the bytes that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Document<'a> {
-    /// All of it, the line that separates it from the one before included.
-    pub(crate) raw: &'a str,
-    /// What is to be parsed.
-    pub(crate) body: &'a str,
-    /// The line on which it begins, from 1.
-    pub(crate) line: usize,
+pub(super) struct Document<'a> {
+    /// All bytes, including the line that separates it from the document before.
+    pub(super) raw: &'a str,
+    /// The part to parse.
+    pub(super) body: &'a str,
+    /// Number of its first line, from 1.
+    pub(super) line: usize,
 }
 
-/// How a stream is written.
+/// The syntax of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Syntax {
+pub(super) enum Syntax {
     /// Documents separated by `---`.
     Yaml,
-    /// Objects one after the other.
+    /// Consecutive objects.
     Json,
 }
 
-/// Tells JSON, which begins with a brace, from other YAML.
-pub(crate) fn syntax(text: &str) -> Syntax {
-    match text.trim_start().starts_with('{') {
-        true => Syntax::Json,
-        false => Syntax::Yaml,
-    }
+/// Recognises JSON by its first brace. Everything else is YAML.
+pub(super) fn syntax(text: &str) -> Syntax {
+    if text.trim_start().starts_with('{') { Syntax::Json } else { Syntax::Yaml }
 }
 
-/// Cuts YAML at its document markers. No text may hold `---` at the start of a line but as a marker, not even a
-/// literal block, so looking at the lines is enough.
-pub(crate) fn yaml(text: &str) -> Vec<Document<'_>> {
-    let mut starts = vec![(0, 1)];
+/// Splits a YAML stream at its document markers.
+///
+/// Text contains `---` at the start of a line only as a marker, even in a literal block, so that it is sufficient to look
+/// at the starts of lines.
+pub(super) fn yaml(text: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let (mut start, mut line) = (0, 1);
     let mut offset = 0;
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        if is_marker(line, "---") || is_marker(line, "...") {
-            starts.push((offset, number + 1));
+    for (number, text_line) in text.split_inclusive('\n').enumerate() {
+        if offset > start && (is_marker(text_line, "---") || is_marker(text_line, "...")) {
+            documents.push(document(&text[start..offset], line));
+            (start, line) = (offset, number + 1);
         }
-        offset += line.len();
+        offset += text_line.len();
     }
-    let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([text.len()]);
-    let cut = starts.iter().zip(ends).filter(|((start, _), end)| start < end);
-    cut.map(|(&(start, line), end)| document(&text[start..end], line)).collect()
+    if start < text.len() {
+        documents.push(document(&text[start..], line));
+    }
+    documents
 }
 
-/// The separator and the comments before the first field: what is kept when the rest is written anew.
-pub(crate) fn preamble<'a>(document: &Document<'a>) -> &'a str {
+/// The separator and the comments before the first field. They are kept when the rest is written again.
+pub(super) fn preamble<'a>(document: &Document<'a>) -> &'a str {
     let mut length = 0;
     for line in document.raw.split_inclusive('\n') {
         let text = line.strip_prefix("---").unwrap_or(line).trim();
@@ -58,11 +60,11 @@ pub(crate) fn preamble<'a>(document: &Document<'a>) -> &'a str {
 }
 
 fn document(raw: &str, line: usize) -> Document<'_> {
-    let markers = ["---", "..."];
-    let body = markers.iter().find_map(|marker| is_marker(raw, marker).then(|| &raw[marker.len()..]));
-    let body = body.unwrap_or(raw);
-    let directives_only = body.lines().all(|line| line.trim().is_empty() || line.starts_with(['%', '#']));
-    Document { raw, body: if directives_only { "" } else { body }, line }
+    let marker = ["---", "..."].into_iter().find(|marker| is_marker(raw, marker));
+    let body = &raw[marker.map_or(0, str::len)..];
+    // Comments and directives, such as `%YAML 1.1`, are not a document.
+    let is_empty = body.lines().all(|line| line.trim().is_empty() || line.starts_with(['%', '#']));
+    Document { raw, body: if is_empty { "" } else { body }, line }
 }
 
 fn is_marker(line: &str, marker: &str) -> bool {
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cutting_loses_no_byte() {
+    fn splitting_keeps_every_byte() {
         for text in [
             "",
             "a: 1\n",
@@ -88,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn documents_know_their_line_and_their_preamble() {
+    fn documents_have_a_line_and_a_preamble() {
         let text = "# first\na: 1\n--- # second\n# about b\n\nb: 2\n--- {c: 3}\n";
         let documents = yaml(text);
-        let seen: Vec<_> = documents.iter().map(|it| (it.line, preamble(it), it.body.trim())).collect();
-        assert_eq!(seen[0], (1, "# first\n", "# first\na: 1"));
-        assert_eq!(seen[1], (3, "--- # second\n# about b\n\n", "# second\n# about b\n\nb: 2"));
-        assert_eq!(seen[2], (7, "", "{c: 3}"));
+        let found: Vec<_> = documents.iter().map(|it| (it.line, preamble(it), it.body.trim())).collect();
+        assert_eq!(found[0], (1, "# first\n", "# first\na: 1"));
+        assert_eq!(found[1], (3, "--- # second\n# about b\n\n", "# second\n# about b\n\nb: 2"));
+        assert_eq!(found[2], (7, "", "{c: 3}"));
     }
 }

@@ -1,46 +1,51 @@
-//! YAML as kubectl reads it, and as kubectl must not misread it.
+//! YAML as kubectl reads it, written so that no reader misreads it.
 //!
-//! kubectl reads YAML 1.1, where `on` is true and `0644` is 420. So that is how files are read here (the few texts on
-//! which serde-saphyr and kubectl differ, such as `1__0` or `TrUe`, occur in nobody's manifests), and on the way out
-//! every string that any YAML reader would take for something else is quoted.
+//! kubectl reads YAML 1.1, in which `on` is true and `0644` is 420. Files are read in the same way here; serde-saphyr and
+//! kubectl differ only on texts such as `1__0` and `TrUe`, which do not occur in manifests. On the way out, every string
+//! that some YAML reader would read as another type is quoted.
+//!
+//! Not written by serde-saphyr: its double quotes escape every quote in the record, which is JSON in a string, and its
+//! block scalars contain trailing spaces.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 use serde_saphyr::options::NonFiniteFloatPolicy;
 
-/// Reads one document; an empty one is null.
-pub(crate) fn read(text: &str) -> Result<Value, serde_saphyr::Error> {
+/// Reads one document. An empty one is null.
+pub(super) fn read(text: &str) -> Result<Value, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
-        // JSON has no infinity; kubectl refuses the file, and so would the API server.
+        // JSON has no infinity: kubectl and the API server reject such a file.
         non_finite_float_policy: NonFiniteFloatPolicy::Reject,
-        // An object near the API server's limit of 3 MiB, and some thousand variables, must pass.
+        // An object may have thousands of variables, up to the API server's limit of 3 MiB.
         budget: None,
     };
     serde_saphyr::from_str_with_options(text, options)
 }
 
 /// Writes one document as kubectl does: block style, two spaces, list items level with their key.
-pub(crate) fn write(value: &Value) -> String {
+pub(super) fn write(value: &Value) -> String {
     let mut out = String::new();
-    match value {
-        Value::Object(fields) if !fields.is_empty() => block(&mut out, value, 0),
-        Value::Array(items) if !items.is_empty() => block(&mut out, value, 0),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => {
-            scalar(&mut out, value, 0);
-            out.push('\n');
-        }
+    if is_block(value) {
+        block(&mut out, value, 0);
+    } else {
+        scalar(&mut out, value, 0);
+        out.push('\n');
     }
     out
 }
 
-/// A list or map that isn't empty, each entry on a line of its own, the first one where `out` ends.
+/// `true` for a list or map that is not empty, which is written on lines of its own.
+fn is_block(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Writes a list or map, the first entry at the end of `out` and each other one on a line of its own.
 fn block(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Object(fields) => {
@@ -66,46 +71,28 @@ fn block(out: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// What stands behind `key:`.
+/// Writes the value behind `key:`.
 fn field(out: &mut String, value: &Value, depth: usize) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            out.push('\n');
-            indent(out, depth + 1);
-            block(out, value, depth + 1);
-        }
-        Value::Array(items) if !items.is_empty() => {
-            out.push('\n');
-            indent(out, depth);
-            block(out, value, depth);
-        }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => {
-            out.push(' ');
-            scalar(out, value, depth + 1);
-            out.push('\n');
-        }
+    if is_block(value) {
+        // kubectl indents maps, and keeps lists level with their key.
+        let depth = if value.is_array() { depth } else { depth + 1 };
+        out.push('\n');
+        indent(out, depth);
+        block(out, value, depth);
+    } else {
+        out.push(' ');
+        scalar(out, value, depth + 1);
+        out.push('\n');
     }
 }
 
-/// What stands behind `- `.
+/// Writes the value behind `- `.
 fn entry(out: &mut String, value: &Value, depth: usize) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => block(out, value, depth),
-        Value::Array(items) if !items.is_empty() => block(out, value, depth),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => {
-            scalar(out, value, depth);
-            out.push('\n');
-        }
+    if is_block(value) {
+        block(out, value, depth);
+    } else {
+        scalar(out, value, depth);
+        out.push('\n');
     }
 }
 
@@ -127,17 +114,17 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-/// How a text of several lines begins as a literal block, if it can be written as one.
+/// The header of a literal block, for a text of several lines that can be written as one.
 fn literal_header(string: &str) -> Option<&'static str> {
     let body = string.trim_end_matches('\n');
-    let printable = |c: char| c == '\n' || c == '\t' || !must_be_escaped(c);
-    if !body.contains('\n') || body.starts_with([' ', '\t', '\n']) || !string.chars().all(printable) {
+    let is_printable = string.chars().all(|c| c == '\n' || c == '\t' || !must_be_escaped(c));
+    if !body.contains('\n') || body.starts_with([' ', '\t', '\n']) || !is_printable {
         return None;
     }
     match string.len() - body.len() {
         0 => Some("|-"),
         1 => Some("|"),
-        // Blank lines at the end would depend on what follows.
+        // The value of several blank lines at the end would depend on what follows.
         _ => None,
     }
 }
@@ -153,7 +140,7 @@ fn literal(out: &mut String, header: &str, string: &str, depth: usize) {
     }
 }
 
-/// A key or a string on one line.
+/// Writes a key or a string on one line.
 fn text(out: &mut String, string: &str) {
     if is_plain(string) {
         out.push_str(string);
@@ -162,30 +149,30 @@ fn text(out: &mut String, string: &str) {
     }
 }
 
-/// Whether a string is one to every reader, without quotes. In doubt it isn't: quotes harm nobody.
+/// `true` if every reader reads the string as a string without quotes. In doubt it is quoted, which does no harm.
 fn is_plain(string: &str) -> bool {
-    let word = string.starts_with(|c: char| c.is_ascii_alphabetic() || "_/$(".contains(c));
-    (word && !is_word_of_yaml(string) || is_quantity(string))
+    let is_word = string.starts_with(|c: char| c.is_ascii_alphabetic() || "_/$(".contains(c));
+    (is_word && !is_reserved(string) || is_quantity(string))
         && string.bytes().all(|byte| (0x20..0x7f).contains(&byte))
         && !string.contains(": ")
         && !string.contains(" #")
         && !string.ends_with([':', ' '])
 }
 
-/// The words that YAML 1.1 takes for booleans, null and numbers, in whatever case.
-fn is_word_of_yaml(string: &str) -> bool {
+/// `true` for the words that YAML 1.1 reads as booleans, null and numbers, in any case.
+fn is_reserved(string: &str) -> bool {
     const WORDS: [&str; 11] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"];
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(string))
 }
 
-/// `8Gi` or `5m`: begins like a number, and is none to any reader.
+/// `true` for quantities such as `8Gi` and `5m`: they begin like a number, but no reader reads them as one.
 fn is_quantity(string: &str) -> bool {
     let Some(end) = string.bytes().position(|byte| !byte.is_ascii_digit()) else { return false };
     end > 0 && ["m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].contains(&&string[end..])
 }
 
 fn quote(out: &mut String, string: &str) {
-    // JSON within YAML, such as the record, stays readable.
+    // In single quotes, JSON within YAML, such as the record, remains readable.
     if string.contains(['"', '\\']) && !string.chars().any(must_be_escaped) {
         let _ = write!(out, "'{}'", string.replace('\'', "''"));
         return;
@@ -207,7 +194,7 @@ fn quote(out: &mut String, string: &str) {
     out.push('"');
 }
 
-/// Control characters, and those that some reader takes for a line break or a byte order mark.
+/// `true` for control characters, and for those that some readers treat as a line break or a byte order mark.
 fn must_be_escaped(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
@@ -242,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_look_like_something_else_are_quoted() {
+    fn strings_that_resemble_other_types_are_quoted() {
         let value = json!({
             "plain": ["couchdb", "8Gi", "5m", "$(POD_NAME).x", "/opt/couchdb", "a b", "http://x:1/"],
             "quoted": ["on", "NO", "y", "0644", "1e3", "1_000", "null", "~", "", "-name couchdb", "a: b", "a #b", "x:", ".5", "=", "1:30", "2001-01-01", "é"],
@@ -332,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_as_the_same(value in any_json()) {
+        fn a_written_value_is_read_as_the_same(value in any_json()) {
             let written = write(&value);
             let back = read(&written);
             prop_assert!(back.is_ok(), "{written}\n{back:?}");

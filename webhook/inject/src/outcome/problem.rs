@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use contract::{NameError, env, keys};
 use thiserror::Error;
 
-use super::annotation_path;
+use super::path::annotation_path;
 
 /// A reason to deny a StatefulSet. Each message names the field, quotes its value, and ends with a fix.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

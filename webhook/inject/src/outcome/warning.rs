@@ -6,7 +6,7 @@ use contract::container::Guess;
 use contract::{env, keys};
 use thiserror::Error;
 
-use super::annotation_path;
+use super::path::annotation_path;
 
 /// Something in an allowed StatefulSet that probably needs a change. Most messages end with a fix.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -138,7 +138,8 @@ const LIVENESS: Probe = Probe::new(ports::LIVEZ, 10);
 /// 5 s is the longest time for which the Service misses a node that has joined.
 const READINESS: Probe = Probe::new(ports::READYZ, 5);
 
-/// Variables whose value for the agent the webhook decides, even if a copied variable refers to a variable of this name.
+/// Variables that are set for the agent by the webhook. A user's variable of one of these names is not copied, even if a
+/// copied variable refers to it.
 const RESERVED: [&str; 14] = [
     env::POD_NAME,
     env::POD_NAMESPACE,

@@ -64,7 +64,7 @@ impl<'p> Pod<'p> {
         Some((variable, erl_flags::argument(&flags, "-name")?.into_owned().into()))
     }
 
-    /// The user's variable of this name, if the user is not responsible for it.
+    /// The container's variable of this name, unless `keep` lists it: then its effective value is not visible.
     fn users(&self, name: &str) -> Option<&'p Env<'p>> {
         if self.planning.annotations.keeps(name) {
             return None;

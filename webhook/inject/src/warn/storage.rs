@@ -1,5 +1,5 @@
-//! What the cluster and its data depend on besides the CouchDB container: volumes, number and names of the pods, admin
-//! credentials, other sidecars.
+//! The requirements of the cluster and its data beyond the CouchDB container: volumes, number and names of the pods, admin
+//! credentials, no other sidecar that forms clusters.
 
 use std::borrow::Cow;
 
