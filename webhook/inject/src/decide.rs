@@ -129,6 +129,7 @@ struct Case<'c> {
 
 impl Case<'_> {
     fn decide(&self) -> Decision {
+        // Updates of a deleted object remove its finalizers. A denial would block the deletion.
         if self.view.metadata.deletion_timestamp.is_some() {
             return Decision::skipped(Reason::BeingDeleted);
         }
@@ -150,12 +151,14 @@ impl Case<'_> {
     }
 
     fn update(&self, old: &View<'_>) -> Decision {
+        // The user asks for the injection, and accepts that the pods restart.
         if Label::of(old) != Label::Enabled {
             return self.render(Reason::OptedIn);
         }
         if self.view.annotation(keys::REFRESH) != old.annotation(keys::REFRESH) {
             return self.render(Reason::RefreshChanged);
         }
+        // The usual update, for example one that scales, sends the stored template. Nothing is parsed for it.
         if self.view.spec.template.raw == old.spec.template.raw {
             return self.keep(old, String::new());
         }
@@ -183,6 +186,7 @@ impl Case<'_> {
 
     /// Keeps the stored injection; `patch` restores what is missing of it.
     fn keep(&self, old: &View<'_>, patch: String) -> Decision {
+        // A manifest without the injection may replace the stored one: then only the old template has it.
         let is_injected =
             [self.view, old].iter().any(|view| view.spec.template.annotation(keys::INJECTED).is_some());
         let decision = if is_injected {
@@ -241,6 +245,7 @@ impl Case<'_> {
         {
             warnings.push(Warning::Renames { name });
         }
+        // The API server calls the webhook again if another one changes the object: the second patch is empty.
         let decision = if patch.is_empty() {
             Decision::new(Outcome::Keep, Reason::AlreadyInjected, patch)
         } else {
@@ -261,6 +266,7 @@ impl Case<'_> {
             let planning = Planning::read(self.view, self.namespace, self.settings, warnings)?;
             return Ok(then(&Plan::of(&planning, warnings)));
         };
+        // What was injected before must not count as the user's, or it would be kept forever.
         let users = injection.users_part();
         let template = serde_json::from_str(&users)
             .map_err(|_| vec![Problem::Malformed(place::<Template<'_>>(users.as_bytes()))])?;
@@ -293,6 +299,7 @@ impl Case<'_> {
 
     fn has_template_of(&self, old: &View<'_>) -> bool {
         let (new, old) = (self.view.spec.template.raw, old.spec.template.raw);
+        // Another client may write the same template with other whitespace.
         new == old || serde_json::from_str::<serde_json::Value>(new).ok() == serde_json::from_str(old).ok()
     }
 }
@@ -300,11 +307,11 @@ impl Case<'_> {
 /// A warning for each changed annotation that takes effect only when the injection is rendered.
 fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
     // These two take effect at once.
-    let is_immediate = |key: &str| [keys::REFRESH, keys::FORM_ANEW].contains(&key);
+    const IMMEDIATE: [&str; 2] = [keys::REFRESH, keys::FORM_ANEW];
     keys::STATEFULSET_ANNOTATIONS
-        .into_iter()
-        .filter(|key| !is_immediate(key) && new.annotation(key) != old.annotation(key))
-        .map(|key| Warning::Deferred { key: key.to_string() })
+        .iter()
+        .filter(|key| !IMMEDIATE.contains(key) && new.annotation(key) != old.annotation(key))
+        .map(|key| Warning::Deferred { key: (*key).to_owned() })
         .collect()
 }
 
@@ -314,6 +321,7 @@ fn remove(template: &Template<'_>, old: Option<&Template<'_>>, reason: Reason) -
         return Decision::skipped(reason);
     }
     let injection = Injection::of(template, old);
+    // Without the record it is unknown which entries are ours.
     if !injection.has_record() {
         return Decision::skipped(reason).with(vec![Warning::BrokenRecord]);
     }

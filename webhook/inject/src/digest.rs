@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::read::Text;
 
-/// Eight hexadecimal digits in the record. They do not withstand an attacker, who could change the record as well.
+/// Eight hexadecimal digits in the record. They do not withstand an attacker, but an attacker could change the record as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digest(u32);
 
@@ -72,6 +72,7 @@ enum Tag {
 fn hash(tag: Tag, bytes: &[u8]) -> u64 {
     let chunks = bytes.chunks_exact(8);
     let rest = word(chunks.remainder());
+    // The length distinguishes a value from the same value with zero bytes behind it.
     let mut mixed = mix(tag as u64, bytes.len() as u64);
     for chunk in chunks {
         mixed = mix(mixed, word(chunk));

@@ -33,6 +33,7 @@ impl<'p> Plan<'p> {
     /// Makes the plan for a StatefulSet without injection.
     pub(crate) fn of(planning: &'p Planning<'p>, warnings: &mut Vec<Warning>) -> Self {
         let container = planning.couchdb.container;
+        // The size variable may refer to variables that the agent needs as well.
         let credentials = Credentials::of(container).with_size(container, planning.size.source);
         let env = render::variables(planning);
         warn(planning, &credentials, &env, warnings);
@@ -49,6 +50,7 @@ impl<'p> Plan<'p> {
         } else {
             plan.sidecar = Some(render::sidecar(planning, &credentials));
             plan.volumes = render::volumes(planning);
+            // A volume that exists already stays, and the agent mounts that one.
             let users = planning.view.pod().volumes.as_deref().unwrap_or(&[]);
             plan.volumes.retain(|volume| !users.iter().any(|users| users.name.as_str() == volume.name));
         }
@@ -114,6 +116,7 @@ impl Recorder {
 fn made(planning: &Planning<'_>, plan: &Plan<'_>, container: Arc<str>) -> Vec<Parent> {
     let template = &planning.view.spec.template;
     let mut made = Vec::new();
+    // Listed from the outside in. Removal goes through the list in reverse.
     match &template.metadata {
         None => made.extend([Parent::Metadata, Parent::Annotations]),
         Some(metadata) if metadata.annotations.is_none() => made.push(Parent::Annotations),

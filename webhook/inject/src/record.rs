@@ -33,7 +33,7 @@ pub(crate) struct Item {
     pub(crate) digest: Digest,
 }
 
-/// The place of an entry: a list whose entries have names, and the entry's name.
+/// The place of an entry: a list of named entries, and the entry's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) list: List,
@@ -74,6 +74,7 @@ impl Record {
     /// Parses the annotation's value.
     pub(crate) fn parse(text: &str) -> Result<Self, Broken> {
         let record: ReadRecord = serde_json::from_str(text).map_err(|_| Broken)?;
+        // Another schema may give the fields another meaning.
         if record.schema != SCHEMA {
             return Err(Broken);
         }

@@ -30,6 +30,7 @@ impl Injection {
         let brought = record(submitted);
         let submitted = parse(submitted);
         let mut users = Tree::new(submitted.clone());
+        // Without a readable record, stripping removes at most the unreadable annotation.
         let none = Record::default();
         let record = brought.as_ref().or(stored.as_ref().and_then(|stored| stored.record.as_ref()));
         strip(&mut users, record.unwrap_or(&none), stored.as_ref());
@@ -74,6 +75,7 @@ impl Injection {
     /// The patch that restores the stored injection; `None` if the user's part of the template changed.
     pub(crate) fn restoration(&self) -> Option<String> {
         let stored = self.stored.as_ref()?;
+        // Without a comparison: whatever is stored under these names is the stored injection.
         let mut stripped = Tree::new(stored.template.clone());
         strip(&mut stripped, stored.record.as_ref().unwrap_or(&Record::default()), None);
         if self.users.root() != stripped.root() {

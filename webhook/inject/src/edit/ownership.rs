@@ -17,6 +17,7 @@ pub(super) struct Stored {
 impl Stored {
     /// The stored entry of an item that was rendered identically.
     fn find(&self, item: &Item) -> Option<&Value> {
+        // An entry with another digest was rendered from other settings and proves nothing.
         let is_same = self.record.as_ref().is_some_and(|record| record.items.contains(item));
         if !is_same {
             return None;

@@ -90,6 +90,7 @@ impl Patch {
 
     /// Appends to a list. A list that does not exist is created with all items in one operation.
     fn append<T: Serialize>(&mut self, path: &str, exists: bool, items: &[T]) {
+        // `/-` is the end of the list, at whatever length it has by then.
         if exists {
             for item in items {
                 self.push(&Operation { op: "add", path: Path(path, "/-"), value: Some(item) });
@@ -100,6 +101,7 @@ impl Patch {
     }
 
     fn annotate(&mut self, template: &Template<'_>, record: &str) {
+        // An operation on a child fails if its parent does not exist.
         match &template.metadata {
             None => self.add("/metadata", &BTreeMap::from([("annotations", annotations(record))])),
             Some(metadata) if metadata.annotations.is_none() => {

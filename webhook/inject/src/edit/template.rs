@@ -17,6 +17,7 @@ pub(super) fn strip(tree: &mut Tree, record: &Record, stored: Option<&Stored>) {
         remove_ours(tree, item, stored);
     }
     tree.remove(&record_pointer());
+    // From the inside out, since a map is empty only after the one in it was removed.
     for parent in record.made.iter().rev() {
         if let Some(path) = parent_path(tree.root(), parent)
             && tree.get(&path).is_some_and(is_empty)
@@ -32,6 +33,7 @@ pub(super) fn render(tree: &mut Tree, record: &Record, stored: Option<&Stored>, 
     for item in record.items.iter().filter(|item| !unchanged.contains(item)) {
         remove_ours(tree, item, stored);
     }
+    // Appended at the end: entries before them keep their indices.
     for item in plan.record.items.iter().filter(|item| !unchanged.contains(item)) {
         append(tree, &item.place, plan.value(&item.place));
     }
@@ -79,6 +81,7 @@ fn append(tree: &mut Tree, place: &Place, value: Option<Value>) {
 fn annotate(tree: &mut Tree, record: &str) {
     let path = record_pointer();
     let value = Value::from(record);
+    // Rendered from the same settings by the same version: no change, so the pods do not restart.
     if tree.get(&path) == Some(&value) {
         return;
     }

@@ -40,6 +40,7 @@ impl Tree {
         let Some((parent, key)) = self.parent(&path) else { return };
         match parent {
             Value::Array(items) if key == "-" => items.push(value.clone()),
+            // Beyond its end, a list cannot be extended.
             Value::Array(items) => match key.parse() {
                 Ok(index) if index <= items.len() => items.insert(index, value.clone()),
                 Ok(_) | Err(_) => return,
@@ -83,7 +84,7 @@ impl Tree {
         }
     }
 
-    /// The steps as a JSON Patch against the StatefulSet whose template this is.
+    /// The steps as a JSON Patch against the StatefulSet that has this template.
     pub(super) fn patch(&self) -> String {
         let mut patch = Patch::default();
         for step in &self.steps {
@@ -96,6 +97,7 @@ impl Tree {
     }
 
     fn parent(&mut self, path: &str) -> Option<(&mut Value, String)> {
+        // In a JSON pointer, `~1` is a slash and `~0` is a tilde, decoded in this order.
         let (parent, key) = path.rsplit_once('/')?;
         Some((self.root.pointer_mut(parent)?, key.replace("~1", "/").replace("~0", "~")))
     }
@@ -124,6 +126,7 @@ pub fn apply(object: &mut Value, patch: &str) -> bool {
         }
     }
     *object = tree.root;
+    // An operation that did not fit left no step.
     tree.steps.len() == count
 }
 

@@ -30,6 +30,7 @@ pub(super) fn read(input: &str, syntax: Syntax) -> Result<Vec<Part<'_>>, Error> 
 fn read_yaml(index: usize, document: Document<'_>) -> Result<Part<'_>, Error> {
     let number = index + 1;
     let value = yaml::read(document.body).map_err(|error| {
+        // The parser counts from the start of the document.
         let within = error.location().map_or(1, |location| location.line().max(1));
         let line = document.line + usize::try_from(within).unwrap_or(1) - 1;
         let place = format!("document {number}, line {line}");
@@ -101,6 +102,7 @@ pub(super) fn write_yaml(parts: &[Part<'_>], syntax: Syntax) -> String {
 /// Writes JSON objects. `syntax` is that of the input.
 pub(super) fn write_json(parts: &[Part<'_>], syntax: Syntax) -> String {
     let mut out = String::new();
+    // An empty YAML document has no counterpart in JSON.
     for part in parts.iter().filter(|part| !part.value.is_null()) {
         if syntax == Syntax::Json && !part.changed {
             out.push_str(part.document.raw.trim_start());

@@ -11,6 +11,7 @@ pub(super) fn is_stateful_set(object: &Value) -> bool {
 /// The items of a List; `None` for another object.
 pub(super) fn items(object: &mut Value) -> Option<&mut Vec<Value>> {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    // Typed lists such as StatefulSetList have items, too.
     if kind == "List" || kind.ends_with("List") && object.get("items").is_some() {
         return object.get_mut("items").and_then(Value::as_array_mut);
     }

@@ -55,6 +55,7 @@ pub fn run(
     for part in &mut parts {
         run.document(part);
     }
+    // Nothing is written if any StatefulSet is denied: a part of a manifest is worse than none.
     run.findings.check(verb)?;
     let mut report = run.findings.report;
     if verb == Verb::Inject {
@@ -97,6 +98,7 @@ impl Run<'_> {
     fn document(&mut self, part: &mut Part<'_>) {
         match items(&mut part.value) {
             Some(items) => {
+                // A List is written as a whole if one of its items changes.
                 for item in items {
                     part.changed |= self.object(item);
                 }

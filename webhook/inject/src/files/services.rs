@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::object::label;
 
-/// The Services of a file, and the StatefulSets that are to be injected.
+/// The Services of a file, and its labelled StatefulSets.
 #[derive(Debug, Default)]
 pub(super) struct Services {
     services: Vec<Value>,
@@ -25,6 +25,7 @@ impl Services {
         let is_enabled = label(object) == Some(keys::INJECT_ENABLED);
         match object["kind"].as_str() {
             Some("Service") => self.services.push(object.clone()),
+            // Compared as JSON values: two absent namespaces are the same one.
             Some("StatefulSet") if is_enabled => {
                 let namespace = object["metadata"]["namespace"].clone();
                 self.governed.push(Governed { namespace, service: object["spec"]["serviceName"].clone() });

@@ -34,6 +34,7 @@ pub(super) fn yaml(text: &str) -> Vec<Document<'_>> {
     let (mut start, mut line) = (0, 1);
     let mut offset = 0;
     for (number, text_line) in text.split_inclusive('\n').enumerate() {
+        // A marker on the first line of a document does not end it.
         if offset > start && (is_marker(text_line, "---") || is_marker(text_line, "...")) {
             documents.push(document(&text[start..offset], line));
             (start, line) = (offset, number + 1);

@@ -143,6 +143,7 @@ impl<'v> Reader<'v, '_> {
         if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == value) {
             return *chosen;
         }
+        // The default replaces it, so that one review reports all invalid annotations.
         self.invalid(key, value, expected);
         default
     }
@@ -170,6 +171,7 @@ impl<'v> Reader<'v, '_> {
 
     fn image(&mut self, default: &'v str) -> &'v str {
         let Some(image) = self.view.annotation(keys::AGENT_IMAGE) else { return default };
+        // The container runtime validates the rest of an image reference.
         if image.is_empty() || image.contains(char::is_whitespace) {
             self.invalid(keys::AGENT_IMAGE, image, "an image reference");
         }
@@ -217,6 +219,7 @@ impl<'v> Reader<'v, '_> {
         let Some(list) = self.view.annotation(keys::KEEP) else { return Vec::new() };
         let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         for &name in &names {
+            // Any other name is probably misspelt.
             if !INJECTABLE.contains(&name) {
                 let known = INJECTABLE.join(", ");
                 self.problems.push(Problem::Keep { name: name.to_owned(), known });

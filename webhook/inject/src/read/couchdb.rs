@@ -30,6 +30,7 @@ impl<'v> CouchDb<'v> {
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, Problem> {
         let containers = &view.pod().containers;
+        // The annotation overrides every rule, and is never a guess.
         if let Some(wanted) = wanted {
             return Self::named(containers, wanted).ok_or_else(|| Problem::NoSuchContainer {
                 wanted: wanted.to_owned(),
@@ -75,6 +76,7 @@ impl<'v> CouchDb<'v> {
     /// Port of the HTTP interface: the port named `couchdb`, else 5984 if it is listed, else a port with one of the
     /// other usual names, else 5984.
     pub(crate) fn port(&self) -> u16 {
+        // Only the name `couchdb` is certain. `http` may be the port of another service in the container.
         let [couchdb, others @ ..] = ports::COUCHDB_PORT_NAMES;
         if let Some(port) = self.port_named(couchdb) {
             return port;
@@ -85,7 +87,7 @@ impl<'v> CouchDb<'v> {
         others.iter().find_map(|name| self.port_named(name)).unwrap_or(ports::COUCHDB)
     }
 
-    /// Port of the HTTPS interface: 6984 if it is listed, else a port whose name ends in `https`, else 6984.
+    /// Port of the HTTPS interface: 6984 if it is listed, else a port with a name that ends in `https`, else 6984.
     pub(crate) fn tls_port(&self) -> u16 {
         if self.ports().iter().any(|port| port.container_port == ports::COUCHDB_TLS) {
             return ports::COUCHDB_TLS;
@@ -129,6 +131,7 @@ impl<'v> CouchDb<'v> {
         if name != name::COUCHDB {
             return None;
         }
+        // In `3.3.3-ubi`, the version ends at the dash.
         let version = tag.split_once('-').map_or(tag, |(version, _)| version);
         let mut parts = version.split('.').map(|part| part.parse().ok());
         let (major, minor, patch) = (parts.next()??, parts.next().flatten(), parts.next().flatten());

@@ -48,7 +48,9 @@ fn first(text: &str) -> (Cow<'_, str>, usize) {
     while let Some((at, c)) = chars.next() {
         match c {
             c if c.is_whitespace() => return (Cow::Owned(flag), plain + at),
+            // Outside quotes, a backslash quotes any character.
             '\\' => flag.extend(chars.next().map(|(_, c)| c)),
+            // Within single quotes, a backslash has no meaning.
             '\'' => flag.extend(chars.by_ref().map(|(_, c)| c).take_while(|c| *c != '\'')),
             '"' => double_quoted(&mut flag, &mut chars),
             c => flag.push(c),

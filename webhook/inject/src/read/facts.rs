@@ -34,9 +34,9 @@ pub(crate) struct Size<'p> {
 pub(crate) enum SizeSource<'p> {
     /// `spec.replicas`, so that the size follows the number of pods until the cluster forms.
     Replicas,
-    /// The annotation, or a variable whose value is visible.
+    /// The annotation, or a variable with a visible value.
     Pinned,
-    /// A variable whose value is not visible in the template.
+    /// A variable with a value that only the pod knows.
     Unseen(&'p Env<'p>),
 }
 
@@ -62,11 +62,13 @@ impl<'p> Size<'p> {
         {
             problems.push(Problem::TwoSizes { annotated, variable });
         }
+        // A size that is only visible in the pod is copied to the agent as it is.
         let source = match variable {
             Some(variable) if variable.visible().is_none() => SizeSource::Unseen(variable),
             None if annotations.size.is_none() => SizeSource::Replicas,
             Some(_) | None => SizeSource::Pinned,
         };
+        // Without the user's choice, all pods that are requested form the cluster.
         Self { nodes: annotations.size.or(literal).unwrap_or_else(|| view.pods()), source }
     }
 

@@ -31,6 +31,7 @@ impl<'p> Planning<'p> {
         let annotations = Annotations::parse(view, settings, &mut problems);
         let couchdb = CouchDb::find(view, annotations.container, warnings);
         let couchdb = couchdb.map_err(|problem| problems.push(problem)).ok();
+        // The size may come from a variable of the container.
         let size = couchdb.map(|couchdb| Size::of(view, couchdb, &annotations, &mut problems));
         let facts = Facts {
             companion: objects::companion(view.name()),

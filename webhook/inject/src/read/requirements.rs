@@ -43,6 +43,7 @@ fn check_names(view: &View<'_>, facts: &Facts<'_>, nodes: u32) -> Result<(), Pro
     if view.name().is_empty() {
         return Ok(());
     }
+    // The cluster waits for `nodes` pods even if fewer are requested now.
     let last = view.first_ordinal().saturating_add(view.pods().max(nodes) - 1);
     let set: Label = view.name().parse().map_err(in_field("metadata.name"))?;
     let pod = PodName::new(set, last).map_err(in_field("metadata.name"))?;

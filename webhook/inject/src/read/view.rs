@@ -171,7 +171,7 @@ pub(crate) struct Named<'a> {
     pub(crate) name: Text<'a>,
 }
 
-/// The entries of a map whose keys are under our domain.
+/// The entries of a map that have a key under our domain.
 ///
 /// Other entries are not kept: `last-applied-configuration` alone is as long as the object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -303,7 +303,7 @@ impl<'a> Container<'a> {
         &self.env()[..self.position(variable).unwrap_or(0)]
     }
 
-    /// ConfigMaps and Secrets whose keys become variables, unseen by the webhook.
+    /// ConfigMaps and Secrets that provide further variables, unseen by the webhook.
     pub(crate) fn env_from(&self) -> &[&'a RawValue] {
         self.env_from.as_deref().unwrap_or(&[])
     }
@@ -340,6 +340,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Template<'a> {
             #[serde(borrow, deserialize_with = "object")]
             spec: PodSpec<'a>,
         }
+        // The raw text is kept as well: comparing templates and editing them need the original.
         let raw = <&'a RawValue>::deserialize(deserializer)?.get();
         let fields: Result<Object<Fields<'a>>, _> = serde_json::from_str(raw);
         let Object(Fields { metadata, spec }) =
@@ -389,6 +390,7 @@ impl<'de: 'a, 'a> Visitor<'de> for OurKeysVisitor<'a> {
             if is_ours(key.as_str()) {
                 ours.push((key, map.next_value()?));
             } else {
+                // Skipped without an allocation.
                 map.next_value::<IgnoredAny>()?;
             }
         }

@@ -25,11 +25,13 @@ impl<'v> Credentials<'v> {
             .iter()
             .find_map(|(user, password)| Some([container.variable(user)?, container.variable(password)?]));
         let mut credentials = Self { env: Vec::with_capacity(4), ..Self::default() };
+        // One pair is sufficient. Variables of the other family might contradict it.
         if let Some(pair) = pair {
             credentials.complete = true;
             pair.into_iter().for_each(|variable| credentials.copy(container, variable));
             return credentials;
         }
+        // `envFrom` may provide the missing part.
         credentials.env_from = container.env_from();
         credentials.complete = !credentials.env_from.is_empty();
         for name in env::CREDENTIALS.into_iter().flat_map(|(user, password)| [user, password]) {
@@ -51,6 +53,7 @@ impl<'v> Credentials<'v> {
 
     /// Copies a variable, the variables that its value refers to, and the sources of those that are not in `env`.
     fn copy(&mut self, container: &'v Container<'v>, variable: &'v Env<'v>) {
+        // Two credentials may refer to the same variable.
         if self.env.iter().any(|copied| copied.name == variable.name) {
             return;
         }

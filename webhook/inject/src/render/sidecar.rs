@@ -187,10 +187,12 @@ pub(crate) fn render<'p>(planning: &'p Planning<'p>, credentials: &Credentials<'
 
 fn variables<'p>(planning: &'p Planning<'p>, credentials: &Credentials<'p>) -> Vec<Entry<'p>> {
     let Planning { view, couchdb, annotations, size, facts } = planning;
+    // Containers of a pod share the loopback interface.
     let url = match annotations.couchdb_ca {
         Some(_) => format!("https://127.0.0.1:{}", couchdb.tls_port()),
         None => format!("http://127.0.0.1:{}", couchdb.port()),
     };
+    // `OrderedReady` is Kubernetes' default.
     let policy = view.spec.pod_management_policy.as_ref().map_or("OrderedReady", Text::as_str);
     let mut env = Vec::with_capacity(16);
     env.extend(
@@ -216,10 +218,12 @@ fn variables<'p>(planning: &'p Planning<'p>, credentials: &Credentials<'p>) -> V
         let file = format!("{CA_PATH}/{}", objects::CA_KEY);
         env.push(Entry::Own(Variable::literal(env::COUCHDISCOVER_CA_FILE, file)));
     }
+    // 0 is the default of the agent.
     if view.first_ordinal() != 0 {
         let first = view.first_ordinal().to_string();
         env.push(Entry::Own(Variable::literal(env::COUCHDISCOVER_ORDINALS_START, first)));
     }
+    // Behind our own, so that references to POD_NAME and the like are expanded.
     let copied = credentials.env.iter().filter(|it| !RESERVED.contains(&it.name.as_str()));
     env.extend(copied.map(|variable| Entry::Copied(variable.raw)));
     env.push(match size.source {

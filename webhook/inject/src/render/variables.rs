@@ -45,7 +45,7 @@ impl<'p> Variable<'p> {
         Self { name, value: Value::Literal(value.into()) }
     }
 
-    /// A variable whose value is a field of the pod.
+    /// A variable that takes its value from a field of the pod.
     pub(crate) fn of_field(name: &'static str, field_path: &'static str) -> Self {
         // `v1` is the API server's default.
         Self { name, value: Value::From(Source::FieldRef { api_version: "v1", field_path }) }
@@ -118,6 +118,7 @@ impl<'p> Additions<'p> {
         if self.keeps_cookie() {
             return;
         }
+        // All nodes need the same cookie, whichever name the image reads.
         let users = COOKIES.iter().find_map(|name| self.users(name));
         let generated = SecretKey { name: &self.planning.facts.companion, key: objects::ERLANG_COOKIE_KEY };
         let secret = self.planning.annotations.cookie.unwrap_or(generated);
@@ -136,6 +137,7 @@ impl<'p> Additions<'p> {
             return;
         }
         let is_named = self.planning.is_set(env::NODENAME);
+        // `-name` is missing unless NODENAME is set, `-setcookie` only for an image that ignores the cookie's variable.
         let Some(flags) = self.users(env::ERL_FLAGS) else {
             let flags = match (is_named, self.needs_cookie_flag()) {
                 (false, false) => NAME_FLAG,
@@ -154,6 +156,7 @@ impl<'p> Additions<'p> {
         let namespace = match namespace {
             Some(namespace) => Cow::Borrowed(*namespace),
             None => {
+                // A file that may be applied to any namespace: the pod knows it.
                 self.unless_set(Variable::of_field(env::POD_NAMESPACE, "metadata.namespace"));
                 Cow::Owned(format!("$({})", env::POD_NAMESPACE))
             }

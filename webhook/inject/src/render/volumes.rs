@@ -51,6 +51,7 @@ fn needs_token(planning: &Planning<'_>) -> bool {
 
 /// Token, authority and namespace in the files in which Kubernetes itself would mount them.
 fn token() -> Volume {
+    // 3607 s is the lifetime that Kubernetes chooses, and 420 (0644) the default mode.
     let namespace = json!({"apiVersion": "v1", "fieldPath": "metadata.namespace"});
     let source = json!({
         "projected": {
@@ -67,6 +68,7 @@ fn token() -> Volume {
 
 /// The authority of CouchDB's certificates. Nothing else of the Secret is mounted, as it may contain a private key.
 fn authority(SecretKey { name, key }: SecretKey<'_>) -> Volume {
+    // Under this name the agent expects it, whatever its key in the Secret is.
     let items = json!([{"key": key, "path": objects::CA_KEY}]);
     let source = json!({"secret": {"defaultMode": 420, "items": items, "secretName": name}});
     Volume { name: CA_VOLUME, source }

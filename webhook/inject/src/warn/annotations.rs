@@ -15,6 +15,7 @@ pub(super) fn unknown(view: &View<'_>, warnings: &mut Vec<Warning>) {
         }
     }
     for (key, _) in view.spec.template.annotations() {
+        // Annotations are read from the StatefulSet, so that changing one does not restart the pods.
         if key.as_str() != keys::INJECTED {
             warnings.push(Warning::Misplaced { key: key.as_str().to_owned() });
         }

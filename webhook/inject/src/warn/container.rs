@@ -13,6 +13,7 @@ use crate::render::Variable;
 
 /// Warns if injected variables override those that `envFrom` may provide.
 pub(super) fn env_from(planning: &Planning<'_>, added: &[Variable<'_>], warnings: &mut Vec<Warning>) {
+    // Of one name, Kubernetes prefers `env` to `envFrom`.
     if planning.couchdb.container.env_from().is_empty() || added.is_empty() {
         return;
     }
@@ -43,6 +44,7 @@ fn image(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
 fn liveness(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     let Some(probe) = couchdb.container.liveness_probe.as_ref() else { return };
     let requested = probe.http_get.as_ref().and_then(|get| get.path.as_ref()).map_or("", Text::as_str);
+    // `/_up?seeded=true` and `/_up/` are the same resource.
     let without_query = requested.split_once('?').map_or(requested, |(path, _)| path);
     if without_query.trim_end_matches('/') == "/_up" {
         warnings.push(Warning::LivenessOnUp { path: couchdb.path("livenessProbe.httpGet.path") });
@@ -91,6 +93,7 @@ fn plain_text_secrets(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     ];
     let mut seen = BTreeSet::new();
     for variable in couchdb.container.env() {
+        // In a composed value, the secret is in the variables that it refers to.
         let Some(value) = variable.visible() else { continue };
         let name = if variable.name.as_str() == env::ERL_FLAGS {
             erl_flags::cookie(value).map(|_| env::ERL_FLAGS)

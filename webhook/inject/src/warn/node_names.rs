@@ -51,10 +51,9 @@ impl<'p> Pod<'p> {
         if let Some((variable, flags)) = &flags
             && let Some(short) = erl_flags::argument(flags, "-sname")
         {
-            let name = match short.contains('@') {
-                true => short.into_owned(),
-                false => format!("{short}@{}", self.name),
-            };
+            // Without a host, Erlang adds the short host name, which is the pod's name.
+            let name =
+                if short.contains('@') { short.into_owned() } else { format!("{short}@{}", self.name) };
             return Some((variable, name.into()));
         }
         if let Some(host) = self.users(env::NODENAME) {
@@ -81,6 +80,7 @@ impl<'p> Pod<'p> {
         let Some(rest) = host.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('.')) else {
             return false;
         };
+        // `<pod>.<service>`, optionally with the namespace, `svc` and the cluster domain.
         let mut labels = rest.split('.');
         labels.next() == Some(service)
             && labels.next().is_none_or(|found| namespace.is_none_or(|namespace| namespace == found))
@@ -104,6 +104,7 @@ impl<'p> Pod<'p> {
     /// Expands `text`, the value of `variable`, as Kubernetes does.
     fn expand<'s>(&'s self, text: &'p str, variable: &'p Env<'p>) -> Option<Cow<'s, str>> {
         let container = self.planning.couchdb.container;
+        // An inserted value is not expanded again, so all values are collected first.
         let mut values = Vec::new();
         for name in expand::references(text) {
             match container.before(variable).iter().rfind(|other| other.name.as_str() == name) {

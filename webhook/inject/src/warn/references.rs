@@ -11,6 +11,7 @@ pub(super) fn unexpanded<'v>(
     variable: &'v Env<'v>,
 ) -> Option<(&'v str, Unresolved)> {
     let name = expand::references(variable.literal()?).find(|name| {
+        // Kubernetes expands the variables in order.
         let is_known = container.before(variable).iter().any(|other| other.name.as_str() == *name);
         !is_known && !may_be_provided(container, name)
     })?;

@@ -23,6 +23,7 @@ pub(super) fn credentials(
     }
     let container = planning.couchdb.name().to_owned();
     for other in &planning.view.pod().containers {
+        // Another container of the pod, such as a manager of the cluster, may have them.
         let pair = env::CREDENTIALS
             .into_iter()
             .find(|(user, password)| other.variable(user).is_some() && other.variable(password).is_some());
@@ -37,6 +38,7 @@ pub(super) fn credentials(
 /// Warns if the data is not on volumes of each pod's own.
 pub(super) fn volumes(planning: &Planning<'_>, warnings: &mut Vec<Warning>) {
     let view = planning.view;
+    // With a claim template, each pod has a volume of its own.
     if view.spec.volume_claim_templates.as_ref().is_some_and(|claims| !claims.is_empty()) {
         return;
     }
@@ -94,10 +96,12 @@ pub(super) fn size(planning: &Planning<'_>, warnings: &mut Vec<Warning>) {
         warnings.push(Warning::LongName { name: set.to_owned() });
     }
     let replicas = planning.view.replicas();
+    // A majority of 2 is 2.
     if replicas == 2 {
         warnings.push(Warning::TwoReplicas);
     }
     let size = planning.size.nodes;
+    // A size that follows `spec.replicas` cannot exceed it.
     if planning.size.is_pinned() && i64::from(size) > replicas {
         warnings.push(Warning::SizeOverReplicas { size, replicas });
     }
