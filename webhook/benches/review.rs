@@ -1,9 +1,9 @@
-//! What a review costs, without the network: `cargo bench -p couchdiscover-webhook --bench review`.
+//! The time of a review without the network: `cargo bench -p couchdiscover-webhook --bench review`.
 //!
-//! The budget is 30 us for a CREATE of 8 kB; `tests/allocations.rs` holds the one for allocations.
+//! The budget is 30 us for a CREATE of 8 kB. `tests/allocations.rs` limits the allocations.
 
-#![allow(missing_docs, reason = "criterion's macros make functions")]
-#![allow(clippy::unwrap_used, reason = "a bench that panics has said what it has to say")]
+#![allow(missing_docs, reason = "criterion's macros generate functions")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a bench")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

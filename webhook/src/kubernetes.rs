@@ -57,6 +57,7 @@ pub(crate) async fn client(kubernetes: &Kubernetes, task: &'static str) -> Clien
     loop {
         match connect(kubernetes).await {
             Ok(Some(client)) => return client,
+            // The caller ends by its `stop` alone.
             Ok(None) => pending::<()>().await,
             Err(error) => log.failed(&error),
         }

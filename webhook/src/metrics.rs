@@ -184,6 +184,7 @@ impl Metrics {
         registry.register("ca_bundle_heals", help, heals.clone());
         let help = "1 if callers accept the certificate in use, else 0";
         registry.register("ready", help, ready.clone());
+        // A constant series: joined with others, it shows which replica runs which version.
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the webhook", version);
     }

@@ -1,9 +1,8 @@
-//! The budget of a review, in allocations: parse, decide, patch and answer. The time is measured by
-//! `cargo bench -p couchdiscover-webhook`.
+//! The allocations of a review: parse, decide, patch and answer. `cargo bench -p couchdiscover-webhook` measures the time.
 //!
-//! Alone in its program, since the allocator counts for all threads.
+//! The only test of its program, because the allocator counts those of all threads.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod support;
 
@@ -17,6 +16,7 @@ use webhook::admission::admit_body;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn count<T>(mut work: impl FnMut() -> T) -> usize {
+    // The first run fills caches that live as long as the program.
     black_box(work());
     let region = Region::new(ALLOCATOR);
     black_box(work());
@@ -25,7 +25,7 @@ fn count<T>(mut work: impl FnMut() -> T) -> usize {
 }
 
 #[test]
-fn a_create_of_eight_kilobytes_stays_within_its_budget() {
+fn a_create_of_eight_kilobytes_takes_at_most_80_allocations() {
     let settings = support::stateful_set::settings();
     let body = support::create_of_eight_kilobytes();
     assert!((7_500..8_500).contains(&body.len()), "{}", body.len());

@@ -1,7 +1,7 @@
-//! The golden manifests of the crate `inject`, sent through the server's code: it answers what is made of the file, and its
-//! patch applies by another implementation of JSON Patch.
+//! The golden manifests of the crate `inject`, as reviews. The response must agree with the file's output, and its patch
+//! must apply with another implementation of JSON Patch.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,7 @@ use base64::Engine as _;
 use inject::Settings;
 use inject::files::{self, Format, Verb};
 use serde_json::{Value, json};
-use webhook::admission::Request;
-use webhook::admission::admit;
+use webhook::admission::{Request, admit};
 
 fn settings() -> Settings {
     Settings {
@@ -21,7 +20,7 @@ fn settings() -> Settings {
     }
 }
 
-/// The folder, and the manifest in it; the example is the one that users read.
+/// Returns each case's folder and manifest. A case without a manifest uses the example that ships.
 fn cases() -> Vec<(PathBuf, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("inject/tests/golden");
     let mut cases: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -39,7 +38,7 @@ fn example() -> PathBuf {
 }
 
 #[test]
-fn the_server_says_the_same_as_the_file() {
+fn a_review_has_the_same_result_as_the_file() {
     for (case, input) in cases() {
         let input = fs::read_to_string(input).unwrap();
         let out = fs::read_to_string(case.join("out.yaml")).ok().map(|out| objects(&out));
@@ -51,20 +50,20 @@ fn the_server_says_the_same_as_the_file() {
                 Some(out) => {
                     assert_eq!(response["allowed"], true, "{}", case.display());
                     for warning in response["warnings"].as_array().into_iter().flatten() {
-                        // Longer ones may be cut by an API server, and a line break splits them in two.
+                        // An API server may cut off longer ones, and a line break splits a warning in two.
                         let text = warning.as_str().unwrap();
                         assert!(text.len() <= 256 && !text.contains('\n'), "{} {text}", text.len());
                     }
                     let patched = patched(&object, response);
                     assert_eq!(patched, out[index], "{}", case.display());
                     let again = review(&patched);
-                    assert_eq!(again["response"]["patch"], Value::Null, "{} a second time", case.display());
+                    assert_eq!(again["response"]["patch"], Value::Null, "{} reviewed again", case.display());
                 }
                 None if object["kind"] == "StatefulSet" => {
                     assert_eq!(response["status"]["code"], 422);
-                    let said = fs::read_to_string(case.join("error.txt")).unwrap();
+                    let expected = fs::read_to_string(case.join("error.txt")).unwrap();
                     let message = response["status"]["message"].as_str().unwrap();
-                    assert!(said.contains(message), "{said}\n{message}");
+                    assert!(expected.contains(message), "{expected}\n{message}");
                 }
                 None => {}
             }
@@ -73,7 +72,7 @@ fn the_server_says_the_same_as_the_file() {
 }
 
 #[test]
-fn objects_as_large_as_an_api_server_takes_go_the_same_way() {
+fn objects_of_the_largest_accepted_size_are_injected_and_uninjected() {
     let input = fs::read_to_string(example()).unwrap();
     let object = objects(&input).pop().unwrap();
     let variable =
@@ -90,19 +89,12 @@ fn objects_as_large_as_an_api_server_takes_go_the_same_way() {
     }
 }
 
-/// The objects of a stream, as the product itself reads them.
+/// Parses the objects of a stream with the product's own reader.
 fn objects(text: &str) -> Vec<Value> {
-    let json = files::run(Verb::Uninject, text, Some(Format::Json), &settings(), None);
-    // Un-injecting what has no record changes nothing; of what has one, the record must stay here.
-    let json = match text.contains("couchdiscover.io/injected") {
-        true => injected_objects(text),
-        false => json.unwrap().text,
-    };
+    // Neither verb changes the objects: without a record there is nothing to take out, and with one nothing to add.
+    let verb = if text.contains("couchdiscover.io/injected") { Verb::Inject } else { Verb::Uninject };
+    let json = files::run(verb, text, Some(Format::Json), &settings(), None).unwrap().text;
     serde_json::Deserializer::from_str(&json).into_iter::<Value>().map(Result::unwrap).collect()
-}
-
-fn injected_objects(text: &str) -> String {
-    files::run(Verb::Inject, text, Some(Format::Json), &settings(), None).unwrap().text
 }
 
 fn review(object: &Value) -> Value {

@@ -1,6 +1,6 @@
-//! No body makes the webhook panic, whatever it holds.
+//! No body makes the webhook panic.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 #[path = "../inject/tests/support/strategies.rs"]
 mod strategies;
@@ -9,8 +9,7 @@ use inject::{Settings, uninject};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use strategies::{any_json, count_objects, put, sprinkled};
-use webhook::admission::Request;
-use webhook::admission::admit;
+use webhook::admission::{Request, admit};
 
 fn settings(version: &str) -> Settings {
     Settings {
@@ -20,7 +19,7 @@ fn settings(version: &str) -> Settings {
     }
 }
 
-/// Applied by another implementation than the product's own.
+/// Applies the patch with another implementation than the product's.
 fn applied(object: &Value, patch: &str) -> Value {
     let mut object = object.clone();
     if !patch.is_empty() {
@@ -33,7 +32,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_makes_it_panic(object in sprinkled(), old in sprinkled(), at in any::<prop::sample::Index>(), junk in any_json()) {
+    fn no_object_makes_a_review_panic(object in sprinkled(), old in sprinkled(), at in any::<prop::sample::Index>(), junk in any_json()) {
         let mut broken = object;
         let mut place = at.index(count_objects(&broken));
         for name in ["metadata", "spec", "containers", "env", "name", "annotations", "template"] {

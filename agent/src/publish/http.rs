@@ -1,7 +1,7 @@
 //! Probes and status over plain HTTP.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use contract::listen::ipv4_instead;
 use contract::ports;
 use contract::status::Page;
 use tokio::net::TcpListener;
@@ -22,10 +23,11 @@ use crate::metrics::{self, Metrics};
 /// Where the kernel has no IPv6, `[::]` means every address that there is.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
-        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && has_no_ipv6(&error) => {
-            TcpListener::bind((IpAddr::from(Ipv4Addr::UNSPECIFIED), address.port())).await
-        }
-        bound => bound,
+        Ok(listener) => Ok(listener),
+        Err(error) => match ipv4_instead(address, &error) {
+            Some(address) => TcpListener::bind(address).await,
+            None => Err(error),
+        },
     }
 }
 
@@ -70,11 +72,3 @@ async fn status(State(shown): State<Shown>) -> Json<Page> {
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT)], shown.metrics.encode(&shown.page.borrow()))
 }
-
-fn has_no_ipv6(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(EAFNOSUPPORT)
-}
-
-/// What Linux says to an IPv6 socket when `ipv6.disable=1`.
-const EAFNOSUPPORT: i32 = 97;

@@ -1,9 +1,8 @@
-//! What is fuzzed, for cargo-fuzz and for the smoke test that runs with the others.
+//! The fuzz targets, for cargo-fuzz and for `tests/fuzz_smoke.rs`.
 
 use inject::{Question, Settings, apply, decide, uninject};
 use serde_json::{Value, json};
-use webhook::admission::Request;
-use webhook::admission::{admit, admit_body};
+use webhook::admission::{Request, admit, admit_body};
 
 fn settings() -> Settings {
     Settings {
@@ -13,21 +12,21 @@ fn settings() -> Settings {
     }
 }
 
-/// Bytes as a body: no panic, and an answer that is JSON.
+/// Treats the bytes as a body. It must not panic, and the response must be JSON.
 pub(crate) fn review(body: &[u8]) {
     let together = admit_body(&settings(), body).map(|(_, answer)| answer.response.to_json());
     let apart = Request::parse(body).map(|request| admit(&settings(), &request).response.to_json());
     match (together, apart) {
         (Ok(together), Ok(apart)) => {
             assert!(serde_json::from_slice::<Value>(&together).is_ok());
-            assert_eq!(together, apart, "read in one pass or in two");
+            assert_eq!(together, apart, "parsed in one pass and in two");
         }
         (Err(together), Err(apart)) => assert_eq!(together.to_string(), apart.to_string()),
         (together, apart) => panic!("{together:?} {apart:?}"),
     }
 }
 
-/// Bytes as a StatefulSet, new and old: every patch applies, and a second time there is none.
+/// Treats the bytes as a StatefulSet, new and old. Every patch must apply, and a second review must have none.
 pub(crate) fn object(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (new, old) = text.split_once('\0').map_or((text, None), |(new, old)| (new, Some(old)));
@@ -39,15 +38,15 @@ pub(crate) fn object(bytes: &[u8]) {
         assert!(apply(&mut object, &decision.patch), "{}", decision.patch);
     }
     let object = object.to_string();
-    // A name that stands twice in an object is one thing to a reader and another to a tree.
+    // Of a duplicate name in an object, a streaming parser and a tree keep different values.
     let canonical = serde_json::from_str::<Value>(new).map(|tree| tree.to_string()).ok();
     if decision.problems.is_empty() && canonical.as_deref() == Some(new) {
-        assert_eq!(decided(&object, old).patch, "", "a second time");
+        assert_eq!(decided(&object, old).patch, "", "reviewed again");
     }
     uninject(&object);
 }
 
-/// Bytes as the values of annotations and variables.
+/// Treats the bytes as the values of annotations and variables, one per line.
 pub(crate) fn annotations(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut values = text.split('\n');

@@ -55,6 +55,7 @@ fn irrelevant(request: &Request<'_>) -> Option<Reason> {
 }
 
 fn decision(settings: &Settings, request: &Request<'_>) -> Decision {
+    // Without an object there is nothing to inject into.
     let Some(object) = request.object else { return Decision::skipped(Reason::OtherOperation) };
     let question = Question { object: object.get(), old: old(request), namespace: namespace(request) };
     decide(settings, &question)

@@ -127,12 +127,13 @@ impl<'a> Request<'a> {
         }
         let envelope: Envelope<'a, O> = match serde_json::from_str(text) {
             Ok(envelope) => envelope,
-            // Parsed again for the path of the field, whose bookkeeping a good review need not pay for.
+            // Parsed again for the path of the field: tracking it costs time that a good review need not spend.
             Err(_) => {
                 let place = place::<Envelope<'_, O>>(body).trim_start_matches('.').to_owned();
                 return Err(Error::Malformed { place });
             }
         };
+        // Checked after parsing, so that a body of another version is reported as such if its fields happen to fit.
         if envelope.kind.as_str() != KIND || envelope.api_version.as_str() != API_VERSION {
             let (kind, api_version) = (envelope.kind.0.into_owned(), envelope.api_version.0.into_owned());
             return Err(Error::Version { kind, api_version });
@@ -214,7 +215,9 @@ impl<'a, O> RequestIn<'a, O> {
             sub_resource: present(sub_resource),
             namespace: present(namespace),
             name: present(name),
+            // The caller gets it apart, in the type that it has asked for.
             object: None,
+            // API servers send `null` for an object that is absent.
             old_object: old_object.filter(|object| object.get() != "null"),
             dry_run: dry_run.unwrap_or(false),
         };

@@ -66,6 +66,7 @@ impl Configuration {
         for Entry { name, ca_bundle } in &self.entries {
             match String::from_utf8(ca_bundle.clone()) {
                 Ok(text) if !text.is_empty() => bundles.push(text),
+                // Bytes that are no text are no PEM either, and verify nothing.
                 Ok(_) | Err(_) => return Err(BundleError::Missing { entry: name.clone() }),
             }
         }

@@ -45,6 +45,7 @@ fn trust_of(event: watcher::Result<Option<MutatingWebhookConfiguration>>, log: &
             let bundles = configuration.and_then(|object| Configuration::from(object).bundles().ok());
             bundles.map_or(CallerTrust::Unknown, CallerTrust::Bundles)
         }
+        // The last known bundles may be outdated, and would then make a working server unready.
         Err(error) => {
             log.failed(&ApiError::from(error));
             CallerTrust::Unknown

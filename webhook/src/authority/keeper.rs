@@ -44,6 +44,7 @@ pub(crate) async fn keep(
         let mut configuration = pin!(watch_object(keeper.publication.api(), &name).default_backoff());
         let mut wake = Instant::now();
         loop {
+            // An event may make something due, and so may the time.
             tokio::select! {
                 Some(event) = secret.next() => keeper.store.observe(event),
                 Some(event) = configuration.next() => keeper.publication.observe(event),
@@ -139,6 +140,7 @@ impl Keeper {
                     self.failures = 0;
                     return self.pause(now);
                 }
+                // One change may make the next one due: a published authority signs, its first certificate is served.
                 Pass::Changed => self.failures = 0,
                 Pass::Failed => {
                     self.failures = self.failures.saturating_add(1);
@@ -197,12 +199,13 @@ impl Keeper {
         Ok(Progress::Changed)
     }
 
-    /// The bundle that is to be written into the Secret now, if one is.
+    /// The bundle that must be written into the Secret now, if one must.
     fn due_change(&self, now: OffsetDateTime) -> Result<Option<(Bundle, Change)>, KeeperError> {
         let AuthorityConfig { service, lifetimes, .. } = &self.config;
         let held = self.store.bundle();
         let step = match self.store.state() {
             None => return Ok(None),
+            // During an update, replicas of the older version must not write what they do not understand.
             Some(StoredAuthority::NewerSchema { schema }) => {
                 return Err(KeeperError::NewerSchema { schema: schema.clone() });
             }
@@ -275,6 +278,7 @@ impl Keeper {
             Ok(bundles) => CallerTrust::Bundles(bundles),
             Err(error) => CallerTrust::Missing(error),
         };
+        // Each notice makes the server verify itself, so only changes are sent.
         self.outputs.trust.send_if_modified(|before| {
             let changed = *before != trust;
             *before = trust;
@@ -284,6 +288,7 @@ impl Keeper {
 
     fn trust(&self) -> Result<Vec<String>, TrustError> {
         if self.leaf.is_none() {
+            // A failure to read explains more than a failure that follows from it.
             let cause = self.store.watch_error().or_else(|| self.logs.authority.error());
             let cause = cause.unwrap_or("the Secret has not been read yet").to_owned();
             return Err(TrustError::NoAuthority { cause });
@@ -293,6 +298,7 @@ impl Keeper {
 
     /// The time until something is due, as far as is known now, within [`MAX_PAUSE`].
     fn pause(&self, now: OffsetDateTime) -> Duration {
+        // Without an authority nothing is due by the clock: the next event of the watch comes first.
         let Some(StoredAuthority::Bundle { bundle, .. }) = self.store.state() else { return MAX_PAUSE };
         let lifetimes = self.config.lifetimes;
         let authority = match next(Some(bundle), self.published_for(), lifetimes, now) {

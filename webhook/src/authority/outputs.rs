@@ -1,4 +1,4 @@
-//! What the keeper of the authority works with, and where its results go.
+//! The keeper's configuration, and the receivers of its results.
 
 use std::sync::Arc;
 

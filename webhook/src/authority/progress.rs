@@ -1,6 +1,6 @@
 //! The result of one step of the keeper.
 
-/// Tells the keeper whether another pass is due at once.
+/// Decides whether the keeper makes another pass at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Nothing was due.

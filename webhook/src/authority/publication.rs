@@ -75,6 +75,7 @@ impl Publication {
     pub(crate) fn differs_from(&mut self, desired: &str) -> bool {
         let Lookup::Found(configuration) = &self.state else { return false };
         if configuration.published() == Some(desired.as_bytes()) {
+            // From now on a different value is a change by another program, not the first publication.
             self.desired = Some(desired.to_owned());
             return false;
         }
@@ -91,6 +92,7 @@ impl Publication {
         let Lookup::Found(configuration) = &self.state else { return Ok(Progress::Idle) };
         let by = configuration.changed_by(objects::WEBHOOK_MANAGER);
         let patch = Patch::Apply(configuration.patch(&self.config_name, &desired));
+        // By force, which takes the field over from the manager that changed it.
         let params = PatchParams::apply(objects::WEBHOOK_MANAGER).force();
         match call(self.api.patch(&self.config_name, &params, &patch)).await {
             Ok(configuration) => {
@@ -134,6 +136,7 @@ impl Publication {
             self.state = Lookup::Absent;
             return;
         };
+        // The time of publication counts from the first sight of a bundle in every entry.
         if let Some(now) = configuration.published()
             && self.published.as_ref().is_none_or(|(before, _)| before != now)
         {

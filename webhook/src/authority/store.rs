@@ -72,6 +72,7 @@ impl AuthorityStore {
 
     /// Reads the Secret, since the watch may lag behind.
     pub(crate) async fn read(&mut self) -> Result<Progress, ApiError> {
+        // Compared by contents: labels and annotations of other tools change the object's version as well.
         let before = self.held.as_ref().map(Bundle::to_fields);
         let secret = call(self.api.get_opt(objects::CA_SECRET)).await?;
         self.adopt(secret);
@@ -102,6 +103,7 @@ impl AuthorityStore {
                 self.metrics.authority_expires(bundle.current().validity().not_after);
                 self.held = Some(bundle.clone());
             }
+            // `held` stays, and is written back by the keeper.
             StoredAuthority::Unreadable { error, .. } => {
                 let error = chain(error);
                 warn!(error, secret = objects::CA_SECRET, "the Secret contains no certificate authority");

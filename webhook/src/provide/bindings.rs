@@ -13,7 +13,7 @@ use kube::runtime::watcher::Event;
 use super::needs::Key;
 use super::queue::Queue;
 
-/// Detects the StatefulSets whose RoleBinding is gone.
+/// Detects StatefulSets without their RoleBinding.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings {
     /// The part of the current list that has come in.
@@ -21,7 +21,7 @@ pub(crate) struct Bindings {
 }
 
 impl Bindings {
-    /// Returns the StatefulSets of the queue whose RoleBinding is gone.
+    /// Returns the StatefulSets of the queue that have lost their RoleBinding.
     pub(crate) fn observe(
         &mut self,
         event: Event<PartialObjectMeta<RoleBinding>>,
@@ -32,6 +32,7 @@ impl Bindings {
             Event::InitApply(binding) => self.listed.extend(owner(&binding)),
             // Those deleted while the watch was interrupted cause no event, and are missing from the list.
             Event::InitDone => return queue.missing_from(&std::mem::take(&mut self.listed)),
+            // An existing RoleBinding is left alone, whatever its contents.
             Event::Apply(_) => {}
             Event::Delete(binding) => return owner(&binding).into_iter().collect(),
         }

@@ -159,6 +159,7 @@ impl Provider {
             self.metrics.provider_failed(error.kind.as_str());
         }
         let problems: Vec<_> = errors.iter().map(|error| chain(error)).collect();
+        // A problem that stays is counted with each attempt, and logged and reported once.
         let news = self.queue.finish(&key, problems.clone(), Instant::now(), rand::random());
         self.export();
         let Key { namespace, name } = key.as_ref();

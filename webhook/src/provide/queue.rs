@@ -56,7 +56,7 @@ impl Queue {
         self.sets.len()
     }
 
-    /// The number of labelled StatefulSets whose template does not contain the agent.
+    /// The number of labelled StatefulSets without the agent in their template.
     pub(crate) fn uninjected(&self) -> usize {
         self.sets.values().filter(|entry| !entry.needs.injected).count()
     }
@@ -74,6 +74,7 @@ impl Queue {
                 if let Some(listed) = &mut self.listed {
                     listed.insert(key.clone());
                 }
+                // One that is being deleted is removed before the deletion itself is seen.
                 match Needs::of(&set) {
                     Some(needs) => self.update(key, needs, now),
                     None => self.remove(&key),
@@ -131,8 +132,8 @@ impl Queue {
         news
     }
 
-    /// Schedules a StatefulSet whose RoleBinding was deleted, later each time while deletions go on. Returns `true` if
-    /// there is something to do that was not scheduled already.
+    /// Schedules a StatefulSet after the deletion of its RoleBinding, later each time while deletions go on. Returns
+    /// `true` unless an attempt was due already.
     pub(crate) fn provide_again(&mut self, key: &Key, now: Instant) -> bool {
         let Some(entry) = self.sets.get_mut(key) else { return false };
         match entry.stage {
@@ -147,7 +148,7 @@ impl Queue {
         true
     }
 
-    /// The StatefulSets that are provided for and whose RoleBinding is not among `bindings`.
+    /// The StatefulSets that are provided for and have no RoleBinding among `bindings`.
     pub(crate) fn missing_from(&self, bindings: &HashSet<Key>) -> Vec<Key> {
         let mut missing = vec![];
         for (key, entry) in &self.sets {

@@ -63,6 +63,7 @@ impl Writer {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
+        // kube's Recorder counts a repeated Event in one object, for which the webhook's role has `patch`.
         if let Err(error) = call(self.recorder.publish(&event, &regarding)).await {
             debug!(error = chain(&error), "failed to write an Event");
         }

@@ -47,11 +47,13 @@ impl Port {
                     Ok((stream, peer)) if connections.len() < MAX_CONNECTIONS => {
                         connections.spawn(serve_connection(stream, peer, tls.clone(), app.clone(), stop.clone()));
                     }
+                    // Dropping the stream closes it.
                     Ok((_, peer)) => warn!(%peer, limit = MAX_CONNECTIONS, "too many connections"),
                     Err(error) => pause_after(&error).await,
                 },
             }
         }
+        // New connections are refused from now on, so that none can delay the end.
         drop(listener);
         if timeout(FINISH_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await.is_err()
         {
@@ -110,6 +112,7 @@ where
         ended = connection.as_mut() => ended,
         () = no_request(&requested) => return debug!(%peer, "closed a connection without a request"),
         () = stop.cancelled() => {
+            // Answers the request in flight, and closes an idle connection at once.
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -122,6 +125,7 @@ where
 /// Returns if there is no request within [`FIRST_REQUEST_TIMEOUT`]; otherwise never.
 async fn no_request(requested: &AtomicBool) {
     sleep(FIRST_REQUEST_TIMEOUT).await;
+    // From the first request on, hyper's own timeout applies.
     if requested.load(Ordering::Relaxed) {
         pending::<()>().await;
     }

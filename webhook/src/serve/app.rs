@@ -68,6 +68,7 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         return response;
     };
+    // From here on: the time of a refused request would distort the histogram.
     let begun = Instant::now();
     let body = match body::read(request).await {
         Ok(body) => body,
@@ -117,8 +118,8 @@ fn text<'t>(text: &'t Option<Text<'_>>) -> &'t str {
     text.as_ref().map_or("", Text::as_str)
 }
 
-/// Answers a request whose handler panicked. None is known to, but if one did, its caller would still get an answer and
-/// the others theirs.
+/// Answers a request after a panic of its handler. No panic is known; if there is one, its caller still gets an answer,
+/// and other callers are not affected.
 #[derive(Clone)]
 struct PanicHandler(Arc<Shared>);
 
@@ -144,6 +145,7 @@ async fn close_when_draining(State(shared): State<Arc<Shared>>, mut response: Re
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    // Before anything else: the endpoint must leave the Service although its certificate is accepted.
     if shared.draining.is_cancelled() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping");
     }
@@ -154,6 +156,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    // Derived from the free slots, so that no path can forget to count down.
     let in_flight = shared.max_inflight - shared.slots.available_permits();
     ([(CONTENT_TYPE, METRICS_TYPE)], shared.metrics.encode(in_flight)).into_response()
 }

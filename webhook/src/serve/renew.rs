@@ -17,6 +17,7 @@ pub(crate) async fn renew(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
+    // The first tick is immediate: files may have changed since they were read.
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         tokio::select! {

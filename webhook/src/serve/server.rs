@@ -58,10 +58,12 @@ pub enum Error {
 
 /// Reads the certificate, if it comes from files, and binds both ports. Answers nothing before [`Bound::serve`].
 pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
+    // Before the ports are bound: a server without a usable certificate must not be connected to.
     let certificates = CertificateSource::new(&args, OffsetDateTime::now_utc())?;
     let tls = certificates.config(args.client_ca.as_deref())?;
     let (https_listener, https) = bind_port(args.listen).await?;
     let (plain_listener, plain) = bind_port(args.probe_listen).await?;
+    // tokio panics if a semaphore has more.
     let max_inflight = args.max_inflight.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         settings: args.injection.settings(),
@@ -71,6 +73,7 @@ pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
         readiness: Arc::new(Readiness::default()),
         draining: CancellationToken::new(),
     });
+    // In mode `self` there is no certificate yet, and the keeper exports the expiry.
     if let Some(expiry) = certificates.served().expiry()? {
         shared.metrics.expires(expiry);
     }
@@ -138,9 +141,11 @@ impl Bound {
         tasks.spawn(renew(certificates, metrics.clone(), stop.clone()));
 
         shutdown.cancelled().await;
+        // Unready at once, but serving: endpoints, kube-proxy and API servers take seconds to follow.
         shared.draining.cancel();
         info!(delay = ?args.drain_delay, "stopping");
         tokio::time::sleep(args.drain_delay).await;
+        // Both ports close; requests in flight are finished within the time of `accept`.
         stop.cancel();
         tasks.join_all().await;
         info!("stopped");

@@ -59,6 +59,7 @@ pub(crate) async fn verify(
         metrics.is_ready(problem.is_none());
         readiness.set(problem.clone());
         let pause = if problem.is_none() { CHECK_INTERVAL } else { RETRY_INTERVAL };
+        // A problem is checked every second, and logged once.
         if logged.as_ref() != Some(&problem) {
             match &problem {
                 None => info!("ready: callers accept the certificate"),
@@ -78,6 +79,7 @@ pub(crate) async fn verify(
 async fn check(trust: CallerTrust, endpoint: &Endpoint) -> Result<(), VerifyError> {
     let bundles = match trust {
         CallerTrust::Missing(error) => return Err(error.into()),
+        // Assumed to be accepted: not being ready would take a working webhook out of its Service.
         CallerTrust::Unknown => return Ok(()),
         CallerTrust::Bundles(bundles) => bundles,
     };

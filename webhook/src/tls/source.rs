@@ -75,6 +75,7 @@ impl CertificateSource {
                 let (key, renewal) = issuer.issue(now)?;
                 (Kind::Memory { issuer: Box::new(issuer), renewal }, Some(key))
             }
+            // clap requires both paths in mode `files`, so this is mode `self`.
             (CertMode::SelfSigned | CertMode::Files, _, _) => (Kind::Secret, None),
         };
         Ok(Self { kind, served: Arc::new(ServedCertificate::new(key)) })
