@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// Reason why a part of the cluster could not be read; most often a permission that the user does not have.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum LookupError {
+pub(super) enum LookupError {
     /// The API server refused the request; its message.
     #[error("{0}")]
     Refused(String),
@@ -35,34 +35,34 @@ pub enum LookupError {
 }
 
 /// A part of the cluster, or the reason why it could not be read.
-pub type Lookup<T> = Result<T, LookupError>;
+pub(super) type Lookup<T> = Result<T, LookupError>;
 
 /// Everything that `check` reads.
 #[derive(Clone, Debug)]
-pub struct ClusterFacts {
+pub(super) struct ClusterFacts {
     /// Result of creating a labelled StatefulSet as a dry run.
-    pub admission: Lookup<DryRun>,
+    pub(super) admission: Lookup<DryRun>,
     /// Name of the MutatingWebhookConfiguration, as given on the command line.
-    pub configuration_name: String,
+    pub(super) configuration_name: String,
     /// The MutatingWebhookConfiguration; `None` if it does not exist.
-    pub configuration: Lookup<Option<WebhookConfiguration>>,
+    pub(super) configuration: Lookup<Option<WebhookConfiguration>>,
     /// Result of a TLS handshake with the webhook.
-    pub handshake: Lookup<Handshake>,
+    pub(super) handshake: Lookup<Handshake>,
     /// The webhook's endpoints; `None` if the configuration does not name a Service.
-    pub endpoints: Lookup<Option<EndpointCounts>>,
+    pub(super) endpoints: Lookup<Option<EndpointCounts>>,
     /// The ValidatingAdmissionPolicy that denies labelled StatefulSets without the agent.
-    pub policy: Lookup<PolicyState>,
+    pub(super) policy: Lookup<PolicyState>,
     /// The ClusterRoles of the manifests.
-    pub roles: Vec<ClusterRoleFacts>,
+    pub(super) roles: Vec<ClusterRoleFacts>,
     /// Namespaces that were searched for StatefulSets.
-    pub scope: Scope,
+    pub(super) scope: Scope,
     /// The StatefulSets with the label.
-    pub stateful_sets: Lookup<Vec<StatefulSetFacts>>,
+    pub(super) stateful_sets: Lookup<Vec<StatefulSetFacts>>,
 }
 
 /// Result of creating a labelled StatefulSet as a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DryRun {
+pub(super) enum DryRun {
     /// The agent was added.
     Injected {
         /// Version of the webhook, from its annotation.
@@ -76,16 +76,16 @@ pub enum DryRun {
 
 /// The part of a MutatingWebhookConfiguration that is judged.
 #[derive(Clone, Debug)]
-pub struct WebhookConfiguration {
+pub(super) struct WebhookConfiguration {
     /// Treatment of StatefulSets while the webhook does not answer.
-    pub failure_policy: FailurePolicy,
+    pub(super) failure_policy: FailurePolicy,
     /// Certificates that API servers verify the webhook with.
-    pub ca_bundle: CaBundle,
+    pub(super) ca_bundle: CaBundle,
 }
 
 /// The `failurePolicy` of a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailurePolicy {
+pub(super) enum FailurePolicy {
     /// Without the webhook's answer the object is denied.
     Fail,
     /// Without the webhook's answer the object is stored unchanged.
@@ -94,7 +94,7 @@ pub enum FailurePolicy {
 
 /// The `caBundle` of a webhook.
 #[derive(Clone, Debug)]
-pub enum CaBundle {
+pub(super) enum CaBundle {
     /// The field is empty or missing.
     Empty,
     /// The field does not contain certificates in PEM form.
@@ -105,7 +105,7 @@ pub enum CaBundle {
 
 /// Result of a TLS handshake with the webhook.
 #[derive(Clone, Debug)]
-pub enum Handshake {
+pub(super) enum Handshake {
     /// The caBundle verifies the served certificate.
     Verified(Validity),
     /// The caBundle does not verify the served certificate; the error of TLS.
@@ -114,16 +114,16 @@ pub enum Handshake {
 
 /// Number of endpoints of the webhook's Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndpointCounts {
+pub(super) struct EndpointCounts {
     /// Endpoints that receive requests.
-    pub ready: usize,
+    pub(super) ready: usize,
     /// All endpoints.
-    pub all: usize,
+    pub(super) all: usize,
 }
 
 /// State of the ValidatingAdmissionPolicy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PolicyState {
+pub(super) enum PolicyState {
     /// The policy exists and its binding denies.
     InForce,
     /// The policy exists without a binding that denies.
@@ -134,17 +134,17 @@ pub enum PolicyState {
 
 /// A ClusterRole of the manifests.
 #[derive(Clone, Debug)]
-pub struct ClusterRoleFacts {
+pub(super) struct ClusterRoleFacts {
     /// `metadata.name`.
-    pub name: String,
+    pub(super) name: String,
     /// Permissions of the manifest that the stored role does not grant, such as `get leases.coordination.k8s.io`; `None`
     /// if the role does not exist.
-    pub missing: Lookup<Option<Vec<String>>>,
+    pub(super) missing: Lookup<Option<Vec<String>>>,
 }
 
 /// Namespaces that were searched for StatefulSets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(super) enum Scope {
     /// All namespaces.
     All,
     /// One namespace, as given on the command line.
@@ -160,81 +160,81 @@ pub enum Scope {
 
 /// A StatefulSet with the label, and the objects that it needs.
 #[derive(Clone, Debug)]
-pub struct StatefulSetFacts {
+pub(super) struct StatefulSetFacts {
     /// `metadata.namespace`.
-    pub namespace: String,
+    pub(super) namespace: String,
     /// `metadata.name`.
-    pub name: String,
+    pub(super) name: String,
     /// Value of the label `couchdiscover.io/inject`.
-    pub label: String,
+    pub(super) label: String,
     /// `spec.replicas`, 1 if it is not set.
-    pub replicas: usize,
+    pub(super) replicas: usize,
     /// The agent in the pod template.
-    pub agent: Option<InjectedAgent>,
+    pub(super) agent: Option<InjectedAgent>,
     /// The Service that `spec.serviceName` names.
-    pub service: GoverningService,
+    pub(super) service: GoverningService,
     /// Service account of the pods.
-    pub account: String,
+    pub(super) account: String,
     /// The RoleBinding that grants the agents their role; `None` if it does not exist.
-    pub binding: Lookup<Option<RoleBindingFacts>>,
+    pub(super) binding: Lookup<Option<RoleBindingFacts>>,
     /// Secrets and keys that the containers read.
-    pub secrets: Vec<SecretReference>,
+    pub(super) secrets: Vec<SecretReference>,
     /// The founding record on the Lease.
-    pub record: Lookup<RecordFacts>,
+    pub(super) record: Lookup<RecordFacts>,
     /// The pods, in the order of their ordinals.
-    pub pods: Lookup<Vec<PodFacts>>,
+    pub(super) pods: Lookup<Vec<PodFacts>>,
 }
 
 /// The agent in a pod template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InjectedAgent {
+pub(super) struct InjectedAgent {
     /// Version of the webhook that added it; `None` without its annotation.
-    pub version: Option<String>,
+    pub(super) version: Option<String>,
 }
 
 /// The governing Service of a StatefulSet.
 #[derive(Clone, Debug)]
-pub struct GoverningService {
+pub(super) struct GoverningService {
     /// `spec.serviceName` of the StatefulSet.
-    pub name: String,
+    pub(super) name: String,
     /// The Service; `None` if it does not exist.
-    pub found: Lookup<Option<ServiceFacts>>,
+    pub(super) found: Lookup<Option<ServiceFacts>>,
 }
 
 /// Properties that a governing Service must have, all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceFacts {
+pub(super) struct ServiceFacts {
     /// `true` if `clusterIP` is `None`.
-    pub headless: bool,
+    pub(super) headless: bool,
     /// `true` if DNS contains pods that are not ready.
-    pub publishes_not_ready: bool,
+    pub(super) publishes_not_ready: bool,
     /// `true` if the selector matches the pod template's labels.
-    pub selects_pods: bool,
+    pub(super) selects_pods: bool,
 }
 
 /// The RoleBinding of a StatefulSet's agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleBindingFacts {
+pub(super) struct RoleBindingFacts {
     /// The granted role, as `ClusterRole/name`.
-    pub role: String,
+    pub(super) role: String,
     /// `true` if the pods' service account is among the subjects.
-    pub names_account: bool,
+    pub(super) names_account: bool,
 }
 
 /// A Secret, or a key of one, that a container reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretReference {
+pub(super) struct SecretReference {
     /// Name of the Secret.
-    pub secret: String,
+    pub(super) secret: String,
     /// The key; `None` if the container reads all keys.
-    pub key: Option<String>,
+    pub(super) key: Option<String>,
     /// State of the Secret.
-    pub found: Lookup<SecretState>,
+    pub(super) found: Lookup<SecretState>,
 }
 
 /// State of a Secret that a container reads. Its values are never kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretState {
+pub(super) enum SecretState {
     /// Secret and key exist.
     Present,
     /// The Secret exists without the key.
@@ -245,7 +245,7 @@ pub enum SecretState {
 
 /// The founding record on a StatefulSet's Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordFacts {
+pub(super) enum RecordFacts {
     /// The cluster has not been formed, or its agents could not write the record.
     Absent,
     /// The cluster has been formed.
@@ -266,13 +266,13 @@ pub enum RecordFacts {
 
 /// A pod of a StatefulSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodFacts {
+pub(super) struct PodFacts {
     /// `metadata.name`.
-    pub name: String,
+    pub(super) name: String,
     /// `true` if the pod's condition `Ready` is true.
-    pub ready: bool,
+    pub(super) ready: bool,
     /// `true` if the agent is one of the containers.
-    pub has_agent: bool,
+    pub(super) has_agent: bool,
     /// Reason why the pod is not ready, if one is known.
-    pub problem: Option<String>,
+    pub(super) problem: Option<String>,
 }

@@ -8,7 +8,7 @@
 //! report    table and JSON
 //! ```
 
-pub mod facts;
+mod facts;
 mod finding;
 mod judge;
 mod look;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 pub use finding::{Finding, Level};
-pub use judge::judge;
+use judge::judge;
 use kube::config::{InferConfigError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 pub use report::{Report, Summary};

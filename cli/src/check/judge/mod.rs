@@ -9,7 +9,7 @@ use crate::check::facts::{ClusterFacts, DryRun};
 use crate::check::finding::Finding;
 
 /// Returns all findings about a cluster, those about the webhook first.
-pub fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
+pub(super) fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
     let mut all = webhook::judge(facts, now);
     // The dry run is the only source of the version that injects now.
     let serving = match &facts.admission {
