@@ -13,7 +13,6 @@
 //!
 //! * [`container`]: the CouchDB container of a pod
 //! * [`expand`]: `$(VAR)` in a container's values
-//! * [`listen`]: listening on `[::]` without IPv6
 //! * [`name`]: the grammar of pod and host names
 //! * [`naming`]: the grammar of Erlang node names, and their common parts in a StatefulSet
 //!
@@ -28,7 +27,6 @@ pub mod env;
 pub mod error;
 pub mod expand;
 pub mod keys;
-pub mod listen;
 pub mod name;
 pub mod naming;
 pub mod objects;

@@ -1,7 +1,6 @@
 //! Probes and status over plain HTTP.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -10,26 +9,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use contract::listen::ipv4_instead;
 use contract::ports;
 use contract::status::Page;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::{self, Metrics};
-
-/// Binds, so that a taken port is an error at the start.
-///
-/// Where the kernel has no IPv6, `[::]` means every address that there is.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) => match ipv4_instead(address, &error) {
-            Some(address) => TcpListener::bind(address).await,
-            None => Err(error),
-        },
-    }
-}
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, shown: Shown) -> io::Result<()> {

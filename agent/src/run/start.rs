@@ -79,8 +79,7 @@ pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Sta
     let mut trust = Trust::new(me.clone(), settings.couchdb.clone(), settings.ca_file.clone());
     let http = trust.client()?;
     let address = settings.listen;
-    let listener =
-        crate::publish::http::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let listener = program::listen(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
     let last_words = LastWords::new(termination_log);
     Ok(Started { me, http, trust, listener, settings, addresses, kubernetes, last_words })

@@ -13,7 +13,6 @@
 mod accept;
 mod app;
 mod body;
-mod listen;
 mod readiness;
 mod renew;
 mod server;

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use program::listen;
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -16,7 +17,6 @@ use tracing::info;
 
 use super::accept::Port;
 use super::app::{self, Shared};
-use super::listen::listen;
 use super::readiness::Readiness;
 use super::renew::renew;
 use super::verify::{Endpoint, verify};

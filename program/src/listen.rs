@@ -1,13 +1,28 @@
-//! Listening on `[::]` where the kernel has no IPv6.
+//! Binding a port, also on `[::]` where the kernel has no IPv6.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Returns the address to bind instead of `address`, after binding it failed with `error`.
+use tokio::net::TcpListener;
+
+/// Binds the address. Without IPv6 in the kernel, `[::]` means every IPv4 address.
 ///
-/// `[::]`, the default of both programs, accepts IPv4 connections as well. Only a kernel without IPv6 can't bind it
-/// for a reason that another address cures; a port that is taken is taken there, too, and must be reported.
-pub fn ipv4_instead(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+/// # Errors
+///
+/// The system's error, such as a port that is taken.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => match ipv4_instead(address, &error) {
+            Some(address) => TcpListener::bind(address).await,
+            None => Err(error),
+        },
+    }
+}
+
+/// Returns the address to bind instead of `address`, after binding it failed with `error`.
+fn ipv4_instead(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    // A taken port is taken for IPv4 as well, and must be reported.
     let is_any = address.is_ipv6() && address.ip().is_unspecified();
     (is_any && has_no_ipv6(error)).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
 }
