@@ -130,6 +130,7 @@ impl ControlPlane {
         until("the Secret and the RoleBinding", DEADLINE, async || {
             let secret = self.api.get("v1", "secrets", namespace, &name);
             let binding = self.api.get("rbac.authorization.k8s.io/v1", "rolebindings", namespace, &name);
+            // The controller creates them one after the other.
             if let (Some(secret), Some(binding)) = (&secret, &binding) {
                 return Ok([secret.clone(), binding.clone()]);
             }

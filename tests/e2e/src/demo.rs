@@ -106,6 +106,7 @@ async fn apply<W: io::Write>(
     let mut injected = None;
     for mut object in manifest::objects(&options.manifest)? {
         let is_statefulset = object["kind"] == "StatefulSet";
+        // As if the user had edited the file.
         if is_statefulset && let Some(nodes) = options.nodes {
             object["spec"]["replicas"] = json!(nodes);
         }
@@ -142,7 +143,9 @@ async fn start_pods<W: io::Write>(
     let pods = manifest::pods(statefulset, secrets)?;
     let parallel = statefulset["spec"]["podManagementPolicy"] == "Parallel";
     let order = if parallel { "all at once" } else { "one after another" };
-    printer.heading(&format!("Kubernetes starts {} pod(s), {order}", pods.len()))?;
+    let count = pods.len();
+    let noun = if count == 1 { "pod" } else { "pods" };
+    printer.heading(&format!("Kubernetes starts {count} {noun}, {order}"))?;
     printer.line("   (in each pod, CouchDB is a stand-in and the agent is real)")?;
     let config = control_plane.client_config();
     // Real time, so that the printed seconds resemble those of a real cluster.
@@ -207,8 +210,7 @@ async fn lose_volume<W: io::Write>(
         return Err(DemoError::DataLost);
     }
     let name = cluster.name(wipe);
-    Ok(printer
-        .line(&format!("          {name} serves the document that was stored before: no data is lost"))?)
+    Ok(printer.line(&format!("   {name} serves the document that was stored before: no data is lost"))?)
 }
 
 fn is_settled(status: &Value) -> bool {

@@ -1,4 +1,4 @@
-//! The example manifest as a cluster whose agents call the control plane.
+//! The example manifest as a cluster with agents that use the control plane.
 
 use sandbox::couchdb::Clock;
 use serde_json::{Value, json};

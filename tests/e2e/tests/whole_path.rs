@@ -48,7 +48,7 @@ async fn pods_that_start_one_after_another_form_a_cluster() {
     let manifest = EXAMPLE.replace("podManagementPolicy: Parallel", "podManagementPolicy: OrderedReady");
     let (result, output) = run(Options { manifest, ..example() }).await;
     result.unwrap();
-    assert!(output.contains("3 pod(s), one after another"), "{output}");
+    assert!(output.contains("3 pods, one after another"), "{output}");
 }
 
 #[tokio::test]

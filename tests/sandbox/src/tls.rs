@@ -59,6 +59,7 @@ pub(crate) fn client_for(bundle_pem: &[u8]) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(bundle_pem).filter_map(Result::ok);
     roots.add_parsable_certificates(certificates);
+    // With an empty store every call would fail with a less specific error.
     if roots.is_empty() {
         return Err(TlsError::EmptyBundle);
     }

@@ -323,6 +323,7 @@ impl Drop for Envtest {
             {
                 std::thread::park_timeout(POLL_INTERVAL);
             }
+            // Has no effect on a program that has ended.
             let _ = program.child.kill();
             let _ = program.child.wait();
         }

@@ -169,6 +169,7 @@ fn object<'a>(
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
         object["metadata"]["name"] == name && namespace == facts.namespace
     });
+    // An optional object that is missing counts as empty.
     if found.is_none() && !is_optional(reference) {
         return Err(kind.not_found(name));
     }
