@@ -1,106 +1,121 @@
-//! What makes the members one to a client: uuid, session secret and admin hashes. All of it is lost when a container
-//! restarts, because the image keeps it in a file that is on no volume.
+//! The identity that clients see: uuid, session secret and admin hashes must be equal on all members.
+//!
+//! A container restart loses all of it, because the image keeps it in a file that is on no volume, and CouchDB generates
+//! another one. Then the value counts that most members have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::step::{IdentityDifference, IdentitySource};
-use crate::facts::{Digest, IdentityPart, Node, Release};
+use super::record::former_cluster;
+use super::step::{IdentityDifference, IdentitySource, Step};
+use super::view::View;
+use crate::facts::{Digest, IdentityPart, Node, Observed, Release};
 
-/// The first trait in which `me` differs from what most of `nodes` have.
-///
-/// Where as many have one value as another, the node decides that has been up longest: a restarted container has
-/// forgotten the cluster's identity and made up its own. Nodes that started within [`TOGETHER`] of each other count as
-/// equally old, and then the lowest ordinal decides, so that two agents that look a moment apart choose the same.
-///
-/// The uuid that was `recorded` at the founding counts as one more, who has never restarted: a node that sees nobody
-/// else, being the only one or the first to have another password, has made a uuid up all the same.
-pub(super) fn difference(
-    me: u32,
-    nodes: &BTreeMap<u32, &Node>,
-    recorded: Option<&String>,
-) -> Option<IdentityDifference> {
-    let known: BTreeSet<&IdentityPart> = nodes.values().flat_map(|node| node.identity.parts.keys()).collect();
-    let unsettled = |what: &IdentityPart| match recorded
-        .filter(|uuid| *what == IdentityPart::Uuid && counts(uuid, nodes))
-    {
-        Some(uuid) => from_record(me, nodes, uuid),
-        None => from_members(me, nodes, what),
-    };
-    known.into_iter().find_map(unsettled)
+/// Copies the first part of the identity that differs on the local node.
+pub(super) fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
+    let mine = groups.iter().find(|group| group.contains(&view.me))?;
+    let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
+    difference(view.me, &view.group(mine), recorded.as_deref()).map(Step::Adopt)
 }
 
-/// Whether as many have the recorded uuid as have any other, the record being one of them.
-fn counts(uuid: &String, nodes: &BTreeMap<u32, &Node>) -> bool {
+/// Returns the first part in which `me` differs from what most of `nodes` have.
+///
+/// Where two values have as many nodes, the node that has been up longest decides: one that restarted has lost the
+/// cluster's identity. Nodes that started within [`SAME_START`] of each other count as equally old. Then the lowest
+/// ordinal decides, so that two agents that look a moment apart choose the same.
+///
+/// The uuid that was `recorded` when the cluster was formed counts as one more node, which has never restarted. A node
+/// that sees no other member, being the only one or the first with a new password, may have generated its uuid.
+fn difference(me: u32, nodes: &BTreeMap<u32, &Node>, recorded: Option<&str>) -> Option<IdentityDifference> {
+    let parts: BTreeSet<&IdentityPart> = nodes.values().flat_map(|node| node.identity.parts.keys()).collect();
+    parts.into_iter().find_map(|part| match recorded {
+        Some(uuid) if *part == IdentityPart::Uuid && record_counts(uuid, nodes) => {
+            from_record(me, nodes, uuid)
+        }
+        Some(_) | None => from_members(me, nodes, part),
+    })
+}
+
+/// Returns `true` if no other uuid has more nodes than the recorded one, the record counted as a node.
+fn record_counts(uuid: &str, nodes: &BTreeMap<u32, &Node>) -> bool {
     let recorded = Digest::of([uuid]);
-    let uuids = || nodes.values().filter_map(|node| node.identity.parts.get(&IdentityPart::Uuid));
-    let supporters = |digest: &Digest| uuids().filter(|other| *other == digest).count();
-    let most = uuids().filter(|other| **other != recorded).map(supporters).max().unwrap_or_default();
-    supporters(&recorded) + 1 >= most
+    let mut supporters: BTreeMap<Digest, usize> = BTreeMap::from([(recorded, 1)]);
+    for uuid in nodes.values().filter_map(|node| node.identity.parts.get(&IdentityPart::Uuid)) {
+        *supporters.entry(*uuid).or_default() += 1;
+    }
+    supporters.values().max() == supporters.get(&recorded)
 }
 
-fn from_record(me: u32, nodes: &BTreeMap<u32, &Node>, uuid: &String) -> Option<IdentityDifference> {
+fn from_record(me: u32, nodes: &BTreeMap<u32, &Node>, uuid: &str) -> Option<IdentityDifference> {
     let digest = Digest::of([uuid]);
     let mine = nodes.get(&me)?.identity.parts.get(&IdentityPart::Uuid);
-    let from = IdentitySource::Record { uuid: uuid.clone() };
-    (mine != Some(&digest)).then_some(IdentityDifference { part: IdentityPart::Uuid, from, digest })
+    if mine == Some(&digest) {
+        return None;
+    }
+    let from = IdentitySource::Record { uuid: uuid.to_owned() };
+    Some(IdentityDifference { part: IdentityPart::Uuid, from, digest })
 }
 
-fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, what: &IdentityPart) -> Option<IdentityDifference> {
-    let vote = |(ordinal, node): (&u32, &&Node)| {
-        let digest = node.identity.parts.get(what).copied();
-        (digest.is_some() || may_be_missing(what)).then_some((*ordinal, (digest, node.identity.uptime)))
-    };
-    let votes: Votes = nodes.iter().filter_map(vote).collect();
+fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, part: &IdentityPart) -> Option<IdentityDifference> {
+    let votes = votes(nodes, part);
     let from = elect(&votes)?;
-    let (right, _) = votes.get(&from)?;
-    let mine = votes.get(&me).and_then(|(mine, _)| *mine);
-    // What most lack is taken away from nobody.
-    let digest = right.filter(|_| mine != *right)?;
-    if let IdentityPart::Admin(name) = what
+    let right = votes.get(&from)?.value;
+    let mine = votes.get(&me).and_then(|vote| vote.value);
+    // Where most members have no such admin, none is deleted from the others.
+    let digest = right.filter(|_| mine != right)?;
+    if let IdentityPart::Admin(name) = part
         && nodes.get(&from)?.identity.new_hashes.contains(name)
         && nodes.get(&me)?.release.is_some_and(|release| release < READS_NEW_HASHES)
     {
         return None;
     }
-    Some(IdentityDifference { part: what.clone(), from: IdentitySource::Member(from), digest })
+    Some(IdentityDifference { part: part.clone(), from: IdentitySource::Member(from), digest })
 }
 
-/// An older release takes a new hash for a password in clear: that becomes the admin's, and nobody knows it.
+/// An older release treats a hash of the new format as a password in clear text. It would hash it, and no client would
+/// know the password.
 const READS_NEW_HASHES: Release = Release { major: 3, minor: 4 };
 
-/// What each node has, if anything, and how long it has been up.
-type Votes = BTreeMap<u32, (Option<Digest>, Duration)>;
-
-/// Who holds the value that counts.
-fn elect(votes: &Votes) -> Option<u32> {
-    let supporters = |digest: Option<Digest>| votes.values().filter(|(other, _)| *other == digest).count();
-    let most = votes.values().map(|(digest, _)| supporters(*digest)).max()?;
-    let leading: BTreeMap<u32, Duration> = votes
-        .iter()
-        .filter(|(_, (digest, _))| supporters(*digest) == most)
-        .map(|(ordinal, (_, uptime))| (*ordinal, *uptime))
-        .collect();
-    let oldest = leading.values().max()?;
-    let old: BTreeSet<u32> = leading
-        .iter()
-        .filter(|(_, uptime)| **uptime + TOGETHER >= *oldest)
-        .map(|(ordinal, _)| *ordinal)
-        .collect();
-    old.first().copied()
+/// One node's value of a part.
+struct Vote {
+    value: Option<Digest>,
+    uptime: Duration,
 }
 
-/// Uptimes are whole seconds, so of two nodes that are asked at the same time each may be off by one.
-const TOGETHER: Duration = Duration::from_secs(1);
+fn votes(nodes: &BTreeMap<u32, &Node>, part: &IdentityPart) -> BTreeMap<u32, Vote> {
+    let mut votes = BTreeMap::new();
+    for (ordinal, node) in nodes {
+        let value = node.identity.parts.get(part).copied();
+        if value.is_some() || may_be_missing(part) {
+            votes.insert(*ordinal, Vote { value, uptime: node.identity.uptime });
+        }
+    }
+    votes
+}
 
-/// Returns `true` if a node without this part counts as one that has decided against it: an admin that one member alone
-/// has was created on it, or was removed from the others.
+/// Returns `true` if a node without this part has a vote: an admin that one member alone has was created on it, or was
+/// deleted from the others. A node without uuid or secret has only not been asked for them yet.
 fn may_be_missing(part: &IdentityPart) -> bool {
     match part {
         IdentityPart::Admin(_) => true,
         IdentityPart::SessionSecret | IdentityPart::Uuid => false,
     }
 }
+
+/// Returns the node whose value counts.
+fn elect(votes: &BTreeMap<u32, Vote>) -> Option<u32> {
+    let mut supporters: BTreeMap<Option<Digest>, usize> = BTreeMap::new();
+    for vote in votes.values() {
+        *supporters.entry(vote.value).or_default() += 1;
+    }
+    let most = supporters.values().max()?;
+    let leading = || votes.iter().filter(|(_, vote)| supporters.get(&vote.value) == Some(most));
+    let longest = leading().map(|(_, vote)| vote.uptime).max()?;
+    leading().find(|(_, vote)| vote.uptime + SAME_START >= longest).map(|(ordinal, _)| *ordinal)
+}
+
+/// Uptimes are whole seconds, so each of two that are read at the same time may be off by one.
+const SAME_START: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -117,13 +132,13 @@ mod tests {
         match choose_with(me, nodes, None) {
             Some(IdentitySource::Member(from)) => Some(from),
             None => None,
-            Some(IdentitySource::Record { uuid }) => panic!("nobody recorded {uuid}"),
+            Some(IdentitySource::Record { uuid }) => panic!("{uuid} was not recorded"),
         }
     }
 
     fn choose_with(me: u32, nodes: &[(u32, Node)], recorded: Option<&str>) -> Option<IdentitySource> {
         let nodes = nodes.iter().map(|(ordinal, node)| (*ordinal, node)).collect();
-        difference(me, &nodes, recorded.map(str::to_owned).as_ref()).map(|difference| difference.from)
+        difference(me, &nodes, recorded).map(|difference| difference.from)
     }
 
     #[test]
@@ -132,7 +147,7 @@ mod tests {
         assert_eq!(
             choose_with(0, &[(0, node("new", 900))], Some("old")),
             record(),
-            "who is alone made it up"
+            "a node that is alone generated its uuid"
         );
         assert_eq!(choose_with(0, &[(0, node("old", 900))], Some("old")), None);
         let two = [(0, node("new", 900)), (1, node("old", 3))];
@@ -143,22 +158,22 @@ mod tests {
         assert_eq!(
             [0, 1].map(|me| choose_with(me, &changed, Some("old"))),
             [None, None],
-            "most have another"
+            "the majority has another one"
         );
         let changing = [(0, node("new", 900)), (1, node("new", 3)), (2, node("third", 3))];
         assert_eq!(choose_with(2, &changing, Some("old")), Some(IdentitySource::Member(0)));
     }
 
     #[test]
-    fn a_node_that_differs_from_most_takes_their_value_and_nobody_takes_its() {
+    fn a_node_that_differs_from_the_majority_copies_its_value() {
         let nodes = [(0, node("new", 1000)), (1, node("old", 5)), (2, node("old", 5))];
-        assert_eq!(choose(0, &nodes), Some(1), "also when it has been up longest");
+        assert_eq!(choose(0, &nodes), Some(1), "even when it has been up longest");
         assert_eq!(choose(1, &nodes), None);
         assert_eq!(choose(2, &nodes), None);
     }
 
     #[test]
-    fn of_two_the_one_that_restarted_gives_way() {
+    fn of_two_nodes_the_one_that_restarted_copies_the_value() {
         for (restarted, stayed) in [(0, 1), (1, 0)] {
             let nodes = [(restarted, node("new", 3)), (stayed, node("old", 500))];
             assert_eq!(choose(restarted, &nodes), Some(stayed));
@@ -167,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_an_older_release_takes_for_a_password_is_not_taken_over_by_it() {
+    fn a_hash_that_an_older_release_would_treat_as_a_password_is_not_copied_to_it() {
         let admin = |hash: &str, minor| {
             let parts = [(IdentityPart::Admin("admin".to_owned()), Digest::of([hash]))].into();
             let new_hashes = BTreeSet::from_iter((hash == "new").then(|| "admin".to_owned()));
@@ -182,24 +197,28 @@ mod tests {
         assert_eq!(choose(2, &with(3)), None);
         assert_eq!(choose(2, &with(4)), Some(0));
         let old = [(0, admin("old", 5)), (1, admin("old", 5)), (2, admin("own", 3))];
-        assert_eq!(choose(2, &old), Some(0), "an old one can be read by all");
+        assert_eq!(choose(2, &old), Some(0), "every release reads the old format");
     }
 
     #[test]
-    fn nodes_that_all_restarted_agree_on_one_whoever_asks() {
+    fn nodes_that_all_restarted_choose_the_same_value() {
         let nodes = [(0, node("a", 12)), (1, node("b", 13)), (2, node("c", 9))];
         assert_eq!([0, 1, 2].map(|me| choose(me, &nodes)), [None, Some(0), Some(0)]);
     }
 
     #[test]
-    fn what_nobody_has_is_taken_from_nobody() {
+    fn a_part_without_a_value_is_copied_from_no_node() {
         assert_eq!(choose(0, &[(0, Node::default()), (1, Node::default())]), None);
-        assert_eq!(choose(0, &[(0, Node::default()), (1, node("a", 1))]), Some(1), "what I lack I take");
+        assert_eq!(
+            choose(0, &[(0, Node::default()), (1, node("a", 1))]),
+            Some(1),
+            "a missing value is copied"
+        );
         assert_eq!(choose(1, &[(0, Node::default()), (1, node("a", 1))]), None);
     }
 
     #[test]
-    fn each_admin_counts_by_itself_and_none_is_taken_away() {
+    fn each_admin_is_decided_by_itself_and_none_is_deleted() {
         let admins = |admins: &[(&str, &str)]| {
             let digest =
                 |(name, hash): &(&str, &str)| (IdentityPart::Admin((*name).to_owned()), Digest::of([hash]));

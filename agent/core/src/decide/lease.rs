@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::PodName;
 
-use crate::facts::{KnownRecord, LeaseState};
+use crate::facts::{ApiState, KnownRecord, LeaseState, Observed};
 
 /// The content of the Lease, as far as it decides who holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,16 @@ impl LeaseUser {
             return LeaseState::Free;
         }
         LeaseState::Held(holder.split('_').next().unwrap_or(holder).to_owned())
+    }
+}
+
+/// Returns `true` if this agent has the Lease, may take it, or needs none.
+pub(super) fn may_take_lease(observed: &Observed) -> bool {
+    match observed.lease {
+        LeaseState::Mine | LeaseState::NotUsed => true,
+        // Without an answer of the API the Lease looks free to every agent.
+        LeaseState::Free => observed.api != ApiState::Silent,
+        LeaseState::Held(_) | LeaseState::Unknown => false,
     }
 }
 

@@ -3,20 +3,36 @@
 //! A step follows from facts alone, so an agent that was killed between any two calls decides the same as one that was
 //! not.
 //!
-//! * [`next_step`]: the order of the rules
-//! * [`readiness`]: whether the pod may receive clients
-//! * [`pause`], [`is_due`]: the pace of rounds and of repeated attempts
-//! * [`expectation`], [`displaced_by`], [`LeaseUser::state`], [`agree`]: facts that are computed from other facts
-//! * [`checks_ports`], [`checks_service`], [`checks_maps`]: what the next round looks at besides the nodes
+//! | rules, in their order | |
+//! |---|---|
+//! | [`next_step`] | the order |
+//! | `found` | forms the cluster while no node is established |
+//! | `join` | joins the established cluster |
+//! | `guard` | stops where data of two clusters might meet |
+//! | `fill` | closes an incomplete node, gives it its copies, reopens it |
+//! | `heal` | makes uuid, session secret and admin hashes equal |
+//! | `prove` | requires everything that makes a cluster settled |
+//! | `obstacle` | replaces a wait by its cause |
+//!
+//! Besides: [`readiness`], the pace of rounds ([`pause`], [`is_due`]), what the next round looks at ([`checks_ports`],
+//! [`checks_service`], [`checks_maps`]), and facts that are computed from others ([`expectation`], [`displaced_by`],
+//! [`LeaseUser::state`], [`agree`]).
 
 mod expectation;
+mod fill;
+mod found;
+mod guard;
 mod heal;
+mod join;
 mod lease;
 mod look;
 mod naming;
+mod obstacle;
 mod order;
 mod pace;
+mod prove;
 mod readiness;
+mod record;
 mod step;
 mod view;
 

@@ -1,33 +1,36 @@
-//! How long to pause between rounds. Pure: randomness and history are arguments.
+//! The pauses between rounds. Randomness and history are arguments.
 
 use std::time::Duration;
 
 use super::step::{Step, StepKind};
 
-/// How long to pause after `step`, which has been the same for `rounds` rounds, with `nodes` nodes to ask.
+/// Returns the pause after `step`, which has been the same for `rounds` rounds, in a cluster of `nodes` nodes.
 ///
-/// `jitter` is from 0 to 1 and moves the pause by a fifth either way, so that the agents of one cluster don't march
-/// in step.
+/// `jitter` is from 0 to 1 and changes the pause by up to a fifth, so that the agents of a cluster do not run in step.
 pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
     let base = match step.kind() {
-        // It moves by itself, and each second that it takes too long is one without this node.
-        StepKind::Act if matches!(step, Step::Fill { .. }) => grown(AGAIN, rounds, FILLING),
-        StepKind::Act => grown(AGAIN, rounds, LONGEST),
-        StepKind::Dial | StepKind::Wait => grown(crowd(WAIT, nodes), rounds / PATIENCE, LONGEST),
-        StepKind::Refuse => grown(crowd(WAIT, nodes), rounds, LONGEST),
+        // The comparison advances on its own, and each second of pause is one second more without this node.
+        StepKind::Act if matches!(step, Step::Fill { .. }) => {
+            backoff(AFTER_CHANGE, rounds, LONGEST_WHILE_FILLING)
+        }
+        StepKind::Act => backoff(AFTER_CHANGE, rounds, LONGEST),
+        StepKind::Dial | StepKind::Wait => {
+            backoff(while_waiting(nodes), rounds / ROUNDS_BEFORE_BACKOFF, LONGEST)
+        }
+        StepKind::Refuse => backoff(while_waiting(nodes), rounds, LONGEST),
         StepKind::Settled => SETTLED,
     };
-    base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+    jittered(base, jitter)
 }
 
-/// How long to pause before Kubernetes is asked for credentials once more, after so many times without.
+/// Returns the pause before Kubernetes is asked for credentials again, after `rounds` attempts without a result.
 pub fn until_asked_again(rounds: u32, jitter: f64) -> Duration {
-    grown(WAIT, rounds, LONGEST).mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+    jittered(backoff(WHILE_WAITING, rounds, LONGEST), jitter)
 }
 
-/// Whether a step that was decided `repeats` times before is to be carried out once more, if there is anything to do.
+/// Returns `true` if a step that was decided `repeats` times before must be carried out again.
 ///
-/// A member that can't be dialled because its cookie differs logs every attempt, so attempts grow rare.
+/// A member whose cookie differs logs every connection attempt, so the attempts become rarer: after 1, 2, 4, 8 rounds.
 pub fn is_due(step: &Step, repeats: u32) -> bool {
     match step.kind() {
         StepKind::Act => true,
@@ -36,30 +39,34 @@ pub fn is_due(step: &Step, repeats: u32) -> bool {
     }
 }
 
-/// Each round asks every node, so the more there are the longer is the pause.
-fn crowd(base: Duration, nodes: usize) -> Duration {
-    base.mul_f64((nodes as f64 / CROWD).max(1.0))
+/// Each round asks every node, so the pause grows with the cluster.
+fn while_waiting(nodes: usize) -> Duration {
+    WHILE_WAITING.mul_f64((nodes as f64 / SMALL_CLUSTER).max(1.0))
 }
 
-fn grown(base: Duration, rounds: u32, longest: Duration) -> Duration {
+fn backoff(base: Duration, rounds: u32, longest: Duration) -> Duration {
     base.saturating_mul(1 << rounds.min(10)).min(longest)
 }
 
-/// After a change: CouchDB shows it within some 10 ms, so look at once. A change that fails is tried ever later.
-const AGAIN: Duration = Duration::from_millis(10);
-/// While something is on its way. `_nodes` reaches the others within some 10 ms to 1 s.
-const WAIT: Duration = Duration::from_millis(50);
-/// As many rounds pass before a wait is drawn out.
-const PATIENCE: u32 = 6;
-/// The number of nodes up to which [`WAIT`] holds.
-const CROWD: f64 = 8.0;
-/// The longest pause while something is not as it should be.
+fn jittered(base: Duration, jitter: f64) -> Duration {
+    base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+}
+
+/// CouchDB shows a change within about 10 ms. A change that fails is tried again at growing intervals.
+const AFTER_CHANGE: Duration = Duration::from_millis(10);
+/// `_nodes` replicates to the other nodes within 10 ms to 1 s.
+const WHILE_WAITING: Duration = Duration::from_millis(50);
+/// The rounds of a wait before its pauses grow.
+const ROUNDS_BEFORE_BACKOFF: u32 = 6;
+/// The number of nodes up to which [`WHILE_WAITING`] is not scaled.
+const SMALL_CLUSTER: f64 = 8.0;
+/// The longest pause while the cluster is not settled.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The longest between two looks at shards that are being filled.
-const FILLING: Duration = Duration::from_secs(1);
-/// Between two full rounds of a settled cluster, if nothing calls for one before.
+/// The longest pause between two looks at shards that are being filled.
+const LONGEST_WHILE_FILLING: Duration = Duration::from_secs(1);
+/// Between two full rounds of a settled cluster, if nothing requires one earlier.
 const SETTLED: Duration = Duration::from_secs(600);
-/// Between two glances at the local node of a settled cluster: one call each.
+/// Between two checks of the local node of a settled cluster: one call each.
 pub const GLANCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -68,7 +75,7 @@ mod tests {
     use crate::decide::WaitFor;
 
     #[test]
-    fn a_wait_is_drawn_out_and_has_an_end() {
+    fn the_pauses_of_a_wait_grow_up_to_a_limit() {
         let wait = Step::Wait(WaitFor::Founding(0));
         let pauses: Vec<_> = [0, 5, 6, 12, 100].map(|rounds| pause(&wait, rounds, 3, 0.5).as_millis()).into();
         assert_eq!(pauses, [50, 50, 100, 200, 5000]);
@@ -76,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_fails_again_and_again_is_tried_ever_later() {
+    fn a_change_that_fails_is_tried_again_at_growing_intervals() {
         let pauses: Vec<_> =
             [0, 1, 6, 30].map(|rounds| pause(&Step::Found, rounds, 3, 0.5).as_millis()).into();
         assert_eq!(pauses, [10, 20, 640, 5000]);
     }
 
     #[test]
-    fn jitter_moves_a_pause_by_a_fifth() {
+    fn jitter_changes_a_pause_by_up_to_a_fifth() {
         let [early, late] = [0.0, 1.0].map(|jitter| pause(&Step::Settled, 0, 3, jitter).as_secs());
         assert_eq!((early, late), (480, 720));
     }

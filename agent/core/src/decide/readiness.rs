@@ -1,8 +1,9 @@
-//! Whether the pod may be given clients, and whether Kubernetes may make the next pod. Pure.
+//! Readiness: whether the pod receives clients, and whether Kubernetes creates the next pod.
 //!
-//! A failing peer, API server or DNS never turns a ready member unready: CouchDB alone would have survived it.
+//! A peer, an API server or a DNS server that fails never makes a ready member unready: CouchDB alone would have gone on
+//! serving.
 
-use super::order::formed_before;
+use super::record::former_cluster;
 use super::step::{Refusal, Step, WaitFor};
 use super::view::View;
 use crate::facts::{Node, Observed, PodManagement, SystemDatabase, Unseen, VolumeNote};
@@ -10,73 +11,77 @@ use crate::facts::{Node, Observed, PodManagement, SystemDatabase, Unseen, Volume
 /// The answer to the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// This pod is a member, or under `OrderedReady` must seem ready for the next pod to be made.
+    /// The pod is a member, or must seem ready under `OrderedReady` so that the next pod is created.
     Ready,
-    /// Not yet, or not any more.
+    /// The pod is not, or no longer, ready.
     NotReady(NotReady),
 }
 
-/// Why a pod is not ready.
+/// The reason why a pod is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReady {
-    /// Nothing has been looked at since the agent started.
+    /// The agent has not completed a round.
     FirstLook,
-    /// Its volume came empty to its cluster and is being filled; until then it is out of all reads.
+    /// The volume is incomplete and being filled, and the node is out of reads.
     Filling,
-    /// The cluster is not founded, or this node is not yet taken into it.
+    /// The cluster is not formed, or this node has not joined it.
     Joining,
-    /// The local CouchDB doesn't answer, or not to our credentials.
+    /// The local CouchDB does not answer, or rejects the credentials.
     LocalCouchDb,
-    /// The members that answer don't list this node.
+    /// The members that answer do not list this node.
     NotListed,
-    /// A person has to decide something first.
+    /// A person has to decide first.
     Refused(Refusal),
 }
 
-/// Decides it from the facts of one round and the step that follows from them.
+/// Decides the readiness from the facts of a round and the step that follows from them.
 pub fn readiness(observed: &Observed, step: &Step, policy: PodManagement) -> Readiness {
-    if let Step::Refuse(refusal) = step {
-        return Readiness::NotReady(NotReady::Refused(refusal.clone()));
+    match reason_against(observed, step, policy) {
+        Some(reason) => Readiness::NotReady(reason),
+        None => Readiness::Ready,
     }
-    let Ok(local) = &observed.local else {
-        return Readiness::NotReady(NotReady::LocalCouchDb);
-    };
+}
+
+fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Option<NotReady> {
+    if let Step::Refuse(refusal) = step {
+        return Some(NotReady::Refused(refusal.clone()));
+    }
+    let Ok(local) = &observed.local else { return Some(NotReady::LocalCouchDb) };
     let view = View { me: observed.me, local, peers: &observed.peers };
     let established = SystemDatabase::ALL.iter().all(|database| local.system.contains_key(database));
-    let ready = match (established, policy) {
-        (true, _) if view.not_listed_by().is_some() => return Readiness::NotReady(NotReady::NotListed),
-        (true, _) if observed.note == VolumeNote::Filling || about_to_close(step) => {
-            return Readiness::NotReady(NotReady::Filling);
-        }
-        (true, _) => true,
-        (false, PodManagement::OrderedReady) => lets_the_next_pod_come(observed, step, &view),
-        (false, PodManagement::Parallel) => false,
-    };
-    match ready {
-        true => Readiness::Ready,
-        false => Readiness::NotReady(NotReady::Joining),
+    if !established {
+        let ready = match policy {
+            PodManagement::OrderedReady => next_pod_may_come(observed, step, &view),
+            PodManagement::Parallel => false,
+        };
+        return (!ready).then_some(NotReady::Joining);
     }
+    if view.not_listed_by().is_some() {
+        return Some(NotReady::NotListed);
+    }
+    // A node that is about to leave reads is unready already: Kubernetes would go on to the next pod meanwhile.
+    let is_closing = matches!(step, Step::NoteFilling | Step::EnterMaintenance);
+    (observed.note == VolumeNote::Filling || is_closing).then_some(NotReady::Filling)
 }
 
-/// Whether the node leaves reads in a moment: who takes it for ready goes on to the next pod meanwhile.
-fn about_to_close(step: &Step) -> bool {
-    matches!(step, Step::NoteFilling | Step::EnterMaintenance)
+/// Under `OrderedReady` Kubernetes creates the next pod when this one is ready, so that requiring a formed cluster would
+/// wait for ever. Before the cluster is formed, it is enough that CouchDB is up and every lower ordinal lists it.
+fn next_pod_may_come(observed: &Observed, step: &Step, view: &View<'_>) -> bool {
+    let forming = view.groups().is_empty() && observed.enabled;
+    if !forming || *step == Step::Wait(WaitFor::Size) || !observed.expected.contains(&observed.me) {
+        return false;
+    }
+    // This volume may be the one that was lost, while the others exist and only don't answer.
+    if former_cluster(observed).is_some() && observed.peers.values().any(exists_without_answer) {
+        return false;
+    }
+    observed.expected.range(..observed.me).all(|lower| {
+        let peer = observed.peers.get(lower).and_then(|peer| peer.as_ref().ok());
+        peer.is_some_and(|node| node.members.contains(&observed.me))
+    })
 }
 
-/// Under `OrderedReady` the next pod is made when this one is ready, so a strict gate would wait for ever. Before the
-/// first founding it is enough that CouchDB is up and that every lower ordinal lists it.
-fn lets_the_next_pod_come(observed: &Observed, step: &Step, view: &View<'_>) -> bool {
-    let founding = view.groups().is_empty() && observed.enabled;
-    let mut lower = observed.expected.iter().filter(|ordinal| **ordinal < observed.me);
-    let listed = |ordinal: &u32| {
-        observed
-            .peers
-            .get(ordinal)
-            .is_some_and(|peer| peer.as_ref().is_ok_and(|node| node.members.contains(&observed.me)))
-    };
-    let sized = *step != Step::Wait(WaitFor::Size);
-    // This volume may be the one that was lost, and who keeps the others is there and can't be asked.
-    let there = |peer: &Result<Node, Unseen>| !matches!(peer, Ok(_) | Err(Unseen::NameUnknown));
-    let lost = formed_before(observed).is_some() && observed.peers.values().any(there);
-    founding && sized && !lost && observed.expected.contains(&observed.me) && lower.all(listed)
+/// Returns `true` if the peer's pod exists and could not be observed. A pod that does not exist has no name in DNS.
+fn exists_without_answer(peer: &Result<Node, Unseen>) -> bool {
+    !matches!(peer, Ok(_) | Err(Unseen::NameUnknown))
 }

@@ -1,4 +1,4 @@
-//! The nodes of one round, and what can be read off them together.
+//! The nodes that answered in one round, and what follows from them together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub fn unconnected_members(observed: &Observed) -> BTreeSet<u32> {
     }
 }
 
-/// The local node and the peers of one round.
+/// The local node and its peers.
 pub(super) struct View<'a> {
     pub(super) me: u32,
     pub(super) local: &'a Node,
@@ -21,85 +21,128 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Every node that was seen, me included, by ordinal.
+    /// Every node that answered, the local one included, by ordinal.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (u32, &Node)> {
         let peers = self.peers.iter().filter_map(|(ordinal, peer)| Some((*ordinal, peer.as_ref().ok()?)));
         std::iter::once((self.me, self.local)).chain(peers)
     }
 
-    /// Those that hold databases, in groups whose memberships overlap.
+    /// The established nodes, in groups whose members overlap.
     pub(super) fn groups(&self) -> Vec<BTreeSet<u32>> {
-        let mut groups: Vec<(BTreeSet<u32>, BTreeSet<u32>)> = vec![];
+        let mut groups: Vec<Group> = vec![];
         for (ordinal, node) in self.nodes().filter(|(_, node)| node.databases > 0) {
-            let mut group = BTreeSet::from([ordinal]);
-            let mut knows = node.members.clone();
-            knows.insert(ordinal);
-            let (linked, apart) = groups.into_iter().partition(|(_, theirs)| !theirs.is_disjoint(&knows));
-            let linked: Vec<_> = linked;
-            for (ordinals, theirs) in linked {
-                group.extend(ordinals);
-                knows.extend(theirs);
+            let mut group = Group { nodes: [ordinal].into(), members: node.members.clone() };
+            group.members.insert(ordinal);
+            // A node may link groups that were separate until now.
+            let (linked, separate): (Vec<Group>, Vec<Group>) =
+                groups.into_iter().partition(|other| !other.members.is_disjoint(&group.members));
+            for linked in linked {
+                group.nodes.extend(linked.nodes);
+                group.members.extend(linked.members);
             }
-            groups = apart;
-            groups.push((group, knows));
+            groups = separate;
+            groups.push(group);
         }
-        let mut groups: Vec<BTreeSet<u32>> = groups.into_iter().map(|(group, _)| group).collect();
+        let mut groups: Vec<BTreeSet<u32>> = groups.into_iter().map(|group| group.nodes).collect();
         groups.sort();
         groups
     }
 
-    /// Whether `peer` answers, and joining it brings nobody together who doesn't know of each other: I may have
-    /// joined a group before that is silent now, and be the bridge over which it meets another one's data.
-    pub(super) fn may_join(&self, peer: u32) -> bool {
-        let alone = self.others().is_empty();
-        let nobody_is_silent = self.peers.values().all(Result::is_ok);
-        let acquainted = |node: &Node| !node.members.is_disjoint(&self.local.members);
-        self.nodes().any(|(seen, node)| seen == peer && (alone || nobody_is_silent || acquainted(node)))
+    /// The established nodes of one group.
+    pub(super) fn group(&self, group: &BTreeSet<u32>) -> BTreeMap<u32, &Node> {
+        self.nodes().filter(|(ordinal, _)| group.contains(ordinal)).collect()
     }
 
-    /// Whom I list besides me.
+    /// The established nodes that answer, apart from the local one.
+    pub(super) fn holders(&self) -> BTreeSet<u32> {
+        let holders = self.nodes().filter(|(ordinal, node)| *ordinal != self.me && node.databases > 0);
+        holders.map(|(ordinal, _)| ordinal).collect()
+    }
+
+    /// The members in the local `_nodes`, apart from the local node.
     pub(super) fn others(&self) -> BTreeSet<u32> {
         self.local.members.iter().copied().filter(|member| *member != self.me).collect()
     }
 
-    /// Members that answer and that I am not connected to.
-    pub(super) fn unconnected_members(&self) -> BTreeSet<u32> {
-        let lonely = |(ordinal, _): &(u32, &Node)| {
-            self.local.members.contains(ordinal) && !self.local.connected.contains(ordinal)
-        };
-        self.nodes().filter(lonely).map(|(ordinal, _)| ordinal).collect()
+    /// Returns `true` if `peer` answers, and joining it connects no two groups that don't list each other. The local
+    /// node may have joined a group before that doesn't answer now, and would be the bridge over which it meets the data
+    /// of another one.
+    pub(super) fn may_join(&self, peer: u32) -> bool {
+        let Some(Ok(node)) = self.peers.get(&peer) else { return peer == self.me };
+        let joined_none = self.others().is_empty();
+        let all_answer = self.peers.values().all(Result::is_ok);
+        let shares_members = !node.members.is_disjoint(&self.local.members);
+        joined_none || all_answer || shares_members
     }
 
+    /// The nodes of `wanted` that could not be observed.
     pub(super) fn unseen(&self, wanted: &BTreeSet<u32>) -> BTreeMap<u32, Unseen> {
         let failures =
             self.peers.iter().filter_map(|(ordinal, peer)| Some((*ordinal, peer.as_ref().err()?.clone())));
         failures.filter(|(ordinal, _)| wanted.contains(ordinal)).collect()
     }
 
-    /// Who of `wanted` doesn't list, or isn't connected to, someone of `wanted`.
+    /// The wait until all of `wanted` answer, list each other and are connected, if they don't yet.
+    pub(super) fn wait_until_gathered(&self, wanted: &BTreeSet<u32>) -> Option<WaitFor> {
+        let unseen = self.unseen(wanted);
+        if !unseen.is_empty() {
+            return Some(WaitFor::Peers(unseen));
+        }
+        self.incomplete(wanted)
+    }
+
+    /// The wait until all of `wanted` that answer list each other and are connected, if they don't yet.
     pub(super) fn incomplete(&self, wanted: &BTreeSet<u32>) -> Option<WaitFor> {
-        let lacks = |have: &dyn Fn(&Node) -> BTreeSet<u32>| -> BTreeMap<u32, BTreeSet<u32>> {
-            let of =
-                |(ordinal, node): (u32, &Node)| (ordinal, wanted.difference(&have(node)).copied().collect());
-            let nodes = self.nodes().filter(|(ordinal, _)| wanted.contains(ordinal));
-            nodes.map(of).filter(|(_, lacks): &(u32, BTreeSet<u32>)| !lacks.is_empty()).collect()
-        };
-        let unlisted = lacks(&|node| node.members.clone());
+        let unlisted = self.missing_from(wanted, |node| &node.members);
         if !unlisted.is_empty() {
             return Some(WaitFor::Membership(unlisted));
         }
-        let unconnected = lacks(&|node| node.connected.clone());
+        let unconnected = self.missing_from(wanted, |node| &node.connected);
         (!unconnected.is_empty()).then_some(WaitFor::Connections(unconnected))
     }
 
-    /// Members that `wanted` doesn't have.
-    pub(super) fn outsized(&self, wanted: &BTreeSet<u32>) -> BTreeSet<u32> {
+    /// The ordinals of `wanted` that are missing from a list of each node of `wanted`, for nodes that miss any.
+    fn missing_from(
+        &self,
+        wanted: &BTreeSet<u32>,
+        list: fn(&Node) -> &BTreeSet<u32>,
+    ) -> BTreeMap<u32, BTreeSet<u32>> {
+        self.nodes()
+            .filter(|(ordinal, _)| wanted.contains(ordinal))
+            .map(|(ordinal, node)| (ordinal, wanted.difference(list(node)).copied().collect()))
+            .filter(|(_, missing): &(u32, BTreeSet<u32>)| !missing.is_empty())
+            .collect()
+    }
+
+    /// Members that answer and that the local node is not connected to.
+    pub(super) fn unconnected_members(&self) -> BTreeSet<u32> {
+        let Node { members, connected, .. } = self.local;
+        let ordinals = self.nodes().map(|(ordinal, _)| ordinal);
+        ordinals.filter(|ordinal| members.contains(ordinal) && !connected.contains(ordinal)).collect()
+    }
+
+    /// Members that are not among `wanted`.
+    pub(super) fn members_beyond(&self, wanted: &BTreeSet<u32>) -> BTreeSet<u32> {
         self.nodes().flat_map(|(_, node)| node.members.difference(wanted).copied()).collect()
     }
 
-    /// Nodes of more than one release: an update is on its way, and nothing is begun that another release may do
-    /// in another way.
-    pub(super) fn mixed(&self) -> Option<WaitFor> {
+    /// The established members that answer, if there are any and none of them lists the local node.
+    pub(super) fn not_listed_by(&self) -> Option<BTreeSet<u32>> {
+        let mut members = BTreeSet::new();
+        for ordinal in self.holders().intersection(&self.local.members) {
+            let Some(Ok(node)) = self.peers.get(ordinal) else { continue };
+            // One member that lists it is enough: `_nodes` replicates to the others.
+            if node.members.contains(&self.me) {
+                return None;
+            }
+            members.insert(*ordinal);
+        }
+        (!members.is_empty()).then_some(members)
+    }
+
+    /// The wait for the end of an update, while nodes run more than one release. Nothing is started meanwhile that
+    /// another release may do differently.
+    pub(super) fn mixed_releases(&self) -> Option<WaitFor> {
         let mut releases: BTreeMap<Release, BTreeSet<u32>> = BTreeMap::new();
         for (ordinal, node) in self.nodes() {
             if let Some(release) = node.release {
@@ -109,28 +152,17 @@ impl View<'_> {
         (releases.len() > 1).then_some(WaitFor::OneRelease(releases))
     }
 
-    /// Whether this node was started after one of a newer release: no update does that, but going back does, and a
-    /// restart in the middle.
-    pub(super) fn went_back(&self) -> bool {
-        let newer = |node: &Node| node.release > self.local.release && self.local.release.is_some();
-        let older = |node: &Node| node.identity.uptime > self.local.identity.uptime;
-        self.nodes().any(|(_, node)| newer(node) && older(node))
+    /// Returns `true` if this node was started after a node of a newer release. A downgrade does that, and so does a
+    /// restart in the middle of an update; an update itself does not.
+    pub(super) fn was_downgraded(&self) -> bool {
+        let Node { release, identity, .. } = self.local;
+        release.is_some()
+            && self.nodes().any(|(_, node)| node.release > *release && node.identity.uptime > identity.uptime)
     }
+}
 
-    /// The nodes of a group.
-    pub(super) fn group(&self, group: &BTreeSet<u32>) -> BTreeMap<u32, &Node> {
-        self.nodes().filter(|(ordinal, _)| group.contains(ordinal)).collect()
-    }
-
-    /// The established members that answer, if there are any and none of them lists me.
-    pub(super) fn not_listed_by(&self) -> Option<BTreeSet<u32>> {
-        let members = || {
-            self.nodes().filter(|(ordinal, node)| {
-                *ordinal != self.me && node.databases > 0 && self.local.members.contains(ordinal)
-            })
-        };
-        let deaf: BTreeSet<u32> = members().map(|(ordinal, _)| ordinal).collect();
-        let nobody_lists_me = members().all(|(_, node)| !node.members.contains(&self.me));
-        (!deaf.is_empty() && nobody_lists_me).then_some(deaf)
-    }
+/// Established nodes, and the members that they list.
+struct Group {
+    nodes: BTreeSet<u32>,
+    members: BTreeSet<u32>,
 }

@@ -65,3 +65,24 @@ pub enum PortCheck {
     /// The port mapper has no registration under CouchDB's Erlang name.
     Unregistered,
 }
+
+impl Observed {
+    /// The number of expected nodes.
+    pub(crate) fn expected_count(&self) -> u32 {
+        count(&self.expected)
+    }
+
+    /// The number of founders.
+    pub(crate) fn founder_count(&self) -> u32 {
+        count(&self.founders)
+    }
+
+    /// The number of copies that a system database should have: as many as a new one, but no more than there are nodes.
+    pub(crate) fn copies_wanted(&self) -> u32 {
+        self.wanted_copies.min(self.expected_count())
+    }
+}
+
+fn count(ordinals: &BTreeSet<u32>) -> u32 {
+    u32::try_from(ordinals.len()).unwrap_or(u32::MAX)
+}
