@@ -86,7 +86,7 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
     let mut child = Running(program(&vars).stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let waiting = lines.find(|line| line.contains("WaitingForCouchDb")).unwrap();
-    assert!(waiting.contains("the local CouchDB can't be reached"), "{waiting}");
+    assert!(waiting.contains(&format!("CouchDB at {url} cannot be reached")), "{waiting}");
     let status = Command::new(env!("CARGO_BIN_EXE_couchdiscover-agent"))
         .env_clear()
         .env("COUCHDISCOVER_LISTEN", &listen)

@@ -286,7 +286,13 @@ impl Agent {
 
     fn speaker<'a>(&'a self, credentials: &'a Credentials) -> Explainer<'a> {
         let Directory { me, naming, .. } = &self.hand.directory;
-        Explainer { me, naming, user: &credentials.user, credentials_source: &credentials.source }
+        Explainer {
+            me,
+            naming,
+            user: &credentials.user,
+            credentials_source: &credentials.source,
+            couchdb_url: self.hand.directory.local(),
+        }
     }
 }
 

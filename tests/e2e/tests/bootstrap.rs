@@ -47,7 +47,7 @@ async fn agents_wait_for_nodes_that_start_one_after_another() {
     let mut cluster = TestCluster::with_nodes(3);
     cluster.ordinals().for_each(|i| cluster.node(i).kill());
     cluster.start_agents(0..3).await;
-    assert!(cluster.until_step(0, "WaitingForCouchDb").await.contains("can't be reached"));
+    assert!(cluster.until_step(0, "WaitingForCouchDb").await.contains("cannot be reached"));
     for i in [2, 1, 0] {
         cluster.node(i).start().unwrap();
     }

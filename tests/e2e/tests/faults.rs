@@ -36,7 +36,7 @@ async fn a_lowest_node_that_is_wiped_while_all_peers_are_down_waits_for_them() {
     cluster.node(0).start().unwrap();
     cluster.start_agents(0..3).await;
     let message = cluster.until_step(0, "WaitingForPeers").await;
-    assert_eq!(message, "couchdb-1 can't be reached, couchdb-2 can't be reached");
+    assert_eq!(message, "couchdb-1 cannot be reached; couchdb-2 cannot be reached");
     assert_eq!(cluster.readyz(0).await.0, 503, "it has none of the data that clients stored");
     cluster.node(1).start().unwrap();
     until_members_except(&cluster, &[2]).await;
@@ -160,7 +160,7 @@ async fn a_network_partition_delays_forming_until_it_ends() {
     cluster.start_agents(0..3).await;
     cluster.until_step(0, "WaitingForMembership").await;
     let message = cluster.until_step(2, "PortsBlocked").await;
-    assert!(message.contains("port 4369 of couchdb-0 can't be reached"), "{message}");
+    assert!(message.contains("port 4369 of couchdb-0 cannot be reached"), "{message}");
     assert_eq!(finish_calls(&cluster), 0);
     cluster.net.heal();
     cluster.until_formed().await;

@@ -82,7 +82,7 @@ async fn a_pristine_node_whose_name_differs_from_the_clusters_is_refused_with_th
     });
     cluster.node(1).start().unwrap();
     let message = cluster.until_step(1, "NodeNameMismatch").await;
-    assert!(message.contains(&format!("its peers will look for 'bigcouch@{}'", host(1))), "{message}");
+    assert!(message.contains(&format!("its peers look for 'bigcouch@{}'", host(1))), "{message}");
 }
 
 #[tokio::test]

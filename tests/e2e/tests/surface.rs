@@ -24,7 +24,7 @@ async fn forming_is_reported_by_one_event_that_restarted_agents_do_not_repeat() 
     insta::assert_snapshot!(before.join("\n"), @"
     Normal Pod/couchdb-1 Joined: this node is a member, and every member confirms it
     Normal Pod/couchdb-2 Joined: this node is a member, and every member confirms it
-    Normal StatefulSet/couchdb Formed: the cluster was founded
+    Normal StatefulSet/couchdb Formed: the cluster was formed
     ");
     for i in 0..3 {
         cluster.kill_agent(i).await;

@@ -1,6 +1,6 @@
 //! The Kubernetes Event that belongs to a step, if any.
 
-use super::explainer::Explanation;
+use super::explanation::Explanation;
 use crate::decide::{Step, StepKind};
 
 /// The content of an Event.
@@ -53,10 +53,10 @@ pub fn when_entered(step: &Step, explanation: &Explanation, joined: bool) -> Opt
 /// Returns the announcement of a step that was carried out.
 pub fn when_done(step: &Step, explanation: &Explanation) -> Option<Announcement> {
     if *step == Step::Found {
-        return Some(normal(About::StatefulSet, "Formed", "the cluster was founded"));
+        return Some(normal(About::StatefulSet, "Formed", "the cluster was formed"));
     }
     if let Step::RecordFounding { instead_of: Some(lost), .. } = step {
-        let note = format!("a new cluster was founded instead of '{lost}', which was given up");
+        let note = format!("a new cluster was formed instead of '{lost}', which was given up");
         return Some(normal(About::StatefulSet, "FormedAnew", note));
     }
     if let Step::Adopt(_) = step {
@@ -66,7 +66,7 @@ pub fn when_done(step: &Step, explanation: &Explanation) -> Option<Announcement>
         return Some(normal(About::Pod, "FillingBegun", explanation.message.clone()));
     }
     if let Step::Fill { .. } = step {
-        let note = "every shard here has what the other copies have: taking part again";
+        let note = "every shard on this node has what the other copies have: it takes part in reads and writes again";
         return Some(normal(About::Pod, "Filled", note));
     }
     None

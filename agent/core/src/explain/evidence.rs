@@ -1,82 +1,84 @@
-//! What was seen that makes a step what it is, a line each, for whoever has to judge it. Pure.
+//! The observations behind a step, one line each.
 
 use contract::{NodeName, PodName};
 
-use super::explainer::{Explainer, how, quoted};
-use super::waits::ailments;
+use super::explainer::Explainer;
+use super::explanation::predicate;
+use super::waits::map_problems;
 use crate::decide::{Refusal, Step, WaitFor};
-use crate::facts::{KnownRecord, Node, Observed, PortCheck, Spread, Unseen};
+use crate::facts::{KnownRecord, Node, Observed, PortCheck, Unseen};
+
+/// The observations that a state is based on.
+enum Basis {
+    /// The message contains everything.
+    Message,
+    /// The nodes: what each of them reports.
+    Nodes,
+    /// The Erlang ports of peers.
+    Ports,
+    /// Lines of its own.
+    Lines(Vec<String>),
+}
 
 impl Explainer<'_> {
-    /// What `step`, decided from `observed`, stands on. Nothing, where the step itself says all.
+    /// Returns the observations that `step`, decided from `observed`, is based on. Empty where the message contains
+    /// everything.
     pub fn evidence(&self, observed: &Observed, step: &Step) -> Vec<String> {
-        match step {
-            Step::Refuse(refusal) => self.of_refusal(observed, refusal),
-            Step::Dial { wait, .. } | Step::Wait(wait) => self.of_wait(observed, wait),
-            Step::AddCopies(_)
-            | Step::Adopt(_)
-            | Step::CreateDatabase(_)
-            | Step::EnableCluster { .. }
-            | Step::EnterMaintenance
-            | Step::Fill { .. }
-            | Step::Found
-            | Step::Join(_)
-            | Step::MakeSessionSecret
-            | Step::NoteFilling
-            | Step::CompareVolume { .. }
-            | Step::RecordFounding { .. }
-            | Step::ReleaseLease
-            | Step::Settled
-            | Step::TakeLease => vec![],
+        let basis = if let Step::Refuse(refusal) = step {
+            self.basis_of_refusal(observed, refusal)
+        } else if let Step::Dial { wait, .. } | Step::Wait(wait) = step {
+            self.basis_of_wait(observed, wait)
+        } else {
+            Basis::Message
+        };
+        match basis {
+            Basis::Message => vec![],
+            Basis::Nodes => self.nodes(observed),
+            Basis::Ports => self.ports(observed),
+            Basis::Lines(lines) => lines,
         }
     }
 
-    fn of_refusal(&self, observed: &Observed, refusal: &Refusal) -> Vec<String> {
+    fn basis_of_refusal(&self, observed: &Observed, refusal: &Refusal) -> Basis {
         match refusal {
-            Refusal::Displaced { by } => vec![format!("Kubernetes: pod '{}' has uid '{by}'", self.me.pod())],
-            Refusal::ForeignData { .. } | Refusal::SplitCluster { .. } => self.nodes(observed),
-            Refusal::FormedBefore { .. } => {
-                let lease = contract::objects::companion(self.me.pod().set().as_str());
-                let records = match &observed.record {
-                    KnownRecord::Formed { uuid, .. } => {
-                        format!("Lease '{lease}' records cluster '{uuid}'")
-                    }
-                    KnownRecord::Newer => format!("Lease '{lease}' has a record of a newer schema"),
-                    KnownRecord::Absent | KnownRecord::Forbidden | KnownRecord::Unread => {
-                        format!("Lease '{lease}'")
-                    }
-                };
-                std::iter::once(records).chain(self.nodes(observed)).collect()
+            Refusal::ForeignData { .. } | Refusal::SplitCluster { .. } => Basis::Nodes,
+            Refusal::Displaced { by } => {
+                Basis::Lines(vec![format!("Kubernetes: pod '{}' has uid '{by}'", self.me.pod())])
             }
-            Refusal::NodeNameMismatch { actual } => vec![format!("GET /_node/_local: name '{actual}'")],
+            Refusal::FormedBefore { .. } => {
+                let mut lines = vec![self.record(&observed.record)];
+                lines.extend(self.nodes(observed));
+                Basis::Lines(lines)
+            }
+            Refusal::NodeNameMismatch { actual } => {
+                Basis::Lines(vec![format!("GET /_node/_local: name '{actual}'")])
+            }
             Refusal::NodeRenamed { strangers } => {
-                strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect()
+                Basis::Lines(strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect())
             }
         }
     }
 
-    fn of_wait(&self, observed: &Observed, wait: &WaitFor) -> Vec<String> {
+    fn basis_of_wait(&self, observed: &Observed, wait: &WaitFor) -> Basis {
         match wait {
             WaitFor::LocalCouchDb(Unseen::Rejects | Unseen::LockedOut) => {
-                vec![format!("user '{}' from {}", self.user, self.credentials_source)]
-            }
-            WaitFor::Connections(_)
-            | WaitFor::ForeignPeers(_)
-            | WaitFor::JoinedBefore { .. }
-            | WaitFor::Membership(_)
-            | WaitFor::NotListed(_)
-            | WaitFor::NotPublished(_)
-            | WaitFor::MembersBeyondSize(_)
-            | WaitFor::Service(_) => self.nodes(observed),
-            WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => {
-                observed.port_checks.iter().map(|(peer, path)| self.path(*peer, *path)).collect()
+                Basis::Lines(vec![format!("user '{}' from {}", self.user, self.credentials_source)])
             }
             WaitFor::Copies { database, .. } => {
                 let local = observed.local.iter().filter_map(|node| node.system.get(database));
-                let held = |spread: &Spread| self.pods(&spread.holders);
-                local.map(|spread| format!("{} is whole on {}", database.name(), held(spread))).collect()
+                let line = |holders| format!("{} has all ranges on {}", database.name(), self.pods(holders));
+                Basis::Lines(local.map(|spread| line(&spread.holders)).collect())
             }
-            WaitFor::BrokenMaps(ailing) => ailments(ailing),
+            WaitFor::BrokenMaps(broken) => Basis::Lines(map_problems(broken)),
+            WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => Basis::Ports,
+            WaitFor::Connections(_)
+            | WaitFor::ForeignPeers(_)
+            | WaitFor::JoinedBefore { .. }
+            | WaitFor::MembersBeyondSize(_)
+            | WaitFor::Membership(_)
+            | WaitFor::NotListed(_)
+            | WaitFor::NotPublished(_)
+            | WaitFor::Service(_) => Basis::Nodes,
             WaitFor::Adoption(_)
             | WaitFor::ClosedByHand(_)
             | WaitFor::Founding(_)
@@ -89,50 +91,67 @@ impl Explainer<'_> {
             | WaitFor::Size
             | WaitFor::SystemDatabase { .. }
             | WaitFor::SystemDatabasesOpen
-            | WaitFor::SystemDatabasesSpread(_) => vec![],
+            | WaitFor::SystemDatabasesSpread(_) => Basis::Message,
         }
     }
 
-    /// What each node said.
-    fn nodes(&self, observed: &Observed) -> Vec<String> {
-        let local = std::iter::once((&observed.me, &observed.local));
-        let mut nodes: Vec<_> = local.chain(&observed.peers).collect();
-        nodes.sort_by_key(|(ordinal, _)| **ordinal);
-        let said = |(ordinal, node): (&u32, &Result<Node, Unseen>)| match node {
-            Ok(node) => format!(
-                "{} holds {}, lists {}, is connected to {}",
-                self.pod(*ordinal),
-                match node.databases {
-                    0 => "no database".to_owned(),
-                    1 => "1 database".to_owned(),
-                    count => format!("{count} databases"),
-                },
-                self.pods(&node.members),
-                self.pods(&node.connected)
-            ),
-            Err(unseen) => format!("{} {}", self.pod(*ordinal), how(unseen)),
-        };
-        nodes.into_iter().map(said).collect()
+    fn record(&self, record: &KnownRecord) -> String {
+        let lease = self.lease();
+        match record {
+            KnownRecord::Formed { uuid, .. } => format!("{lease} records cluster '{uuid}'"),
+            KnownRecord::Newer => format!("{lease} has a record of a newer schema"),
+            KnownRecord::Absent | KnownRecord::Forbidden | KnownRecord::Unread => lease,
+        }
     }
 
-    fn path(&self, peer: u32, path: PortCheck) -> String {
+    /// One line for each node, in the order of their ordinals.
+    fn nodes(&self, observed: &Observed) -> Vec<String> {
+        let mut nodes = observed.peers.clone();
+        nodes.insert(observed.me, observed.local.clone());
+        nodes.iter().map(|(ordinal, node)| self.node(*ordinal, node)).collect()
+    }
+
+    fn node(&self, ordinal: u32, node: &Result<Node, Unseen>) -> String {
+        let pod = self.pod(ordinal);
+        let node = match node {
+            Ok(node) => node,
+            Err(unseen) => return format!("{pod} {}", predicate(unseen)),
+        };
+        let databases = match node.databases {
+            0 => "no database".to_owned(),
+            1 => "1 database".to_owned(),
+            count => format!("{count} databases"),
+        };
+        let (members, connected) = (self.pods(&node.members), self.pods(&node.connected));
+        format!("{pod} holds {databases}, lists {members}, is connected to {connected}")
+    }
+
+    fn ports(&self, observed: &Observed) -> Vec<String> {
+        observed.port_checks.iter().map(|(peer, check)| self.port_check(*peer, *check)).collect()
+    }
+
+    fn port_check(&self, peer: u32, check: PortCheck) -> String {
         let pod = self.pod(peer);
-        match path {
-            PortCheck::Blocked(port) => format!("{pod}: port {port} can't be reached"),
-            PortCheck::Open => format!("{pod}: port 4369 and the one of its node answer"),
+        match check {
+            PortCheck::Blocked(port) => format!("{pod}: port {port} cannot be reached"),
+            PortCheck::Open => format!("{pod}: port 4369 and the port of its node are open"),
             PortCheck::Unregistered => {
-                format!("{pod}: port 4369 answers, and knows no node '{}'", self.naming.name())
+                format!("{pod}: port 4369 is open, but no node '{}' is registered there", self.naming.name())
             }
         }
     }
 
-    /// The old name and the one that this pod has now, where the old one tells which pod it was.
+    /// The old name, and the present name of the same pod where the old name contains its ordinal.
     fn renamed(&self, observed: &Observed, stranger: &str) -> String {
-        let pod = |node: &NodeName| node.host().split('.').next()?.parse::<PodName>().ok();
-        let was = stranger.parse().ok().as_ref().and_then(pod).map(|was| was.ordinal());
-        match was.filter(|was| observed.expected.contains(was)) {
-            Some(was) => format!("'{stranger}' -> '{}'", self.naming.node(was)),
-            None => format!("{} is no pod's", quoted([stranger])),
+        let former = stranger.parse().ok().as_ref().and_then(former_ordinal);
+        match former.filter(|ordinal| observed.expected.contains(ordinal)) {
+            Some(ordinal) => format!("'{stranger}' -> '{}'", self.naming.node(ordinal)),
+            None => format!("'{stranger}' belongs to no pod"),
         }
     }
+}
+
+fn former_ordinal(node: &NodeName) -> Option<u32> {
+    let pod: PodName = node.host().split('.').next()?.parse().ok()?;
+    Some(pod.ordinal())
 }

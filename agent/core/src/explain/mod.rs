@@ -1,9 +1,21 @@
 //! Steps as reasons for machines and sentences for people.
+//!
+//! A message states a subject, what it does and the consequence, then `Fix:` with a command where there is one. Reasons
+//! are labels of metrics and the reasons of Events: they never change.
+//!
+//! * `steps`, `waits`, `local`, `refusals`: the message of each step
+//! * `evidence`: the observations behind a step
+//! * [`when_entered`], [`when_done`]: the Event that belongs to a step
 
 mod announce;
 mod evidence;
 mod explainer;
+mod explanation;
+mod local;
+mod refusals;
+mod steps;
 mod waits;
 
 pub use announce::{About, Announcement, Severity, when_done, when_entered};
-pub use explainer::{Explainer, Explanation};
+pub use explainer::Explainer;
+pub use explanation::Explanation;

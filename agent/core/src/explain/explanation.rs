@@ -1,0 +1,70 @@
+//! The explanation of a state, and how its sentences are put together.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use crate::facts::Unseen;
+
+/// A reason for machines and a message for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// CamelCase, stable: a label of metrics and the reason of an Event.
+    pub reason: &'static str,
+    /// The state, followed by its fix where there is one.
+    pub message: String,
+    /// The fix alone: the end of the message. `None` where the state ends on its own or no fix is known.
+    pub fix: Option<String>,
+}
+
+impl Explanation {
+    /// An explanation without a fix.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), fix: None }
+    }
+
+    /// An explanation whose message ends with a fix.
+    pub(super) fn with_fix(reason: &'static str, state: impl Display, fix: impl Into<String>) -> Self {
+        let fix = fix.into();
+        Self { reason, message: format!("{state}. Fix: {fix}"), fix: Some(fix) }
+    }
+
+    /// The state before the first round.
+    pub fn first_look() -> Self {
+        Self::new("FirstLook", "no round has been completed yet")
+    }
+}
+
+/// The end of a sentence about a node that could not be observed.
+pub(super) fn predicate(unseen: &Unseen) -> String {
+    match unseen {
+        Unseen::Busy => "is not up yet".to_owned(),
+        Unseen::Garbled => "does not answer like CouchDB 3.x".to_owned(),
+        Unseen::LockedOut => "has locked the admin out after too many wrong passwords".to_owned(),
+        Unseen::Misnamed(actual) => format!("runs as '{actual}'"),
+        Unseen::NameUnknown => "is not in DNS".to_owned(),
+        Unseen::NoAnswer => "does not answer in time".to_owned(),
+        Unseen::Rejects => "rejects the admin's name or password".to_owned(),
+        Unseen::Unreachable => "cannot be reached".to_owned(),
+        Unseen::Untrusted => "presents no certificate for its name from a trusted authority".to_owned(),
+    }
+}
+
+/// `a, b, c`
+pub(super) fn list(words: impl IntoIterator<Item = String>) -> String {
+    Vec::from_iter(words).join(", ")
+}
+
+/// `a does this; b does that`
+pub(super) fn clauses(clauses: impl IntoIterator<Item = String>) -> String {
+    Vec::from_iter(clauses).join("; ")
+}
+
+/// `'a', 'b'`
+pub(super) fn quoted(words: &BTreeSet<String>) -> String {
+    list(words.iter().map(|word| format!("'{word}'")))
+}
+
+/// The verb that fits the number of its subjects.
+pub(super) fn agreeing<T>(subjects: &BTreeSet<T>, one: &'static str, many: &'static str) -> &'static str {
+    if subjects.len() == 1 { one } else { many }
+}

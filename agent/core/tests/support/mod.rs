@@ -1,0 +1,37 @@
+//! The one place where tests write an [`Observed`] out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_core::facts::{
+    ApiState, BrokenMaps, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Publication, Unseen,
+    VolumeNote,
+};
+
+/// A round in which the agent of pod `me` observed `nodes`, its own included. Kubernetes is not used, every node of the
+/// StatefulSet is among `nodes`, and the local volume is complete.
+pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> Observed {
+    let expected: BTreeSet<u32> = nodes.keys().copied().collect();
+    let local = nodes.remove(&me).unwrap_or(Err(Unseen::Unreachable));
+    Observed {
+        me,
+        founders: expected.clone(),
+        expected,
+        api: ApiState::Off,
+        record: KnownRecord::Forbidden,
+        lease: LeaseState::NotUsed,
+        displaced_by: None,
+        form_anew: None,
+        enabled: true,
+        finished: local.as_ref().is_ok_and(|node| node.databases > 0),
+        local,
+        session_secret: true,
+        wanted_copies: 3,
+        note: VolumeNote::Complete,
+        maintenance: MaintenanceMode::Off,
+        compared: true,
+        peers: nodes,
+        broken_maps: BrokenMaps::default(),
+        port_checks: BTreeMap::new(),
+        publication: Publication::default(),
+    }
+}
