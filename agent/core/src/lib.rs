@@ -1,9 +1,9 @@
-//! The agent's decisions, without I/O: what a round observed goes in, the next step and its explanation come out.
+//! The agent's decisions, without I/O: from the observations of a round to the next step and its explanation.
 //!
 //! The crate depends on no runtime, client, log or clock, so it can't do I/O. Time and randomness are arguments.
 //!
-//! * [`facts`]: what a round observes
-//! * [`shards`]: shard maps, and what the comparison of shards shows
+//! * [`facts`]: the observations of a round
+//! * [`shards`]: shard maps, and the result of a comparison of shards
 //! * [`decide`]: the rules, from facts to the next [`decide::Step`]
 //! * [`explain`]: steps as reasons for machines and sentences for people
 //!

@@ -8,7 +8,7 @@ use super::step::Step;
 use super::view::View;
 use crate::facts::{LeaseState, MaintenanceMode, Node, Observed, SystemDatabase, VolumeNote};
 
-/// Closes a node whose volume may be incomplete, as early as possible: from the moment in which its peers meet it, they
+/// Closes a node with a volume that may be incomplete, as early as possible: from the moment in which its peers meet it, they
 /// fill it, and pass its answers on to their clients.
 pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
     let others = view.holders();

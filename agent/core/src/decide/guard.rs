@@ -1,4 +1,4 @@
-//! What forbids every further step on a node that holds data.
+//! The conditions that forbid every further step on a node that holds data.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ fn foreign_group(view: &View<'_>, groups: &[BTreeSet<u32>]) -> Option<Step> {
         Some(cluster) if alone => Step::Refuse(Refusal::ForeignData { cluster: cluster.clone() }),
         // The single nodes must not join this cluster; their own agents refuse that. This one goes on.
         None if !alone => Step::Wait(WaitFor::ForeignPeers(others.into_iter().flatten().collect())),
-        // Two clusters, or two single nodes: no rule can tell which of them is right.
+        // Two clusters, or two single nodes: no rule can decide which of them is right.
         Some(_) | None => Step::Refuse(Refusal::SplitCluster { groups: groups.to_vec() }),
     })
 }

@@ -20,7 +20,7 @@ pub(super) fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>
 
 /// Returns the first part in which `me` differs from what most of `nodes` have.
 ///
-/// Where two values have as many nodes, the node that has been up longest decides: one that restarted has lost the
+/// If two values have as many nodes, the node that has been up longest decides: one that restarted has lost the
 /// cluster's identity. Nodes that started within [`SAME_START`] of each other count as equally old. Then the lowest
 /// ordinal decides, so that two agents that look a moment apart choose the same.
 ///
@@ -61,7 +61,7 @@ fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, part: &IdentityPart) -> O
     let from = elect(&votes)?;
     let right = votes.get(&from)?.value;
     let mine = votes.get(&me).and_then(|vote| vote.value);
-    // Where most members have no such admin, none is deleted from the others.
+    // If most members have no such admin, it is not deleted from the others.
     let digest = right.filter(|_| mine != right)?;
     if let IdentityPart::Admin(name) = part
         && nodes.get(&from)?.identity.new_hashes.contains(name)
@@ -102,7 +102,7 @@ fn may_be_missing(part: &IdentityPart) -> bool {
     }
 }
 
-/// Returns the node whose value counts.
+/// Returns the node with the value that counts.
 fn elect(votes: &BTreeMap<u32, Vote>) -> Option<u32> {
     let mut supporters: BTreeMap<Option<Digest>, usize> = BTreeMap::new();
     for vote in votes.values() {

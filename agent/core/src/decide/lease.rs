@@ -9,7 +9,7 @@ use contract::PodName;
 
 use crate::facts::{ApiState, KnownRecord, LeaseState, Observed};
 
-/// The content of the Lease, as far as it decides who holds it.
+/// The content of the Lease, as far as it decides its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseFacts<'a> {
     /// `spec.holderIdentity`, if it is set.
@@ -40,7 +40,7 @@ impl LeaseUser {
         &self.holder
     }
 
-    /// Decides who holds the Lease. `lease` is `None` until it has been read; `writable` is `false` once Kubernetes has
+    /// Decides the state of the Lease. `lease` is `None` until it has been read; `writable` is `false` once Kubernetes has
     /// refused a write.
     pub fn state(&self, record: &KnownRecord, writable: bool, lease: Option<LeaseFacts<'_>>) -> LeaseState {
         if *record == KnownRecord::Forbidden || !writable {

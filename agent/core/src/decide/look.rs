@@ -1,4 +1,4 @@
-//! What the next round looks at besides the nodes. It follows from the last step and from how long something has lasted.
+//! The checks of the next round besides the nodes. They follow from the last step and from how long something has lasted.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@
 //! | `prove` | requires everything that makes a cluster settled |
 //! | `obstacle` | replaces a wait by its cause |
 //!
-//! Besides: [`readiness`], the pace of rounds ([`pause`], [`is_due`]), what the next round looks at ([`checks_ports`],
+//! Besides: [`readiness`], the pace of rounds ([`pause`], [`is_due`]), the checks of the next round ([`checks_ports`],
 //! [`checks_service`], [`checks_maps`]), and facts that are computed from others ([`expectation`], [`displaced_by`],
 //! [`LeaseUser::state`], [`agree`]).
 

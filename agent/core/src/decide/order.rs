@@ -42,7 +42,7 @@ fn wanted(observed: &Observed) -> Step {
     }
 }
 
-/// What must hold before the other nodes are taken into account.
+/// The conditions that must hold before the other nodes are taken into account.
 fn preconditions(observed: &Observed) -> Result<View<'_>, Step> {
     if let Some(by) = &observed.displaced_by {
         return Err(Step::Refuse(Refusal::Displaced { by: by.clone() }));

@@ -30,7 +30,7 @@ pub fn until_asked_again(rounds: u32, jitter: f64) -> Duration {
 
 /// Returns `true` if a step that was decided `repeats` times before must be carried out again.
 ///
-/// A member whose cookie differs logs every connection attempt, so the attempts become rarer: after 1, 2, 4, 8 rounds.
+/// A member with another cookie logs every connection attempt, so the attempts become rarer: after 1, 2, 4, 8 rounds.
 pub fn is_due(step: &Step, repeats: u32) -> bool {
     match step.kind() {
         StepKind::Act => true,

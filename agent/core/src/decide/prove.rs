@@ -85,7 +85,7 @@ fn record(view: &View<'_>, observed: &Observed) -> Option<Step> {
     if observed.expected.first() != Some(&view.me) || !record_is_missing(observed) {
         return None;
     }
-    // Where there is no record, the annotation gives up nothing.
+    // Without a record, the annotation gives up nothing.
     let instead_of = observed.form_anew.clone().filter(|_| observed.record != KnownRecord::Absent);
     let uuid = view.local.identity.parts.get(&IdentityPart::Uuid).copied();
     Some(Step::RecordFounding { size: observed.expected_count(), instead_of, uuid })

@@ -118,7 +118,7 @@ pub enum WaitFor {
     ClosedByHand(MaintenanceMode),
     /// Nodes must connect to each other: (node, peers that it is not connected to).
     Connections(BTreeMap<u32, BTreeSet<u32>>),
-    /// Members whose ports are open, but whose Erlang refuses the connection: the cookies differ.
+    /// Members with open ports, where Erlang refuses the connection: the cookies differ.
     CookieMismatch(BTreeSet<u32>),
     /// Other members must add their copies of a system database: one after another, the lowest ordinal first.
     Copies {
@@ -164,7 +164,7 @@ pub enum WaitFor {
     OneRelease(BTreeMap<Release, BTreeSet<u32>>),
     /// Peers must answer.
     Peers(BTreeMap<u32, Unseen>),
-    /// Erlang's ports must be open on members whose CouchDB answers; `None` where no node is registered.
+    /// Erlang's ports must be open on members that answer over HTTP; `None` where no node is registered.
     PortsBlocked(BTreeMap<u32, Option<u16>>),
     /// The headless Service must exist and select the pods; these names are missing from DNS.
     Service(BTreeSet<u32>),

@@ -27,7 +27,7 @@ impl View<'_> {
         std::iter::once((self.me, self.local)).chain(peers)
     }
 
-    /// The established nodes, in groups whose members overlap.
+    /// The established nodes, in groups with overlapping members.
     pub(super) fn groups(&self) -> Vec<BTreeSet<u32>> {
         let mut groups: Vec<Group> = vec![];
         for (ordinal, node) in self.nodes().filter(|(_, node)| node.databases > 0) {

@@ -22,7 +22,7 @@ impl Explanation {
         Self { reason, message: message.into(), fix: None }
     }
 
-    /// An explanation whose message ends with a fix.
+    /// An explanation that ends with a fix.
     pub(super) fn with_fix(reason: &'static str, state: impl Display, fix: impl Into<String>) -> Self {
         let fix = fix.into();
         Self { reason, message: format!("{state}. Fix: {fix}"), fix: Some(fix) }

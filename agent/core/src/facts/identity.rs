@@ -12,7 +12,7 @@ pub struct Identity {
     pub parts: BTreeMap<IdentityPart, Digest>,
     /// The time since CouchDB started, in whole seconds. Of two nodes, the one that restarted later has lost more.
     pub uptime: Duration,
-    /// The admins whose password hashes have the format of CouchDB 3.4 and later.
+    /// The admins with password hashes in the format of CouchDB 3.4 and later.
     pub new_hashes: BTreeSet<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What Kubernetes and the injected settings report about the StatefulSet.
+//! The facts about the StatefulSet, from Kubernetes and from the injected settings.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What a round observes. Facts only: nothing here decides.
+//! The observations of a round. Nothing in this module decides.
 
 mod identity;
 mod kubernetes;

@@ -42,7 +42,7 @@ pub enum SystemDatabase {
     Users,
 }
 
-/// What agents have noted on a node's volume about its completeness. The note stays with the volume, and CouchDB does
+/// The agents' note on a node's volume about its completeness. The note stays with the volume, and CouchDB does
 /// not replicate it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum VolumeNote {
@@ -76,7 +76,7 @@ pub struct Release {
     pub minor: u16,
 }
 
-/// The reason why a node could not be observed, as far as the caller can tell.
+/// The reason why a node could not be observed, as far as the caller can determine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Unseen {
     /// It answers with a server error. A new CouchDB does so for about 100 ms, while it creates `_dbs`.

@@ -45,7 +45,7 @@ pub struct Observed {
     pub compared: bool,
     /// Every other ordinal of `expected` and `founders`.
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
-    /// Databases whose shard maps need repair. Looked for only while everything else is in order.
+    /// Databases with shard maps that need repair. Looked for only while everything else is in order.
     pub broken_maps: BrokenMaps,
     /// The Erlang ports of members that answer but have not been connected for some seconds. Changes only the
     /// explanation, no step.

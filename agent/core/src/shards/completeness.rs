@@ -1,4 +1,4 @@
-//! What the comparison of a node's shards with the other copies shows.
+//! The result of a comparison of a node's shards with the other copies.
 
 /// Returns `true` if the node came to its cluster without its share of the data, rather than having been away for a
 /// while: `mine` documents in its shards, and `theirs` in the fullest other copies of the same shards.

@@ -1,4 +1,4 @@
-//! Shard maps, and what the comparison of shards shows.
+//! Shard maps, and the result of a comparison of shards.
 
 mod completeness;
 mod map;

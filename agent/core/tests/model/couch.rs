@@ -1,8 +1,9 @@
-//! One node: what it holds in memory and on its volume.
+//! One node: its memory and its volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agent_core::decide::Step;
 use agent_core::facts::{Digest, Identity, IdentityPart, SystemDatabase, VolumeNote};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,31 +12,31 @@ pub(crate) struct Couch {
     pub(crate) enabled: bool,
     pub(crate) secret: bool,
     pub(crate) incarnation: u8,
-    /// Whom it takes itself for.
+    /// The value that stands for uuid, secret and admin hashes.
     pub(crate) identity: u8,
-    /// What the founding made it take itself for, if it has not forgotten that since.
+    /// The identity that the founding gave it, if it has not lost it since.
     pub(crate) remembers: Option<u8>,
-    /// Of two the one with the greater number has restarted later.
+    /// The number of its last restart: of two nodes, the one with the greater number has restarted later.
     pub(crate) started: u8,
     pub(crate) members: BTreeSet<u8>,
-    /// Each database, with whoever made it: two makers of one name are a conflict, and one side's data is gone.
+    /// Each database, with its maker: two makers of one name are a conflict, and the data of one is lost.
     pub(crate) databases: BTreeMap<(SystemDatabase, Maker), Map>,
-    /// What is written down on its volume.
+    /// The note on its volume.
     pub(crate) note: VolumeNote,
-    /// Whether it is kept out of reads. A crash forgets it.
+    /// `true` if it is in maintenance mode, which a crash ends.
     pub(crate) maintenance: bool,
-    /// Whether it has all documents of the copies that it is said to hold.
+    /// `true` if its copies are complete.
     pub(crate) filled: bool,
 }
 
-/// Who holds a database. Of two changes that follow one revision CouchDB keeps one and forgets the other.
+/// The holders of a database. CouchDB drops one of two edits of the same revision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Map {
     pub(crate) revision: u8,
     pub(crate) holders: BTreeSet<u8>,
 }
 
-/// Who made a database: the node, its incarnation, and the members that it then had.
+/// The creator of a database: the node, its incarnation, and the number of its members then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Maker {
     pub(crate) node: u8,
@@ -44,7 +45,7 @@ pub(crate) struct Maker {
 }
 
 impl Couch {
-    pub(crate) fn fresh(i: u8) -> Self {
+    pub(crate) fn pristine(i: u8) -> Self {
         Self {
             up: true,
             enabled: true,
@@ -61,14 +62,14 @@ impl Couch {
         }
     }
 
-    /// With data of another life: its system databases were made by someone who is not here.
+    /// A node whose system databases were created by a node that is not part of this cluster.
     pub(crate) fn foreign(i: u8, maker: u8, members: &[u8]) -> Self {
         let maker =
             Maker { node: FOREIGN + maker, incarnation: 0, copies: u8::try_from(members.len()).unwrap() };
         let map = Map { revision: 0, holders: members.iter().copied().chain([i]).collect() };
         let databases = SystemDatabase::ALL.map(|database| ((database, maker), map.clone())).into();
         let (identity, members) = (maker.node, members.iter().copied().chain([i]).collect());
-        Self { identity, members, databases, ..Self::fresh(i) }
+        Self { identity, members, databases, ..Self::pristine(i) }
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -89,6 +90,32 @@ impl Couch {
         }
     }
 
+    /// Carries out a step that changes this node alone.
+    pub(crate) fn act(&mut self, me: u8, step: &Step) {
+        match step {
+            Step::AddCopies(databases) => self.add_copies(me, databases),
+            Step::EnterMaintenance => self.maintenance = true,
+            Step::Fill { .. } if self.filled => {
+                (self.maintenance, self.note) = (false, VolumeNote::Complete);
+            }
+            Step::NoteFilling => self.note = VolumeNote::Filling,
+            Step::CompareVolume { .. } => {
+                self.note = if self.filled { VolumeNote::Complete } else { VolumeNote::Filling };
+            }
+            Step::EnableCluster { .. } => self.enabled = true,
+            Step::Join(peer) => {
+                self.members.insert(u8::try_from(*peer).unwrap());
+            }
+            Step::MakeSessionSecret => self.secret = true,
+            Step::CreateDatabase(database) => self.make(me, *database),
+            Step::Fill { .. } | Step::ReleaseLease | Step::TakeLease => {}
+            Step::Adopt(_) | Step::Found | Step::RecordFounding { .. } => {
+                unreachable!("changes more than this node")
+            }
+            Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
+        }
+    }
+
     pub(crate) fn add_copies(&mut self, me: u8, to: &BTreeSet<SystemDatabase>) {
         for ((database, _), map) in &mut self.databases {
             if to.contains(database) && map.holders.insert(me) {
@@ -99,7 +126,7 @@ impl Couch {
     }
 }
 
-/// Makers from here on are of another life.
+/// Makers from here on are not part of this cluster.
 pub(crate) const FOREIGN: u8 = 100;
-/// Identities from here on were made up by a node that had lost its own.
+/// Identities from here on were generated by a node that had lost its own.
 pub(crate) const RESTARTED: u8 = 50;

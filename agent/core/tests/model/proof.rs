@@ -1,4 +1,4 @@
-//! What must be true in every state, and of the end that each comes to.
+//! The invariants of every state, and of the state that each settles in.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -6,8 +6,9 @@ use agent_core::decide::{Step, next_step};
 use agent_core::facts::{SystemDatabase, VolumeNote};
 
 use crate::couch::{Couch, FOREIGN, Maker};
-use crate::world::{Faults, World};
+use crate::world::{Faults, FinishCluster, World};
 
+/// No reachable state breaks an invariant, and from each all agents settle, with one identity.
 pub(crate) fn every_state_ends_settled(world: World) {
     let states = world.reachable();
     for state in &states {
@@ -23,7 +24,7 @@ pub(crate) fn every_state_ends_settled(world: World) {
     assert!(states.len() > 40, "a model with {} states has lost its events", states.len());
 }
 
-/// No reachable state breaks an invariant, and each ends where every agent stands in one of these refusals or waits.
+/// No reachable state breaks an invariant, and from each the agents settle in these refusals or waits.
 pub(crate) fn every_state_ends_refused(world: World, refused: &dyn Fn(&[Step]) -> bool) {
     let states = world.reachable();
     for state in &states {
@@ -35,6 +36,7 @@ pub(crate) fn every_state_ends_refused(world: World, refused: &dyn Fn(&[Step]) -
 }
 
 impl World {
+    /// Every state that can be reached.
     pub(crate) fn reachable(self) -> HashSet<Self> {
         let mut seen = HashSet::from([self.clone()]);
         let mut queue = VecDeque::from([self]);
@@ -51,31 +53,29 @@ impl World {
     }
 
     pub(crate) fn check_invariants(&self) {
-        self.nothing_vanishes();
-        self.nothing_is_founded_too_small();
+        self.no_data_vanishes();
+        self.no_cluster_is_formed_too_small();
         self.only_expected_nodes_are_members();
-        self.what_is_settled_is_whole();
-        self.who_lacks_data_is_not_taken_for_whole();
-        self.only_who_is_filled_is_closed();
-        self.who_remembers_is_never_changed();
+        self.settled_agents_see_a_complete_cluster();
+        self.incomplete_nodes_are_not_noted_complete();
+        self.only_filling_nodes_are_closed();
+        self.identity_flows_to_restarted_nodes_only();
     }
 
-    /// Identity flows to the node that has lost it: one that was founded with it, and has had no restart since, has it
-    /// still.
-    fn who_remembers_is_never_changed(&self) {
+    /// A node that got its identity from the founding, and has not restarted since, keeps it.
+    fn identity_flows_to_restarted_nodes_only(&self) {
         let remembers = |node: &Couch| node.remembers.is_none_or(|founded| founded == node.identity);
-        let well = !self.nobody_stays_away || self.nodes.iter().all(remembers);
-        assert!(well, "took over what a restarted node made up: {self:?}");
+        let well = !self.only_restarts || self.nodes.iter().all(remembers);
+        assert!(well, "adopted the identity that a restarted node generated: {self:?}");
     }
 
-    fn who_lacks_data_is_not_taken_for_whole(&self) {
+    fn incomplete_nodes_are_not_noted_complete(&self) {
         let fine = |node: &Couch| node.filled || node.note != VolumeNote::Complete;
         assert!(self.nodes.iter().all(fine), "an empty copy answers: {self:?}");
     }
 
-    /// Agents close no node but one that is to be filled, and one that never lacked anything they close only to give
-    /// it a copy.
-    fn only_who_is_filled_is_closed(&self) {
+    /// Agents close a node only to fill it.
+    fn only_filling_nodes_are_closed(&self) {
         for node in &self.nodes {
             assert!(
                 !node.maintenance || node.note == VolumeNote::Filling,
@@ -85,21 +85,21 @@ impl World {
     }
 
     /// A database name has one maker on every node that has it.
-    fn nothing_vanishes(&self) {
+    fn no_data_vanishes(&self) {
         for node in &self.nodes {
             for database in SystemDatabase::ALL {
                 let makers = node.databases.keys().filter(|(name, _)| *name == database).count();
-                assert!(makers <= 1, "two {} meet: {self:?}", database.name());
+                assert!(makers <= 1, "two databases {} meet: {self:?}", database.name());
             }
         }
     }
 
-    /// A database is made by a node that has every other as a member, as many as there were to be at some time.
-    fn nothing_is_founded_too_small(&self) {
+    /// A database is created only by a node that lists as many members as the smallest size so far.
+    fn no_cluster_is_formed_too_small(&self) {
         let all = self.smallest;
         let made_here = |maker: &Maker| maker.node < FOREIGN;
         let mut makers = self.nodes.iter().flat_map(|node| node.databases.keys()).map(|(_, maker)| maker);
-        assert!(makers.all(|maker| !made_here(maker) || maker.copies >= all), "founded too small: {self:?}");
+        assert!(makers.all(|maker| !made_here(maker) || maker.copies >= all), "formed too small: {self:?}");
     }
 
     fn only_expected_nodes_are_members(&self) {
@@ -108,20 +108,20 @@ impl World {
         );
     }
 
-    /// An agent that is content is content with a whole cluster.
-    fn what_is_settled_is_whole(&self) {
+    /// An agent is settled only when every node is a member and has every system database.
+    fn settled_agents_see_a_complete_cluster(&self) {
         for i in self.ordinals() {
             if self.node(i).up && next_step(&self.observe(i)) == Step::Settled {
                 let whole = |node: &Couch| {
                     let names: BTreeSet<_> = node.databases.keys().map(|(name, _)| name).collect();
                     node.up && node.members == self.ordinals().collect() && names.len() == 2
                 };
-                assert!(self.ordinals().all(|i| whole(self.node(i))), "{i} is content too early: {self:?}");
+                assert!(self.ordinals().all(|i| whole(self.node(i))), "{i} is settled too early: {self:?}");
             }
         }
     }
 
-    /// Faults end, and everybody goes round until nothing changes. Fails when that never happens.
+    /// Ends all faults, and runs rounds of every agent until nothing changes. Panics if that does not happen.
     pub(crate) fn settle(mut self) -> Self {
         self.ordinals().for_each(|i| self.nodes[usize::from(i)].up = true);
         self.cut.clear();
@@ -131,7 +131,7 @@ impl World {
             let before = self.clone();
             for i in self.ordinals() {
                 self.decide(i);
-                self.act(i, true);
+                self.act(i, FinishCluster::Completes);
                 self.fill(i);
                 for j in self.ordinals() {
                     self.replicate(i, j);
@@ -141,15 +141,16 @@ impl World {
                 return self;
             }
         }
-        panic!("never comes to rest: {self:?}");
+        panic!("never settles: {self:?}");
     }
 
-    /// A session that one node gave is good on all.
+    /// Returns `true` if a session cookie of one node is valid on all.
     fn is_one_to_clients(&self) -> bool {
         let identities: BTreeSet<u8> = self.ordinals().map(|i| self.node(i).identity).collect();
-        identities.len() == 1 || !self.asks_identity
+        identities.len() == 1 || !self.has_identity
     }
 
+    /// The step that each agent decides in this state.
     pub(crate) fn steps(&self) -> Vec<Step> {
         self.ordinals().map(|i| next_step(&self.observe(i))).collect()
     }

@@ -62,7 +62,7 @@ impl Cluster {
         self
     }
 
-    /// What the agent observes. The expected nodes are those of the size.
+    /// The observations of the agent. The expected nodes are those of the size.
     pub(crate) fn observed(self) -> Observed {
         let size: BTreeSet<u32> = (0..self.size).collect();
         Observed { expected: size.clone(), founders: size, ..round(self.me, self.nodes) }

@@ -1,4 +1,4 @@
-//! What a person reads about names, ports, maps and passwords: everything that the agent cannot repair.
+//! Problems with names, ports, maps and passwords, which the agent cannot repair: their messages and evidence.
 
 use agent_core::decide::{Step, WaitFor, next_step};
 use agent_core::facts::{
