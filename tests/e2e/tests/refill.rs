@@ -88,7 +88,7 @@ async fn a_manually_set_maintenance_mode_is_kept() {
     cluster.put(1, MODE, &json!("true")).await;
     cluster.start_agent(1).await;
     let message = cluster.until_step(1, "ClosedByHand").await;
-    assert!(message.contains("'true' by somebody's hand"), "{message}");
+    assert!(message.contains("'true', set manually"), "{message}");
     assert_eq!(cluster.readyz(1).await.0, 200, "it is a member");
     assert_eq!(mode(&cluster, 1), "true");
 }
