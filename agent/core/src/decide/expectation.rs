@@ -18,6 +18,7 @@ pub struct Expectation {
 pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
     let injected = size.map(|size| size.nodes.get());
     let start = set.map(|set| set.start).or(size.map(|size| size.start)).unwrap_or(0);
+    // The injected size may be older than the spec.
     let live = set.map(|set| set.replicas);
     let pinned = size.filter(|size| size.pinned).map(|size| size.nodes.get());
     Expectation {
@@ -32,6 +33,7 @@ pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
 /// unless this one was deleted by force while its machine was cut off.
 pub fn displaced_by(me: Option<&PodInstance>, occupant: Option<&PodInstance>) -> Option<String> {
     let (me, occupant) = (me?, occupant?);
+    // A pod that keeps its address has only been read with a wrong uid, one that keeps its uid has moved.
     let displaced = me.uid != occupant.uid && me.ip != occupant.ip;
     displaced.then(|| occupant.uid.clone())
 }

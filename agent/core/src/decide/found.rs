@@ -15,9 +15,11 @@ pub(super) fn found(view: &View<'_>, observed: &Observed) -> Step {
     if !founders.contains(&view.me) {
         return Step::Wait(WaitFor::Founding(lowest));
     }
+    // One entry is enough: membership replicates from there.
     if !view.local.members.contains(&lowest) && view.may_join(lowest) {
         return Step::Join(lowest);
     }
+    // A founder that does not answer may hold data.
     let unseen = view.unseen(founders);
     if !unseen.is_empty() {
         return Step::Wait(WaitFor::Peers(unseen));

@@ -11,6 +11,7 @@ pub(super) fn guard(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32
     if let Some(step) = foreign_group(view, groups) {
         return Some(step);
     }
+    // Scaled down: the pod is about to be deleted. Its copies must be moved away by a person.
     if !observed.expected.contains(&view.me) {
         return Some(Step::Wait(WaitFor::NotExpected));
     }

@@ -13,6 +13,7 @@ use crate::facts::{Digest, IdentityPart, Node, Observed, Release};
 
 /// Copies the first part of the identity that differs on the local node.
 pub(super) fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
+    // Only the nodes of this cluster have a vote: a foreign one has an identity of its own.
     let mine = groups.iter().find(|group| group.contains(&view.me))?;
     let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
     difference(view.me, &view.group(mine), recorded.as_deref()).map(Step::Adopt)
@@ -63,6 +64,7 @@ fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, part: &IdentityPart) -> O
     let mine = votes.get(&me).and_then(|vote| vote.value);
     // If most members have no such admin, it is not deleted from the others.
     let digest = right.filter(|_| mine != right)?;
+    // This node keeps its own hash until it runs a release that can read the others'.
     if let IdentityPart::Admin(name) = part
         && nodes.get(&from)?.identity.new_hashes.contains(name)
         && nodes.get(&me)?.release.is_some_and(|release| release < READS_NEW_HASHES)
@@ -111,6 +113,7 @@ fn elect(votes: &BTreeMap<u32, Vote>) -> Option<u32> {
     let most = supporters.values().max()?;
     let leading = || votes.iter().filter(|(_, vote)| supporters.get(&vote.value) == Some(most));
     let longest = leading().map(|(_, vote)| vote.uptime).max()?;
+    // The lowest ordinal comes first.
     leading().find(|(_, vote)| vote.uptime + SAME_START >= longest).map(|(ordinal, _)| *ordinal)
 }
 

@@ -43,6 +43,7 @@ impl LeaseUser {
     /// Decides the state of the Lease. `lease` is `None` until it has been read; `writable` is `false` once Kubernetes has
     /// refused a write.
     pub fn state(&self, record: &KnownRecord, writable: bool, lease: Option<LeaseFacts<'_>>) -> LeaseState {
+        // The record is an annotation of the Lease: if it can't be read, neither can the holder.
         if *record == KnownRecord::Forbidden || !writable {
             return LeaseState::NotUsed;
         }

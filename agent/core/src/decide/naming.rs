@@ -32,11 +32,14 @@ pub struct LocalName<'a> {
 /// wait for ever without an explanation.
 pub fn agree(usual: Naming, local: Option<LocalName<'_>>, others: &BTreeMap<u32, &Naming>) -> Agreed {
     let Some(LocalName { naming, pristine }) = local else {
+        // The agent can still tell the peers apart while its own CouchDB does not answer.
         return Agreed::On(others.values().next().map_or(usual, |theirs| (*theirs).clone()));
     };
+    // A node with data can't be renamed, and the usual name is in DNS.
     if !pristine || *naming == usual {
         return Agreed::On(naming.clone());
     }
+    // A peer that differs is right: the pristine node is then refused under the peer's naming, with an explanation.
     if let Some(theirs) = others.values().find(|theirs| **theirs != naming) {
         return Agreed::On((*theirs).clone());
     }

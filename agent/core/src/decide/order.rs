@@ -62,6 +62,7 @@ fn preconditions(observed: &Observed) -> Result<View<'_>, Step> {
     if !observed.enabled {
         return Err(Step::EnableCluster { node_count: observed.founder_count() });
     }
+    // Shard maps list node names, so a renamed node no longer finds its own shards.
     if !local.strangers.is_empty() {
         return Err(Step::Refuse(Refusal::NodeRenamed { strangers: local.strangers.clone() }));
     }
@@ -95,6 +96,7 @@ fn established(view: &View<'_>, observed: &Observed) -> Step {
 /// Replaces a wait by its cause where that has been found, and connects members meanwhile.
 fn connect_meanwhile(view: &View<'_>, observed: &Observed, wait: WaitFor) -> Step {
     let wait = withheld_names(observed, &wait).unwrap_or(wait);
+    // CouchDB itself retries every 37 s only.
     let peers = view.unconnected_members();
     if peers.is_empty() || !wait.ends_by_connecting() {
         return Step::Wait(wait);

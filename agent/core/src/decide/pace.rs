@@ -45,6 +45,7 @@ fn while_waiting(nodes: usize) -> Duration {
 }
 
 fn backoff(base: Duration, rounds: u32, longest: Duration) -> Duration {
+    // After 10 doublings even the shortest base exceeds every limit.
     base.saturating_mul(1 << rounds.min(10)).min(longest)
 }
 

@@ -36,6 +36,7 @@ fn existence(view: &View<'_>, observed: &Observed) -> Option<Step> {
                 Step::Wait(WaitFor::SystemDatabase { by: lowest, database })
             });
         }
+        // Another node has it, and its map replicates.
         if !missing_on.is_empty() {
             return Some(Step::Wait(WaitFor::SystemDatabasesSpread(missing_on)));
         }

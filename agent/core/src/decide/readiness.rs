@@ -56,6 +56,7 @@ fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Op
         };
         return (!ready).then_some(NotReady::Joining);
     }
+    // A removed node receives no changes of the others any more.
     if view.not_listed_by().is_some() {
         return Some(NotReady::NotListed);
     }

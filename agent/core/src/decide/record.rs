@@ -15,6 +15,7 @@ pub(super) fn former_cluster(observed: &Observed) -> Option<FormerCluster> {
     }
     match &observed.record {
         KnownRecord::Formed { uuid, .. } => Some(FormerCluster { uuid: Some(uuid.clone()) }),
+        // A record that can't be read may be of any cluster.
         KnownRecord::Newer => Some(FormerCluster { uuid: None }),
         KnownRecord::Absent | KnownRecord::Forbidden | KnownRecord::Unread => None,
     }

@@ -65,9 +65,16 @@ impl Explainer<'_> {
                 Basis::Lines(vec![format!("user '{}' from {}", self.user, self.credentials_source)])
             }
             WaitFor::Copies { database, .. } => {
-                let local = observed.local.iter().filter_map(|node| node.system.get(database));
-                let line = |holders| format!("{} has all ranges on {}", database.name(), self.pods(holders));
-                Basis::Lines(local.map(|spread| line(&spread.holders)).collect())
+                let mut lines = vec![];
+                if let Some(spread) = observed.local.as_ref().ok().and_then(|node| node.system.get(database))
+                {
+                    lines.push(format!(
+                        "{} has all ranges on {}",
+                        database.name(),
+                        self.pods(&spread.holders)
+                    ));
+                }
+                Basis::Lines(lines)
             }
             WaitFor::BrokenMaps(broken) => Basis::Lines(map_problems(broken)),
             WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => Basis::Ports,

@@ -33,6 +33,7 @@ impl ShardMap {
         if !self.is_complete() {
             return Some(MapProblem::MissingRange);
         }
+        // A copy on such a node can't be read, although the map counts it.
         let mut holders = self.by_range.values().flatten();
         let unknown = holders.find(|holder| !members.contains(*holder))?;
         Some(MapProblem::UnknownHolder(unknown.clone()))
@@ -40,6 +41,7 @@ impl ShardMap {
 
     /// Returns `true` if the ranges follow on each other from 0 to ffffffff, and each has a holder.
     fn is_complete(&self) -> bool {
+        // The ranges are sorted by their first number, as eight hexadecimal digits.
         let mut next = 0;
         for (range, holders) in &self.by_range {
             match bounds(range) {
@@ -72,6 +74,7 @@ pub fn with_copy(mut map: Map<String, Value>, node: &str) -> Option<Map<String, 
     if added.is_empty() {
         return None;
     }
+    // CouchDB keeps each map in both directions, and a log of its changes.
     let ranges = map.get_mut("by_node")?.as_object_mut()?.entry(node).or_insert_with(|| json!([]));
     ranges.as_array_mut()?.extend(added.iter().map(|range| json!(range)));
     let changes = added.iter().map(|range| json!(["add", range, node]));
