@@ -20,7 +20,7 @@ async fn a_node_with_a_wrong_name_is_refused_with_a_fix() {
     let message = cluster.until_step(1, "NodeNameMismatch").await;
     assert!(message.contains("'couchdb@127.0.0.1'") && message.contains("-name couchdb"), "{message}");
     let waiting = cluster.until_step(0, "WaitingForPeers").await;
-    assert_eq!(waiting, "couchdb-1 calls itself 'couchdb@127.0.0.1'");
+    assert_eq!(waiting, "couchdb-1 runs as 'couchdb@127.0.0.1'");
 }
 
 #[tokio::test]
