@@ -36,10 +36,8 @@ fn wanted(observed: &Observed) -> Step {
     };
     let step =
         if view.local.databases == 0 { pristine(&view, observed) } else { established(&view, observed) };
-    match step {
-        Step::Wait(wait) => connect_meanwhile(&view, observed, wait),
-        step => step,
-    }
+    let Step::Wait(wait) = step else { return step };
+    connect_meanwhile(&view, observed, wait)
 }
 
 /// The conditions that must hold before the other nodes are taken into account.

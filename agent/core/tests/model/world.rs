@@ -1,6 +1,6 @@
 //! The cluster, what its agents observe, and every event that can happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use agent_core::decide::{IdentityDifference, IdentitySource, Step, StepKind, next_step};
 use agent_core::facts::{
