@@ -1,8 +1,8 @@
-//! What a review costs, without the network: `cargo bench -p couchdiscover-inject --bench decide`.
+//! The time of a decision and its patch: `cargo bench -p couchdiscover-inject --bench decide`.
 //!
-//! The budget is 30 us for a CREATE of 8 kB; `tests/allocations.rs` holds the one for allocations.
+//! The limit is 30 us for a CREATE of 8 kB; `tests/allocations.rs` has the limit for allocations.
 
-#![allow(missing_docs, reason = "criterion's macros make functions")]
+#![allow(missing_docs, reason = "criterion's macros generate functions")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -26,7 +26,7 @@ fn reviews(criterion: &mut Criterion) {
     for (what, new, old) in [
         ("decide an UPDATE that scales", &scaled, &stored),
         ("decide an UPDATE of the image", &restarted, &stored),
-        ("decide an UPDATE that lacks the injection", object, &stored),
+        ("decide an UPDATE without the injection", object, &stored),
     ] {
         let question = Question { object: new, old: Some(old), namespace: Some("shop") };
         criterion.bench_function(what, |bench| bench.iter(|| decide(&settings, black_box(&question))));

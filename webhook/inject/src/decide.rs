@@ -13,6 +13,7 @@ use crate::outcome::{Outcome, Problem, Reason, Warning};
 use crate::plan::Plan;
 use crate::read::view::{Template, View};
 use crate::read::{Object, Planning, Settings, place};
+use crate::record::Record;
 
 /// A StatefulSet for which a decision is requested.
 #[derive(Clone, Copy, Debug)]
@@ -180,8 +181,8 @@ impl Case<'_> {
         Some(if is_choice { String::new() } else { patch })
     }
 
-    fn would_render_as(&self, record: &crate::record::Record) -> bool {
-        self.plan(&mut Vec::new(), |plan| plan.record == *record).unwrap_or(false)
+    fn would_render_as(&self, record: &Record) -> bool {
+        self.plan(&mut Vec::new()).is_ok_and(|plan| plan.record == *record)
     }
 
     /// Keeps the stored injection; `patch` restores what is missing of it.
@@ -199,8 +200,8 @@ impl Case<'_> {
         }
         // The number of replicas or a key of ours changed. The result must be valid although nothing is rendered yet.
         let mut warnings = deferred(self.view, old);
-        match self.plan(&mut warnings, |_| ()) {
-            Ok(()) => decision.with(warnings),
+        match self.plan(&mut warnings) {
+            Ok(_) => decision.with(warnings),
             Err(problems) => Decision::deny(problems, warnings),
         }
     }
@@ -226,25 +227,22 @@ impl Case<'_> {
     /// Renders the injection from the user's part of the template alone.
     fn render(&self, reason: Reason) -> Decision {
         let mut warnings = Vec::new();
-        let injected = self.carries_injection();
-        let rendered = self.plan(&mut warnings, |plan| {
-            let patch = match injected.and_then(|injection| Some((injection, injection.record()?))) {
-                Some((injection, record)) => injection.rendered(record, plan),
-                None => edit::fresh(self.view, plan),
-            };
-            (patch, plan.naming_variable())
-        });
-        let (patch, naming_variable) = match rendered {
-            Ok(rendered) => rendered,
+        let plan = match self.plan(&mut warnings) {
+            Ok(plan) => plan,
             Err(problems) => return Decision::deny(problems, warnings),
         };
+        let injection = self.carries_injection();
         // Only nodes that run without injection have names that it can change.
         if self.old.is_some()
-            && injected.is_none()
-            && let Some(name) = naming_variable
+            && injection.is_none()
+            && let Some(name) = plan.naming_variable
         {
             warnings.push(Warning::Renames { name });
         }
+        let patch = match injection {
+            Some((injection, record)) => injection.rendered(record, &plan),
+            None => edit::fresh(self.view, &plan),
+        };
         // The API server calls the webhook again if another one changes the object: the second patch is empty.
         let decision = if patch.is_empty() {
             Decision::new(Outcome::Keep, Reason::AlreadyInjected, patch)
@@ -254,17 +252,11 @@ impl Case<'_> {
         decision.with(warnings)
     }
 
-    /// Plans the additions to the user's part of the template, and hands the plan to `then`.
-    ///
-    /// The plan borrows from the user's part, which exists only during this call if the template carries an injection.
-    fn plan<T>(
-        &self,
-        warnings: &mut Vec<Warning>,
-        then: impl FnOnce(&Plan<'_>) -> T,
-    ) -> Result<T, Vec<Problem>> {
-        let Some(injection) = self.carries_injection() else {
+    /// Plans the additions to the user's part of the template.
+    fn plan(&self, warnings: &mut Vec<Warning>) -> Result<Plan, Vec<Problem>> {
+        let Some((injection, _)) = self.carries_injection() else {
             let planning = Planning::read(self.view, self.namespace, self.settings, warnings)?;
-            return Ok(then(&Plan::of(&planning, warnings)));
+            return Ok(Plan::of(&planning, warnings));
         };
         // What was injected before must not count as the user's, or it would be kept forever.
         let users = injection.users_part();
@@ -272,17 +264,18 @@ impl Case<'_> {
             .map_err(|_| vec![Problem::Malformed(place::<Template<'_>>(users.as_bytes()))])?;
         let view = self.view.with_template(template);
         let planning = Planning::read(&view, self.namespace, self.settings, warnings)?;
-        Ok(then(&Plan::of(&planning, warnings)))
+        Ok(Plan::of(&planning, warnings))
     }
 
-    /// The injection, if the submitted or the stored template has a record of one.
-    fn carries_injection(&self) -> Option<&Injection> {
+    /// The injection and its record, if the submitted or the stored template has a record.
+    fn carries_injection(&self) -> Option<(&Injection, &Record)> {
         // Most requests create a StatefulSet without injection: nothing needs to be parsed for them.
         let is_annotated = |view: &View<'_>| view.spec.template.annotation(keys::INJECTED).is_some();
         if !is_annotated(self.view) && !self.old.is_some_and(is_annotated) {
             return None;
         }
-        Some(self.injection()).filter(|injection| injection.record().is_some())
+        let injection = self.injection();
+        Some((injection, injection.record()?))
     }
 
     fn injection(&self) -> &Injection {

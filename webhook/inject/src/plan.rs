@@ -1,5 +1,6 @@
 //! The additions to one StatefulSet.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use contract::objects;
@@ -10,57 +11,57 @@ use crate::outcome::Warning;
 use crate::read::Planning;
 use crate::read::annotations::Sidecar;
 use crate::record::{Item, List, Parent, Place, Record};
-use crate::render::{self, AgentContainer, Credentials, FIELDS, Variable, Volume};
+use crate::render::{self, Credentials, FIELDS};
 use crate::warn::warn;
 
 /// The additions to one StatefulSet.
 #[derive(Debug)]
-pub(crate) struct Plan<'p> {
+pub(crate) struct Plan {
     /// Index of the CouchDB container.
     pub(crate) container: usize,
-    /// Variables for the CouchDB container.
-    pub(crate) env: Vec<Variable<'p>>,
-    /// The agent's container; `None` if the user has a container of its name.
-    pub(crate) sidecar: Option<AgentContainer<'p>>,
-    /// The list that the agent's container belongs to.
-    pub(crate) kind: Sidecar,
-    pub(crate) volumes: Vec<Volume>,
-    /// The record of all these, for the template's annotations.
+    /// The added variable that gives CouchDB's nodes their names.
+    pub(crate) naming_variable: Option<&'static str>,
+    /// The record of all additions, for the template's annotations.
     pub(crate) record: Record,
+    /// The JSON of all additions, each at one of `ranges`, in the order of the record.
+    json: String,
+    ranges: Vec<Range<usize>>,
 }
 
-impl<'p> Plan<'p> {
+impl Plan {
     /// Makes the plan for a StatefulSet without injection.
-    pub(crate) fn of(planning: &'p Planning<'p>, warnings: &mut Vec<Warning>) -> Self {
+    pub(crate) fn of(planning: &Planning<'_>, warnings: &mut Vec<Warning>) -> Self {
         let container = planning.couchdb.container;
         // The size variable may refer to variables that the agent needs as well.
         let credentials = Credentials::of(container).with_size(container, planning.size.source);
         let env = render::variables(planning);
         warn(planning, &credentials, &env, warnings);
-        let mut plan = Self {
-            container: planning.couchdb.index,
-            env,
-            sidecar: None,
-            kind: planning.annotations.sidecar,
-            volumes: Vec::new(),
-            record: Record::default(),
-        };
-        if has_agent(planning) {
+        let mut additions = Additions::with_capacity(1 + env.len());
+        let has_agent = has_agent(planning);
+        if has_agent {
             warnings.push(Warning::SidecarNotOurs);
         } else {
-            plan.sidecar = Some(render::sidecar(planning, &credentials));
-            plan.volumes = render::volumes(planning);
-            // A volume that exists already stays, and the agent mounts that one.
-            let users = planning.view.pod().volumes.as_deref().unwrap_or(&[]);
-            plan.volumes.retain(|volume| !users.iter().any(|users| users.name.as_str() == volume.name));
+            let list = match planning.annotations.sidecar {
+                Sidecar::Container => List::Containers,
+                Sidecar::Native => List::InitContainers,
+            };
+            let sidecar = render::sidecar(planning, &credentials);
+            additions.add(list, objects::AGENT_CONTAINER, &sidecar);
         }
-        plan.record = record(planning, &plan);
-        plan
+        let container: Arc<str> = planning.couchdb.name().into();
+        for variable in &env {
+            additions.add(List::Env(container.clone()), variable.name, variable);
+        }
+        if !has_agent {
+            add_volumes(planning, &mut additions);
+        }
+        let naming = env.iter().find(|variable| variable.names_the_node());
+        additions.finish(planning, container, naming.map(|variable| variable.name))
     }
 
-    /// The added variable that gives CouchDB's nodes their names.
-    pub(crate) fn naming_variable(&self) -> Option<&'static str> {
-        self.env.iter().find(|variable| variable.names_the_node()).map(|variable| variable.name)
+    /// The items of the record, each with its JSON.
+    pub(crate) fn additions(&self) -> impl Iterator<Item = (&Item, &str)> {
+        self.record.items.iter().zip(self.ranges.iter().map(|range| &self.json[range.clone()]))
     }
 }
 
@@ -72,48 +73,65 @@ fn has_agent(planning: &Planning<'_>) -> bool {
     containers.chain(init_containers).any(|name| name.as_str() == objects::AGENT_CONTAINER)
 }
 
-fn record(planning: &Planning<'_>, plan: &Plan<'_>) -> Record {
-    let container: Arc<str> = planning.couchdb.name().into();
-    let mut recorder = Recorder {
-        items: Vec::with_capacity(1 + plan.env.len() + plan.volumes.len()),
-        json: Vec::with_capacity(3072),
-    };
-    if let Some(sidecar) = &plan.sidecar {
-        let list = match plan.kind {
-            Sidecar::Container => List::Containers,
-            Sidecar::Native => List::InitContainers,
-        };
-        recorder.add(list, objects::AGENT_CONTAINER, sidecar, Fields::Only(FIELDS));
+fn add_volumes(planning: &Planning<'_>, additions: &mut Additions) {
+    let users = planning.view.pod().volumes.as_deref().unwrap_or(&[]);
+    for volume in render::volumes(planning) {
+        // A volume of this name that exists already stays, and the agent mounts that one.
+        if !users.iter().any(|users| users.name.as_str() == volume.name) {
+            additions.add(List::Volumes, volume.name, &volume);
+        }
     }
-    for variable in &plan.env {
-        recorder.add(List::Env(container.clone()), variable.name, variable, Fields::All);
-    }
-    for volume in &plan.volumes {
-        recorder.add(List::Volumes, volume.name, volume, Fields::All);
-    }
-    let made = made(planning, plan, container);
-    Record { version: planning.facts.version.to_owned(), items: recorder.items, made }
 }
 
-struct Recorder {
-    items: Vec<Item>,
-    /// The JSON of the current item; one buffer for all of them.
+/// The additions so far. All of them are serialized into one buffer, once: for their digests and for the patch.
+struct Additions {
     json: Vec<u8>,
+    entries: Vec<(Place, Range<usize>)>,
 }
 
-impl Recorder {
-    fn add(&mut self, list: List, name: &'static str, rendered: &impl Serialize, fields: Fields) {
-        self.json.clear();
+impl Additions {
+    fn with_capacity(entries: usize) -> Self {
+        // The agent of a usual StatefulSet has 2 kB, and its variables about 600 bytes.
+        Self { json: Vec::with_capacity(4096), entries: Vec::with_capacity(entries) }
+    }
+
+    fn add(&mut self, list: List, name: &'static str, rendered: &impl Serialize) {
+        let start = self.json.len();
         // Values in memory cannot fail to serialize. If they did, every test that applies a patch would fail.
         let _ = serde_json::to_writer(&mut self.json, rendered);
-        let digest = Digest::of(&mut serde_json::Deserializer::from_slice(&self.json), fields);
-        let place = Place { list, name: name.into() };
-        self.items.push(Item { place, digest: digest.unwrap_or_default() });
+        self.entries.push((Place { list, name: name.into() }, start..self.json.len()));
+    }
+
+    fn finish(
+        self,
+        planning: &Planning<'_>,
+        container: Arc<str>,
+        naming_variable: Option<&'static str>,
+    ) -> Plan {
+        let json = String::from_utf8(self.json).unwrap_or_default();
+        let mut items = Vec::with_capacity(self.entries.len());
+        let mut ranges = Vec::with_capacity(self.entries.len());
+        for (place, range) in self.entries {
+            let digest = Digest::of_text(&json[range.clone()], digested_fields(&place.list));
+            items.push(Item { place, digest: digest.unwrap_or_default() });
+            ranges.push(range);
+        }
+        let made = made(planning, container, &items);
+        let record = Record { version: planning.facts.version.to_owned(), items, made };
+        Plan { container: planning.couchdb.index, naming_variable, record, json, ranges }
+    }
+}
+
+/// The fields of an entry that its digest covers.
+pub(crate) fn digested_fields(list: &List) -> Fields {
+    match list {
+        List::Containers | List::InitContainers => Fields::Only(FIELDS),
+        List::Env(_) | List::Volumes => Fields::All,
     }
 }
 
 /// The maps and lists that the template does not have and the additions need.
-fn made(planning: &Planning<'_>, plan: &Plan<'_>, container: Arc<str>) -> Vec<Parent> {
+fn made(planning: &Planning<'_>, container: Arc<str>, items: &[Item]) -> Vec<Parent> {
     let template = &planning.view.spec.template;
     let mut made = Vec::new();
     // Listed from the outside in. Removal goes through the list in reverse.
@@ -122,14 +140,14 @@ fn made(planning: &Planning<'_>, plan: &Plan<'_>, container: Arc<str>) -> Vec<Pa
         Some(metadata) if metadata.annotations.is_none() => made.push(Parent::Annotations),
         Some(_) => {}
     }
-    if !plan.env.is_empty() && planning.couchdb.container.env.is_none() {
-        made.push(Parent::List(List::Env(container)));
-    }
-    if plan.sidecar.is_some() && plan.kind == Sidecar::Native && template.spec.init_containers.is_none() {
-        made.push(Parent::List(List::InitContainers));
-    }
-    if !plan.volumes.is_empty() && template.spec.volumes.is_none() {
-        made.push(Parent::List(List::Volumes));
+    for (list, exists) in [
+        (List::Env(container), planning.couchdb.container.env.is_some()),
+        (List::InitContainers, template.spec.init_containers.is_some()),
+        (List::Volumes, template.spec.volumes.is_some()),
+    ] {
+        if !exists && items.iter().any(|item| item.place.list == list) {
+            made.push(Parent::List(list));
+        }
     }
     made
 }

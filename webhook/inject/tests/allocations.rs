@@ -1,7 +1,7 @@
-//! The budget of a review, in allocations: decide and patch. The time is measured by
+//! The limit for the allocations of a decision and its patch. The time is measured by
 //! `cargo bench -p couchdiscover-inject`.
 //!
-//! Alone in its program, since the allocator counts for all threads.
+//! The only test of its program, since the allocator counts for all threads.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn count<T>(mut work: impl FnMut() -> T) -> usize {
 }
 
 #[test]
-fn a_create_of_eight_kilobytes_stays_within_its_budget() {
+fn a_create_of_eight_kilobytes_stays_below_the_limit() {
     let settings = support::settings();
     let object = support::stateful_set().to_string();
     let question = Question { object: &object, old: None, namespace: Some("shop") };

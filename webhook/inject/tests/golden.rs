@@ -1,10 +1,10 @@
-//! Each folder of `golden/` is a manifest (`in.yaml`), and what is made of it: `out.yaml` and `report.txt`, or
-//! `error.txt` when it is refused. Every one goes in, goes in a second time, and is taken out again. The webhook's
-//! tests send the same through the server.
+//! Each folder of `golden/` contains a manifest, `in.yaml`, and the result: `out.yaml` and `report.txt`, or `error.txt` if
+//! it is denied. Each manifest is injected, injected a second time, and its injection removed. The webhook's tests send
+//! the same manifests through the server.
 //!
-//! `BLESS=1 cargo test -p couchdiscover-inject --test golden` writes what it finds; look at the difference.
+//! `BLESS=1 cargo test -p couchdiscover-inject --test golden` updates the files; check the difference before a commit.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn settings() -> Settings {
     }
 }
 
-/// The folder, and the manifest in it; the example is the one that users read.
+/// Each folder, and the manifest in it. The folder `example` uses the manifest that users read.
 fn cases() -> Vec<(PathBuf, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut cases: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -42,7 +42,7 @@ fn inject(input: &str) -> Result<Output, files::Error> {
     files::run(Verb::Inject, input, None, &settings(), None)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one switch of this test")]
+#[expect(clippy::disallowed_methods, reason = "the only setting of this test")]
 fn blessed() -> bool {
     std::env::var("BLESS").is_ok()
 }
@@ -58,15 +58,15 @@ fn assert_golden(path: &Path, found: Option<&str>) {
     assert_same(golden.as_deref().unwrap_or(""), found.unwrap_or(""), &path.display().to_string());
 }
 
-/// Shows the first line that differs, not two manifests.
+/// Compares texts, and shows the first line that differs instead of two manifests.
 fn assert_same(one: &str, other: &str, what: &str) {
     let different = one.lines().zip(other.lines()).enumerate().find(|(_, (one, other))| one != other);
-    assert_eq!(different, None, "{what}: BLESS=1 writes the golden files anew");
-    assert_eq!(one.len(), other.len(), "{what}: BLESS=1 writes the golden files anew");
+    assert_eq!(different, None, "{what}: BLESS=1 updates the golden files");
+    assert_eq!(one.len(), other.len(), "{what}: BLESS=1 updates the golden files");
 }
 
 #[test]
-fn files_come_out_as_recorded() {
+fn manifests_are_injected_as_recorded() {
     for (case, input) in cases() {
         let (text, report, error) = match inject(&fs::read_to_string(input).unwrap()) {
             Ok(Output { text, report }) => (Some(text), Some(report.join("\n") + "\n"), None),
@@ -79,10 +79,10 @@ fn files_come_out_as_recorded() {
 }
 
 #[test]
-fn a_second_time_nothing_changes_and_taking_out_gives_the_original() {
+fn injecting_again_changes_nothing_and_removal_gives_the_original() {
     for (case, input) in cases() {
         let Ok(out) = fs::read_to_string(case.join("out.yaml")) else { continue };
-        assert_same(&inject(&out).unwrap().text, &out, &format!("{} a second time", case.display()));
+        assert_same(&inject(&out).unwrap().text, &out, &format!("{}: injected again", case.display()));
         let back = files::run(Verb::Uninject, &out, None, &settings(), None).unwrap().text;
         let input = fs::read_to_string(input).unwrap();
         assert_eq!(objects(&back), objects(&input), "{}", case.display());
@@ -93,10 +93,10 @@ fn a_second_time_nothing_changes_and_taking_out_gives_the_original() {
     }
 }
 
-/// The objects of a stream, as the product itself reads them.
+/// The objects of a stream, read by the code under test.
 fn objects(text: &str) -> Vec<Value> {
     let json = files::run(Verb::Uninject, text, Some(Format::Json), &settings(), None);
-    // Un-injecting what has no record changes nothing; of what has one, the record must stay here.
+    // Removal changes nothing without a record. With one, the injection must stay, and a second one changes nothing.
     let json = match text.contains("couchdiscover.io/injected") {
         true => injected_objects(text),
         false => json.unwrap().text,

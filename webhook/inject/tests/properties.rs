@@ -1,6 +1,6 @@
-//! What holds for every StatefulSet, those with fields included that nobody here has heard of.
+//! Properties of every StatefulSet, including those with fields that this version does not know.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 #[path = "support/strategies.rs"]
 mod strategies;
@@ -8,7 +8,7 @@ mod strategies;
 use inject::{Decision, Outcome, Question, Settings, decide, uninject};
 use proptest::prelude::*;
 use serde_json::Value;
-use strategies::{any_json, sprinkled};
+use strategies::{any_json, with_unknown_fields};
 
 fn settings(version: &str) -> Settings {
     Settings {
@@ -23,7 +23,7 @@ fn decided(version: &str, new: &Value, old: Option<&Value>) -> Decision {
     decide(&settings(version), &Question { object: &object, old: old.as_deref(), namespace: Some("shop") })
 }
 
-/// Applied by another implementation than the product's own.
+/// Applies a patch by another implementation than the one under test.
 fn applied(object: &Value, patch: &str) -> Value {
     let mut object = object.clone();
     if !patch.is_empty() {
@@ -42,7 +42,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn only_additions_and_only_below_the_template(object in sprinkled()) {
+    fn a_patch_only_adds_and_only_below_the_template(object in with_unknown_fields()) {
         let decision = decided("1", &object, None);
         if !decision.patch.is_empty() {
             for operation in serde_json::from_str::<Vec<Value>>(&decision.patch).unwrap() {
@@ -50,26 +50,26 @@ proptest! {
                 prop_assert!(operation["path"].as_str().unwrap().starts_with("/spec/template/"));
             }
         }
-        prop_assert_eq!(decided("1", &object, None).patch, decision.patch, "the same bytes");
+        prop_assert_eq!(decided("1", &object, None).patch, decision.patch, "the same bytes for the same request");
     }
 
     #[test]
-    fn what_was_there_survives_and_taking_out_gives_it_back(object in sprinkled()) {
+    fn removal_gives_the_original_back(object in with_unknown_fields()) {
         let injected = injected(&object);
         let back = applied(&injected, &uninject(&injected.to_string()).patch);
         prop_assert_eq!(back, object);
     }
 
     #[test]
-    fn a_second_time_there_is_nothing_to_do(object in sprinkled()) {
+    fn injecting_again_changes_nothing(object in with_unknown_fields()) {
         let injected = injected(&object);
         prop_assert_eq!(decided("1", &injected, None).patch, "");
         prop_assert_eq!(decided("1", &injected, Some(&injected)).patch, "");
-        prop_assert_eq!(decided("2", &injected, Some(&injected)).patch, "", "nor for a newer version");
+        prop_assert_eq!(decided("2", &injected, Some(&injected)).patch, "", "with a newer version");
     }
 
     #[test]
-    fn replacing_with_the_manifest_changes_no_template(object in sprinkled(), alien in any_json()) {
+    fn replacing_with_the_manifest_keeps_the_stored_template(object in with_unknown_fields(), alien in any_json()) {
         let stored = injected(&object);
         let mut new = object;
         new["alien"] = alien;
@@ -78,23 +78,23 @@ proptest! {
     }
 
     #[test]
-    fn a_newer_version_renders_as_if_it_were_the_first(object in sprinkled()) {
+    fn a_newer_version_renders_as_for_a_new_statefulset(object in with_unknown_fields()) {
         let stored = injected(&object);
         let mut changed = stored.clone();
         let mut fresh = object;
         for object in [&mut changed, &mut fresh] {
             object["spec"]["template"]["spec"]["changed"] = true.into();
         }
-        let anew = applied(&changed, &decided("2", &changed, Some(&stored)).patch);
+        let again = applied(&changed, &decided("2", &changed, Some(&stored)).patch);
         let first = applied(&fresh, &decided("2", &fresh, None).patch);
         let record = |object: &Value| object["spec"]["template"]["metadata"]["annotations"]["couchdiscover.io/injected"].clone();
-        prop_assert_eq!(record(&anew), record(&first));
+        prop_assert_eq!(record(&again), record(&first));
         let back = |object: &Value| applied(object, &uninject(&object.to_string()).patch);
-        prop_assert_eq!(back(&anew), back(&first));
+        prop_assert_eq!(back(&again), back(&first));
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "[{}\\[\\]\":,a-z0-9 ]{0,80}") {
+    fn no_text_causes_a_panic(text in "[{}\\[\\]\":,a-z0-9 ]{0,80}") {
         decide(&settings("1"), &Question { object: &text, old: Some(&text), namespace: None });
     }
 }

@@ -87,7 +87,7 @@ impl Injection {
     }
 
     /// The patch that replaces the injection in the submitted template by the planned one.
-    pub(crate) fn rendered(&self, record: &Record, plan: &Plan<'_>) -> String {
+    pub(crate) fn rendered(&self, record: &Record, plan: &Plan) -> String {
         let mut tree = Tree::new(self.submitted.clone());
         render(&mut tree, record, self.stored.as_ref(), plan);
         tree.patch()

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::place::find;
-use crate::digest::{Digest, Fields};
+use crate::digest::Digest;
+use crate::plan::digested_fields;
 use crate::record::{Item, List, Record};
-use crate::render::FIELDS;
 
 /// The stored template and its record.
 #[derive(Debug)]
@@ -45,9 +45,5 @@ pub(super) fn is_ours(item: &Item, value: &Value, stored: Option<&Stored>) -> bo
 
 /// `true` if the entry is exactly what was rendered.
 fn is_rendered(item: &Item, value: &Value) -> bool {
-    let fields = match item.place.list {
-        List::Containers | List::InitContainers => Fields::Only(FIELDS),
-        List::Env(_) | List::Volumes => Fields::All,
-    };
-    Digest::of(value, fields) == Some(item.digest)
+    Digest::of(value, digested_fields(&item.place.list)) == Some(item.digest)
 }

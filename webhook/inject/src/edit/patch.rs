@@ -1,33 +1,50 @@
 //! A JSON Patch against a StatefulSet, and the one that carries out a plan on a template without injection: `add`
 //! operations only, appended to what is there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use contract::{keys, workload};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::plan::Plan;
-use crate::read::annotations::Sidecar;
 use crate::read::view::{Template, View};
+use crate::record::List;
 
 /// Returns the patch that carries out the plan; empty if there is nothing to add.
-pub(crate) fn fresh(view: &View<'_>, plan: &Plan<'_>) -> String {
+pub(crate) fn fresh(view: &View<'_>, plan: &Plan) -> String {
     if plan.record.items.is_empty() {
         return String::new();
     }
-    let pod = view.pod();
     // The CREATE of a usual StatefulSet gets a patch of 5 kB.
-    let mut patch = Patch::with_capacity(6144);
-    let (list, exists) = match plan.kind {
-        Sidecar::Container => ("/spec/containers", true),
-        Sidecar::Native => ("/spec/initContainers", pod.init_containers.is_some()),
-    };
-    patch.append(list, exists, plan.sidecar.as_slice());
-    let env = format!("/spec/containers/{}/env", plan.container);
-    patch.append(&env, pod.containers[plan.container].env.is_some(), &plan.env);
-    patch.append("/spec/volumes", pod.volumes.is_some(), &plan.volumes);
+    let mut patch = Patch { json: Vec::with_capacity(6144) };
+    // The items of one list are adjacent.
+    for items in plan.record.items.chunk_by(|one, other| one.place.list == other.place.list) {
+        let list = &items[0].place.list;
+        let texts = plan.additions().filter(|(item, _)| item.place.list == *list).map(|(_, json)| json);
+        patch.append(&path(list, plan.container), exists(view, list, plan.container), texts);
+    }
     patch.annotate(&view.spec.template, &plan.record.to_json());
     patch.finish()
+}
+
+fn path(list: &List, container: usize) -> Cow<'static, str> {
+    match list {
+        List::Containers => "/spec/containers".into(),
+        List::InitContainers => "/spec/initContainers".into(),
+        List::Env(_) => format!("/spec/containers/{container}/env").into(),
+        List::Volumes => "/spec/volumes".into(),
+    }
+}
+
+fn exists(view: &View<'_>, list: &List, container: usize) -> bool {
+    let pod = view.pod();
+    match list {
+        List::Containers => true,
+        List::InitContainers => pod.init_containers.is_some(),
+        List::Env(_) => pod.containers[container].env.is_some(),
+        List::Volumes => pod.volumes.is_some(),
+    }
 }
 
 /// Path of the record below the template. JSON pointers escape the key's slash.
@@ -41,37 +58,32 @@ pub(super) struct Patch {
     json: Vec<u8>,
 }
 
+/// An operation without its value.
 #[derive(Serialize)]
-struct Operation<'o, T> {
+struct Operation<'o> {
     op: &'static str,
     path: Path<'o>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<&'o T>,
 }
 
-/// A path below the template, and what follows it.
+/// A path below the template, and the last part of the path.
 struct Path<'o>(&'o str, &'static str);
 
 impl Serialize for Path<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(path, end) = self;
-        serializer.collect_str(&format_args!("{}{path}{end}", workload::TEMPLATE))
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(path, last) = self;
+        serializer.collect_str(&format_args!("{}{path}{last}", workload::TEMPLATE))
     }
 }
 
 impl Patch {
-    fn with_capacity(bytes: usize) -> Self {
-        Self { json: Vec::with_capacity(bytes) }
-    }
-
     /// Adds `value` at `path`.
     pub(super) fn add(&mut self, path: &str, value: &impl Serialize) {
-        self.push(&Operation { op: "add", path: Path(path, ""), value: Some(value) });
+        self.add_with(Path(path, ""), |json| write(json, value));
     }
 
     /// Removes the value at `path`.
     pub(super) fn remove(&mut self, path: &str) {
-        self.push(&Operation { op: "remove", path: Path(path, ""), value: None::<&()> });
+        self.begin(&Operation { op: "remove", path: Path(path, "") });
     }
 
     /// The patch's JSON, or an empty string without operations: the answer to a review then has no patch.
@@ -82,22 +94,39 @@ impl Patch {
         String::from_utf8(self.json).unwrap_or_default()
     }
 
-    fn push<T: Serialize>(&mut self, operation: &Operation<'_, T>) {
+    fn begin(&mut self, operation: &Operation<'_>) {
         self.json.push(if self.json.is_empty() { b'[' } else { b',' });
-        // JSON values in memory cannot fail to serialize.
-        let _ = serde_json::to_writer(&mut self.json, operation);
+        write(&mut self.json, operation);
     }
 
-    /// Appends to a list. A list that does not exist is created with all items in one operation.
-    fn append<T: Serialize>(&mut self, path: &str, exists: bool, items: &[T]) {
-        // `/-` is the end of the list, at whatever length it has by then.
+    /// Adds the value that `value` writes. The additions of a plan are serialized already, and are only copied here.
+    fn add_with(&mut self, path: Path<'_>, value: impl FnOnce(&mut Vec<u8>)) {
+        self.begin(&Operation { op: "add", path });
+        // Reopens the operation for its last field.
+        self.json.pop();
+        self.json.extend_from_slice(b",\"value\":");
+        value(&mut self.json);
+        self.json.push(b'}');
+    }
+
+    /// Appends JSON texts to a list. A list that does not exist is created with all of them in one operation.
+    fn append<'i>(&mut self, path: &str, exists: bool, mut texts: impl Iterator<Item = &'i str>) {
         if exists {
-            for item in items {
-                self.push(&Operation { op: "add", path: Path(path, "/-"), value: Some(item) });
-            }
-        } else if !items.is_empty() {
-            self.add(path, &items);
+            // `/-` is the end of the list, at whatever length it has by then.
+            texts.for_each(|text| {
+                self.add_with(Path(path, "/-"), |json| json.extend_from_slice(text.as_bytes()))
+            });
+            return;
         }
+        self.add_with(Path(path, ""), |json| {
+            json.push(b'[');
+            json.extend_from_slice(texts.next().unwrap_or_default().as_bytes());
+            for text in texts {
+                json.push(b',');
+                json.extend_from_slice(text.as_bytes());
+            }
+            json.push(b']');
+        });
     }
 
     fn annotate(&mut self, template: &Template<'_>, record: &str) {
@@ -114,4 +143,9 @@ impl Patch {
 
 fn annotations(record: &str) -> BTreeMap<&'static str, &str> {
     BTreeMap::from([(keys::INJECTED, record)])
+}
+
+fn write(json: &mut Vec<u8>, value: &impl Serialize) {
+    // JSON values in memory cannot fail to serialize.
+    let _ = serde_json::to_writer(json, value);
 }

@@ -1,6 +1,5 @@
 //! Edits of a template that carries an injection.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ownership::{Stored, is_ours};
@@ -28,14 +27,14 @@ pub(super) fn strip(tree: &mut Tree, record: &Record, stored: Option<&Stored>) {
 }
 
 /// Replaces the injection that the record describes by the planned one. Entries that are in both stay where they are.
-pub(super) fn render(tree: &mut Tree, record: &Record, stored: Option<&Stored>, plan: &Plan<'_>) {
+pub(super) fn render(tree: &mut Tree, record: &Record, stored: Option<&Stored>, plan: &Plan) {
     let unchanged = unchanged(tree.root(), record, stored, &plan.record);
     for item in record.items.iter().filter(|item| !unchanged.contains(item)) {
         remove_ours(tree, item, stored);
     }
     // Appended at the end: entries before them keep their indices.
-    for item in plan.record.items.iter().filter(|item| !unchanged.contains(item)) {
-        append(tree, &item.place, plan.value(&item.place));
+    for (item, json) in plan.additions().filter(|(item, _)| !unchanged.contains(item)) {
+        append(tree, &item.place, serde_json::from_str(json).unwrap_or_default());
     }
     annotate(tree, &plan.record.to_json());
 }
@@ -66,8 +65,7 @@ fn unchanged<'i>(template: &Value, old: &Record, stored: Option<&Stored>, new: &
     unchanged
 }
 
-fn append(tree: &mut Tree, place: &Place, value: Option<Value>) {
-    let Some(value) = value else { return };
+fn append(tree: &mut Tree, place: &Place, value: Value) {
     let Some(path) = list_path(tree.root(), &place.list) else { return };
     match tree.get(&path).and_then(Value::as_array) {
         Some(items) => {
@@ -99,19 +97,4 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(fields) => fields.is_empty(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-}
-
-impl Plan<'_> {
-    /// The planned entry at a place of the plan's record.
-    fn value(&self, place: &Place) -> Option<Value> {
-        match place.list {
-            List::Containers | List::InitContainers => to_value(self.sidecar.as_ref()?),
-            List::Volumes => to_value(self.volumes.iter().find(|volume| volume.name == place.name)?),
-            List::Env(_) => to_value(self.env.iter().find(|variable| variable.name == place.name)?),
-        }
-    }
-}
-
-fn to_value(rendered: &impl Serialize) -> Option<Value> {
-    serde_json::to_value(rendered).ok()
 }

@@ -16,6 +16,6 @@ mod variables;
 mod volumes;
 
 pub(crate) use credentials::Credentials;
-pub(crate) use sidecar::{AgentContainer, FIELDS, render as sidecar};
+pub(crate) use sidecar::{FIELDS, render as sidecar};
 pub(crate) use variables::{Variable, additions as variables};
-pub(crate) use volumes::{Volume, additions as volumes};
+pub(crate) use volumes::additions as volumes;

@@ -1,4 +1,4 @@
-//! An API server with the webhook, and one StatefulSet in it; and what a user does to its manifest.
+//! An API server with the webhook and one StatefulSet, and the changes of a user to its manifest.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,19 @@ use serde_json::{Value, json};
 
 pub(crate) const INJECTED: &str = "couchdiscover.io/injected";
 
-/// An API server with the webhook, and the one StatefulSet it stores.
+/// An API server with the webhook, and the StatefulSet that it stores.
 #[derive(Clone)]
 pub(crate) struct Cluster {
     settings: Settings,
     pub(crate) stored: Value,
-    /// What an API server, or another webhook, does to a template after ours.
+    /// The change of an API server or of another webhook to a template, after this webhook.
     afterwards: fn(&mut Value),
-    pub(crate) said: String,
+    /// The decision for each change, with its warnings.
+    pub(crate) log: String,
 }
 
 impl Cluster {
-    /// Stores what comes of creating `manifest`.
+    /// Creates `manifest` through the webhook.
     pub(crate) fn with(manifest: &Value) -> Self {
         let mut cluster = Self::without_webhook(manifest);
         let decision = cluster.review(manifest, None);
@@ -26,14 +27,9 @@ impl Cluster {
         cluster
     }
 
-    /// Stores `manifest` as it is.
+    /// Stores `manifest` without calling the webhook.
     pub(crate) fn without_webhook(manifest: &Value) -> Self {
-        Self {
-            settings: settings("1.0.0"),
-            stored: manifest.clone(),
-            afterwards: |_| {},
-            said: String::new(),
-        }
+        Self { settings: settings("1.0.0"), stored: manifest.clone(), afterwards: |_| {}, log: String::new() }
     }
 
     pub(crate) fn upgraded(mut self) -> Self {
@@ -47,20 +43,20 @@ impl Cluster {
         self
     }
 
-    /// The user submits what `change` makes of the stored object.
+    /// The user changes the stored object.
     pub(crate) fn edit(self, what: &str, change: impl FnOnce(&mut Value)) -> Self {
         let mut new = self.stored.clone();
         change(&mut new);
         self.submit(what, &new)
     }
 
-    /// The user submits `new`; what comes of it is stored and noted.
+    /// The user submits `new`. The result is stored, and the decision logged.
     pub(crate) fn submit(mut self, what: &str, new: &Value) -> Self {
         let old = self.stored.clone();
         let decision = self.review(new, Some(&old));
         let mut stored = self.admitted(new, &decision);
         if (self.afterwards as usize) != (untouched as fn(&mut Value) as usize) {
-            // Reinvoked, since another webhook has changed the object after ours.
+            // The API server calls the webhook again, since another webhook changed the object after it.
             let decision = self.review(&stored, Some(&old));
             stored = self.admitted(&stored, &decision);
         }
@@ -69,18 +65,18 @@ impl Cluster {
             true => "pods stay",
             false => "pods restart",
         };
-        let said = &mut self.said;
-        let _ = writeln!(said, "{what}: {} ({}), {pods}", decision.outcome, decision.reason);
+        let log = &mut self.log;
+        let _ = writeln!(log, "{what}: {} ({}), {pods}", decision.outcome, decision.reason);
         for warning in &decision.warnings {
-            let _ = writeln!(said, "  warning: {warning}");
+            let _ = writeln!(log, "  warning: {warning}");
         }
         if denied {
-            let _ = writeln!(said, "  {}", Problem::message(&decision.problems));
+            let _ = writeln!(log, "  {}", Problem::message(&decision.problems));
             return self;
         }
-        // Reinvoked on its own answer, or asked again for what is stored, it has nothing to add.
-        assert_eq!(self.review(&stored, Some(&old)).patch, "", "{what}: reinvoked");
-        assert_eq!(self.review(&stored, Some(&stored)).patch, "", "{what}: asked again");
+        // Called again for its own result, or for the stored object, the webhook changes nothing.
+        assert_eq!(self.review(&stored, Some(&old)).patch, "", "{what}: called again");
+        assert_eq!(self.review(&stored, Some(&stored)).patch, "", "{what}: called for the stored object");
         self.stored = stored;
         self
     }
@@ -90,7 +86,7 @@ impl Cluster {
         let question = Question { object: &object, old: old.as_deref(), namespace: Some("shop") };
         let decision = decide(&self.settings, &question);
         let again = decide(&self.settings, &question);
-        assert_eq!(decision.patch, again.patch, "the same question, the same bytes");
+        assert_eq!(decision.patch, again.patch, "the same bytes for the same request");
         decision
     }
 
@@ -100,7 +96,7 @@ impl Cluster {
             let patch: json_patch::Patch = serde_json::from_str(&decision.patch).unwrap();
             let outside =
                 |op: &json_patch::PatchOperation| !op.path().to_string().starts_with("/spec/template/");
-            assert!(!patch.iter().any(outside), "outside the template: {}", decision.patch);
+            assert!(!patch.iter().any(outside), "changes outside the template: {}", decision.patch);
             json_patch::patch(&mut stored, &patch).unwrap();
         }
         (self.afterwards)(&mut stored["spec"]["template"]);
@@ -180,7 +176,7 @@ pub(crate) fn variable<'v>(container: &'v mut Value, name: &str) -> &'v mut Valu
     container["env"].as_array_mut().unwrap().iter_mut().find(|variable| variable["name"] == name).unwrap()
 }
 
-/// What a manifest without injection asks for, with a change.
+/// The manifest without injection, with a change.
 pub(crate) fn changed(change: impl FnOnce(&mut Value)) -> Value {
     let mut manifest = manifest();
     change(&mut manifest);

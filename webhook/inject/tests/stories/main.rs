@@ -1,7 +1,7 @@
-//! What a user does to a StatefulSet that has been created, what the webhook makes of it, and whether the pods
-//! restart: they do when the stored template changes, and only then.
+//! Changes of a user to a created StatefulSet, the webhook's decisions, and the resulting restarts: the pods restart if the
+//! stored template changes, and only then.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod cluster;
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 #[test]
 fn nothing_outside_the_template_restarts_a_pod() {
-    let said = created()
+    let log = created()
         .edit("applied again", |_| {})
-        .submit("replaced by the manifest, which lacks the injection", &manifest())
+        .submit("replaced by the manifest, without the injection", &manifest())
         .edit("scaled up", |object| object["spec"]["replicas"] = 5.into())
         .submit("replaced and scaled down", &changed(|object| object["spec"]["replicas"] = 3.into()))
         .edit("another label", |object| object["metadata"]["labels"]["team"] = "a".into())
@@ -20,10 +20,10 @@ fn nothing_outside_the_template_restarts_a_pod() {
         .edit("another update strategy", |object| {
             object["spec"]["updateStrategy"] = json!({"type": "OnDelete"})
         })
-        .said;
-    insta::assert_snapshot!(said, @"
+        .log;
+    insta::assert_snapshot!(log, @"
     applied again: kept (template-unchanged), pods stay
-    replaced by the manifest, which lacks the injection: kept (template-unchanged), pods stay
+    replaced by the manifest, without the injection: kept (template-unchanged), pods stay
     scaled up: kept (template-unchanged), pods stay
     replaced and scaled down: kept (template-unchanged), pods stay
     another label: kept (template-unchanged), pods stay
@@ -34,14 +34,14 @@ fn nothing_outside_the_template_restarts_a_pod() {
 
 #[test]
 fn a_new_webhook_restarts_no_pod_until_the_user_changes_the_template() {
-    let said = created()
+    let log = created()
         .upgraded()
         .edit("applied again", |_| {})
         .submit("replaced", &manifest())
         .edit("scaled", |object| object["spec"]["replicas"] = 5.into())
         .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into());
-    assert_eq!(said.container("couchdiscover-agent")["image"], "agent:2.0.0");
-    insta::assert_snapshot!(said.said, @"
+    assert_eq!(log.container("couchdiscover-agent")["image"], "agent:2.0.0");
+    insta::assert_snapshot!(log.log, @"
     applied again: kept (template-unchanged), pods stay
     replaced: kept (template-unchanged), pods stay
     scaled: kept (template-unchanged), pods stay
@@ -50,8 +50,8 @@ fn a_new_webhook_restarts_no_pod_until_the_user_changes_the_template() {
 }
 
 #[test]
-fn what_the_user_changes_in_the_template_restarts_pods_and_renders_anew() {
-    let said = created()
+fn changes_to_the_template_restart_pods_and_render_the_injection_again() {
+    let log = created()
         .edit("rollout restart", |object| annotate_pods(object, "kubectl.kubernetes.io/restartedAt", "now"))
         .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
         .edit("a container in front", |object| {
@@ -62,8 +62,8 @@ fn what_the_user_changes_in_the_template_restarts_pods_and_renders_anew() {
             "replaced with another image",
             &changed(|object| couchdb(object)["image"] = "couchdb:3.4".into()),
         )
-        .said;
-    insta::assert_snapshot!(said, @"
+        .log;
+    insta::assert_snapshot!(log, @"
     rollout restart: injected (template-changed), pods restart
     new image: kept (already-injected), pods restart
     a container in front: kept (already-injected), pods restart
@@ -72,7 +72,7 @@ fn what_the_user_changes_in_the_template_restarts_pods_and_renders_anew() {
 }
 
 #[test]
-fn settings_wait_for_the_next_restart_or_for_refresh() {
+fn changed_annotations_take_effect_at_the_next_restart_or_refresh() {
     let cluster = created()
         .edit("log level", |object| annotate(object, "agent-log-level", "debug"))
         .edit("size", |object| annotate(object, "cluster-size", "4"))
@@ -91,7 +91,7 @@ fn settings_wait_for_the_next_restart_or_for_refresh() {
         .upgraded()
         .edit("refresh of a new webhook", |object| annotate(object, "refresh", "4"));
     assert_eq!(cluster.stored["spec"]["template"]["spec"]["initContainers"][0]["image"], "agent:2.0.0");
-    insta::assert_snapshot!(cluster.said, @"
+    insta::assert_snapshot!(cluster.log, @"
     log level: kept (template-unchanged), pods stay
       warning: metadata.annotations[couchdiscover.io/agent-log-level]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
     size: kept (template-unchanged), pods stay
@@ -122,7 +122,7 @@ fn settings_wait_for_the_next_restart_or_for_refresh() {
 }
 
 #[test]
-fn what_the_user_changes_of_the_injection_is_the_users_from_then_on() {
+fn an_injected_entry_that_the_user_changes_belongs_to_the_user() {
     let cluster = created()
         .edit("changed ERL_FLAGS", |object| {
             variable(couchdb(object), "ERL_FLAGS")["value"] = "-name couchdb +S 2".into();
@@ -145,7 +145,7 @@ fn what_the_user_changes_of_the_injection_is_the_users_from_then_on() {
         .collect();
     assert_eq!(names, ["COUCHDB_USER", "COUCHDB_PASSWORD", "ERL_FLAGS"]);
     assert_eq!(cluster.container("couchdiscover-agent")["image"], "mine");
-    insta::assert_snapshot!(cluster.said, @"
+    insta::assert_snapshot!(cluster.log, @"
     changed ERL_FLAGS: injected (template-changed), pods restart
     scaled: kept (template-unchanged), pods stay
     changed the agent's image: injected (template-changed), pods restart
@@ -157,8 +157,8 @@ fn what_the_user_changes_of_the_injection_is_the_users_from_then_on() {
 }
 
 #[test]
-fn what_the_user_removes_of_the_injection_is_put_back() {
-    let said = created()
+fn removed_parts_of_the_injection_are_restored() {
+    let log = created()
         .edit("removed a variable", |object| {
             couchdb(object)["env"].as_array_mut().unwrap().retain(|it| it["name"] != "COUCHDB_SECRET");
         })
@@ -169,8 +169,8 @@ fn what_the_user_removes_of_the_injection_is_put_back() {
             object["spec"]["template"]["metadata"]["annotations"].as_object_mut().unwrap().remove(INJECTED);
         })
         .edit("broke the record", |object| annotate_pods(object, INJECTED, "{"))
-        .said;
-    insta::assert_snapshot!(said, @"
+        .log;
+    insta::assert_snapshot!(log, @"
     removed a variable: kept (template-unchanged), pods stay
     removed the agent: kept (template-unchanged), pods stay
     removed the record: kept (template-unchanged), pods stay
@@ -179,10 +179,10 @@ fn what_the_user_removes_of_the_injection_is_put_back() {
 }
 
 #[test]
-fn opting_in_and_out() {
+fn opting_out_removes_the_injection_and_opting_in_adds_it_again() {
     let original = manifest();
     let cluster = created().edit("disabled", |object| label(object, "disabled"));
-    assert_eq!(cluster.stored["spec"], original["spec"], "all of it is taken out");
+    assert_eq!(cluster.stored["spec"], original["spec"], "all of it is removed");
     let cluster = cluster
         .edit("still disabled, new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
         .edit("enabled again", |object| label(object, "enabled"))
@@ -190,8 +190,8 @@ fn opting_in_and_out() {
         .edit("labelled again", |object| label(object, "enabled"))
         .submit("replaced by a manifest without label and injection", &changed(unlabel))
         .submit("replaced by one with the label", &manifest())
-        .edit("label misspelt", |object| label(object, "enable"));
-    insta::assert_snapshot!(cluster.said, @"
+        .edit("misspelt label", |object| label(object, "enable"));
+    insta::assert_snapshot!(cluster.log, @"
     disabled: uninjected (opted-out), pods restart
     still disabled, new image: skipped (disabled), pods restart
     enabled again: injected (opted-in), pods restart
@@ -202,31 +202,31 @@ fn opting_in_and_out() {
     replaced by a manifest without label and injection: skipped (not-labelled), pods restart
     replaced by one with the label: injected (opted-in), pods restart
       warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
-    label misspelt: denied (invalid), pods stay
+    misspelt label: denied (invalid), pods stay
       metadata.labels[couchdiscover.io/inject]: 'enable' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or remove the label
     ");
 }
 
 #[test]
-fn a_broken_record_takes_nothing_out() {
+fn with_a_broken_record_nothing_is_removed() {
     let mut object = created().stored;
     annotate_pods(&mut object, INJECTED, "{}");
     let cluster = Cluster::without_webhook(&object).edit("disabled", |object| label(object, "disabled"));
     assert_ne!(cluster.container("couchdiscover-agent"), Value::Null);
-    insta::assert_snapshot!(cluster.said, @"
+    insta::assert_snapshot!(cluster.log, @"
     disabled: skipped (disabled), pods stay
       warning: spec.template.metadata.annotations[couchdiscover.io/injected]: unreadable, so nothing is removed. Fix: remove the injected parts and this annotation manually
     ");
 }
 
 #[test]
-fn labelled_before_there_was_a_webhook() {
-    let said = Cluster::without_webhook(&manifest())
+fn a_label_older_than_the_webhook_takes_effect_at_the_next_template_change() {
+    let log = Cluster::without_webhook(&manifest())
         .edit("another label", |object| object["metadata"]["labels"]["team"] = "a".into())
         .edit("scaled", |object| object["spec"]["replicas"] = 5.into())
         .edit("rollout restart", |object| annotate_pods(object, "kubectl.kubernetes.io/restartedAt", "now"))
-        .said;
-    insta::assert_snapshot!(said, @"
+        .log;
+    insta::assert_snapshot!(log, @"
     another label: skipped (not-injected-yet), pods stay
       warning: the StatefulSet is labelled but not injected, since the webhook does not restart pods. Fix: kubectl -n shop rollout restart statefulset/db
     scaled: skipped (not-injected-yet), pods stay
@@ -237,8 +237,8 @@ fn labelled_before_there_was_a_webhook() {
 }
 
 #[test]
-fn what_must_go_through_goes_through() {
-    // Stored while there was no webhook, and wrong in every way.
+fn updates_that_must_be_possible_are_allowed() {
+    // Stored before the webhook was installed, with an invalid label and without a Service.
     let wrong = changed(|object| {
         label(object, "perhaps");
         object["spec"].as_object_mut().unwrap().remove("serviceName");
@@ -256,7 +256,7 @@ fn what_must_go_through_goes_through() {
         .edit("replicas", |object| object["spec"]["replicas"] = 4.into())
         .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
         .edit("disabled", |object| label(object, "disabled"));
-    insta::assert_snapshot!(mislabelled.said + &enabled.said, @"
+    insta::assert_snapshot!(mislabelled.log + &enabled.log, @"
     a finalizer is removed: skipped (unchanged), pods stay
     replicas: denied (invalid), pods stay
       metadata.labels[couchdiscover.io/inject]: 'perhaps' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or remove the label
@@ -272,7 +272,7 @@ fn what_must_go_through_goes_through() {
 }
 
 #[test]
-fn rollout_undo_brings_an_older_injection_back() {
+fn rollout_undo_restores_the_older_injection() {
     let before = created();
     let older = before.stored["spec"]["template"].clone();
     let cluster = before
@@ -280,14 +280,14 @@ fn rollout_undo_brings_an_older_injection_back() {
         .edit("refresh", |object| annotate(object, "refresh", "1"))
         .edit("rollout undo", |object| object["spec"]["template"] = older);
     assert_eq!(cluster.container("couchdiscover-agent")["image"], "agent:1.0.0");
-    insta::assert_snapshot!(cluster.said, @"
+    insta::assert_snapshot!(cluster.log, @"
     refresh: injected (refresh-changed), pods restart
     rollout undo: kept (template-unchanged), pods restart
     ");
 }
 
 #[test]
-fn what_others_do_to_the_agent_is_neither_fought_nor_taken_for_the_users() {
+fn changes_by_other_webhooks_and_api_servers_are_kept_and_not_treated_as_the_users() {
     let mirror = |template: &mut Value| {
         for container in template["spec"]["containers"].as_array_mut().unwrap() {
             let image = container["image"].as_str().unwrap().to_owned();
@@ -301,20 +301,22 @@ fn what_others_do_to_the_agent_is_neither_fought_nor_taken_for_the_users() {
             container["aDefaultOfTomorrow"] = json!({"a": 1});
         }
     };
-    let mut said = String::new();
-    for (who, afterwards) in [("registry mirror", mirror as fn(&mut Value)), ("later API server", defaults)] {
-        said += &created()
+    let mut log = String::new();
+    for (origin, afterwards) in
+        [("registry mirror", mirror as fn(&mut Value)), ("later API server", defaults)]
+    {
+        log += &created()
             .afterwards(afterwards)
-            .edit(&format!("{who}: applied again"), |_| {})
-            .submit(&format!("{who}: replaced"), &manifest())
+            .edit(&format!("{origin}: applied again"), |_| {})
+            .submit(&format!("{origin}: replaced"), &manifest())
             .upgraded()
-            .submit(&format!("{who}, and a new webhook: replaced"), &manifest())
-            .edit(&format!("{who}: scaled"), |object| object["spec"]["replicas"] = 5.into())
-            .edit(&format!("{who}: new image"), |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
-            .edit(&format!("{who}: disabled"), |object| label(object, "disabled"))
-            .said;
+            .submit(&format!("{origin}, and a new webhook: replaced"), &manifest())
+            .edit(&format!("{origin}: scaled"), |object| object["spec"]["replicas"] = 5.into())
+            .edit(&format!("{origin}: new image"), |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
+            .edit(&format!("{origin}: disabled"), |object| label(object, "disabled"))
+            .log;
     }
-    insta::assert_snapshot!(said, @"
+    insta::assert_snapshot!(log, @"
     registry mirror: applied again: kept (template-unchanged), pods stay
     registry mirror: replaced: injected (template-changed), pods stay
     registry mirror, and a new webhook: replaced: injected (template-changed), pods stay
@@ -331,20 +333,20 @@ fn what_others_do_to_the_agent_is_neither_fought_nor_taken_for_the_users() {
 }
 
 #[test]
-fn a_manifest_injected_by_hand_is_taken_as_it_is() {
-    let by_hand = Cluster::with(&manifest()).stored;
+fn a_manifest_injected_as_file_is_taken_as_it_is() {
+    let as_file = Cluster::with(&manifest()).stored;
     let by_newer = {
         let mut cluster = created().upgraded();
         let decision = cluster.review(&manifest(), None);
         cluster.stored = cluster.admitted(&manifest(), &decision);
         cluster.stored
     };
-    let said = created()
-        .submit("applied, injected by the same version", &by_hand)
+    let log = created()
+        .submit("applied, injected by the same version", &as_file)
         .submit("applied, injected by a newer version", &by_newer)
         .submit("applied, without injection", &manifest())
-        .said;
-    insta::assert_snapshot!(said, @"
+        .log;
+    insta::assert_snapshot!(log, @"
     applied, injected by the same version: kept (template-unchanged), pods stay
     applied, injected by a newer version: kept (template-unchanged), pods restart
     applied, without injection: kept (template-unchanged), pods stay

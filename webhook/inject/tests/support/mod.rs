@@ -1,7 +1,7 @@
-//! A StatefulSet of the size that people have, for the measurements here and for the webhook's.
+//! A StatefulSet of a usual size for the measurements of this crate and of the webhook.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use inject::{Question, Settings, apply, decide};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// A StatefulSet as people have it, in the shape in which an API server sends it: its review has 8 kB.
+/// A StatefulSet of a usual size, as an API server sends it. Its review has 8 kB.
 pub(crate) fn stateful_set() -> Value {
     let recorded = include_str!("../../../tests/reviews/create-statefulsets-main.json");
     let recorded: Value = serde_json::from_str(recorded).unwrap();
@@ -33,14 +33,14 @@ pub(crate) fn stateful_set() -> Value {
     );
     couchdb["env"] = env.into();
     object["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {}}]);
-    // The rest is what `kubectl apply` leaves behind: the object once more, with its quotes escaped.
+    // The rest is the annotation of `kubectl apply`: the object again, with its quotes escaped.
     let applied = &mut object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
     let text = applied.as_str().unwrap().repeat(8);
     *applied = text.into();
     object
 }
 
-/// What is stored of `object`.
+/// The object as it is stored after injection.
 pub(crate) fn injected(settings: &Settings, object: &str) -> String {
     let question = Question { object, old: None, namespace: Some("shop") };
     let mut stored = serde_json::from_str(object).unwrap();

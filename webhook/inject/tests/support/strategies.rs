@@ -1,4 +1,4 @@
-//! StatefulSets of many kinds, for the property tests here and for the webhook's.
+//! Generated StatefulSets for the property tests of this crate and of the webhook.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -121,8 +121,8 @@ fn any_stateful_set() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Puts fields that nobody knows into objects anywhere.
-pub(crate) fn sprinkled() -> impl Strategy<Value = Value> {
+/// StatefulSets with unknown fields in any of their objects.
+pub(crate) fn with_unknown_fields() -> impl Strategy<Value = Value> {
     let alien = prop::collection::vec((any::<prop::sample::Index>(), "alien[A-Z]{1,3}", any_json()), 0..8);
     (any_stateful_set(), alien).prop_map(|(mut object, aliens)| {
         for (place, name, value) in aliens {
