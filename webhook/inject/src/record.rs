@@ -216,8 +216,9 @@ impl<'r> Environments<'r> {
 
 impl Serialize for Environments<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let entries = |container: &Arc<str>| self.0.entries(List::Env(container.clone()));
-        serializer.collect_map(self.containers().map(|container| (&**container, entries(container))))
+        serializer.collect_map(
+            self.containers().map(|name| (&**name, self.0.entries(List::Env(name.clone())))),
+        )
     }
 }
 
