@@ -14,7 +14,7 @@ use program::exit;
 use program::log::Stream;
 
 use crate::couch::tls::{TlsError, plain};
-use crate::publish::termination::{LastWords, TERMINATION_LOG};
+use crate::publish::termination::{TERMINATION_LOG, TerminationLog};
 use crate::settings::pod_name::Clues;
 use crate::settings::{Log, Settings};
 use crate::{StartError, Surroundings, start};
@@ -158,7 +158,7 @@ fn say(text: &str) -> ExitCode {
 /// Tells a person on stderr, and `kubectl describe pod` by the termination log.
 fn fail(message: &str, code: u8) -> ExitCode {
     let _ = std::io::stderr().write_all(format!("couchdiscover-agent: {message}").as_bytes());
-    LastWords::new(Some(TERMINATION_LOG.into())).are(message);
+    TerminationLog::new(Some(TERMINATION_LOG.into())).write(message);
     ExitCode::from(code)
 }
 

@@ -65,9 +65,17 @@ impl Couch {
         self.set_option(base, COUCHDB, COMPARED, &json!("true")).await
     }
 
-    /// Switches maintenance mode on or off, in memory only: after a restart no agent may be there to open the node.
-    pub async fn set_maintenance(&self, base: &str, on: bool) -> Result<(), CouchError> {
-        self.set_option(base, COUCHDB, MAINTENANCE_MODE, &json!(on.to_string())).await
+    /// Sets the maintenance mode, in memory only: after a restart no agent may be there to open the node.
+    pub async fn set_maintenance(&self, base: &str, mode: MaintenanceMode) -> Result<(), CouchError> {
+        self.set_option(base, COUCHDB, MAINTENANCE_MODE, &json!(word(mode))).await
+    }
+
+    /// Ends the maintenance mode that agents set. `nolb` is set manually, and stays.
+    pub async fn end_maintenance(&self, base: &str) -> Result<(), CouchError> {
+        if self.standing(base).await?.mode != MaintenanceMode::On {
+            return Ok(());
+        }
+        self.set_maintenance(base, MaintenanceMode::Off).await
     }
 
     /// The note on the node's volume. The document is local to the node's own `_dbs`: it is never replicated, and is lost
@@ -105,6 +113,15 @@ pub struct Standing {
     pub mode: MaintenanceMode,
     /// `true` if the node's shards have been compared with the other copies since its start.
     pub compared: bool,
+}
+
+/// CouchDB's word for a mode.
+fn word(mode: MaintenanceMode) -> &'static str {
+    match mode {
+        MaintenanceMode::On => "true",
+        MaintenanceMode::NoLb => "nolb",
+        MaintenanceMode::Off => "false",
+    }
 }
 
 pub(super) const COUCHDB: &str = "couchdb";

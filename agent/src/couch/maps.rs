@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::facts::{BrokenMaps, SystemDatabase};
-use agent_core::shards::{ShardMap, with_copy};
+use agent_core::shards::{PageRequest, ShardMap, with_copy};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde::Deserialize;
@@ -31,7 +31,8 @@ impl Couch {
         let mut broken = BrokenMaps::default();
         let mut after: Option<String> = None;
         loop {
-            let page = self.maps_after(base, after.as_deref(), 0, PAGE).await?;
+            let page =
+                self.maps_page(base, PageRequest { after: after.as_deref(), skip: 0, limit: PAGE }).await?;
             for row in &page.rows {
                 if let Some(problem) = row.map().and_then(|map| map.problem(members)) {
                     broken.add(&row.id, problem);
@@ -45,14 +46,9 @@ impl Couch {
         }
     }
 
-    /// At most `limit` maps, by name, of the databases after `after`; `skip` more are left out first.
-    pub(super) async fn maps_after(
-        &self,
-        base: &str,
-        after: Option<&str>,
-        skip: u64,
-        limit: usize,
-    ) -> Result<MapPage, CouchError> {
+    /// One page of the node's shard maps.
+    pub(crate) async fn maps_page(&self, base: &str, page: PageRequest<'_>) -> Result<MapPage, CouchError> {
+        let PageRequest { after, skip, limit } = page;
         let from = after.map_or_else(String::new, |after| {
             // The smallest key behind the name: no other name sorts between a name and itself with a NUL.
             format!("&startkey={}", encoded(&json!(format!("{after}\0")).to_string()))
@@ -100,20 +96,20 @@ pub struct Held {
 
 /// One page of `_dbs`.
 #[derive(Deserialize)]
-pub(super) struct MapPage {
-    pub(super) total_rows: u64,
-    pub(super) rows: Vec<MapRow>,
+pub(crate) struct MapPage {
+    pub(crate) total_rows: u64,
+    pub(crate) rows: Vec<MapRow>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct MapRow {
-    pub(super) id: String,
+pub(crate) struct MapRow {
+    pub(crate) id: String,
     doc: Option<ShardMap>,
 }
 
 impl MapRow {
     /// The shard map in this row; `None` for the design documents of `_dbs`.
-    pub(super) fn map(&self) -> Option<&ShardMap> {
+    pub(crate) fn map(&self) -> Option<&ShardMap> {
         self.doc.as_ref().filter(|_| !self.id.starts_with("_design/"))
     }
 }

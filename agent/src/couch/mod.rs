@@ -34,7 +34,6 @@ pub use maps::{Databases, Held};
 pub use membership::Membership;
 pub use node::Pulse;
 pub use setup::SetupState;
-pub use shards::{Holder, Survey, Surveyed};
 pub use transport::QUARANTINE;
 use transport::Transport;
 

@@ -67,8 +67,8 @@ impl Trust {
         client.build().map_err(TlsError::Client)
     }
 
-    /// Another client, where the file has been replaced since the last one was made.
-    pub fn anew(&mut self) -> Result<Option<Client>, TlsError> {
+    /// A new client, if the CA file has changed since the last one was built.
+    pub fn reload(&mut self) -> Result<Option<Client>, TlsError> {
         match &self.ca_file {
             Some(path) if self.endpoint.scheme == Scheme::Https && read(path)? != self.read => {
                 self.client().map(Some)

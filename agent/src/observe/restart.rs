@@ -12,11 +12,11 @@ use crate::settings::{Endpoint, Scheme};
 /// container that restarts is noticed in the moment, and not at the next glance. A volume that came back empty must be
 /// kept out of reads before the other members refill it, which begins within a second.
 #[derive(Debug)]
-pub(crate) struct Vigil {
+pub(crate) struct RestartWatch {
     stream: Option<(TcpStream, Instant)>,
 }
 
-impl Vigil {
+impl RestartWatch {
     /// Opens it; without a connection it notices nothing. A server of TLS would soon miss the other's first word.
     pub(crate) async fn open(endpoint: &Endpoint) -> Self {
         if endpoint.scheme == Scheme::Https {

@@ -1,53 +1,26 @@
-//! Whether it is the headless Service that keeps names out of DNS: asks its EndpointSlices, once names have lacked for a
-//! while, and seldom then.
+//! The pods that the headless Service publishes in DNS, read from its EndpointSlices.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use agent_core::decide::checks_service;
 pub use agent_core::facts::Publication;
-use agent_core::facts::{Observed, Unseen};
 use axum::http::Request;
 use contract::{PodFqdn, PodName};
 use kube::Client;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 /// The headless Service that governs the StatefulSet.
 pub struct Service {
-    /// Whom to ask about it, if anybody.
+    /// Client for the Kubernetes API, where it is used.
     pub client: Option<Client>,
     /// This agent's pod.
     pub me: PodFqdn,
 }
 
-/// Looks out for names that lack.
-#[derive(Debug, Default)]
-pub(crate) struct Lookout {
-    lacking_since: Option<Instant>,
-    looked: Option<Instant>,
-    found: Publication,
-}
-
-impl Lookout {
-    /// What `service` publishes, if that may be why peers can't be found.
-    pub(crate) async fn look(&mut self, service: &Service, observed: &Observed) -> Publication {
-        if !observed.peers.values().any(|peer| matches!(peer, Err(Unseen::NameUnknown))) {
-            *self = Self::default();
-            return Publication::default();
-        }
-        let since = *self.lacking_since.get_or_insert_with(Instant::now);
-        if checks_service(since.elapsed(), self.looked.map(|looked| looked.elapsed())) {
-            self.looked = Some(Instant::now());
-            self.found = service.publication().await;
-        }
-        self.found.clone()
-    }
-}
-
 impl Service {
-    /// What its EndpointSlices say.
+    /// The pods that its EndpointSlices publish, and those they withhold.
     pub async fn publication(&self) -> Publication {
         let Self { client: Some(client), me } = self else { return Publication::Unknown };
         match slices(client, me).await {
@@ -63,7 +36,7 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// The EndpointSlices of a Service, as far as they are read.
+/// The fields of EndpointSlices that are read.
 #[derive(Debug, Deserialize)]
 struct Slices {
     items: Vec<Slice>,
@@ -72,7 +45,7 @@ struct Slices {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Slice {
-    /// `null` where there is none.
+    /// `null` in a slice without endpoints.
     endpoints: Option<Vec<Endpoint>>,
 }
 
@@ -86,7 +59,7 @@ struct Endpoint {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Conditions {
-    /// With `publishNotReadyAddresses` it is true whatever the pod is. Absent means true.
+    /// Absent means `true`. With `publishNotReadyAddresses` it is `true` for every pod.
     ready: Option<bool>,
 }
 
@@ -97,24 +70,29 @@ struct Target {
 }
 
 impl Slices {
-    /// A pod that is in DNS by one family and not by the other is published.
+    /// A pod that one address family publishes and the other withholds counts as published.
     fn publication(&self, me: &PodFqdn) -> Publication {
-        let endpoints = || self.items.iter().flat_map(|slice| slice.endpoints.iter().flatten());
-        let ours = |ready: bool| -> BTreeSet<u32> {
-            let of = endpoints().filter(|endpoint| endpoint.conditions.ready.unwrap_or(true) == ready);
-            let pods = of.filter_map(|endpoint| endpoint.target_ref.name.parse::<PodName>().ok());
-            pods.filter(|pod| pod.set() == me.pod().set()).map(|pod| pod.ordinal()).collect()
-        };
-        let (published, withheld) = (ours(true), ours(false));
-        match (published.is_empty(), withheld.is_empty()) {
-            (true, true) => Publication::NoPods,
-            (false, true) => Publication::Unknown,
-            (_, false) => Publication::Withheld(withheld.difference(&published).copied().collect()),
+        let published = self.pods(me, true);
+        let withheld = self.pods(me, false);
+        if !withheld.is_empty() {
+            return Publication::Withheld(&withheld - &published);
         }
+        if published.is_empty() { Publication::NoPods } else { Publication::Unknown }
+    }
+
+    /// The ordinals of the StatefulSet's pods among the endpoints that are ready or not.
+    fn pods(&self, me: &PodFqdn, ready: bool) -> BTreeSet<u32> {
+        let endpoints = self.items.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+        endpoints
+            .filter(|endpoint| endpoint.conditions.ready.unwrap_or(true) == ready)
+            .filter_map(|endpoint| endpoint.target_ref.name.parse::<PodName>().ok())
+            .filter(|pod| pod.set() == me.pod().set())
+            .map(|pod| pod.ordinal())
+            .collect()
     }
 }
 
-/// The slices of the Service that governs the StatefulSet of `me`; `None` where they can't be read.
+/// The slices of the governing Service; `None` if they can't be read.
 async fn slices(client: &Client, me: &PodFqdn) -> Option<Slices> {
     let path = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D{}",
@@ -122,10 +100,10 @@ async fn slices(client: &Client, me: &PodFqdn) -> Option<Slices> {
         me.service()
     );
     let request = Request::get(path).body(vec![]).ok()?;
-    match timeout(PATIENCE, client.request::<Slices>(request)).await {
+    match timeout(API_TIMEOUT, client.request::<Slices>(request)).await {
         Ok(Ok(slices)) => Some(slices),
         Ok(Err(error)) => {
-            debug!(error = &error as &dyn std::error::Error, "the Service's EndpointSlices can't be read");
+            debug!(error = &error as &dyn std::error::Error, "failed to read the Service's EndpointSlices");
             None
         }
         Err(_) => None,
@@ -133,7 +111,7 @@ async fn slices(client: &Client, me: &PodFqdn) -> Option<Slices> {
 }
 
 /// An API server on the same network answers in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const API_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

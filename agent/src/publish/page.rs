@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::decide::{Readiness, Step};
-use agent_core::explain::{Explainer, Explanation};
+use agent_core::decide::{Decision, Readiness};
+use agent_core::explain::{ExplainedDecision, Explanation};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, Unseen};
 use contract::status::{Admin, KubernetesState, NodeReport, Page, RecordState, SeenNode, StateReport};
-use contract::{Naming, PodFqdn};
+use contract::{Label, Naming, PodFqdn};
+
+use crate::observe::Directory;
+use crate::settings::Credentials;
 
 /// The parts of the page that come from earlier rounds.
 #[derive(Clone, Debug)]
@@ -49,62 +52,73 @@ pub fn waiting(me: &PodFqdn, why: Explanation, since: String) -> Page {
 }
 
 /// The page after a round.
-pub fn after(
-    explainer: &Explainer<'_>,
+pub(crate) fn after(
+    directory: &Directory,
     observed: &Observed,
-    step: &Step,
-    readiness: &Readiness,
+    decision: &Decision,
+    explained: &ExplainedDecision,
+    admin: Admin,
     History { since, rounds, last_error, progress }: History,
 ) -> Page {
-    let name = |ordinal: &u32| format!("{}-{ordinal}", explainer.me.pod().set());
-    let names = |ordinals: &BTreeSet<u32>| ordinals.iter().map(name).collect::<Vec<_>>();
+    let ExplainedDecision { step, readiness, evidence } = explained.clone();
+    let pods = Pods(directory.me.pod().set());
     let local = std::iter::once((&observed.me, &observed.local));
-    let nodes = local.chain(&observed.peers).map(|(ordinal, node)| (name(ordinal), report(node, &names)));
-    let evidence = explainer.evidence(observed, step);
-    let current = state(explainer.step(step), evidence.clone());
     Page {
-        node: explainer.naming.node(observed.me).to_string(),
-        ready: *readiness == Readiness::Ready,
-        readiness: match readiness {
-            Readiness::Ready => current.clone(),
-            Readiness::NotReady(why) => state(explainer.not_ready(why, Some(step)), evidence),
-        },
-        step: current,
-        expected: names(&observed.expected),
-        founders: names(&observed.founders),
+        node: directory.node(observed.me),
+        ready: decision.readiness == Readiness::Ready,
+        readiness: state(readiness, evidence.clone()),
+        step: state(step, evidence),
+        expected: pods.names(&observed.expected),
+        founders: pods.names(&observed.founders),
         kubernetes: kubernetes_state(observed.api),
-        admin: Some(Admin {
-            user: explainer.user.to_owned(),
-            source: explainer.credentials_source.to_owned(),
-        }),
+        admin: Some(admin),
         record: record_state(&observed.record),
-        nodes: nodes.collect(),
+        nodes: local
+            .chain(&observed.peers)
+            .map(|(ordinal, node)| (pods.name(*ordinal), pods.report(node)))
+            .collect(),
         rounds,
         last_error,
         progress,
-        ..at_start(explainer.me, since)
+        ..at_start(&directory.me, since)
     }
+}
+
+/// The CouchDB admin in use, without the password.
+pub(crate) fn admin(credentials: &Credentials) -> Admin {
+    Admin { user: credentials.user.clone(), source: credentials.source.clone() }
 }
 
 fn state(Explanation { reason, message, fix }: Explanation, evidence: Vec<String>) -> StateReport {
     StateReport { reason: reason.to_owned(), message, evidence, cure: fix }
 }
 
-fn report(node: &Result<Node, Unseen>, names: &dyn Fn(&BTreeSet<u32>) -> Vec<String>) -> NodeReport {
-    match node {
-        Ok(node) => NodeReport::Seen(SeenNode {
-            members: names(&node.members),
-            connected: names(&node.connected),
+/// The pod names of a StatefulSet.
+struct Pods<'a>(&'a Label);
+
+impl Pods<'_> {
+    fn name(&self, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.0)
+    }
+
+    fn names(&self, ordinals: &BTreeSet<u32>) -> Vec<String> {
+        ordinals.iter().map(|ordinal| self.name(*ordinal)).collect()
+    }
+
+    fn report(&self, node: &Result<Node, Unseen>) -> NodeReport {
+        let node = match node {
+            Ok(node) => node,
+            Err(unseen) => return NodeReport::Unseen { unseen: unseen_word(unseen).to_owned() },
+        };
+        let copies = node.system.iter().map(|(database, spread)| (database.name().to_owned(), spread.copies));
+        NodeReport::Seen(SeenNode {
+            members: self.names(&node.members),
+            connected: self.names(&node.connected),
             strangers: node.strangers.clone(),
             databases: node.databases,
-            system_database_copies: node
-                .system
-                .iter()
-                .map(|(database, spread)| (database.name().to_owned(), spread.copies))
-                .collect(),
+            system_database_copies: copies.collect(),
             release: node.release.as_ref().map(ToString::to_string),
-        }),
-        Err(unseen) => NodeReport::Unseen { unseen: unseen_word(unseen).to_owned() },
+        })
     }
 }
 

@@ -1,27 +1,27 @@
-//! What `kubectl describe pod` shows of a container that ended, however it ended.
+//! The termination message: shown by `kubectl describe pod` for a container that ended, however it ended.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// The file that Kubernetes reads a container's last words from, if there is one.
+/// The file from which Kubernetes reads a container's termination message, if there is one.
 #[derive(Clone, Debug, Default)]
-pub struct LastWords {
+pub struct TerminationLog {
     file: Option<PathBuf>,
 }
 
-impl LastWords {
-    /// Only in a container is there such a file; it is not made where it lacks.
+impl TerminationLog {
+    /// The file exists only in a container; it is never created.
     pub fn new(file: Option<PathBuf>) -> Self {
         Self { file }
     }
 
-    /// These are the last words, until there are others.
-    pub fn are(&self, words: &str) {
-        let open = |file| OpenOptions::new().write(true).truncate(true).open(file);
-        if let Some(Ok(mut file)) = self.file.as_ref().map(open) {
-            // Nobody could be told that nobody can be told.
-            let _ = file.write_all(words.as_bytes());
+    /// Replaces the message.
+    pub fn write(&self, message: &str) {
+        let Some(path) = &self.file else { return };
+        if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(path) {
+            // The log has the same text; a failure here has no other place to be reported.
+            let _ = file.write_all(message.as_bytes());
         }
     }
 }
@@ -34,15 +34,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_ones_stay_and_no_file_is_made() {
+    fn a_message_replaces_the_one_before_and_no_file_is_created() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log");
-        LastWords::new(Some(file.clone())).are("nobody reads this");
+        TerminationLog::new(Some(file.clone())).write("discarded");
         assert!(!file.exists());
         std::fs::write(&file, "").unwrap();
-        let words = LastWords::new(Some(file.clone()));
-        words.are("a longer story");
-        words.are("short");
+        let log = TerminationLog::new(Some(file.clone()));
+        log.write("a longer message");
+        log.write("short");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "short");
     }
 }

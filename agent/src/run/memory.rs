@@ -1,74 +1,54 @@
-//! What the loop keeps between rounds.
+//! State that the loop keeps between rounds.
 
-use agent_core::decide::Step;
-use agent_core::decide::{checks_maps, checks_ports, unconnected_members};
-use agent_core::facts::{BrokenMaps, Observed};
+use agent_core::decide::{Decision, Step};
 use tokio::time::Instant;
 
-use crate::observe::service::Lookout;
-
-/// What the loop keeps between rounds. None of it decides a step: it is for pauses, logs and the page.
-pub(crate) struct Memory {
-    pub(crate) step: Option<Step>,
-    pub(crate) since: String,
-    /// How often `step` was decided again in a row.
-    pub(crate) repeats: u32,
-    /// Since the agent started.
-    pub(crate) rounds: u64,
-    pub(crate) last_error: Option<String>,
-    /// Whether a peer was joined since the agent started, and that was not announced yet.
-    pub(crate) joined: bool,
-    /// When rejected credentials may be looked up again.
-    pub(crate) ask_again: Instant,
-    /// How far a step has come that takes several rounds.
-    pub(crate) progress: Option<String>,
-    /// Since when some member answers and is not connected.
-    pub(crate) lonely_since: Option<Instant>,
-    pub(crate) lookout: Lookout,
-    pub(crate) maps: Maps,
-}
-
-/// What the last look at all databases' maps showed. They are facts like others, and too many to be asked for in each
-/// round.
-#[derive(Default)]
-pub(crate) struct Maps {
-    pub(crate) broken: BrokenMaps,
-    pub(crate) looked: Option<Instant>,
+/// State that the loop keeps between rounds, for pauses, the log and the status page. No rule reads it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// The step of the last round.
+    pub(super) step: Option<Step>,
+    /// When `step` was first decided, RFC 3339.
+    pub(super) since: String,
+    /// The number of further rounds in a row that decided `step`.
+    pub(super) repeats: u32,
+    /// Rounds since the agent started.
+    pub(super) rounds: u64,
+    /// The error of the last failed call, until a change succeeds.
+    pub(super) last_error: Option<String>,
+    /// `true` if a peer was joined since the agent started and the membership has not been announced.
+    pub(super) joined: bool,
+    /// Rejected credentials are not looked up again before this time.
+    pub(super) next_credentials_lookup: Instant,
+    /// Progress of a step that takes several rounds.
+    pub(super) progress: Option<String>,
 }
 
 impl Memory {
-    /// Of an agent that began its first step then.
-    pub(crate) fn at_start(since: String) -> Self {
+    /// The memory before the first round.
+    pub(super) fn new(now: String) -> Self {
         Self {
             step: None,
-            since,
+            since: now,
             repeats: 0,
             rounds: 0,
             last_error: None,
             joined: false,
-            ask_again: Instant::now(),
+            next_credentials_lookup: Instant::now(),
             progress: None,
-            lonely_since: None,
-            lookout: Lookout::default(),
-            maps: Maps::default(),
         }
     }
 
-    /// Whether to look for what keeps a member from being connected.
-    pub(crate) fn probes(&self) -> bool {
-        checks_ports(self.lonely_since.map(|since| since.elapsed()))
-    }
-
-    /// Keeps in mind since when somebody answers and isn't connected.
-    pub(crate) fn watch_connections(&mut self, observed: &Observed) {
-        let lonely = !unconnected_members(observed).is_empty();
-        self.lonely_since = lonely.then(|| self.lonely_since.unwrap_or_else(Instant::now));
-    }
-}
-
-impl Maps {
-    /// `true` if the maps must be looked at after `step`.
-    pub(crate) fn is_due(&self, step: &Step, before: Option<&Step>) -> bool {
-        checks_maps(step, before, self.looked.map(|looked| looked.elapsed()))
+    /// Counts the round, and returns `true` if its step differs from that of the last round.
+    pub(super) fn begin(&mut self, decision: &Decision, now: impl FnOnce() -> String) -> bool {
+        self.rounds += 1;
+        if self.step.as_ref() == Some(&decision.step) {
+            self.repeats = self.repeats.saturating_add(1);
+            return false;
+        }
+        self.step = Some(decision.step.clone());
+        self.since = now();
+        self.repeats = 0;
+        true
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use contract::status::Page;
 use contract::{Naming, PodFqdn};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -12,46 +13,47 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::act::Hand;
+use super::login::Waiting;
+use super::{Agent, Outputs};
+use crate::act::Actor;
 use crate::couch::Couch;
 use crate::couch::tls::{TlsError, Trust};
 use crate::credentials::Resolver;
-use crate::kubernetes::Followed;
 use crate::kubernetes::events::Herald;
+use crate::kubernetes::{self, Followed};
 use crate::metrics::Metrics;
-use crate::observe::Directory;
 use crate::observe::service::Service;
-use crate::publish::page;
-use crate::publish::termination::LastWords;
-use crate::run::{Agent, find_credentials};
+use crate::observe::{Directory, Observer};
+use crate::publish::termination::TerminationLog;
+use crate::publish::{http, page};
 use crate::settings::Settings;
 use crate::settings::pod_name::{Clues, IdentityError, who_am_i};
 
-/// What the agent finds around it, apart from its settings.
+/// The agent's environment, apart from its settings.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// What tells the pod its name.
+    /// The sources of the pod's name.
     pub clues: Clues,
     /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<name>:<port>`.
     pub addresses: HashMap<String, SocketAddr>,
-    /// How to reach the Kubernetes API; without it, as `kubectl` or an in-cluster client would.
+    /// Access to the Kubernetes API; `None` infers it as `kubectl` and in-cluster clients do.
     pub kubernetes: Option<kube::Config>,
-    /// Where Kubernetes reads a container's last words, if this is one.
+    /// The file of the container's termination message, if this is a container.
     pub termination_log: Option<PathBuf>,
 }
 
-/// Why the agent can't start.
+/// The agent can't start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The pod's name can't be told.
+    /// The pod's full name can't be derived.
     #[error("failed to tell who this pod is")]
     Identity(#[source] IdentityError),
-    /// The port for probes and status is taken, or not ours to take.
+    /// The port for probes and status is taken or not permitted.
     #[error("failed to listen on '{address}'")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// CouchDB's certificates can't be checked.
@@ -59,97 +61,103 @@ pub enum StartError {
     Tls(#[from] TlsError),
 }
 
-/// An agent that has a name and a port, and hasn't looked around yet.
+/// An agent that knows its pod's name and has bound its port, and has observed nothing yet.
 #[derive(Debug)]
 pub struct Started {
-    me: PodFqdn,
-    http: reqwest::Client,
-    trust: Trust,
+    parts: Parts,
     listener: TcpListener,
+}
+
+/// The inputs of the loop.
+#[derive(Debug)]
+struct Parts {
+    me: PodFqdn,
+    client: reqwest::Client,
+    trust: Trust,
     settings: Settings,
     addresses: HashMap<String, SocketAddr>,
     kubernetes: Option<kube::Config>,
-    last_words: LastWords,
+    termination: TerminationLog,
 }
 
-/// Tells who this pod is, and binds the port. Nothing is asked of CouchDB or Kubernetes yet.
+/// Derives the pod's full name and binds the port. Sends nothing to CouchDB or Kubernetes.
 pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Started, StartError> {
     let Surroundings { clues, addresses, kubernetes, termination_log } = surroundings;
     let me = who_am_i(&clues, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
     let mut trust = Trust::new(me.clone(), settings.couchdb.clone(), settings.ca_file.clone());
-    let http = trust.client()?;
+    let client = trust.client()?;
     let address = settings.listen;
     let listener = program::listen(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
-    let last_words = LastWords::new(termination_log);
-    Ok(Started { me, http, trust, listener, settings, addresses, kubernetes, last_words })
+    let termination = TerminationLog::new(termination_log);
+    let parts = Parts { me, client, trust, settings, addresses, kubernetes, termination };
+    Ok(Started { parts, listener })
 }
 
 impl Started {
-    /// Where probes and status are served.
+    /// The address of probes, status and metrics.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves and goes round until `shutdown`. Every call that is under way then is dropped: each is harmless to repeat.
+    /// Serves and runs rounds until `shutdown`. A call that is under way then is dropped: each is harmless to repeat.
     pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
-        let Self { me, http, trust, listener, settings, addresses, kubernetes, last_words } = self;
-        let (sender, page) = watch::channel(page::at_start(&me, now()));
+        let Self { parts, listener } = self;
+        let (sender, page) = watch::channel(page::at_start(&parts.me, now()));
         let metrics = Arc::new(Metrics::default());
-        let shown = crate::publish::http::Shown { page, metrics: Arc::clone(&metrics) };
-        let rounds = async {
-            let client = crate::kubernetes::connect(settings.kubernetes, kubernetes).await;
-            let ip = settings.pod.ip.map(|ip| ip.to_string());
-            let herald = Herald::start(client.clone(), me.clone(), settings.pod.uid.clone(), now);
-            let resolver = Resolver::new(client.clone(), me.clone(), settings.container, ip);
-            let (credentials, resolver) = match settings.credentials {
-                Some(injected) => (injected, None),
-                None => (
-                    find_credentials(&resolver, &me, &sender, &last_words, now, rand::random).await,
-                    Some(resolver),
-                ),
-            };
-            let uid = settings.pod.uid.as_deref();
-            let followed = crate::kubernetes::follow(client.clone(), &me, uid, rand::random());
-            let Followed { knowledge, claim } = followed;
-            let hand = Hand {
-                couch: Arc::new(Couch::new(http, credentials, Arc::clone(&metrics))),
-                directory: Directory {
-                    me: me.clone(),
-                    endpoint: settings.couchdb,
-                    naming: Naming::usual(&me),
-                    known: addresses,
-                },
-                bind_address: any_address(settings.pod.ip).to_owned(),
-                claim,
-                survey: Arc::default(),
-            };
-            let agent = Agent {
-                hand,
-                trust,
-                knowledge,
-                service: Service { client, me },
-                resolver,
-                herald,
-                metrics,
-                last_words,
-                pod: settings.pod,
-                size: settings.size,
-                pod_management: settings.pod_management,
-                clock: now,
-                jitter: rand::random,
-            };
-            agent.run(sender).await;
-        };
+        let shown = http::Shown { page, metrics: Arc::clone(&metrics) };
         tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            served = crate::publish::http::serve(listener, shown) => served,
-            () = rounds => Ok(()),
+            served = http::serve(listener, shown) => served,
+            () = parts.run(sender, metrics) => Ok(()),
         }
     }
 }
 
-/// What CouchDB binds to when it is to listen to others: the family that the pod has.
+impl Parts {
+    /// Connects to Kubernetes, finds the credentials, and runs rounds.
+    async fn run(self, page: watch::Sender<Page>, metrics: Arc<Metrics>) {
+        let Self { me, client, trust, settings, addresses, kubernetes, termination } = self;
+        let kubernetes = kubernetes::connect(settings.kubernetes, kubernetes).await;
+        let uid = settings.pod.uid.clone();
+        let events = Herald::start(kubernetes.clone(), me.clone(), uid.clone(), now);
+        let ip = settings.pod.ip.map(|ip| ip.to_string());
+        let resolver = Resolver::new(kubernetes.clone(), me.clone(), settings.container, ip);
+        let waiting =
+            Waiting { me: &me, page: &page, termination: &termination, clock: now, jitter: rand::random };
+        let (credentials, resolver) = match settings.credentials {
+            Some(injected) => (injected, None),
+            None => (waiting.credentials(&resolver).await, Some(resolver)),
+        };
+        let Followed { knowledge, claim } =
+            kubernetes::follow(kubernetes.clone(), &me, uid.as_deref(), rand::random());
+        let couch = Arc::new(Couch::new(client, credentials, Arc::clone(&metrics)));
+        let naming = Naming::usual(&me);
+        let directory = Directory { me: me.clone(), endpoint: settings.couchdb, naming, known: addresses };
+        let observer = Observer::new(Arc::clone(&couch), directory, Service { client: kubernetes, me });
+        let agent = Agent {
+            actor: Actor {
+                couch,
+                bind_address: any_address(settings.pod.ip).to_owned(),
+                claim,
+                survey: Arc::default(),
+            },
+            trust,
+            knowledge,
+            resolver,
+            events,
+            outputs: Outputs { page, metrics, termination },
+            pod: settings.pod,
+            size: settings.size,
+            pod_management: settings.pod_management,
+            clock: now,
+            jitter: rand::random,
+        };
+        agent.run(observer).await;
+    }
+}
+
+/// The address that CouchDB binds to so that it listens on the network, in the pod's address family.
 fn any_address(pod: Option<IpAddr>) -> &'static str {
     match pod {
         Some(IpAddr::V6(_)) => "::",

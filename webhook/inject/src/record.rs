@@ -216,9 +216,8 @@ impl<'r> Environments<'r> {
 
 impl Serialize for Environments<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.containers().map(|name| (&**name, self.0.entries(List::Env(name.clone())))),
-        )
+        serializer
+            .collect_map(self.containers().map(|name| (&**name, self.0.entries(List::Env(name.clone())))))
     }
 }
 

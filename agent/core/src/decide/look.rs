@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::order::next_step;
 use super::step::{Step, WaitFor};
+use crate::facts::Observed;
 
 /// Returns `true` if the Erlang ports of unconnected members must be checked; `unconnected_for` is the time since a
 /// member first answered without being connected.
@@ -15,11 +17,13 @@ pub fn checks_service(missing_for: Duration, since_last_look: Option<Duration>) 
     missing_for > PUBLISHED_WITHIN && since_last_look.is_none_or(|time| time > BETWEEN_SERVICE_LOOKS)
 }
 
-/// Returns `true` if the shard maps of all databases must be checked. `before` is the step of the round before.
+/// Returns `true` if the shard maps of all databases must be checked in this round, given the facts without them and
+/// the step of the round `before`.
 ///
 /// Everything else must be in order: a broken map matters less than a node that is missing. When a cluster has just
 /// become settled, members may have met again that changed one map in two places.
-pub fn checks_maps(step: &Step, before: Option<&Step>, since_last_look: Option<Duration>) -> bool {
+pub fn checks_maps(observed: &Observed, before: Option<&Step>, since_last_look: Option<Duration>) -> bool {
+    let step = &next_step(observed);
     let older_than = |age| since_last_look.is_none_or(|time| time > age);
     // All maps of 10,000 databases are about 20 calls, so they are not read in every round.
     if *step == Step::Settled {

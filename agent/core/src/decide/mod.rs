@@ -18,6 +18,7 @@
 //! [`checks_service`], [`checks_maps`]), and facts that are computed from others ([`expectation`], [`displaced_by`],
 //! [`LeaseUser::state`], [`agree`]).
 
+mod decision;
 mod expectation;
 mod fill;
 mod found;
@@ -36,6 +37,7 @@ mod record;
 mod step;
 mod view;
 
+pub use decision::{Decision, decide};
 pub use expectation::{Expectation, displaced_by, expectation};
 pub use lease::{LeaseFacts, LeaseUser};
 pub use look::{checks_maps, checks_ports, checks_service};
@@ -43,5 +45,6 @@ pub use naming::{Agreed, LocalName, agree, ours_and_strangers};
 pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};
 pub use readiness::{NotReady, Readiness, readiness};
+pub use record::recorded_uuid;
 pub use step::{IdentityDifference, IdentitySource, Refusal, Step, StepKind, WaitFor};
 pub use view::unconnected_members;

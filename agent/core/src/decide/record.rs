@@ -1,6 +1,6 @@
 //! The meaning of the founding record.
 
-use crate::facts::{ApiState, KnownRecord, Observed};
+use crate::facts::{ApiState, Digest, KnownRecord, Observed};
 
 /// A cluster that was formed here.
 pub(super) struct FormerCluster {
@@ -24,6 +24,12 @@ pub(super) fn former_cluster(observed: &Observed) -> Option<FormerCluster> {
 /// Returns `true` if the founding must still be recorded: there is no record, or it is of a cluster that was given up.
 pub(super) fn record_is_missing(observed: &Observed) -> bool {
     observed.api == ApiState::Current && (observed.record == KnownRecord::Absent || is_given_up(observed))
+}
+
+/// Returns the local node's uuid if it may be recorded: it is still the `decided` one. A node that restarted since the
+/// decision has another, and the next round decides again.
+pub fn recorded_uuid(uuid: String, decided: Option<Digest>) -> Option<String> {
+    decided.is_none_or(|decided| Digest::of([&uuid]) == decided).then_some(uuid)
 }
 
 fn is_given_up(observed: &Observed) -> bool {

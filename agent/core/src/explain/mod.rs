@@ -13,9 +13,11 @@ mod explainer;
 mod explanation;
 mod local;
 mod refusals;
+mod round;
 mod steps;
 mod waits;
 
 pub use announce::{About, Announcement, Severity, when_done, when_entered};
 pub use explainer::Explainer;
 pub use explanation::Explanation;
+pub use round::ExplainedDecision;

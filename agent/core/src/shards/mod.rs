@@ -1,7 +1,9 @@
-//! Shard maps, and the result of a comparison of shards.
+//! Shard maps, and the comparison of the shards that they list.
 
 mod completeness;
 mod map;
+mod survey;
 
 pub use completeness::came_empty;
 pub use map::{ShardMap, with_copy};
+pub use survey::{Compared, LocalShard, Next, PageRequest, Purpose, ShardCounts, Survey, local_shards};

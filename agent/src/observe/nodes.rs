@@ -1,0 +1,151 @@
+//! The answers of CouchDB nodes, as facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_core::decide::{LocalName, ours_and_strangers};
+use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen, VolumeNote};
+use contract::{Naming, PodName};
+use futures::StreamExt;
+use reqwest::StatusCode;
+use tracing::debug;
+
+use super::directory::Directory;
+use crate::couch::{Couch, CouchError, Databases, Membership, Standing};
+
+/// The answers of one node, with names as the node reports them.
+pub(super) struct Report {
+    /// The node's Erlang name.
+    name: String,
+    /// The naming rule that its name implies for all nodes.
+    naming: Naming,
+    release: Option<Release>,
+    membership: Membership,
+    databases: Databases,
+    identity: Identity,
+}
+
+/// Facts that are read from the local node only.
+#[derive(Default)]
+pub(super) struct LocalFacts {
+    pub(super) enabled: bool,
+    pub(super) finished: bool,
+    pub(super) session_secret: bool,
+    pub(super) wanted_copies: u32,
+    pub(super) note: VolumeNote,
+    pub(super) maintenance: MaintenanceMode,
+    pub(super) compared: bool,
+}
+
+impl Report {
+    pub(super) fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    pub(super) fn local_name(&self) -> LocalName<'_> {
+        LocalName { naming: &self.naming, pristine: self.databases.count == 0 }
+    }
+
+    /// The node with ordinals instead of names, if its name follows the common rule.
+    pub(super) fn resolve(self, naming: &Naming) -> Result<Node, Unseen> {
+        if self.naming != *naming {
+            return Err(Unseen::Misnamed(self.name));
+        }
+        let (members, strangers) = ours_and_strangers(naming, &self.membership.cluster_nodes);
+        let (connected, _) = ours_and_strangers(naming, &self.membership.all_nodes);
+        let system = self.databases.system.into_iter().map(|(database, held)| {
+            let (holders, _) = ours_and_strangers(naming, &held.everywhere);
+            (database, Spread { copies: held.copies, holders })
+        });
+        Ok(Node {
+            members,
+            connected,
+            strangers,
+            databases: self.databases.count,
+            identity: self.identity,
+            system: system.collect(),
+            release: self.release,
+        })
+    }
+}
+
+/// Asks the local node.
+pub(super) async fn ask_local(couch: &Couch, directory: &Directory) -> Result<(Report, LocalFacts), Unseen> {
+    let base = directory.local();
+    let report = ask(couch, &base, directory.me.pod()).await?;
+    let facts = ask_local_facts(couch, &base, report.databases.count == 0).await;
+    Ok((report, facts.map_err(|error| unseen(&error))?))
+}
+
+async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<LocalFacts, CouchError> {
+    let state = couch.setup_state(base).await?;
+    let Standing { mode: maintenance, compared } = couch.standing(base).await?;
+    Ok(LocalFacts {
+        enabled: state.is_enabled(),
+        finished: state.is_finished(),
+        // The secret matters before the cluster is formed, the number of copies after it.
+        session_secret: pristine && couch.has_session_secret(base).await?,
+        wanted_copies: if pristine { 0 } else { couch.copies(base).await? },
+        note: couch.note(base).await?,
+        maintenance,
+        compared,
+    })
+}
+
+/// Asks the nodes of these ordinals.
+pub(super) async fn ask_peers(
+    couch: &Couch,
+    directory: &Directory,
+    ordinals: BTreeSet<u32>,
+) -> BTreeMap<u32, Result<Report, Unseen>> {
+    let ask_one = |ordinal: u32| async move {
+        let report = match directory.me.sibling(ordinal) {
+            Ok(peer) => ask(couch, &directory.peer(&peer), peer.pod()).await,
+            Err(_) => Err(Unseen::NameUnknown),
+        };
+        (ordinal, report)
+    };
+    futures::stream::iter(ordinals).map(ask_one).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Asks the node of `pod` for its name, members and databases, and for its identity once it is established.
+async fn ask(couch: &Couch, base: &str, pod: &PodName) -> Result<Report, Unseen> {
+    let (name, release, membership, databases) =
+        ask_cluster(couch, base).await.map_err(|error| unseen(&error))?;
+    let Some(naming) = name.parse().ok().and_then(|node| Naming::of(&node, pod)) else {
+        return Err(Unseen::Misnamed(name));
+    };
+    let identity = match databases.count {
+        0 => Identity::default(),
+        _ => couch.identity(base).await.map_err(|error| unseen(&error))?,
+    };
+    Ok(Report { name, naming, release, membership, databases, identity })
+}
+
+async fn ask_cluster(
+    couch: &Couch,
+    base: &str,
+) -> Result<(String, Option<Release>, Membership, Databases), CouchError> {
+    let (name, release) = couch.name(base).await?;
+    Ok((name, release, couch.membership(base).await?, couch.databases(base).await?))
+}
+
+/// The fact behind a failed call. The details go to the debug log only: the same failure would fill the log otherwise.
+fn unseen(error: &CouchError) -> Unseen {
+    debug!(error = error as &dyn std::error::Error, "failed to observe a node");
+    match error {
+        // A node that starts answers 500, and 409 where a call below `/_node/_local/` meets the creation of `_users`.
+        CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => {
+            Unseen::Busy
+        }
+        CouchError::Garbled { .. } | CouchError::Refused { .. } => Unseen::Garbled,
+        CouchError::LockedOut { .. } => Unseen::LockedOut,
+        CouchError::NameUnknown { .. } => Unseen::NameUnknown,
+        CouchError::NoAnswer { .. } => Unseen::NoAnswer,
+        CouchError::Rejects { .. } => Unseen::Rejects,
+        CouchError::Unreachable { .. } => Unseen::Unreachable,
+        CouchError::Untrusted { .. } => Unseen::Untrusted,
+    }
+}
+
+/// Peers that are asked at the same time.
+const AT_ONCE: usize = 16;
