@@ -46,5 +46,6 @@ pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};
 pub use readiness::{NotReady, Readiness, readiness};
 pub use record::recorded_uuid;
+pub(crate) use step::Evidence;
 pub use step::{IdentityDifference, IdentitySource, Refusal, Step, StepKind, WaitFor};
 pub use view::unconnected_members;

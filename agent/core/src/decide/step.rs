@@ -229,29 +229,32 @@ impl Step {
         self.properties().1 == Lease::Needed
     }
 
-    /// The properties of each step, once for all readers.
+    /// The properties of every step. A new step gets a row here.
     fn properties(&self) -> (StepKind, Lease) {
         match self {
-            Self::AddCopies(_) | Self::Found | Self::TakeLease => (StepKind::Act, Lease::Needed),
-            Self::Adopt(_)
-            | Self::CompareVolume { .. }
-            | Self::CreateDatabase(_)
-            | Self::EnableCluster { .. }
-            | Self::EnterMaintenance
-            | Self::Fill { .. }
-            | Self::Join(_)
-            | Self::MakeSessionSecret
-            | Self::NoteFilling
-            | Self::RecordFounding { .. }
-            | Self::ReleaseLease => (StepKind::Act, Lease::NotNeeded),
+            Self::AddCopies(_) => (StepKind::Act, Lease::Needed),
+            Self::Adopt(_) => (StepKind::Act, Lease::NotNeeded),
+            Self::CompareVolume { .. } => (StepKind::Act, Lease::NotNeeded),
+            Self::CreateDatabase(_) => (StepKind::Act, Lease::NotNeeded),
             Self::Dial { .. } => (StepKind::Dial, Lease::NotNeeded),
+            Self::EnableCluster { .. } => (StepKind::Act, Lease::NotNeeded),
+            Self::EnterMaintenance => (StepKind::Act, Lease::NotNeeded),
+            Self::Fill { .. } => (StepKind::Act, Lease::NotNeeded),
+            Self::Found => (StepKind::Act, Lease::Needed),
+            Self::Join(_) => (StepKind::Act, Lease::NotNeeded),
+            Self::MakeSessionSecret => (StepKind::Act, Lease::NotNeeded),
+            Self::NoteFilling => (StepKind::Act, Lease::NotNeeded),
+            Self::RecordFounding { .. } => (StepKind::Act, Lease::NotNeeded),
             Self::Refuse(_) => (StepKind::Refuse, Lease::NotNeeded),
+            Self::ReleaseLease => (StepKind::Act, Lease::NotNeeded),
             Self::Settled => (StepKind::Settled, Lease::NotNeeded),
+            Self::TakeLease => (StepKind::Act, Lease::Needed),
             Self::Wait(_) => (StepKind::Wait, Lease::NotNeeded),
         }
     }
 }
 
+/// The need for the Lease during a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lease {
     Needed,
@@ -261,7 +264,7 @@ enum Lease {
 impl WaitFor {
     /// `true` if the wait ends only after a person has acted, so that it is announced with a warning.
     pub fn needs_a_person(&self) -> bool {
-        self.properties().0 == EndedBy::Person
+        self.properties().0 == Ends::ByPerson
     }
 
     /// `true` if a missing connection between members could be the cause. Where data of two groups might meet, no
@@ -270,44 +273,67 @@ impl WaitFor {
         self.properties().1 == Connect::Yes
     }
 
-    /// The properties of each wait, once for all readers.
-    fn properties(&self) -> (EndedBy, Connect) {
+    /// The observations that the wait is based on.
+    pub(crate) fn evidence(&self) -> Evidence {
+        self.properties().2
+    }
+
+    /// The properties of every wait. A new wait gets a row here.
+    fn properties(&self) -> (Ends, Connect, Evidence) {
         match self {
-            Self::CookieMismatch(_) | Self::NotPublished(_) | Self::PortsBlocked(_) | Self::Service(_) => {
-                (EndedBy::Person, Connect::Yes)
+            Self::Adoption(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            Self::BrokenMaps(_) => (Ends::ByPerson, Connect::No, Evidence::Particulars),
+            Self::ClosedByHand(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::Connections(_) => (Ends::ByItself, Connect::Yes, Evidence::Nodes),
+            Self::CookieMismatch(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
+            Self::Copies { .. } => (Ends::ByItself, Connect::No, Evidence::Particulars),
+            Self::ForeignPeers(_) => (Ends::ByItself, Connect::No, Evidence::Nodes),
+            Self::Founding(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            Self::JoinedBefore { .. } => (Ends::ByItself, Connect::No, Evidence::Nodes),
+            Self::KubernetesApi => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::Lease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects) => {
+                (Ends::ByPerson, Connect::No, Evidence::Particulars)
             }
-            Self::BrokenMaps(_)
-            | Self::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects)
-            | Self::MembersBeyondSize(_)
-            | Self::NotListed(_) => (EndedBy::Person, Connect::No),
-            Self::Adoption(_)
-            | Self::Connections(_)
-            | Self::Founding(_)
-            | Self::Membership(_)
-            | Self::Peers(_)
-            | Self::SystemDatabase { .. }
-            | Self::SystemDatabasesOpen
-            | Self::SystemDatabasesSpread(_) => (EndedBy::Itself, Connect::Yes),
-            Self::ClosedByHand(_)
-            | Self::Copies { .. }
-            | Self::ForeignPeers(_)
-            | Self::JoinedBefore { .. }
-            | Self::KubernetesApi
-            | Self::Lease(_)
-            | Self::LocalCouchDb(_)
-            | Self::NotExpected
-            | Self::OneRelease(_)
-            | Self::Size => (EndedBy::Itself, Connect::No),
+            Self::LocalCouchDb(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::Membership(_) => (Ends::ByItself, Connect::Yes, Evidence::Nodes),
+            Self::MembersBeyondSize(_) => (Ends::ByPerson, Connect::No, Evidence::Nodes),
+            Self::NotExpected => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::NotListed(_) => (Ends::ByPerson, Connect::No, Evidence::Nodes),
+            Self::NotPublished(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
+            Self::OneRelease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::Peers(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            Self::PortsBlocked(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
+            Self::Service(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
+            Self::Size => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::SystemDatabase { .. } => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            Self::SystemDatabasesOpen => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            Self::SystemDatabasesSpread(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum EndedBy {
-    Itself,
-    Person,
+/// The observations that a wait is based on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// The message contains all of them.
+    Message,
+    /// The reports of all nodes.
+    Nodes,
+    /// Observations that only this wait has.
+    Particulars,
+    /// The Erlang ports of peers.
+    Ports,
 }
 
+/// The end of a wait: by itself as a rule, or only by a person.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    ByItself,
+    ByPerson,
+}
+
+/// The connection of members during a wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Connect {
     No,

@@ -68,6 +68,7 @@ impl View<'_> {
     /// node may have joined a group before that doesn't answer now, and would be the bridge over which it meets the data
     /// of another one.
     pub(super) fn may_join(&self, peer: u32) -> bool {
+        // The local node is no peer, and always reaches itself.
         let Some(Ok(node)) = self.peers.get(&peer) else { return peer == self.me };
         let joined_none = self.others().is_empty();
         let all_answer = self.peers.values().all(Result::is_ok);

@@ -40,6 +40,7 @@ pub fn when_entered(step: &Step, explanation: &Explanation, joined: bool) -> Opt
     if let Step::Dial { wait, .. } | Step::Wait(wait) = step {
         return wait.needs_a_person().then(|| warning(explanation));
     }
+    // Steps that change something are announced when they are done.
     match step.kind() {
         StepKind::Refuse => Some(warning(explanation)),
         // An agent that was restarted beside a member has nothing new to announce.

@@ -5,101 +5,62 @@ use contract::{NodeName, PodName};
 use super::explainer::Explainer;
 use super::explanation::predicate;
 use super::waits::map_problems;
-use crate::decide::{Refusal, Step, WaitFor};
+use crate::decide::{Evidence, Refusal, Step, WaitFor};
 use crate::facts::{KnownRecord, Node, Observed, PortCheck, Unseen};
-
-/// The observations that a state is based on.
-enum Basis {
-    /// The message contains everything.
-    Message,
-    /// The nodes: what each of them reports.
-    Nodes,
-    /// The Erlang ports of peers.
-    Ports,
-    /// Lines of its own.
-    Lines(Vec<String>),
-}
 
 impl Explainer<'_> {
     /// Returns the observations that `step`, decided from `observed`, is based on. Empty where the message contains
     /// everything.
     pub fn evidence(&self, observed: &Observed, step: &Step) -> Vec<String> {
-        let basis = if let Step::Refuse(refusal) = step {
-            self.basis_of_refusal(observed, refusal)
-        } else if let Step::Dial { wait, .. } | Step::Wait(wait) = step {
-            self.basis_of_wait(observed, wait)
-        } else {
-            Basis::Message
-        };
-        match basis {
-            Basis::Message => vec![],
-            Basis::Nodes => self.nodes(observed),
-            Basis::Ports => self.ports(observed),
-            Basis::Lines(lines) => lines,
+        if let Step::Refuse(refusal) = step {
+            return self.behind_refusal(observed, refusal);
         }
+        if let Step::Dial { wait, .. } | Step::Wait(wait) = step {
+            return self.behind_wait(observed, wait);
+        }
+        // Every other step changes something, and states what.
+        vec![]
     }
 
-    fn basis_of_refusal(&self, observed: &Observed, refusal: &Refusal) -> Basis {
+    fn behind_refusal(&self, observed: &Observed, refusal: &Refusal) -> Vec<String> {
         match refusal {
-            Refusal::ForeignData { .. } | Refusal::SplitCluster { .. } => Basis::Nodes,
-            Refusal::Displaced { by } => {
-                Basis::Lines(vec![format!("Kubernetes: pod '{}' has uid '{by}'", self.me.pod())])
-            }
+            Refusal::Displaced { by } => vec![format!("Kubernetes: pod '{}' has uid '{by}'", self.me.pod())],
+            Refusal::ForeignData { .. } | Refusal::SplitCluster { .. } => self.nodes(observed),
             Refusal::FormedBefore { .. } => {
                 let mut lines = vec![self.record(&observed.record)];
                 lines.extend(self.nodes(observed));
-                Basis::Lines(lines)
+                lines
             }
-            Refusal::NodeNameMismatch { actual } => {
-                Basis::Lines(vec![format!("GET /_node/_local: name '{actual}'")])
-            }
+            Refusal::NodeNameMismatch { actual } => vec![format!("GET /_node/_local: name '{actual}'")],
             Refusal::NodeRenamed { strangers } => {
-                Basis::Lines(strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect())
+                strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect()
             }
         }
     }
 
-    fn basis_of_wait(&self, observed: &Observed, wait: &WaitFor) -> Basis {
-        match wait {
-            WaitFor::LocalCouchDb(Unseen::Rejects | Unseen::LockedOut) => {
-                Basis::Lines(vec![format!("user '{}' from {}", self.user, self.credentials_source)])
-            }
-            WaitFor::Copies { database, .. } => {
-                let mut lines = vec![];
-                if let Some(spread) = observed.local.as_ref().ok().and_then(|node| node.system.get(database))
-                {
-                    lines.push(format!(
-                        "{} has all ranges on {}",
-                        database.name(),
-                        self.pods(&spread.holders)
-                    ));
-                }
-                Basis::Lines(lines)
-            }
-            WaitFor::BrokenMaps(broken) => Basis::Lines(map_problems(broken)),
-            WaitFor::CookieMismatch(_) | WaitFor::PortsBlocked(_) => Basis::Ports,
-            WaitFor::Connections(_)
-            | WaitFor::ForeignPeers(_)
-            | WaitFor::JoinedBefore { .. }
-            | WaitFor::MembersBeyondSize(_)
-            | WaitFor::Membership(_)
-            | WaitFor::NotListed(_)
-            | WaitFor::NotPublished(_)
-            | WaitFor::Service(_) => Basis::Nodes,
-            WaitFor::Adoption(_)
-            | WaitFor::ClosedByHand(_)
-            | WaitFor::Founding(_)
-            | WaitFor::KubernetesApi
-            | WaitFor::Lease(_)
-            | WaitFor::LocalCouchDb(_)
-            | WaitFor::NotExpected
-            | WaitFor::OneRelease(_)
-            | WaitFor::Peers(_)
-            | WaitFor::Size
-            | WaitFor::SystemDatabase { .. }
-            | WaitFor::SystemDatabasesOpen
-            | WaitFor::SystemDatabasesSpread(_) => Basis::Message,
+    fn behind_wait(&self, observed: &Observed, wait: &WaitFor) -> Vec<String> {
+        match wait.evidence() {
+            Evidence::Message => vec![],
+            Evidence::Nodes => self.nodes(observed),
+            Evidence::Particulars => self.particulars(observed, wait),
+            Evidence::Ports => self.ports(observed),
         }
+    }
+
+    fn particulars(&self, observed: &Observed, wait: &WaitFor) -> Vec<String> {
+        if let WaitFor::LocalCouchDb(_) = wait {
+            return vec![format!("user '{}' from {}", self.user, self.credentials_source)];
+        }
+        if let WaitFor::BrokenMaps(broken) = wait {
+            return map_problems(broken);
+        }
+        // By the local node's map, from which the turn follows.
+        if let WaitFor::Copies { database, .. } = wait
+            && let Some(spread) = observed.local.as_ref().ok().and_then(|node| node.system.get(database))
+        {
+            return vec![format!("{} has all ranges on {}", database.name(), self.pods(&spread.holders))];
+        }
+        vec![]
     }
 
     fn record(&self, record: &KnownRecord) -> String {

@@ -20,6 +20,7 @@ impl Explainer<'_> {
                 ),
                 "find the program in this pod that uses a wrong password",
             ),
+            // CouchDB locks an address out after five wrong passwords within 5 minutes, so there are four attempts in it.
             Unseen::Rejects => Explanation::with_fix(
                 "CredentialsRejected",
                 format!(
@@ -46,6 +47,7 @@ impl Explainer<'_> {
                     self.me
                 ),
             ),
+            // Every start of a pod passes through this state for a moment.
             Unseen::NoAnswer | Unseen::Unreachable => Explanation::with_fix(
                 "WaitingForCouchDb",
                 state,

@@ -159,6 +159,7 @@ impl Explainer<'_> {
     }
 
     fn broken_maps(&self, broken: &BrokenMaps) -> Explanation {
+        // An Event has room for a few names only.
         let mut problems = map_problems(broken);
         let more = broken.count - broken.named.len();
         if more > 0 {
@@ -264,6 +265,7 @@ impl Explainer<'_> {
                 self.me.service(),
                 self.kubectl("get pods")
             )),
+            // A rolling restart that changes the password leaves two passwords in the cluster for its duration.
             Unseen::Rejects => Some(
                 "if a rolling restart is bringing a new password, wait for its end; otherwise give all pods the same \
                  admin, and restart those with another one"
