@@ -4,23 +4,9 @@ use serde_json::{Map, Value};
 
 use super::fabric::{Size, Spread};
 use super::http::{Answer, POLL, Response, Time};
-use super::node::Persist;
+use super::node::{FinishFault, Persist};
 use super::settings::{Host, Version};
 use super::world::World;
-
-/// A fault in a node's next `finish_cluster`; it happens once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishFault {
-    /// The node dies after it has pushed the admins' hashes: uuid and secret still differ, no database is created.
-    DiesAfterAdmins,
-    /// The node dies after it has created the first of the databases.
-    DiesAfterFirstDb,
-    /// No database is created. The answer is 201 all the same, because CouchDB ignores the results.
-    CreatesNoDb,
-    /// The databases are created on this node only, and the others get them by replication. A `finish_cluster` on
-    /// another node before that creates a second set, which conflicts with the first.
-    CreatesOnOwnNode,
-}
 
 impl World {
     /// Breaks the next `finish_cluster` of a node.

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::calls::{Call, CallFilter};
-use super::erlang_ports::Service;
-use super::finish::FinishFault;
 use super::network::{Network, NetworkError};
-use super::node::Volume;
+use super::node::{FinishFault, Volume};
+use super::service::Service;
 use super::settings::{Host, NodeSettings, SettingsError};
 use super::world::World;
 
@@ -16,6 +15,22 @@ use super::world::World;
 pub struct NodeHandle {
     pub(super) net: Network,
     pub(super) host: Host,
+}
+
+impl Network {
+    /// Adds a node and starts it.
+    ///
+    /// # Errors
+    ///
+    /// If its container would exit, or no port can be opened.
+    pub fn start_node(&self, settings: NodeSettings) -> Result<NodeHandle, NetworkError> {
+        Ok(NodeHandle { net: self.clone(), host: self.add(settings)? })
+    }
+
+    /// The handle of a node that was added before, whether it runs or not.
+    pub fn node(&self, host: impl Into<Host>) -> NodeHandle {
+        NodeHandle { net: self.clone(), host: host.into() }
+    }
 }
 
 impl NodeHandle {

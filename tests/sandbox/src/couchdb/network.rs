@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::calls::{Call, CallFilter, Calls, Moment};
+use super::calls::{Call, CallFilter, Moment};
 use super::clock::Clock;
-use super::erlang_ports::Service;
-use super::handle::NodeHandle;
 use super::http::Time;
 use super::serve;
-use super::settings::{Host, NodeSettings, SettingsError, Version};
+use super::service::{Service, Source};
+use super::settings::{Host, NodeSettings, SettingsError};
+use super::shared::{Shared, State, lock};
 use super::world::{Cut, World};
-use crate::port;
 use crate::tls::{ServerTls, TlsError};
 
 /// A node could not be added to the network.
@@ -36,62 +34,6 @@ pub enum NetworkError {
 pub struct Network {
     shared: Arc<Shared>,
     _stop: Arc<DropGuard>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) clock: Clock,
-    /// `None`: HTTP is plain.
-    pub(crate) tls: Option<ServerTls>,
-    state: Mutex<State>,
-    pub(crate) calls: Mutex<Calls>,
-}
-
-#[derive(Debug)]
-struct State {
-    world: World,
-    /// The address on which ports are opened.
-    loopback: IpAddr,
-    ports: BTreeMap<(Host, Service, Source), Port>,
-    /// The world's generation at the last [`State::reconcile`].
-    reconciled_generation: u64,
-}
-
-/// The callers that a port is for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    /// Any caller; it is known by its IP address.
-    Any,
-    /// One caller, known by this name.
-    Named(String),
-}
-
-/// A port that belongs to a node until the network ends, while the node is down as well.
-#[derive(Debug)]
-struct Port {
-    /// Bound but not listening, so that no other process gets the port while the node is down.
-    _reservation: TcpSocket,
-    addr: SocketAddr,
-    listening: Option<Listening>,
-}
-
-#[derive(Debug)]
-struct Listening {
-    boots: u64,
-    listener: Arc<Mutex<Option<TcpListener>>>,
-    _stop: DropGuard,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        // Closed here, so that the port refuses at once and not when the runtime next polls the accepting task.
-        *lock(&self.listener) = None;
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test that panicked while it held the lock has already failed; a second panic would hide its message.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Network {
@@ -123,27 +65,24 @@ impl Network {
     fn with(clock: Clock, seed: u64, loopback: IpAddr, tls: Option<ServerTls>) -> Self {
         let state =
             State { world: World::new(seed), loopback, ports: BTreeMap::new(), reconciled_generation: 0 };
-        let shared = Arc::new(Shared { clock, tls, state: Mutex::new(state), calls: Mutex::default() });
+        let shared = Arc::new(Shared {
+            clock,
+            tls,
+            state: Mutex::new(state),
+            calls: Mutex::default(),
+            serve: serve::spawn,
+        });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(run_timers(Arc::clone(&shared))));
         Self { shared, _stop: Arc::new(stop.drop_guard()) }
     }
 
-    /// Adds a node and starts it.
-    ///
-    /// # Errors
-    ///
-    /// If its container would exit, or no port can be opened.
-    pub fn start_node(&self, settings: NodeSettings) -> Result<NodeHandle, NetworkError> {
+    /// Adds a node, opens its port and starts it.
+    pub(super) fn add(&self, settings: NodeSettings) -> Result<Host, NetworkError> {
         let host = settings.host().clone();
         lock(&self.shared.state).open(&host, Service::Http, Source::Any)?;
         self.shared.change(|world, now| world.start_node(settings, now))?;
-        Ok(NodeHandle { net: self.clone(), host })
-    }
-
-    /// The handle of a node that was added before, whether it runs or not.
-    pub fn node(&self, host: impl Into<Host>) -> NodeHandle {
-        NodeHandle { net: self.clone(), host: host.into() }
+        Ok(host)
     }
 
     pub(super) fn addr(&self, host: &Host) -> SocketAddr {
@@ -236,7 +175,7 @@ impl Network {
         self.shared.change(|world, now| world.cut(from, to, Some(cut), now));
     }
 
-    /// Loses HTTP calls from a caller to a node; the caller uses an address of [`NodeHandle::addr_for`].
+    /// Loses HTTP calls from a caller to a node; the caller uses an address of [`super::NodeHandle::addr_for`].
     pub fn cut_http(&self, source: &str, to: &Host, cut: Cut) {
         self.shared.change(|world, _| world.cut_http(source, to, Some(cut)));
     }
@@ -251,78 +190,6 @@ impl Network {
             world.http_cuts.clear();
         });
     }
-}
-
-impl Shared {
-    /// Reads or changes the world. Every access is through this method, so that the ports follow the nodes.
-    pub(crate) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut World, Time) -> T) -> T {
-        let mut state = lock(&self.state);
-        let now = self.clock.now();
-        let result = change(&mut state.world, now);
-        if state.reconciled_generation != state.world.generation {
-            state.reconcile(self);
-        }
-        result
-    }
-
-    /// The CouchDB release of a node.
-    pub(crate) fn version_of(&self, host: &Host) -> Version {
-        lock(&self.state).world.nodes[host].settings.version
-    }
-}
-
-impl State {
-    /// The address of a port. The first call reserves the port.
-    fn open(&mut self, host: &Host, service: Service, source: Source) -> Result<SocketAddr, std::io::Error> {
-        let key = (host.clone(), service, source);
-        if let Some(port) = self.ports.get(&key) {
-            return Ok(port.addr);
-        }
-        let reservation = port::reserve((self.loopback, 0).into())?;
-        let addr = reservation.local_addr()?;
-        self.ports.insert(key, Port { _reservation: reservation, addr, listening: None });
-        Ok(addr)
-    }
-
-    /// Opens the ports of running nodes and closes those of the others, their connections included.
-    fn reconcile(&mut self, shared: &Arc<Shared>) {
-        self.reconciled_generation = self.world.generation;
-        for ((host, service, source), port) in &mut self.ports {
-            let node = self.world.node(host.as_str()).filter(|n| n.is_running());
-            let boots = node.filter(|_| service.listens(&self.world, host, source)).map(|n| n.boots);
-            // A node that was restarted in between has a new process: the old connections must not survive.
-            if port.listening.as_ref().map(|l| l.boots) == boots {
-                continue;
-            }
-            // The old listener is closed first; the new one needs its port.
-            port.listening = None;
-            if let Some(boots) = boots {
-                port.listening = listen(shared, port.addr, (host, *service, source), boots);
-            }
-        }
-    }
-}
-
-/// Opens a port. `None` if that fails: the node stays unreachable, which a test notices as a refused connection.
-fn listen(
-    shared: &Arc<Shared>,
-    addr: SocketAddr,
-    (host, service, source): (&Host, Service, &Source),
-    boots: u64,
-) -> Option<Listening> {
-    let listener = port::reserve(addr).and_then(|socket| socket.listen(1024)).ok()?;
-    let listener = Arc::new(Mutex::new(Some(listener)));
-    let stop = CancellationToken::new();
-    let port = serve::Served {
-        shared: Arc::clone(shared),
-        listener: Arc::clone(&listener),
-        host: host.clone(),
-        service,
-        source: source.clone(),
-        stop: stop.clone(),
-    };
-    tokio::spawn(serve::accept(port));
-    Some(Listening { boots, listener, _stop: stop.drop_guard() })
 }
 
 /// The host names of the nodes, for their certificate.

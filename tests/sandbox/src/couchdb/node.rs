@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::Map;
 
-use super::finish::FinishFault;
 use super::http::Time;
 use super::ini::Ini;
 use super::password;
@@ -27,6 +26,20 @@ pub struct Volume {
     pub users: Option<Docs>,
     /// Shard files, including those that no map lists any more.
     pub shards: BTreeMap<Shard, Docs>,
+}
+
+/// A fault in a node's next `finish_cluster`; it happens once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishFault {
+    /// The node dies after it has pushed the admins' hashes: uuid and secret still differ, no database is created.
+    DiesAfterAdmins,
+    /// The node dies after it has created the first of the databases.
+    DiesAfterFirstDb,
+    /// No database is created. The answer is 201 all the same, because CouchDB ignores the results.
+    CreatesNoDb,
+    /// The databases are created on this node only, and the others get them by replication. A `finish_cluster` on
+    /// another node before that creates a second set, which conflicts with the first.
+    CreatesOnOwnNode,
 }
 
 /// The storage of a changed configuration value.

@@ -7,10 +7,36 @@ use super::databases::{READ_TIMEOUT, is_node_local};
 use super::http::{Answer, POLL, Request, Response, Time};
 use super::node::Persist;
 use super::settings::{Host, Version};
-use super::world::World;
+use super::world::{Cut, World};
+
+impl World {
+    /// A node's answer to a call.
+    pub fn handle(&mut self, host: &Host, request: &Request, now: Time) -> Answer {
+        let Some(node) = self.nodes.get(host).filter(|n| n.is_running()) else { return Answer::Dropped };
+        // A stopped process keeps the call: it is answered when the process continues.
+        if node.paused {
+            return Answer::Later(now + POLL);
+        }
+        if let Some(cut) = self.http_cuts.get(&(request.source.clone(), host.clone())) {
+            return match cut {
+                Cut::Silent => Answer::Later(now + POLL),
+                Cut::Reset => Answer::Dropped,
+            };
+        }
+        if !request.local && !node.listens_on_all() {
+            return Answer::Dropped;
+        }
+        let delay = node.delay;
+        match answer(self, host, request, now) {
+            Answer::Ready { response, after } => Answer::Ready { response, after: after + delay },
+            Answer::Later(at) => Answer::Later(at),
+            Answer::Dropped => Answer::Dropped,
+        }
+    }
+}
 
 /// The answer of a running node.
-pub(crate) fn answer(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer {
+fn answer(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer {
     let Some(user) = auth::claimed_user(request) else { return serve(world, host, request, now) };
     // Each call with a user name reads `_users`, an admin's as well: it waits for copies that do not answer.
     if now < request.received + READ_TIMEOUT && world.is_user_unreachable(host, &user) {

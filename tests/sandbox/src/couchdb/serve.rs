@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 
 use http_body_util::{BodyExt, Full};
@@ -12,15 +12,15 @@ use hyper::ext::ReasonPhrase;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use super::calls::{Moment, Treatment};
-use super::erlang_ports::{self, Service};
+use super::erlang_ports;
 use super::http::{Answer, Request, Response};
-use super::network::{Shared, Source, lock};
+use super::service::{Service, Source};
 use super::settings::{Host, Version};
+use super::shared::{Served, Shared, lock};
 use super::world::World;
 
 /// The connection is closed without an answer.
@@ -28,19 +28,13 @@ use super::world::World;
 #[error("the connection is cut")]
 struct CutOff;
 
-/// One port of a running node.
-pub(crate) struct Served {
-    pub(crate) shared: Arc<Shared>,
-    /// `None` once the node is down.
-    pub(crate) listener: Arc<Mutex<Option<TcpListener>>>,
-    pub(crate) host: Host,
-    pub(crate) service: Service,
-    pub(crate) source: Source,
-    pub(crate) stop: CancellationToken,
+/// Serves one port in a task of its own.
+pub(crate) fn spawn(port: Served) {
+    tokio::spawn(accept(port));
 }
 
 /// Serves one port until the node goes down, and its connections until then.
-pub(crate) async fn accept(port: Served) {
+async fn accept(port: Served) {
     while let Some(Some((stream, peer))) = port.stop.run_until_cancelled(port.next_connection()).await {
         // Answers are small and clients wait for each of them: Nagle's algorithm would cost 40 ms per call.
         let _ = stream.set_nodelay(true);

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::http::{Answer, POLL, Request, Time};
+use super::http::Time;
 use super::node::{Node, Restart, Volume};
-use super::route;
 use super::settings::{Host, NodeSettings, SettingsError};
 use crate::random::Random;
 
@@ -120,30 +119,6 @@ impl World {
     /// All nodes by host name, whether they run or not.
     pub fn nodes(&self) -> impl Iterator<Item = (&Host, &Node)> {
         self.nodes.iter()
-    }
-
-    /// A node's answer to a call.
-    pub fn handle(&mut self, host: &Host, request: &Request, now: Time) -> Answer {
-        let Some(node) = self.nodes.get(host).filter(|n| n.is_running()) else { return Answer::Dropped };
-        // A stopped process keeps the call: it is answered when the process continues.
-        if node.paused {
-            return Answer::Later(now + POLL);
-        }
-        if let Some(cut) = self.http_cuts.get(&(request.source.clone(), host.clone())) {
-            return match cut {
-                Cut::Silent => Answer::Later(now + POLL),
-                Cut::Reset => Answer::Dropped,
-            };
-        }
-        if !request.local && !node.listens_on_all() {
-            return Answer::Dropped;
-        }
-        let delay = node.delay;
-        match route::answer(self, host, request, now) {
-            Answer::Ready { response, after } => Answer::Ready { response, after: after + delay },
-            Answer::Later(at) => Answer::Later(at),
-            Answer::Dropped => Answer::Dropped,
-        }
     }
 
     /// Runs the timers that are due: restarts, broken connections, reconnects, seeds, replication.
