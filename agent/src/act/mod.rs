@@ -93,7 +93,7 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
             let uuid = recorded_uuid(couch.uuid(&local).await?, *decided);
             if let (Some(claim), Some(uuid)) = (claim, uuid) {
                 let founding = Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now };
-                claim.record(founding).await?;
+                claim.record_founding(founding).await?;
             }
         }
         Step::ReleaseLease => {

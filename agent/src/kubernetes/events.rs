@@ -1,7 +1,9 @@
-//! Kubernetes Events: what a person should find in `kubectl describe`, said when it begins.
+//! Kubernetes Events, which `kubectl describe` shows: posted when a state begins.
 //!
-//! An Event is posted beside the loop and may get lost; nothing waits for it. The first one of a kind in a process has a
-//! name that is made of what it says, so an agent that was restarted in the same state finds it there already.
+//! Events are posted beside the loop and may get lost; no step waits for one. The first Event of its kind in a process has
+//! a name derived from its content, so a restarted agent in the same state gets a 409 and does not repeat it. kube's
+//! `Recorder` is not used: it counts repetitions by patching, with memory that a restart loses, and the agent's role allows
+//! `create` only.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,57 +12,66 @@ use std::time::Duration;
 use agent_core::explain::{About, Announcement, Severity};
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
-use contract::{PodFqdn, objects};
+use contract::PodFqdn;
 use kube::Client;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// Posts announcements, one after another, beside whoever makes them.
+use super::client::{RequestError, answer};
+use super::role::bind_command;
+
+/// Queues announcements for the [`EventPoster`]'s task.
 #[derive(Clone, Debug)]
-pub struct Herald {
+pub struct EventSender {
     sender: mpsc::Sender<Announcement>,
 }
 
-impl Herald {
-    /// Without a client it is mute. It ends when the last copy is dropped.
+impl EventSender {
+    /// Starts the task. Without a client, announcements are discarded. The task ends when the last sender is dropped.
     pub fn start(client: Option<Client>, me: PodFqdn, uid: Option<String>, clock: fn() -> String) -> Self {
-        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let (sender, mut receiver) = mpsc::channel(QUEUE_LENGTH);
         if let Some(client) = client {
-            let mut desk =
-                Desk { client, me, pod_uid: uid, set_uid: None, clock, told: HashMap::new(), silent: false };
+            let mut poster = EventPoster {
+                client,
+                me,
+                pod_uid: uid,
+                set_uid: None,
+                clock,
+                posted: HashMap::new(),
+                reported_forbidden: false,
+            };
             tokio::spawn(async move {
                 while let Some(announcement) = receiver.recv().await {
-                    desk.post(announcement).await;
+                    poster.post(announcement).await;
                 }
             });
         }
         Self { sender }
     }
 
-    /// Tells, if anybody listens and hasn't enough to do.
-    pub fn tell(&self, announcement: Option<Announcement>) {
+    /// Queues the announcement, if there is one. It is discarded if the queue is full.
+    pub fn send(&self, announcement: Option<Announcement>) {
         if let Some(announcement) = announcement {
             let _ = self.sender.try_send(announcement);
         }
     }
 }
 
-struct Desk {
+struct EventPoster {
     client: Client,
     me: PodFqdn,
     pod_uid: Option<String>,
     set_uid: Option<String>,
     clock: fn() -> String,
-    /// What was told when, by its digest.
-    told: HashMap<u64, Instant>,
-    /// Events are forbidden, and that was said.
-    silent: bool,
+    /// The time of each Event's last post, by the digest of its content.
+    posted: HashMap<u64, Instant>,
+    reported_forbidden: bool,
 }
 
-impl Desk {
+impl EventPoster {
     async fn post(&mut self, announcement: Announcement) {
         let uid = match announcement.about {
             About::Pod => self.pod_uid().await,
@@ -69,13 +80,13 @@ impl Desk {
         let mut hasher = DefaultHasher::new();
         (&announcement, &uid).hash(&mut hasher);
         let digest = hasher.finish();
-        let before = self.told.get(&digest).copied();
-        if before.is_some_and(|before| before.elapsed() < AGAIN) {
+        let before = self.posted.get(&digest).copied();
+        if before.is_some_and(|before| before.elapsed() < BETWEEN_REPETITIONS) {
             return;
         }
         let now = (self.clock)();
-        // Told for the first time by this process, maybe not by the one before it.
         let name = match before {
+            // The first in this process. A former process may have posted it: then the name exists already.
             None => format!("{}.{digest:016x}", self.me.pod()),
             Some(_) => format!("{}.{digest:016x}.{}", self.me.pod(), digits(&now)),
         };
@@ -84,24 +95,31 @@ impl Desk {
         let request =
             Request::post(path).header(CONTENT_TYPE, "application/json").body(event.to_string().into());
         let Ok(request) = request else { return };
-        match timeout(PATIENCE, self.client.request::<IgnoredAny>(request)).await {
-            Ok(Ok(_)) => {
-                self.told.insert(digest, Instant::now());
+        let posted = answer(REQUEST_TIMEOUT, self.client.request::<IgnoredAny>(request)).await;
+        self.finish(digest, posted.err());
+    }
+
+    /// Remembers a posted Event, or logs the error.
+    fn finish(&mut self, digest: u64, error: Option<RequestError>) {
+        let Some(error) = error else {
+            self.posted.insert(digest, Instant::now());
+            return;
+        };
+        match error.status() {
+            // A former process posted the same Event.
+            Some(409) => {
+                self.posted.insert(digest, Instant::now());
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-                self.told.insert(digest, Instant::now());
-            }
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => self.forbidden(),
-            Ok(Err(error)) => debug!(error = &error as &dyn std::error::Error, "an Event got lost"),
-            Err(_) => debug!("an Event got lost: no answer in time"),
+            Some(403) => self.report_forbidden(),
+            Some(_) | None => debug!(error = &error as &dyn std::error::Error, "an Event was not posted"),
         }
     }
 
-    fn forbidden(&mut self) {
-        if !std::mem::replace(&mut self.silent, true) {
+    fn report_forbidden(&mut self) {
+        if !std::mem::replace(&mut self.reported_forbidden, true) {
             warn!(
-                "may not create Events, so none will be seen: bind ClusterRole '{}' to the pod's service account",
-                objects::AGENT_CLUSTER_ROLE
+                "the pod's service account may not create Events, so the agent's Events are missing. Fix: {}",
+                bind_command(&self.me)
             );
         }
     }
@@ -116,7 +134,7 @@ impl Desk {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": { "name": name, "namespace": self.me.namespace().to_string() },
-            // The type wants microseconds.
+            // A MicroTime must have six decimals.
             "eventTime": now.replace('Z', ".000000Z"),
             "reportingController": "couchdiscover.io/agent",
             "reportingInstance": self.me.pod().to_string(),
@@ -129,7 +147,7 @@ impl Desk {
                 "namespace": self.me.namespace().to_string(),
                 "uid": uid,
             },
-            "note": cut(note),
+            "note": truncated(note),
             "type": match severity {
                 Severity::Normal => "Normal",
                 Severity::Warning => "Warning",
@@ -148,23 +166,23 @@ impl Desk {
     async fn set_uid(&mut self) -> Option<String> {
         if self.set_uid.is_none() {
             let (namespace, set) = (self.me.namespace(), self.me.pod().set());
-            self.set_uid =
-                self.uid_at(format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{set}")).await;
+            let path = format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{set}");
+            self.set_uid = self.uid_at(path).await;
         }
         self.set_uid.clone()
     }
 
-    /// `kubectl describe` looks for Events by the object's uid.
+    /// The uid of the object at `path`: `kubectl describe` selects Events by it.
     async fn uid_at(&self, path: String) -> Option<String> {
         let request = Request::get(path).body(vec![]).ok()?;
-        let object = timeout(PATIENCE, self.client.request::<Value>(request)).await.ok()?.ok()?;
+        let object = answer(REQUEST_TIMEOUT, self.client.request::<Value>(request)).await.ok()?;
         object["metadata"]["uid"].as_str().map(str::to_owned)
     }
 }
 
-/// At most 1024 bytes, which is what the API takes.
-fn cut(note: &str) -> &str {
-    let end = (0..=note.len().min(LONGEST_NOTE)).rev().find(|end| note.is_char_boundary(*end));
+/// The longest beginning of `note` that the API accepts, cut between two characters.
+fn truncated(note: &str) -> &str {
+    let end = (0..=note.len().min(MAX_NOTE_LENGTH)).rev().find(|end| note.is_char_boundary(*end));
     &note[..end.unwrap_or_default()]
 }
 
@@ -172,12 +190,14 @@ fn digits(time: &str) -> String {
     time.chars().filter(char::is_ascii_digit).collect()
 }
 
-/// The Events that may wait to be posted. The next one is dropped: an agent that says so much has said enough.
-const WAITING: usize = 16;
-/// Between two Events that say the same.
-const AGAIN: Duration = Duration::from_secs(600);
-const PATIENCE: Duration = Duration::from_secs(5);
-const LONGEST_NOTE: usize = 1024;
+/// The Events that may wait to be posted. Further ones are dropped: 16 at a time describe the state well enough.
+const QUEUE_LENGTH: usize = 16;
+/// The least time between two Events with the same content.
+const BETWEEN_REPETITIONS: Duration = Duration::from_secs(600);
+/// An API server answers within about 10 ms; Events queue up in the meantime.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The API's limit for `note`, in bytes.
+const MAX_NOTE_LENGTH: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -185,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_note_is_cut_between_characters() {
-        assert_eq!(cut("short"), "short");
-        assert_eq!(cut(&"ü".repeat(600)).len(), 1024);
-        assert_eq!(cut(&format!("x{}", "ü".repeat(600))).len(), 1023);
+        assert_eq!(truncated("short"), "short");
+        assert_eq!(truncated(&"ü".repeat(600)).len(), 1024);
+        assert_eq!(truncated(&format!("x{}", "ü".repeat(600))).len(), 1023);
     }
 }

@@ -1,151 +1,114 @@
-//! The StatefulSet's Lease as a lock: what only one agent may do at a time is done by whoever holds it.
+//! The StatefulSet's Lease as a lock: for what at most one agent may do at a time.
 //!
-//! Nobody's clock is compared with anybody else's. A holder counts from when it wrote, everybody else from when they saw
-//! that; whoever has not renewed it for as long as it promised no longer holds it.
+//! No two clocks are compared: a holder counts from its own write, every other agent from the moment in which it saw that
+//! write. kubert's `LeaseManager` is not used because it compares `renewTime` with the local clock, and needs a Lease that
+//! exists already.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agent_core::decide::{LeaseFacts, LeaseUser};
+use agent_core::decide::LeaseUser;
 use agent_core::facts::LeaseState;
 use contract::{PodFqdn, objects};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api as Objects, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::record::{self, Founding};
-use super::{Knowledge, RecordError, heard_lease};
+use super::client::{RequestError, answer};
+use super::holding::{Holding, LEASE_DURATION};
+use super::knowledge::{Knowledge, update};
+use super::record::{self, Founding, RecordError};
 
-/// What the Lease says of who holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
-    /// Who, if anybody.
-    holder: Option<String>,
-    /// When they said so last, by their own clock.
-    renewed: Option<MicroTime>,
-    /// How long they may be silent.
-    lasts: Duration,
-    /// What a change must be based on, so that of two at the same time one fails. `None`: there is no Lease yet.
-    revision: Option<String>,
-    /// When this was first seen here.
-    seen: Instant,
-}
-
-/// This agent's hand on the Lease.
+/// This agent process as a holder of the Lease.
 #[derive(Clone, Debug)]
 pub struct Claim {
     leases: Objects<Lease>,
     name: String,
     user: LeaseUser,
-    /// Kubernetes refused that the Lease be written, so there is no lock to be had.
+    /// `true` once Kubernetes has refused a write: the Lease cannot be used as a lock then.
     forbidden: Arc<AtomicBool>,
     known: watch::Sender<Knowledge>,
 }
 
-/// Why the Lease could not be taken or given back.
+/// The Lease could not be taken or released.
 #[derive(Debug, Error)]
 pub enum LeaseError {
-    /// Kubernetes didn't do it.
+    /// No answer within the time limit.
+    #[error("failed to {verb} Lease '{name}': no answer within {} s", WRITE_TIMEOUT.as_secs())]
+    NoAnswer {
+        /// The attempted write, as a verb.
+        verb: &'static str,
+        /// The Lease's name.
+        name: String,
+    },
+    /// The API server refused the write, or the connection failed.
     #[error("failed to {verb} Lease '{name}'")]
     Refused {
-        /// What was to be done with it.
+        /// The attempted write, as a verb.
         verb: &'static str,
         /// The Lease's name.
         name: String,
-        /// Why.
+        /// The error of the client.
         source: Box<kube::Error>,
     },
-    /// Kubernetes said nothing.
-    #[error("failed to {verb} Lease '{name}': no answer within {} s", PATIENCE.as_secs())]
-    Silent {
-        /// What was to be done with it.
-        verb: &'static str,
-        /// The Lease's name.
-        name: String,
-    },
-}
-
-impl Holding {
-    /// What a Lease says, seen at `now`. Whatever it said `before` is no news.
-    pub(super) fn from_lease(lease: Option<&Lease>, before: Option<&Self>, now: Instant) -> Self {
-        let spec = lease.and_then(|lease| lease.spec.clone()).unwrap_or_default();
-        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
-        let renewed = spec.renew_time;
-        let same = |before: &&Self| (&before.holder, &before.renewed) == (&holder, &renewed);
-        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        Self {
-            seen: before.filter(same).map_or(now, |before| before.seen),
-            holder,
-            renewed,
-            lasts: seconds.map_or(LASTS, Duration::from_secs),
-            revision: lease.and_then(|lease| lease.metadata.resource_version.clone()),
-        }
-    }
 }
 
 impl Claim {
-    /// `nonce` tells this process from every other.
+    /// Access to the Lease of the StatefulSet of `me`. Answers to writes go into `known`, as events of the watch do.
     pub(super) fn new(
         client: &Client,
         me: &PodFqdn,
-        uid: Option<&str>,
-        nonce: u64,
+        user: LeaseUser,
         known: watch::Sender<Knowledge>,
     ) -> Self {
         Self {
             leases: Objects::namespaced(client.clone(), me.namespace().as_str()),
             name: objects::companion(me.pod().set().as_str()),
-            user: LeaseUser::new(me.pod(), uid, nonce),
+            user,
             forbidden: Arc::default(),
             known,
         }
     }
 
-    /// Who holds it at `now`, by what is `known`.
-    pub(crate) fn lock(&self, known: &Knowledge, now: Instant) -> LeaseState {
-        let lease = known.holding.as_ref().map(|holding| LeaseFacts {
-            holder: holding.holder.as_deref(),
-            lasts: holding.lasts,
-            seen_for: now - holding.seen,
-        });
+    /// The state of the Lease at `now`, from what is `known`.
+    pub(crate) fn state(&self, known: &Knowledge, now: Instant) -> LeaseState {
+        let lease = known.holding.as_ref().map(|holding| holding.facts(now));
         self.user.state(&known.record, !self.forbidden.load(Ordering::Relaxed), lease)
     }
 
-    /// Takes it, unless somebody else is just doing that: who has it then, the next round sees. `at` is now, RFC 3339.
+    /// Takes the Lease, or leaves it to an agent that takes it at the same time; the watch reports the holder. `at` is the
+    /// current time, RFC 3339.
     pub(crate) async fn take(&self, at: &str) -> Result<(), LeaseError> {
-        let revision = self.known.borrow().holding.as_ref().and_then(|holding| holding.revision.clone());
         let now = at.parse().ok().map(MicroTime);
         let spec = LeaseSpec {
             holder_identity: Some(self.user.holder().to_owned()),
             acquire_time: now.clone(),
             renew_time: now,
-            lease_duration_seconds: i32::try_from(LASTS.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
             ..LeaseSpec::default()
         };
-        let Some(revision) = revision else {
-            let mut lease = Lease { spec: Some(spec), ..Lease::default() };
-            lease.metadata.name = Some(self.name.clone());
-            let params =
-                PostParams { field_manager: Some(objects::AGENT_CONTAINER.to_owned()), dry_run: false };
-            return self.done("create", timeout(PATIENCE, self.leases.create(&params, &lease)).await);
-        };
-        self.patch("take", &revision, json!(spec)).await
+        let revision = self.known.borrow().holding.as_ref().and_then(Holding::revision).map(str::to_owned);
+        match revision {
+            Some(revision) => self.patch("take", &revision, json!(spec)).await,
+            None => self.create(spec).await,
+        }
     }
 
-    /// Gives it back, if it is still as it was. Whether Kubernetes hears of it or not, this process no longer holds it.
+    /// Releases the Lease unless it changed since. This process stops holding it even if the write fails.
     pub(crate) async fn release(&self) -> Result<(), LeaseError> {
         let mut revision = None;
         self.known.send_if_modified(|known| {
             if let Some(holding) = &mut known.holding {
-                (holding.holder, revision) = (None, holding.revision.clone());
+                holding.clear_holder();
+                revision = holding.revision().map(str::to_owned);
             }
+            // No round has to begin because of it: the caller decides again anyway.
             false
         });
         match revision {
@@ -154,61 +117,69 @@ impl Claim {
         }
     }
 
-    /// Writes the founding record into it, whoever holds it.
-    pub(crate) async fn record(&self, founding: Founding<'_>) -> Result<(), RecordError> {
+    /// Writes the founding record into the Lease, independent of its holder.
+    pub(crate) async fn record_founding(&self, founding: Founding<'_>) -> Result<(), RecordError> {
         let lease = record::write(&self.leases, &self.name, founding).await?;
-        heard_lease(&self.known, &Ok(Some(lease)));
+        self.learn(lease);
         Ok(())
     }
 
-    async fn patch(
-        &self,
-        verb: &'static str,
-        revision: &str,
-        spec: serde_json::Value,
-    ) -> Result<(), LeaseError> {
+    async fn create(&self, spec: LeaseSpec) -> Result<(), LeaseError> {
+        let mut lease = Lease { spec: Some(spec), ..Lease::default() };
+        lease.metadata.name = Some(self.name.clone());
+        let params = PostParams { field_manager: Some(objects::AGENT_CONTAINER.to_owned()), dry_run: false };
+        self.write("create", self.leases.create(&params, &lease)).await
+    }
+
+    async fn patch(&self, verb: &'static str, revision: &str, spec: Value) -> Result<(), LeaseError> {
+        // With its `resourceVersion` the API server refuses the patch if the Lease changed in between.
         let patch = json!({ "metadata": { "resourceVersion": revision }, "spec": spec });
         let params = PatchParams {
             field_manager: Some(objects::AGENT_CONTAINER.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(&patch);
-        self.done(verb, timeout(PATIENCE, self.leases.patch(&self.name, &params, &patch)).await)
+        self.write(verb, self.leases.patch(&self.name, &params, &Patch::Merge(&patch))).await
     }
 
-    fn done(
+    async fn write(
         &self,
         verb: &'static str,
-        answer: Result<kube::Result<Lease>, Elapsed>,
+        request: impl Future<Output = kube::Result<Lease>>,
     ) -> Result<(), LeaseError> {
-        let name = || self.name.clone();
-        let Ok(answer) = answer else { return Err(LeaseError::Silent { verb, name: name() }) };
-        match answer {
+        let error = match answer(WRITE_TIMEOUT, request).await {
             Ok(lease) => {
-                heard_lease(&self.known, &Ok(Some(lease)));
-                Ok(())
+                self.learn(lease);
+                return Ok(());
             }
-            // Somebody was quicker, or it is gone: the watch tells.
-            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
-            Err(source) => {
-                if matches!(&source, kube::Error::Api(status) if status.code == 403) {
-                    self.forbidden.store(true, Ordering::Relaxed);
-                }
-                Err(LeaseError::Refused { verb, name: name(), source: Box::new(source) })
-            }
+            Err(error) => error,
+        };
+        match error.status() {
+            // Another agent was faster, or the Lease was deleted: the watch reports which.
+            Some(404 | 409) => return Ok(()),
+            Some(403) => self.forbidden.store(true, Ordering::Relaxed),
+            Some(_) | None => {}
         }
+        let name = self.name.clone();
+        Err(match error {
+            RequestError::NoAnswer => LeaseError::NoAnswer { verb, name },
+            RequestError::Failed(source) => LeaseError::Refused { verb, name, source: Box::new(source) },
+        })
+    }
+
+    /// Uses the answer to a write before the watch reports it.
+    fn learn(&self, lease: Lease) {
+        update(&self.known, |known| known.after_lease(&Ok(Some(lease)), Instant::now()));
     }
 }
 
-/// Longer than founding takes with a slow CouchDB, and as long as the others wait for one that died meanwhile.
-const LASTS: Duration = Duration::from_secs(30);
-/// An API server answers a change in some 10 ms; nobody waits for one that doesn't.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An API server answers a change within about 10 ms. No other agent waits for the Lease in the meantime.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use agent_core::facts::{ApiState, KnownRecord};
+
+    use super::*;
 
     fn lease(holder: &str, renewed: &str) -> Lease {
         let spec = json!({ "holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 30 });
@@ -216,59 +187,58 @@ mod tests {
     }
 
     fn known(holding: Option<Holding>) -> Knowledge {
-        Knowledge { api: ApiState::Current, set: None, record: KnownRecord::Absent, holding, occupant: None }
+        Knowledge { holding, ..Knowledge::at_start(ApiState::Current, KnownRecord::Absent) }
     }
 
     fn claim(nonce: u64) -> Claim {
         let me: PodFqdn = "db-1.db.shop.svc.cluster.local".parse().unwrap();
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let client = Client::try_from(config).unwrap();
-        Claim::new(&client, &me, Some("u1"), nonce, watch::channel(known(None)).0)
+        let user = LeaseUser::new(me.pod(), Some("u1"), nonce);
+        Claim::new(&client, &me, user, watch::channel(known(None)).0)
     }
 
     #[tokio::test]
-    async fn a_lease_is_held_for_as_long_as_its_holder_speaks() {
+    async fn a_lease_is_held_for_its_duration_after_each_renewal() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let see = |holder, renewed, before: Option<&Holding>, seconds| {
             Holding::from_lease(Some(&lease(holder, renewed)), before, at(seconds))
         };
-        let lock = |holding: &Holding, seconds| claim(5).lock(&known(Some(holding.clone())), at(seconds));
+        let state = |holding: &Holding, seconds| claim(5).state(&known(Some(holding.clone())), at(seconds));
 
         let theirs = see("db-0_u0_0000000000000001", "2026-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(lock(&theirs, 30), LeaseState::Held("db-0".to_owned()));
-        assert_eq!(lock(&theirs, 31), LeaseState::Free, "silent for longer than it promised");
+        assert_eq!(state(&theirs, 30), LeaseState::Held("db-0".to_owned()));
+        assert_eq!(state(&theirs, 31), LeaseState::Free, "not renewed within its duration");
         let again = see("db-0_u0_0000000000000001", "2026-01-01T00:00:00.000000Z", Some(&theirs), 20);
-        assert_eq!(lock(&again, 31), LeaseState::Free, "seen once more is not renewed");
+        assert_eq!(state(&again, 31), LeaseState::Free, "the same renewal, seen again");
         let renewed = see("db-0_u0_0000000000000001", "2026-01-01T00:00:01.000000Z", Some(&theirs), 20);
-        assert_eq!(lock(&renewed, 50), LeaseState::Held("db-0".to_owned()));
+        assert_eq!(state(&renewed, 50), LeaseState::Held("db-0".to_owned()));
 
         let mine = see("db-1_u1_0000000000000005", "1999-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(
-            (lock(&mine, 19), lock(&mine, 20)),
-            (LeaseState::Mine, LeaseState::Free),
-            "no clock but ours counts"
-        );
+        assert_eq!(state(&mine, 19), LeaseState::Mine, "the Lease's own times are not compared with a clock");
+        assert_eq!(state(&mine, 20), LeaseState::Free);
         let former = see("db-1_u1_0000000000000004", "2026-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(lock(&former, 1), LeaseState::Free, "this container's former process");
+        assert_eq!(state(&former, 1), LeaseState::Free, "this container's former process");
         let twin = see("db-1_u2_0000000000000005", "2026-01-01T00:00:00.000000Z", None, 0);
-        assert_eq!(lock(&twin, 1), LeaseState::Held("db-1".to_owned()), "another pod of this name");
+        assert_eq!(state(&twin, 1), LeaseState::Held("db-1".to_owned()), "another pod of this name");
 
-        assert_eq!(lock(&see("", "2026-01-01T00:00:00.000000Z", None, 0), 1), LeaseState::Free);
-        assert_eq!(lock(&Holding::from_lease(None, None, at(0)), 1), LeaseState::Free);
+        assert_eq!(state(&see("", "2026-01-01T00:00:00.000000Z", None, 0), 1), LeaseState::Free);
+        assert_eq!(state(&Holding::from_lease(None, None, at(0)), 1), LeaseState::Free);
     }
 
     #[tokio::test]
-    async fn where_the_lease_can_not_be_had_there_is_no_lock() {
+    async fn a_lease_that_cannot_be_read_or_written_is_not_used() {
         let now = Instant::now();
-        assert_eq!(claim(1).lock(&known(None), now), LeaseState::Unknown);
+        assert_eq!(claim(1).state(&known(None), now), LeaseState::Unknown);
         let refused = Knowledge { record: KnownRecord::Forbidden, ..known(None) };
-        assert_eq!(claim(1).lock(&refused, now), LeaseState::NotUsed);
+        assert_eq!(claim(1).state(&refused, now), LeaseState::NotUsed);
         let claim = claim(1);
         let free = known(Some(Holding::from_lease(None, None, now)));
-        assert_eq!(claim.lock(&free, now), LeaseState::Free);
+        assert_eq!(claim.state(&free, now), LeaseState::Free);
         let status = kube::core::Status::failure("no", "Forbidden").with_code(403).boxed();
-        assert!(claim.done("take", Ok(Err(kube::Error::Api(status)))).is_err());
-        assert_eq!(claim.lock(&free, now), LeaseState::NotUsed, "it may be read and not written");
+        let refused = claim.write("take", async { Err(kube::Error::Api(status)) });
+        assert!(refused.await.is_err());
+        assert_eq!(claim.state(&free, now), LeaseState::NotUsed, "readable and not writable");
     }
 }

@@ -1,5 +1,5 @@
-//! The founding record: a Lease that outlives every volume. It is what tells a cluster that lost all its data from one
-//! that never began.
+//! The founding record in the annotations of the Lease. It outlives every volume, and distinguishes a cluster that lost
+//! all its data from one that was never formed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use thiserror::Error;
 
-/// Why the record could not be written.
+/// The record could not be written.
 #[derive(Debug, Error)]
 #[error("failed to write the founding record into Lease '{name}'")]
 pub struct RecordError {
@@ -20,7 +20,7 @@ pub struct RecordError {
     source: kube::Error,
 }
 
-/// Reads it from the Lease, if there is one. A Lease without our annotations records nothing.
+/// Reads the record from the Lease. A Lease without its annotations contains none.
 pub(crate) fn record_of(lease: Option<&Lease>) -> KnownRecord {
     let annotations = lease.and_then(|lease| lease.metadata.annotations.as_ref());
     match FoundingRecord::read(|key| annotations?.get(key).map(String::as_str)) {
@@ -32,19 +32,19 @@ pub(crate) fn record_of(lease: Option<&Lease>) -> KnownRecord {
     }
 }
 
-/// What is written down of a founding.
+/// The content of a new founding record.
 pub(crate) struct Founding<'a> {
-    /// The cluster's uuid.
+    /// The cluster's UUID.
     pub(crate) uuid: String,
-    /// How many nodes founded it.
+    /// The number of founders.
     pub(crate) size: u32,
-    /// The lost cluster that was given up for it.
+    /// The UUID of the lost cluster that this one replaces.
     pub(crate) instead_of: Option<&'a String>,
-    /// When, RFC 3339.
+    /// The time of the founding, RFC 3339.
     pub(crate) at: String,
 }
 
-/// Writes it into the Lease of this name, whatever was there before.
+/// Writes the record into the Lease of this name, over any record that it contains. Creates the Lease if it is missing.
 pub(super) async fn write(
     leases: &Objects<Lease>,
     name: &str,
@@ -64,6 +64,7 @@ pub(super) async fn write(
         "kind": "Lease",
         "metadata": { "name": name, "annotations": annotations },
     });
+    // By force, because the taking of the Lease is another manager's write to the same object.
     let params = PatchParams::apply(objects::AGENT_CONTAINER).force();
     let written = leases.patch(name, &params, &Patch::Apply(&lease)).await;
     written.map_err(|source| RecordError { name: name.to_owned(), source })
@@ -73,12 +74,13 @@ pub(super) async fn write(
 mod tests {
     use super::*;
 
+    fn read(annotations: serde_json::Value) -> KnownRecord {
+        let lease = json!({ "metadata": { "annotations": annotations }, "spec": {} });
+        record_of(Some(&serde_json::from_value(lease).unwrap()))
+    }
+
     #[test]
-    fn a_lease_tells_what_its_annotations_say() {
-        let read = |annotations: serde_json::Value| {
-            let lease = json!({ "metadata": { "annotations": annotations }, "spec": {} });
-            record_of(Some(&serde_json::from_value(lease).unwrap()))
-        };
+    fn the_record_is_read_from_the_annotations() {
         assert_eq!(record_of(None), KnownRecord::Absent);
         assert_eq!(read(json!({ "other": "x" })), KnownRecord::Absent);
         let formed = json!({ "couchdiscover.io/uuid": "u", "couchdiscover.io/schema": "1" });

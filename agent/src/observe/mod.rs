@@ -47,7 +47,7 @@ pub struct Inputs<'a> {
 
 impl Inputs<'_> {
     fn lease(&self) -> LeaseState {
-        self.claim.map_or(LeaseState::NotUsed, |claim| claim.lock(self.knowledge, Instant::now()))
+        self.claim.map_or(LeaseState::NotUsed, |claim| claim.state(self.knowledge, Instant::now()))
     }
 
     fn displaced_by(&self) -> Option<String> {

@@ -21,7 +21,7 @@ use crate::act::{ActError, Actor, act};
 use crate::couch::tls::Trust;
 use crate::credentials::Resolver;
 use crate::kubernetes::Knowledge;
-use crate::kubernetes::events::Herald;
+use crate::kubernetes::events::EventSender;
 use crate::metrics::Metrics;
 use crate::observe::{Inputs, Observer};
 use crate::publish::page::{self, History};
@@ -41,7 +41,7 @@ pub struct Agent {
     knowledge: watch::Receiver<Knowledge>,
     /// The source of credentials that were not injected: it may have changed when CouchDB rejects them.
     resolver: Option<Resolver>,
-    events: Herald,
+    events: EventSender,
     outputs: Outputs,
     /// The pod's own description.
     pod: Pod,
@@ -125,7 +125,7 @@ impl Agent {
         } else {
             info!(reason = explanation.reason, "{}", explanation.message);
         }
-        self.events.tell(when_entered(step, explanation, memory.joined));
+        self.events.send(when_entered(step, explanation, memory.joined));
         memory.joined &= *step != Step::Settled;
     }
 
@@ -146,7 +146,7 @@ impl Agent {
                 if let Step::Adopt(_) = step {
                     self.outputs.metrics.healed();
                 }
-                self.events.tell(when_done(step, &explained.step));
+                self.events.send(when_done(step, &explained.step));
             }
             Err(ActError::NotYet(progress)) => memory.progress = Some(progress.to_string()),
             Err(error) => {

@@ -19,7 +19,7 @@ use crate::act::Actor;
 use crate::couch::Couch;
 use crate::couch::tls::{TlsError, Trust};
 use crate::credentials::Resolver;
-use crate::kubernetes::events::Herald;
+use crate::kubernetes::events::EventSender;
 use crate::kubernetes::{self, Followed};
 use crate::metrics::Metrics;
 use crate::observe::service::Service;
@@ -120,7 +120,7 @@ impl Parts {
         let Self { me, client, trust, settings, addresses, kubernetes, termination } = self;
         let kubernetes = kubernetes::connect(settings.kubernetes, kubernetes).await;
         let uid = settings.pod.uid.clone();
-        let events = Herald::start(kubernetes.clone(), me.clone(), uid.clone(), now);
+        let events = EventSender::start(kubernetes.clone(), me.clone(), uid.clone(), now);
         let ip = settings.pod.ip.map(|ip| ip.to_string());
         let resolver = Resolver::new(kubernetes.clone(), me.clone(), settings.container, ip);
         let waiting =

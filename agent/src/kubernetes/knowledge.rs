@@ -1,0 +1,173 @@
+//! The last known state of Kubernetes, and its change by each event.
+
+use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts};
+use contract::keys;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::core::{NotUsed, Object};
+use kube::runtime::watcher;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::holding::Holding;
+use super::record::record_of;
+
+/// The last known state of Kubernetes. It outlives the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knowledge {
+    /// Result of the last event of the StatefulSet's watch.
+    pub api: ApiState,
+    /// The StatefulSet's spec, as last read.
+    pub set: Option<SetFacts>,
+    /// The founding record, as last read.
+    pub record: KnownRecord,
+    /// The Lease's holder, as last read. `None`: not read yet.
+    pub holding: Option<Holding>,
+    /// The pod of this pod's name. `None`: not read, or there is no such pod.
+    pub occupant: Option<PodInstance>,
+}
+
+/// The state of a watched object: `None` if it does not exist, an error if it is unknown just now.
+pub(super) type Event<K> = Result<Option<K>, watcher::Error>;
+
+/// The fields of a StatefulSet that are used. The whole type with its pod template would be parsed and kept for three
+/// numbers.
+pub(super) type StatefulSetView = Object<SetSpec, NotUsed>;
+
+/// The fields of a StatefulSet's spec that are used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct SetSpec {
+    replicas: Option<i32>,
+    ordinals: Ordinals,
+    pod_management_policy: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ordinals {
+    start: i32,
+}
+
+/// The fields of a pod that are used.
+pub(super) type PodView = Object<NotUsed, PodStatus>;
+
+/// The fields of a pod's status that are used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodStatus {
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+}
+
+impl Knowledge {
+    /// Before the first event, of an API in this state.
+    pub(super) fn at_start(api: ApiState, record: KnownRecord) -> Self {
+        Self { api, set: None, record, holding: None, occupant: None }
+    }
+
+    /// The knowledge after an event of the StatefulSet's watch. A failure leaves the last known facts in place.
+    pub(super) fn after_set(self, event: Result<Option<&StatefulSetView>, &watcher::Error>) -> Self {
+        match event {
+            Ok(Some(set)) => Self { api: ApiState::Current, set: Some(set_facts(set)), ..self },
+            Ok(None) => Self { api: ApiState::Missing, ..self },
+            Err(error) if is_forbidden(error) => Self { api: ApiState::Forbidden, ..self },
+            Err(_) => Self { api: ApiState::Silent, ..self },
+        }
+    }
+
+    /// The knowledge after an event of the Lease's watch, or after the answer to a write, at `now`.
+    pub(super) fn after_lease(self, event: &Event<Lease>, now: Instant) -> Self {
+        match event {
+            Ok(lease) => {
+                let holding = Holding::from_lease(lease.as_ref(), self.holding.as_ref(), now);
+                Self { record: record_of(lease.as_ref()), holding: Some(holding), ..self }
+            }
+            Err(error) if is_forbidden(error) => {
+                Self { record: KnownRecord::Forbidden, holding: None, ..self }
+            }
+            Err(_) => self,
+        }
+    }
+
+    /// The knowledge after an event of the pod's watch. Only an existing pod can be another one than this.
+    pub(super) fn after_pod(self, event: &Event<PodView>) -> Self {
+        let Ok(Some(pod)) = event else { return self };
+        let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+        let ip = ip.and_then(|ip| ip.parse().ok());
+        let occupant = pod.metadata.uid.clone().zip(ip).map(|(uid, ip)| PodInstance { uid, ip });
+        Self { occupant, ..self }
+    }
+}
+
+/// Changes the knowledge, and wakes its receivers if it differs now.
+pub(super) fn update(sender: &watch::Sender<Knowledge>, change: impl FnOnce(Knowledge) -> Knowledge) {
+    sender.send_if_modified(|knowledge| {
+        let changed = change(knowledge.clone());
+        let differs = changed != *knowledge;
+        *knowledge = changed;
+        differs
+    });
+}
+
+fn set_facts(set: &StatefulSetView) -> SetFacts {
+    let spec = &set.spec;
+    let replicas = spec.replicas.unwrap_or(1).clamp(0, u16::MAX.into());
+    let policy = spec.pod_management_policy.as_deref().and_then(|policy| policy.parse().ok());
+    let annotations = set.metadata.annotations.as_ref();
+    SetFacts {
+        replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+        start: u32::try_from(spec.ordinals.start).unwrap_or(0),
+        pod_management: policy.unwrap_or(PodManagement::OrderedReady),
+        form_anew: annotations.and_then(|annotations| annotations.get(keys::FORM_ANEW)).cloned(),
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> SetFacts {
+        set_facts(&serde_json::from_str::<StatefulSetView>(text).unwrap())
+    }
+
+    #[test]
+    fn absent_fields_have_the_defaults_of_kubernetes() {
+        let pod_management = PodManagement::OrderedReady;
+        let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None };
+        let required = r#""selector":{},"serviceName":"x","template":{}"#;
+        assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
+        let text = format!(
+            r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
+        );
+        let pod_management = PodManagement::Parallel;
+        let form_anew = Some("u".to_owned());
+        assert_eq!(parse(&text), SetFacts { replicas: 0, start: 5, pod_management, form_anew });
+    }
+
+    #[test]
+    fn a_failure_keeps_the_last_known_facts() {
+        let pod_management = PodManagement::Parallel;
+        let set = SetFacts { replicas: 3, start: 0, pod_management, form_anew: None };
+        let known =
+            Knowledge { set: Some(set), ..Knowledge::at_start(ApiState::Current, KnownRecord::Absent) };
+        let after = known.clone().after_set(Err(&watcher::Error::NoResourceVersion));
+        assert_eq!(after, Knowledge { api: ApiState::Silent, ..known.clone() });
+        let missing = known.clone().after_set(Ok(None));
+        assert_eq!(missing, Knowledge { api: ApiState::Missing, ..known.clone() });
+        let failed = known.clone().after_lease(&Err(watcher::Error::NoResourceVersion), Instant::now());
+        assert_eq!(failed, known);
+    }
+}
