@@ -9,9 +9,10 @@
 //! | [`observe`] | reads: the local CouchDB, its peers, ports, EndpointSlices |
 //! | [`act`] | writes: one step, on the local CouchDB or the Lease |
 //! | [`publish`] | probes, `/status`, `/metrics`, the termination message |
+//! | [`metrics`] | counters |
 //! | [`couch`] | HTTP client for CouchDB |
 //! | [`kubernetes`] | the StatefulSet, the Lease and Events |
-//! | [`credentials`] | CouchDB's admin, read from the pod's own container where it is not injected |
+//! | [`credentials`] | CouchDB's admin user, read from the CouchDB container if it is not injected |
 //! | [`settings`] | environment variables |
 //! | [`cli`] | verbs, log, exit codes |
 

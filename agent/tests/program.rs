@@ -162,7 +162,7 @@ fn a_kubernetes_that_is_away_is_said_once() {
     assert_eq!(child.terminate(), Some(0));
     // What a round says depends on how long the eight took: the first waits 3 s for Kubernetes.
     let lines: Vec<_> = lines.filter(|line| !line.contains(" reason=")).collect();
-    let kubernetes = lines.iter().filter(|line| line.contains("the Kubernetes API doesn't answer"));
+    let kubernetes = lines.iter().filter(|line| line.contains("the Kubernetes API does not answer"));
     assert_eq!((kubernetes.count(), lines.len()), (1, 2), "a greeting and one warning: {lines:#?}");
 }
 

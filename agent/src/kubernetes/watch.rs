@@ -58,7 +58,8 @@ pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u6
 
 async fn watch_all(client: Client, me: &PodFqdn, sender: &watch::Sender<Knowledge>) {
     let namespace = me.namespace().as_str();
-    let set = me.pod().set().as_str();
+    let (set, pod) = (me.pod().set().as_str(), me.pod().to_string());
+    let lease = objects::companion(set);
     let kind = ApiResource::erase::<StatefulSet>(&());
     let sets = Objects::namespaced_with(client.clone(), namespace, &kind);
     let kind = ApiResource::erase::<Pod>(&());
@@ -72,19 +73,18 @@ async fn watch_all(client: Client, me: &PodFqdn, sender: &watch::Sender<Knowledg
             update(sender, |knowledge| knowledge.after_set(event));
             set_log.log(sender.borrow().api, event.err());
         }),
-        watch_one(leases, &objects::companion(set), &recovered, |event| {
+        watch_one(leases, &lease, &recovered, |event| {
             let before = sender.borrow().record.clone();
             update(sender, |knowledge| knowledge.after_lease(&event, Instant::now()));
             if sender.borrow().record == KnownRecord::Forbidden && before != KnownRecord::Forbidden {
                 warn!(
-                    "the pod's service account may not read Lease '{}', so a cluster that lost its data looks like one \
+                    "the pod's service account may not read Lease '{lease}', so a cluster that lost its data looks like one \
                      that was never formed. Fix: {}",
-                    objects::companion(set),
                     bind_command(me)
                 );
             }
         }),
-        watch_one(pods, &me.pod().to_string(), &recovered, |event| {
+        watch_one(pods, &pod, &recovered, |event| {
             update(sender, |knowledge| knowledge.after_pod(&event));
         }),
     );

@@ -1,4 +1,4 @@
-//! Probes and status over plain HTTP.
+//! Probes, status and metrics over plain HTTP.
 
 use std::io;
 use std::sync::Arc;
@@ -14,23 +14,24 @@ use contract::status::Page;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::metrics::{self, Metrics};
+use super::exposition;
+use crate::metrics::Metrics;
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, shown: Shown) -> io::Result<()> {
     axum::serve(listener, router(shown)).await
 }
 
-/// What is served.
+/// The state that is served.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// What the agent shows just now.
+    /// The page after the last round.
     pub page: watch::Receiver<Page>,
-    /// What it counts.
+    /// The counters since the start.
     pub metrics: Arc<Metrics>,
 }
 
-/// `/livez`, `/readyz`, `/status`, `/metrics`.
+/// The paths `/livez`, `/readyz`, `/status` and `/metrics`.
 pub fn router(shown: Shown) -> Router {
     Router::new()
         .route(ports::LIVEZ, get(async || "ok\n"))
@@ -55,5 +56,6 @@ async fn status(State(shown): State<Shown>) -> Json<Page> {
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT)], shown.metrics.encode(&shown.page.borrow()))
+    let page = shown.page.borrow().clone();
+    ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(page, shown.metrics.counts()))
 }

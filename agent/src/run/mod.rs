@@ -22,7 +22,7 @@ use crate::couch::tls::Trust;
 use crate::credentials::Resolver;
 use crate::kubernetes::Knowledge;
 use crate::kubernetes::events::EventSender;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StepOutcome};
 use crate::observe::{Inputs, Observer};
 use crate::publish::page::{self, History};
 use crate::publish::termination::TerminationLog;
@@ -138,7 +138,8 @@ impl Agent {
     ) {
         let result = act(&self.actor, observer.directory(), step, (self.clock)()).await;
         let advances = matches!(result, Ok(()) | Err(ActError::NotYet(_)));
-        self.outputs.metrics.stepped(explained.step.reason, advances);
+        let outcome = if advances { StepOutcome::Done } else { StepOutcome::Failed };
+        self.outputs.metrics.stepped(explained.step.reason, outcome);
         match result {
             Ok(()) => {
                 (memory.last_error, memory.progress) = (None, None);
