@@ -32,8 +32,8 @@ fn without_settings_it_says_what_it_needs_and_exits_64() {
     let (code, says) = ends(&[("COUCHDISCOVER_KUBERNETES", "off")]);
     assert_eq!(code, Some(64));
     assert_snapshot!(says, @"
-    couchdiscover-agent: no admin credentials: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret
-    COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off': nothing else tells how many nodes to expect
+    couchdiscover-agent: no admin credentials. Fix: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret
+    COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off', so the number of nodes is unknown. Fix: set COUCHDB_CLUSTER_SIZE
     ");
 }
 
@@ -42,7 +42,7 @@ fn outside_of_a_statefulsets_pod_it_says_so_and_exits_64() {
     let pod = [&ADMIN[..], &[("POD_NAME", "web-7d4b9c-x2x1z")]].concat();
     let (code, says) = ends(&pod);
     assert_eq!(code, Some(64));
-    assert_snapshot!(says, @"couchdiscover-agent: failed to tell who this pod is: POD_NAME is not that of a StatefulSet's pod: the agent belongs into a pod of a StatefulSet: 'web-7d4b9c-x2x1z' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'");
+    assert_snapshot!(says, @"couchdiscover-agent: failed to derive the DNS name of this pod: POD_NAME is not that of a StatefulSet's pod, and the agent must run in one: 'web-7d4b9c-x2x1z' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'");
 }
 
 #[test]

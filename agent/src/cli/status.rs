@@ -1,116 +1,162 @@
-//! `couchdiscover-agent status`: asks the agent that runs in this pod, and prints what it shows for a person.
+//! `couchdiscover-agent status`: prints the page of the agent that runs in this pod.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use contract::env;
+use contract::error::chain;
+use contract::status::{NodeReport, Page, StateReport};
 use jiff::Timestamp;
+use program::exit;
+use serde::Deserialize;
 use serde_json::Value;
 
-/// Asks the agent that listens on `listen` for its page.
-pub(super) async fn page(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, reqwest::Error> {
-    let host = if listen.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { listen.ip() };
-    let url = format!("http://{}{}", SocketAddr::new(host, listen.port()), contract::ports::STATUS);
-    client.get(url).timeout(PATIENCE).send().await?.error_for_status()?.json().await
+use super::program::{fail, print};
+use super::verb::StatusFormat;
+use crate::couch::tls::plain;
+
+/// Prints the page. The exit code is 0 if the pod is ready, else 1, for use in scripts.
+pub(super) fn print_status(vars: &dyn Fn(&str) -> Option<String>, format: StatusFormat) -> ExitCode {
+    let default = SocketAddr::from((Ipv6Addr::UNSPECIFIED, contract::ports::AGENT));
+    let listen = vars(env::COUCHDISCOVER_LISTEN).and_then(|value| value.parse().ok()).unwrap_or(default);
+    let client = match plain() {
+        Ok(client) => client,
+        Err(error) => return fail(&format!("{}\n", chain(&error)), exit::FAILURE),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("failed to start: {error}\n"), exit::FAILURE),
+    };
+    let json = match runtime.block_on(fetch(&client, listen)) {
+        Ok(json) => json,
+        Err(error) => {
+            let message = format!("no agent answers on port {}: {}\n", listen.port(), chain(&error));
+            return fail(&message, exit::FAILURE);
+        }
+    };
+    let page = match Page::deserialize(&json) {
+        Ok(page) => page,
+        Err(error) => return fail(&format!("the agent's page cannot be read: {error}\n"), exit::FAILURE),
+    };
+    let printed = print(&match format {
+        // As served: fields that an agent of another release adds are kept.
+        StatusFormat::Json => format!("{json:#}\n"),
+        StatusFormat::Table => table(&page, Timestamp::now()),
+    });
+    if page.ready { printed } else { ExitCode::from(exit::FAILURE) }
 }
 
-/// The page as a person reads it at `now`: first whether all is well, then what to do, then what was seen. Pure; a field
-/// that an agent of another version doesn't have is left out.
-pub(super) fn table(page: &Value, now: Timestamp) -> String {
+async fn fetch(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, reqwest::Error> {
+    let host = if listen.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    let url = format!("http://{}{}", SocketAddr::new(host, listen.port()), contract::ports::STATUS);
+    client.get(url).timeout(TIMEOUT).send().await?.error_for_status()?.json().await
+}
+
+/// The page as text at `now`: readiness, then the step with its fix, then the facts. Pure. A field that an agent of another
+/// release does not have is shown as `?` or left out.
+fn table(page: &Page, now: Timestamp) -> String {
     let mut out = String::new();
-    let ready = if page["ready"] == true { "ready" } else { "not ready" };
-    let _ = writeln!(out, "{} is {ready}\n", text(&page["pod"]));
-    let (step, readiness) = (&page["step"], &page["readiness"]);
-    let _ = writeln!(out, "{}{}", text(&step["reason"]), since(&page["since"], now));
-    tell(&mut out, step);
-    if page["ready"] != true && readiness["reason"] != step["reason"] {
-        let _ = writeln!(out, "\nnot ready: {}", text(&readiness["reason"]));
-        tell(&mut out, readiness);
+    let ready = if page.ready { "ready" } else { "not ready" };
+    let _ = writeln!(out, "{} is {ready}\n", known(&page.pod));
+    let _ = writeln!(out, "{}{}", known(&page.step.reason), since(&page.since, now));
+    write_state(&mut out, &page.step);
+    // Both, because a node can be kept out of reads for another reason than its step.
+    if !page.ready && page.readiness.reason != page.step.reason {
+        let _ = writeln!(out, "\nnot ready: {}", known(&page.readiness.reason));
+        write_state(&mut out, &page.readiness);
     }
-    for (title, value) in [("progress", &page["progress"]), ("last error", &page["lastError"])] {
-        if let Some(value) = value.as_str() {
-            let _ = writeln!(out, "\n{title}: {value}");
-        }
+    if let Some(progress) = &page.progress {
+        let _ = writeln!(out, "\nprogress: {progress}");
+    }
+    if let Some(error) = &page.last_error {
+        let _ = writeln!(out, "\nlast error: {error}");
     }
     let _ = writeln!(
         out,
         "\n{:<24} {:>5} {:>9} {:>9} {:>7}",
         "NODE", "LISTS", "CONNECTED", "DATABASES", "COPIES"
     );
-    for (name, node) in page["nodes"].as_object().into_iter().flatten() {
+    for (name, node) in &page.nodes {
         let _ = writeln!(out, "{}", row(name, node));
     }
-    let expected = page["expected"].as_array().map_or(0, Vec::len);
-    let _ = writeln!(
-        out,
-        "\n{expected} expected, kubernetes {}, founding record {}",
-        text(&page["kubernetes"]),
-        text(&page["record"])
-    );
-    if let (Some(user), Some(source)) = (page["admin"]["user"].as_str(), page["admin"]["source"].as_str()) {
-        let _ = writeln!(out, "admin '{user}' from {source}");
+    let (expected, kubernetes, record) = (page.expected.len(), page.kubernetes, page.record);
+    let _ = writeln!(out, "\n{expected} expected, kubernetes {kubernetes}, founding record {record}");
+    if let Some(admin) = &page.admin {
+        let _ = writeln!(out, "admin '{}' from {}", admin.user, admin.source);
     }
-    if let Some(version) = page["version"].as_str() {
-        let _ = writeln!(out, "agent {version}, {} rounds", page["rounds"].as_u64().unwrap_or_default());
+    if !page.version.is_empty() {
+        let _ = writeln!(out, "agent {}, {} rounds", page.version, page.rounds);
     }
     out
 }
 
-/// What is so, then what to do on a line of its own, then what it stands on.
-fn tell(out: &mut String, said: &Value) {
-    let cure = said["cure"].as_str();
-    let message = text(&said["message"]);
-    let fact = cure.and_then(|cure| message.strip_suffix(cure)).map(|fact| fact.trim_end_matches(['.', ' ']));
-    let _ = writeln!(out, "  {}", fact.unwrap_or(&message));
-    if let Some(cure) = cure {
-        let _ = writeln!(out, "  cure: {cure}");
+/// Writes the state, then its fix on a line of its own, then the observations behind it.
+fn write_state(out: &mut String, state: &StateReport) {
+    let message = known(&state.message);
+    let fact = state.cure.as_ref().and_then(|fix| message.strip_suffix(fix.as_str()));
+    let fact = fact.map(|fact| fact.trim_end_matches(['.', ' ']));
+    let _ = writeln!(out, "  {}", fact.unwrap_or(message));
+    if let Some(fix) = &state.cure {
+        let _ = writeln!(out, "  cure: {fix}");
     }
-    for (i, line) in said["evidence"].as_array().into_iter().flatten().enumerate() {
+    for (i, line) in state.evidence.iter().enumerate() {
         let title = if i == 0 { "seen:" } else { "" };
-        let _ = writeln!(out, "  {title:<5} {}", text(line));
+        let _ = writeln!(out, "  {title:<5} {line}");
     }
 }
 
-/// `, 3m ago (2026-11-21T01:54:00Z)`
-fn since(time: &Value, now: Timestamp) -> String {
-    let Some(time) = time.as_str() else { return String::new() };
+/// Such as `, since 3m5s ago (2026-11-21T01:54:00Z)`.
+fn since(time: &str, now: Timestamp) -> String {
+    if time.is_empty() {
+        return String::new();
+    }
     match time.parse::<Timestamp>() {
+        // Never negative, even if the clock was set back.
         Ok(then) => format!(", since {} ago ({time})", age((now.as_second() - then.as_second()).max(0))),
         Err(_) => format!(", since {time}"),
     }
 }
 
-/// As `kubectl` shows ages: the two largest units while the first one is small, else one.
+/// An age as `kubectl` prints it: the two largest units while the first one is small, else one.
 fn age(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match (days, hours, minutes) {
-        (0, 0, 0..2) => format!("{seconds}s"),
-        (0, 0, 2..10) => format!("{minutes}m{}s", seconds % 60),
-        (0, 0..3, _) => format!("{minutes}m"),
-        (0, 3..10, _) => format!("{hours}h{}m", minutes % 60),
-        (0..2, _, _) => format!("{hours}h"),
-        (2..10, _, _) => format!("{days}d{}h", hours % 24),
-        (_, _, _) => format!("{days}d"),
+    if minutes < 2 {
+        format!("{seconds}s")
+    } else if minutes < 10 {
+        format!("{minutes}m{}s", seconds % 60)
+    } else if hours < 3 {
+        format!("{minutes}m")
+    } else if hours < 10 {
+        format!("{hours}h{}m", minutes % 60)
+    } else if days < 2 {
+        format!("{hours}h")
+    } else if days < 10 {
+        format!("{days}d{}h", hours % 24)
+    } else {
+        format!("{days}d")
     }
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").to_owned()
+fn known(text: &str) -> &str {
+    if text.is_empty() { "?" } else { text }
 }
 
-fn row(name: &str, node: &Value) -> String {
-    if let Some(unseen) = node["unseen"].as_str() {
-        return format!("{name:<24} {unseen}");
+fn row(name: &str, node: &NodeReport) -> String {
+    match node {
+        NodeReport::Unseen { unseen } => format!("{name:<24} {unseen}"),
+        NodeReport::Seen(node) => {
+            // The system database with the fewest copies limits the cluster.
+            let copies = node.system_database_copies.values().min().unwrap_or(&0);
+            let (lists, connected) = (node.members.len(), node.connected.len());
+            format!("{name:<24} {lists:>5} {connected:>9} {:>9} {copies:>7}", node.databases)
+        }
     }
-    let count = |list: &Value| list.as_array().map_or(0, Vec::len);
-    let copies = node["systemDatabaseCopies"].as_object();
-    let copies = copies.and_then(|copies| copies.values().filter_map(Value::as_u64).min()).unwrap_or(0);
-    let (lists, connected) = (count(&node["members"]), count(&node["connected"]));
-    format!("{name:<24} {lists:>5} {connected:>9} {:>9} {copies:>7}", node["databases"].as_u64().unwrap_or(0))
 }
 
-/// It answers from memory.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The agent answers from memory.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +164,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn table_at(page: &Value, now: &str) -> String {
+        table(&Page::deserialize(page).unwrap(), now.parse().unwrap())
+    }
 
     #[test]
     fn a_page_becomes_a_table() {
@@ -150,7 +200,7 @@ mod tests {
                 "couchdb-1": { "unseen": "unreachable" },
             },
         });
-        assert_snapshot!(table(&page, "2026-11-21T01:57:05Z".parse().unwrap()), @"
+        assert_snapshot!(table_at(&page, "2026-11-21T01:57:05Z"), @"
         couchdb-0.couchdb.default.svc.cluster.local is ready
 
         WaitingForConnections, since 3m5s ago (2026-11-21T01:54:00Z)
@@ -169,7 +219,7 @@ mod tests {
         admin 'admin' from COUCHDB_USER and COUCHDB_PASSWORD
         agent 0.1.0, 7 rounds
         ");
-        assert_snapshot!(table(&json!({}), Timestamp::UNIX_EPOCH), @"
+        assert_snapshot!(table_at(&json!({}), "1970-01-01T00:00:00Z"), @"
         ? is not ready
 
         ?
@@ -177,12 +227,12 @@ mod tests {
 
         NODE                     LISTS CONNECTED DATABASES  COPIES
 
-        0 expected, kubernetes ?, founding record ?
+        0 expected, kubernetes unknown, founding record unknown
         ");
     }
 
     #[test]
-    fn a_pod_that_is_not_ready_for_another_reason_than_its_step_says_both() {
+    fn a_pod_that_is_not_ready_for_another_reason_than_its_step_shows_both() {
         let page = json!({
             "pod": "db-2.db.shop.svc.cluster.local",
             "ready": false,
@@ -192,7 +242,7 @@ mod tests {
             "progress": "'orders' has 1 of 9 documents here",
         });
         // A clock that was set back.
-        assert_snapshot!(table(&page, "2026-11-21T01:53:00Z".parse().unwrap()), @"
+        assert_snapshot!(table_at(&page, "2026-11-21T01:53:00Z"), @"
         db-2.db.shop.svc.cluster.local is not ready
 
         WaitingForPeers, since 0s ago (2026-11-21T01:54:00Z)
@@ -205,7 +255,7 @@ mod tests {
 
         NODE                     LISTS CONNECTED DATABASES  COPIES
 
-        0 expected, kubernetes ?, founding record ?
+        0 expected, kubernetes unknown, founding record unknown
         ");
     }
 

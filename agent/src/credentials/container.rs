@@ -1,4 +1,4 @@
-//! The CouchDB container in a pod's spec, and what of it makes its environment.
+//! The CouchDB container in a pod's spec, and the fields that make its environment.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use contract::container::choose;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A container, as far as its environment goes.
+/// The fields of a container that make its environment.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Container {
@@ -25,7 +25,7 @@ pub(super) struct Variable {
     pub(super) value_from: Option<ValueFrom>,
 }
 
-/// Where one value comes from. Exactly one is set; one that this agent doesn't know leaves all empty.
+/// A reference to a value. Exactly one field is set; a kind of reference that is not read here is in `unknown`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ValueFrom {
@@ -69,7 +69,8 @@ pub(super) struct FieldRef {
     pub(super) field_path: String,
 }
 
-/// The CouchDB container of a pod: the one that is named, else the one that the webhook would choose.
+/// Returns the container of the wanted name, else the one that the webhook would choose. The error contains the names of
+/// all containers but the agent's.
 pub(super) fn find(pod: &Value, wanted: Option<&str>, set: &str) -> Result<Container, Vec<String>> {
     let containers = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let parsed = containers.iter().filter_map(|container| Container::deserialize(container).ok());
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_couchdb_container_is_found_as_the_webhook_finds_it() {
+    fn the_couchdb_container_is_the_one_that_the_webhook_chooses() {
         let pick = |containers: &[(&str, &str)], wanted: Option<&str>| {
             let containers: Vec<_> =
                 containers.iter().map(|(name, image)| json!({ "name": name, "image": image })).collect();

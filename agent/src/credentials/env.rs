@@ -1,5 +1,5 @@
-//! A container's environment, as the kubelet makes it: `envFrom` first, then `env`, each entry seeing those before it,
-//! a later one of the same name winning. Pure, over objects that were fetched before.
+//! A container's environment as the kubelet makes it: first `envFrom`, then `env`; an entry can refer to earlier ones, and
+//! replaces an earlier one of the same name. Pure, over objects that were fetched before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,14 +19,17 @@ pub enum Object {
     Secret(String),
 }
 
-/// What the objects hold; `None` where there is no such object. It has no `Debug`: these are secrets.
-pub(super) type Objects = BTreeMap<Object, Option<BTreeMap<String, Vec<u8>>>>;
+/// The data of a ConfigMap or Secret. Never printed.
+pub(super) type Data = BTreeMap<String, Vec<u8>>;
 
-/// Why a variable has no value that can be known. In a running pod the kubelet would not have started the container.
+/// The fetched objects; `None` for an object that does not exist.
+pub(super) type Objects = BTreeMap<Object, Option<Data>>;
+
+/// A variable whose value cannot be resolved. The kubelet does not start a container in most of these cases.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum EnvError {
-    /// A field of the pod that the downward API doesn't give to variables.
-    #[error("variable '{variable}' refers to the pod's field '{path}', which can't be known here")]
+    /// A field of the pod that the downward API does not offer to variables.
+    #[error("variable '{variable}' refers to the pod's field '{path}', which the agent cannot resolve")]
     Field {
         /// The variable.
         variable: String,
@@ -44,12 +47,12 @@ pub enum EnvError {
         object: Object,
     },
     /// There is no such object.
-    #[error("{object} does not exist, and the container's environment refers to it")]
+    #[error("the container's environment refers to {object}, which does not exist")]
     NoObject {
         /// The object.
         object: Object,
     },
-    /// The value isn't text.
+    /// The value is not text.
     #[error("key '{key}' of {object} is not UTF-8")]
     NotText {
         /// The key.
@@ -57,9 +60,9 @@ pub enum EnvError {
         /// The object.
         object: Object,
     },
-    /// Another kind of source: `resourceFieldRef`, `fileKeyRef`.
+    /// Another kind of reference: `resourceFieldRef` or `fileKeyRef`.
     #[error(
-        "variable '{variable}' comes from {kind}, which is not resolved: give it as a value or from a Secret"
+        "variable '{variable}' refers to {kind}, which the agent cannot resolve. Fix: set it as a value or from a Secret"
     )]
     Unknown {
         /// The variable.
@@ -69,55 +72,41 @@ pub enum EnvError {
     },
 }
 
-/// The objects that have to be read to know the variables of these names.
+/// The objects that must be read to resolve the variables of these names.
 pub(super) fn objects_of(container: &Container, names: &[&str]) -> BTreeSet<Object> {
-    let wanted = closure(container, names);
-    let (by_key, given): (Vec<_>, Vec<_>) = container
-        .env
-        .iter()
-        .filter(|entry| wanted.contains(entry.name.as_str()))
-        .map(|entry| (object_of(entry).map(|(object, _)| object), &entry.name, may_lack(entry)))
-        .map(|(object, name, may_lack)| (object, (!may_lack).then_some(name.as_str())))
-        .unzip();
-    let given: BTreeSet<&str> = given.into_iter().flatten().collect();
-    // What `env` gives for certain is not asked of `envFrom`.
-    let from_whole = container.env_from.iter().filter(|_| wanted.iter().any(|name| !given.contains(name)));
-    by_key.into_iter().flatten().chain(from_whole.filter_map(Source::object)).collect()
+    let wanted = with_references(container, names);
+    let mut objects = BTreeSet::new();
+    let mut set_by_env = BTreeSet::new();
+    for entry in container.env.iter().filter(|entry| wanted.contains(entry.name.as_str())) {
+        let reference = reference_of(entry);
+        // Without its object, an optional reference leaves the variable to `envFrom`.
+        if !reference.as_ref().is_some_and(|(_, key)| key.optional) {
+            set_by_env.insert(entry.name.as_str());
+        }
+        objects.extend(reference.map(|(object, _)| object));
+    }
+    // `env` replaces `envFrom`, so the latter is not read for variables that `env` sets in any case.
+    if !wanted.is_subset(&set_by_env) {
+        objects.extend(container.env_from.iter().filter_map(Source::object));
+    }
+    objects
 }
 
-/// The values of these variables, of those that are set.
+/// Resolves the variables of these names. Variables that are not set are missing in the result.
 pub(super) fn resolve(
     pod: &Value,
     container: &Container,
     names: &[&str],
     objects: &Objects,
 ) -> Result<BTreeMap<String, String>, EnvError> {
-    let wanted = closure(container, names);
-    let mut env = BTreeMap::new();
-    for source in &container.env_from {
-        // One that isn't needed was not fetched.
-        let Some((object, data)) = source.object().and_then(|object| objects.get_key_value(&object)) else {
-            continue;
-        };
-        let Some(data) = data else {
-            match source.is_optional() {
-                true => continue,
-                false => return Err(EnvError::NoObject { object: object.clone() }),
-            }
-        };
-        for (key, value) in data {
-            let name = format!("{}{key}", source.prefix);
-            if wanted.contains(name.as_str()) {
-                env.insert(name, text(object, key, value)?);
-            }
-        }
-    }
+    let wanted = with_references(container, names);
+    let mut env = from_whole_objects(container, &wanted, objects)?;
     for entry in container.env.iter().filter(|entry| wanted.contains(entry.name.as_str())) {
         let value = match &entry.value_from {
-            Some(from) if entry.value.is_empty() => referred(pod, entry, from, objects)?,
+            Some(from) if entry.value.is_empty() => referenced(pod, entry, from, objects)?,
             Some(_) | None => Some(expand(&entry.value, |name| env.get(name))),
         };
-        // An optional reference to nothing leaves what stood there before.
+        // An optional reference without its object keeps an earlier value.
         if let Some(value) = value {
             env.insert(entry.name.clone(), value);
         }
@@ -126,8 +115,36 @@ pub(super) fn resolve(
     Ok(env)
 }
 
-/// These names, and all that their values refer to.
-fn closure<'a>(container: &'a Container, names: &[&'a str]) -> BTreeSet<&'a str> {
+/// The wanted variables that `envFrom` sets.
+fn from_whole_objects(
+    container: &Container,
+    wanted: &BTreeSet<&str>,
+    objects: &Objects,
+) -> Result<BTreeMap<String, String>, EnvError> {
+    let mut env = BTreeMap::new();
+    for source in &container.env_from {
+        // An object that is not needed was not fetched.
+        let Some((object, data)) = source.object().and_then(|object| objects.get_key_value(&object)) else {
+            continue;
+        };
+        let Some(data) = data else {
+            if source.is_optional() {
+                continue;
+            }
+            return Err(EnvError::NoObject { object: object.clone() });
+        };
+        for (key, value) in data {
+            let name = format!("{}{key}", source.prefix);
+            if wanted.contains(name.as_str()) {
+                env.insert(name, text(object, key, value)?);
+            }
+        }
+    }
+    Ok(env)
+}
+
+/// These names and those that their values refer to, directly or through others.
+fn with_references<'a>(container: &'a Container, names: &[&'a str]) -> BTreeSet<&'a str> {
     let mut wanted: BTreeSet<&str> = names.iter().copied().collect();
     loop {
         let entries = container.env.iter().filter(|entry| wanted.contains(entry.name.as_str()));
@@ -139,41 +156,42 @@ fn closure<'a>(container: &'a Container, names: &[&'a str]) -> BTreeSet<&'a str>
     }
 }
 
-fn referred(
+fn referenced(
     pod: &Value,
     entry: &Variable,
     from: &ValueFrom,
     objects: &Objects,
 ) -> Result<Option<String>, EnvError> {
-    let variable = || entry.name.clone();
+    let variable = entry.name.clone();
     if let Some(field) = &from.field_ref {
         let path = field.field_path.clone();
-        return field_of(pod, &path).map(Some).ok_or(EnvError::Field { variable: variable(), path });
+        return field_of(pod, &path).map(Some).ok_or(EnvError::Field { variable, path });
     }
-    let Some((object, KeyRef { key, optional, .. })) = object_of(entry) else {
+    let Some((object, KeyRef { key, optional, .. })) = reference_of(entry) else {
         let kind = from.unknown.keys().next().cloned().unwrap_or_else(|| "nothing".to_owned());
-        return Err(EnvError::Unknown { variable: variable(), kind });
+        return Err(EnvError::Unknown { variable, kind });
     };
     let data = objects.get(&object).and_then(Option::as_ref);
-    match (data, data.and_then(|data| data.get(key))) {
-        (_, Some(value)) => text(&object, key, value).map(Some),
-        (_, None) if *optional => Ok(None),
-        (Some(_), None) => Err(EnvError::NoKey { variable: variable(), key: key.clone(), object }),
-        (None, None) => Err(EnvError::NoObject { object }),
+    if let Some(value) = data.and_then(|data| data.get(key)) {
+        return text(&object, key, value).map(Some);
     }
+    if *optional {
+        return Ok(None);
+    }
+    Err(match data {
+        Some(_) => EnvError::NoKey { variable, key: key.clone(), object },
+        None => EnvError::NoObject { object },
+    })
 }
 
-fn object_of(entry: &Variable) -> Option<(Object, &KeyRef)> {
-    // A value beside the source: the API server refuses it, and the kubelet takes the value.
+/// The key of a Secret or ConfigMap that an entry refers to.
+fn reference_of(entry: &Variable) -> Option<(Object, &KeyRef)> {
+    // The API server refuses a value beside a reference, and the kubelet would use the value.
     let from = entry.value_from.as_ref().filter(|_| entry.value.is_empty())?;
-    let secret = from.secret_key_ref.as_ref().map(|key| (Object::Secret(key.name.clone()), key));
-    let config_map =
-        || from.config_map_key_ref.as_ref().map(|key| (Object::ConfigMap(key.name.clone()), key));
-    secret.or_else(config_map)
-}
-
-fn may_lack(entry: &Variable) -> bool {
-    object_of(entry).is_some_and(|(_, key)| key.optional)
+    if let Some(key) = &from.secret_key_ref {
+        return Some((Object::Secret(key.name.clone()), key));
+    }
+    from.config_map_key_ref.as_ref().map(|key| (Object::ConfigMap(key.name.clone()), key))
 }
 
 impl Source {
@@ -187,35 +205,42 @@ impl Source {
     }
 }
 
-/// What the downward API gives to variables.
+/// The value of a field that the downward API offers to variables.
 fn field_of(pod: &Value, path: &str) -> Option<String> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let joined = |list: &Value, field: &str| {
-        let addresses = list.as_array()?.iter().filter_map(|entry| entry[field].as_str());
-        Some(addresses.collect::<Vec<_>>().join(","))
+    let status = &pod["status"];
+    let value = match path {
+        "metadata.name" => &pod["metadata"]["name"],
+        "metadata.namespace" => &pod["metadata"]["namespace"],
+        "metadata.uid" => &pod["metadata"]["uid"],
+        "spec.nodeName" => &pod["spec"]["nodeName"],
+        "spec.serviceAccountName" => &pod["spec"]["serviceAccountName"],
+        "status.hostIP" => &status["hostIP"],
+        "status.hostIPs" => return addresses(&status["hostIPs"]),
+        "status.podIP" => &status["podIP"],
+        "status.podIPs" => return addresses(&status["podIPs"]),
+        path => return label_or_annotation(&pod["metadata"], path),
     };
-    let (metadata, status) = (&pod["metadata"], &pod["status"]);
-    match path {
-        "metadata.name" => text(&metadata["name"]),
-        "metadata.namespace" => text(&metadata["namespace"]),
-        "metadata.uid" => text(&metadata["uid"]),
-        "spec.nodeName" => text(&pod["spec"]["nodeName"]),
-        "spec.serviceAccountName" => text(&pod["spec"]["serviceAccountName"]),
-        "status.hostIP" => text(&status["hostIP"]),
-        "status.hostIPs" => joined(&status["hostIPs"], "ip"),
-        "status.podIP" => text(&status["podIP"]),
-        "status.podIPs" => joined(&status["podIPs"], "ip"),
-        _ => {
-            let (map, key) = path.strip_prefix("metadata.")?.strip_suffix("']")?.split_once("['")?;
-            // A label that lacks is an empty value.
-            matches!(map, "labels" | "annotations").then(|| text(&metadata[map][key]).unwrap_or_default())
-        }
+    value.as_str().map(str::to_owned)
+}
+
+fn addresses(list: &Value) -> Option<String> {
+    let addresses = list.as_array()?.iter().filter_map(|entry| entry["ip"].as_str());
+    Some(addresses.collect::<Vec<_>>().join(","))
+}
+
+/// The value at a path such as `metadata.labels['app']`.
+fn label_or_annotation(metadata: &Value, path: &str) -> Option<String> {
+    let (map, key) = path.strip_prefix("metadata.")?.strip_suffix("']")?.split_once("['")?;
+    if !matches!(map, "labels" | "annotations") {
+        return None;
     }
+    // A missing label is an empty value, not an error.
+    Some(metadata[map][key].as_str().unwrap_or_default().to_owned())
 }
 
 fn text(object: &Object, key: &str, value: &[u8]) -> Result<String, EnvError> {
-    let not_text = |_| EnvError::NotText { key: key.to_owned(), object: object.clone() };
-    String::from_utf8(value.to_vec()).map_err(not_text)
+    String::from_utf8(value.to_vec())
+        .map_err(|_| EnvError::NotText { key: key.to_owned(), object: object.clone() })
 }
 
 impl Object {
@@ -293,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_give_a_value() {
+    fn a_value_is_resolved_from_every_kind_of_source() {
         let optional =
             |name: &str, key: &str| json!({ "secretKeyRef": { "name": name, "key": key, "optional": true } });
         for (container, found) in [
@@ -350,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_downward_api() {
+    fn fields_of_the_downward_api_are_resolved() {
         for (path, value) in [
             ("metadata.name", "db-2"),
             ("metadata.namespace", "shop"),
@@ -371,21 +396,21 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_is_named() {
-        let says = |from: &Value| {
+    fn missing_objects_and_keys_are_named() {
+        let message = |from: &Value| {
             read(&json!({ "env": [{ "name": "U", "valueFrom": from }] })).unwrap_err().to_string()
         };
-        assert_snapshot!(says(&secret("none", "k")), @"Secret 'none' does not exist, and the container's environment refers to it");
-        assert_snapshot!(says(&secret("login", "k")), @"variable 'U' refers to key 'k' of Secret 'login', which has no such key");
-        assert_snapshot!(says(&secret("bytes", "k")), @"key 'k' of Secret 'bytes' is not UTF-8");
-        assert_snapshot!(says(&json!({ "fieldRef": { "fieldPath": "status.phase" } })), @"variable 'U' refers to the pod's field 'status.phase', which can't be known here");
-        assert_snapshot!(says(&json!({ "resourceFieldRef": { "resource": "limits.cpu" } })), @"variable 'U' comes from resourceFieldRef, which is not resolved: give it as a value or from a Secret");
+        assert_snapshot!(message(&secret("none", "k")), @"the container's environment refers to Secret 'none', which does not exist");
+        assert_snapshot!(message(&secret("login", "k")), @"variable 'U' refers to key 'k' of Secret 'login', which has no such key");
+        assert_snapshot!(message(&secret("bytes", "k")), @"key 'k' of Secret 'bytes' is not UTF-8");
+        assert_snapshot!(message(&json!({ "fieldRef": { "fieldPath": "status.phase" } })), @"variable 'U' refers to the pod's field 'status.phase', which the agent cannot resolve");
+        assert_snapshot!(message(&json!({ "resourceFieldRef": { "resource": "limits.cpu" } })), @"variable 'U' refers to resourceFieldRef, which the agent cannot resolve. Fix: set it as a value or from a Secret");
         let whole = json!({ "envFrom": [{ "secretRef": { "name": "none" } }] });
-        assert_snapshot!(read(&whole).unwrap_err(), @"Secret 'none' does not exist, and the container's environment refers to it");
+        assert_snapshot!(read(&whole).unwrap_err(), @"the container's environment refers to Secret 'none', which does not exist");
     }
 
     #[test]
-    fn only_what_is_needed_is_read() {
+    fn only_objects_that_are_needed_are_read() {
         let container = Container::deserialize(json!({
             "envFrom": [{ "secretRef": { "name": "whole" } }],
             "env": [

@@ -114,7 +114,7 @@ fn unresolved(error: &ResolveError) -> Explanation {
         | ResolveError::NoApi
         | ResolveError::NoWorkload { .. } => "CredentialsMissing",
         ResolveError::Forbidden { .. } => "CredentialsForbidden",
-        ResolveError::Garbled { .. } | ResolveError::Silent { .. } | ResolveError::Unanswered { .. } => {
+        ResolveError::Failed { .. } | ResolveError::Garbled { .. } | ResolveError::NoAnswer { .. } => {
             "WaitingForKubernetes"
         }
     };

@@ -27,13 +27,13 @@ use crate::observe::{Directory, Observer};
 use crate::publish::termination::TerminationLog;
 use crate::publish::{http, page};
 use crate::settings::Settings;
-use crate::settings::pod_name::{Clues, IdentityError, who_am_i};
+use crate::settings::pod_name::{NameSources, PodNameError, full_name};
 
 /// The agent's environment, apart from its settings.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The sources of the pod's name.
-    pub clues: Clues,
+    pub names: NameSources,
     /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<name>:<port>`.
     pub addresses: HashMap<String, SocketAddr>,
     /// Access to the Kubernetes API; `None` infers it as `kubectl` and in-cluster clients do.
@@ -46,8 +46,8 @@ pub struct Surroundings {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The pod's full name can't be derived.
-    #[error("failed to tell who this pod is")]
-    Identity(#[source] IdentityError),
+    #[error("failed to derive the DNS name of this pod")]
+    Identity(#[source] PodNameError),
     /// The port for probes and status is taken or not permitted.
     #[error("failed to listen on '{address}'")]
     Listen {
@@ -82,8 +82,8 @@ struct Parts {
 
 /// Derives the pod's full name and binds the port. Sends nothing to CouchDB or Kubernetes.
 pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Started, StartError> {
-    let Surroundings { clues, addresses, kubernetes, termination_log } = surroundings;
-    let me = who_am_i(&clues, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
+    let Surroundings { names, addresses, kubernetes, termination_log } = surroundings;
+    let me = full_name(&names, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
     let mut trust = Trust::new(me.clone(), settings.couchdb.clone(), settings.ca_file.clone());
     let client = trust.client()?;
     let address = settings.listen;

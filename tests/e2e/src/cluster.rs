@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent::settings::pod_name::Clues;
+use agent::settings::pod_name::NameSources;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};
@@ -218,10 +218,10 @@ impl TestCluster {
     pub async fn start_agent(&mut self, i: usize) {
         let settings = self.agent_settings(i);
         let surroundings = Surroundings {
-            clues: Clues {
+            names: NameSources {
                 hostnames: vec![self.pods[i].hostname.clone()],
                 etc_hosts: self.pods[i].hosts_line.clone(),
-                ..Clues::default()
+                ..NameSources::default()
             },
             addresses: self.addresses(i),
             kubernetes: self.kubernetes.clone(),

@@ -88,7 +88,7 @@ async fn for_a_container_without_credentials_the_variable_names_are_reported() {
     control_plane.api.seed(set);
     cluster.start_agent(0).await;
     let message = cluster.until_step(0, "CredentialsMissing").await;
-    insta::assert_snapshot!(message, @"no admin credentials were injected, and container 'couchdb' of StatefulSet 'couchdb' has neither COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS nor COUCHDB_USER and COUCHDB_PASSWORD in its env or envFrom (looked into Secret 'couchdb-admin')");
+    insta::assert_snapshot!(message, @"no admin credentials were injected, and container 'couchdb' of StatefulSet 'couchdb' has neither COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS nor COUCHDB_USER and COUCHDB_PASSWORD in its env or envFrom (read: Secret 'couchdb-admin')");
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_missing_role_is_named_and_the_example_role_is_sufficient() {
     let mut cluster = example_cluster_as(&control_plane, 2, config).await;
     cluster.start_agents(0..2).await;
     let message = cluster.until_step(0, "CredentialsForbidden").await;
-    insta::assert_snapshot!(message, @r#"no admin credentials were injected, and may not read Secret 'couchdb-admin': allow the pod's service account 'get' on it by a Role (rule: apiGroups [""], resources [secrets], verbs [get]; manifests/examples/agent-reads-secrets.yaml is one), or let the webhook inject the credentials"#);
+    insta::assert_snapshot!(message, @r#"no admin credentials were injected, and the pod's service account may not read Secret 'couchdb-admin'. Fix: allow it by a Role (apiGroups [""], resources [secrets], verbs [get]; manifests/examples/agent-reads-secrets.yaml is one), or let the webhook inject the credentials"#);
     for mut object in manifest::objects(READS_SECRETS).unwrap() {
         object["metadata"]["namespace"] = json!("default");
         api.seed(object);

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-/// A password. It has no `Display`, and its `Debug` says nothing about the value.
+/// A password. It has no `Display`, and its `Debug` is constant.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the value in.
+    /// Hides `value`.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value, for the one place that sends it to CouchDB.
+    /// The value, to be sent to CouchDB.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_says_nothing_about_the_value() {
+    fn debug_does_not_contain_the_value() {
         assert_eq!(format!("{:?} {:#?}", Secret::new("s3cret"), Secret::new("")), "Secret(..) Secret(..)");
     }
 }
