@@ -1,23 +1,25 @@
-//! Why a call brought nothing.
+//! Calls without a usable answer.
 
 use std::error::Error as _;
 
 use reqwest::StatusCode;
 use thiserror::Error;
 
-/// Why a call brought nothing.
+/// A call to CouchDB without a usable answer.
 #[derive(Debug, Error)]
 pub enum CouchError {
-    /// The answer is not what CouchDB says to this call.
-    #[error("'{call}' answered something that CouchDB doesn't say")]
+    /// The answer is not one that CouchDB gives to this call.
+    #[error("the answer to '{call}' is not one of CouchDB 3.x")]
     Garbled {
         /// Method and URL.
         call: String,
-        /// What is wrong with it.
+        /// The error of the parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// CouchDB has locked the user out for this address, for 5 minutes from the first wrong password.
-    #[error("'{call}' is locked: too many wrong passwords of '{user}' came from this address")]
+    /// CouchDB has locked out the user for this address, for 5 minutes from the first wrong password.
+    #[error(
+        "'{call}' was refused: CouchDB has locked out '{user}' for 5 minutes after too many wrong passwords from this address"
+    )]
     LockedOut {
         /// Method and URL.
         call: String,
@@ -29,7 +31,7 @@ pub enum CouchError {
     NameUnknown {
         /// Method and URL.
         call: String,
-        /// What the resolver says.
+        /// The error of the resolver.
         source: reqwest::Error,
     },
     /// No answer in time.
@@ -37,7 +39,7 @@ pub enum CouchError {
     NoAnswer {
         /// Method and URL.
         call: String,
-        /// What the client says.
+        /// The error of the HTTP client.
         source: reqwest::Error,
     },
     /// CouchDB answered with an error.
@@ -47,13 +49,13 @@ pub enum CouchError {
         call: String,
         /// The HTTP status.
         status: StatusCode,
-        /// CouchDB's word for it.
+        /// CouchDB's `error`, such as `not_found`.
         error: String,
-        /// CouchDB's sentence.
+        /// CouchDB's `reason`, a sentence.
         reason: String,
     },
-    /// User or password are wrong; or they were within the last [`QUARANTINE`], and nothing was sent.
-    #[error("'{call}' rejects user '{user}' or the password from {origin}")]
+    /// User or password are wrong; or they were wrong within the last [`QUARANTINE`], and nothing was sent.
+    #[error("'{call}' was refused: CouchDB rejects user '{user}' or the password from {origin}")]
     Rejects {
         /// Method and URL.
         call: String,
@@ -62,26 +64,26 @@ pub enum CouchError {
         /// The variables that the credentials come from.
         origin: String,
     },
-    /// TLS could not be agreed upon: mostly an unknown authority, or a certificate for another name.
-    #[error("'{call}' can't be trusted")]
+    /// The TLS handshake failed, mostly because of an unknown authority or a certificate for another name.
+    #[error("the TLS certificate for '{call}' is not trusted")]
     Untrusted {
         /// Method and URL.
         call: String,
-        /// What the TLS library says.
+        /// The error of the TLS library.
         source: reqwest::Error,
     },
-    /// Nothing listens, or there is no way.
+    /// The port is closed, or there is no route.
     #[error("'{call}' can't be reached")]
     Unreachable {
         /// Method and URL.
         call: String,
-        /// What the client says.
+        /// The error of the HTTP client.
         source: reqwest::Error,
     },
 }
 
 impl CouchError {
-    /// A word for it, for counters.
+    /// The value of the counter's label `outcome`.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Garbled { .. } => "garbled",
@@ -95,9 +97,9 @@ impl CouchError {
         }
     }
 
-    /// What the client says when there is no answer.
+    /// The kind of error of a call without an answer.
     pub(super) fn unanswered(call: String, source: reqwest::Error) -> Self {
-        // The URL stands in `call` already.
+        // `call` contains the URL already.
         let source = source.without_url();
         match &source {
             error if error.is_dns() => Self::NameUnknown { call, source },
@@ -109,7 +111,7 @@ impl CouchError {
     }
 }
 
-/// Whether the TLS library is behind an error. An I/O error hides it from the chain of sources.
+/// `true` if the error comes from the TLS library. An I/O error hides it from the chain of sources.
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = next {

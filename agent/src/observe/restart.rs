@@ -1,4 +1,4 @@
-//! Notices the end of the local CouchDB and its beginning at once, without asking it anything.
+//! Detection of a restart of the local CouchDB as it happens, without any request.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use tokio::time::{Instant, sleep};
 
 use crate::settings::{Endpoint, Scheme};
 
-/// A connection to the local CouchDB on which nothing is ever sent: the kernel closes it with the process, so a
-/// container that restarts is noticed in the moment, and not at the next glance. A volume that came back empty must be
-/// kept out of reads before the other members refill it, which begins within a second.
+/// A connection to the local CouchDB on which nothing is ever sent. The kernel closes it with the process, so a container's
+/// restart is detected at once and not at the next call. A volume that came back empty must be kept out of reads before the
+/// other members refill it, which begins within a second.
 #[derive(Debug)]
 pub(crate) struct RestartWatch {
     stream: Option<(TcpStream, Instant)>,
 }
 
 impl RestartWatch {
-    /// Opens it; without a connection it notices nothing. A server of TLS would soon miss the other's first word.
+    /// Opens the connection. Without one, no restart is detected.
     pub(crate) async fn open(endpoint: &Endpoint) -> Self {
+        // A TLS server closes a connection on which no handshake begins.
         if endpoint.scheme == Scheme::Https {
             return Self { stream: None };
         }
@@ -26,30 +27,30 @@ impl RestartWatch {
         Self { stream: stream.map(|stream| (stream, Instant::now())) }
     }
 
-    /// Returns when the connection has ended, and tells how long it lasted.
+    /// Waits for the end of the connection, and returns its lifetime.
     pub(crate) async fn ended(&mut self) -> Duration {
         let Some((stream, since)) = &mut self.stream else { return std::future::pending().await };
-        // CouchDB says nothing before it is asked.
+        // CouchDB sends nothing without a request, so a read returns only at the end.
         while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
         let lasted = since.elapsed();
         self.stream = None;
         lasted
     }
 
-    /// Opens it again after it lasted so long. Something between us that ends silent connections soon would only cause
-    /// questions.
+    /// Opens the connection again, unless it `lasted` only a short time: something in between that soon ends idle connections
+    /// would cause needless calls.
     pub(crate) async fn reopen(&mut self, endpoint: &Endpoint, lasted: Duration) {
-        if lasted > SHORT {
+        if lasted > SHORT_LIFETIME {
             *self = Self::open(endpoint).await;
         }
     }
 }
 
-/// Returns when somebody listens there. A node is met by its peers some 100 ms before it listens, and what it lacks is
-/// handed out by then: an agent that looks later by its pause would be too late by as much.
+/// Waits until the local CouchDB listens. Its peers connect about 100 ms before, and read from the incomplete node in
+/// between; the agent's normal pause would prolong that time.
 pub(crate) async fn until_it_listens(endpoint: &Endpoint) {
     loop {
-        sleep(KNOCK).await;
+        sleep(BETWEEN_ATTEMPTS).await;
         if connect(endpoint).await.is_ok() {
             return;
         }
@@ -61,7 +62,7 @@ async fn connect(endpoint: &Endpoint) -> std::io::Result<TcpStream> {
     TcpStream::connect((host, endpoint.port)).await
 }
 
-/// Between two attempts to connect, each of which the own kernel answers.
-const KNOCK: Duration = Duration::from_millis(25);
-/// CouchDB's HTTP server gives up connections that have been silent for 5 minutes; this is far below it.
-const SHORT: Duration = Duration::from_secs(20);
+/// The pause between two attempts to connect. The local kernel answers each.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
+/// Far below the 5 minutes after which CouchDB's HTTP server closes idle connections.
+const SHORT_LIFETIME: Duration = Duration::from_secs(20);
