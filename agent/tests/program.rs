@@ -1,6 +1,6 @@
-//! The program as a person or a kubelet starts it: what it says, and how it ends.
+//! The program as a kubelet or a user starts it: its output and its exit codes.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has said what it has to say")]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -28,41 +28,44 @@ const ADMIN: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn without_settings_it_says_what_it_needs_and_exits_64() {
-    let (code, says) = ends(&[("COUCHDISCOVER_KUBERNETES", "off")]);
+fn without_settings_the_missing_ones_are_reported_and_the_exit_code_is_64() {
+    let (code, stderr) = ends(&[("COUCHDISCOVER_KUBERNETES", "off")]);
     assert_eq!(code, Some(64));
-    assert_snapshot!(says, @"
+    assert_snapshot!(stderr, @"
     couchdiscover-agent: no admin credentials. Fix: set COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS, or COUCHDB_USER and COUCHDB_PASSWORD, on the CouchDB container (the webhook copies them), best from a Secret
     COUCHDB_CLUSTER_SIZE is not set and COUCHDISCOVER_KUBERNETES is 'off', so the number of nodes is unknown. Fix: set COUCHDB_CLUSTER_SIZE
     ");
 }
 
 #[test]
-fn outside_of_a_statefulsets_pod_it_says_so_and_exits_64() {
+fn outside_of_a_statefulset_pod_the_exit_code_is_64() {
     let pod = [&ADMIN[..], &[("POD_NAME", "web-7d4b9c-x2x1z")]].concat();
-    let (code, says) = ends(&pod);
+    let (code, stderr) = ends(&pod);
     assert_eq!(code, Some(64));
-    assert_snapshot!(says, @"couchdiscover-agent: failed to derive the DNS name of this pod: POD_NAME is not that of a StatefulSet's pod, and the agent must run in one: 'web-7d4b9c-x2x1z' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'");
+    assert_snapshot!(stderr, @"couchdiscover-agent: failed to derive the DNS name of this pod: POD_NAME is not that of a StatefulSet's pod, and the agent must run in one: 'web-7d4b9c-x2x1z' is not the name of a StatefulSet's pod: it does not end in '-<ordinal>', such as 'couchdb-0'");
 }
 
 #[test]
-fn a_taken_port_is_named_and_exits_1() {
+fn a_taken_port_is_named_and_the_exit_code_is_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, says) = ends(&[&in_a_pod()[..], &[("COUCHDISCOVER_LISTEN", &address)]].concat());
+    let (code, stderr) = ends(&[&in_a_pod()[..], &[("COUCHDISCOVER_LISTEN", &address)]].concat());
     assert_eq!(code, Some(1));
-    assert!(says.starts_with(&format!("couchdiscover-agent: failed to listen on '{address}': ")), "{says}");
+    assert!(
+        stderr.starts_with(&format!("couchdiscover-agent: failed to listen on '{address}': ")),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn a_missing_ca_file_is_named_and_exits_64() {
+fn a_missing_ca_file_is_named_and_the_exit_code_is_64() {
     let https = [
         ("COUCHDISCOVER_COUCHDB_URL", "https://127.0.0.1:6984"),
         ("COUCHDISCOVER_CA_FILE", "/no/such/ca.crt"),
     ];
-    let (code, says) = ends(&[&in_a_pod()[..], &https].concat());
+    let (code, stderr) = ends(&[&in_a_pod()[..], &https].concat());
     assert_eq!(code, Some(64));
-    assert!(says.contains("the CA file '/no/such/ca.crt'"), "{says}");
+    assert!(stderr.contains("the CA file '/no/such/ca.crt'"), "{stderr}");
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn an_unknown_verb_prints_the_usage() {
 }
 
 #[test]
-fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
+fn an_unreachable_couchdb_is_logged_once_and_sigterm_ends_the_program_at_once() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nowhere.local_addr().unwrap());
     drop(nowhere);
@@ -103,19 +106,19 @@ fn an_unreachable_couchdb_is_one_line_and_sigterm_ends_it_at_once() {
     assert_eq!(child.terminate(), Some(0));
     // The kubelet kills after 30 s; anything near a second would be felt in a rolling restart.
     assert!(asked.elapsed() < Duration::from_secs(10));
-    assert_eq!(lines.count(), 0, "one line a change, none a round");
+    assert_eq!(lines.count(), 0, "one line per change, none per round");
 }
 
 #[test]
-fn sigterm_ends_it_while_couchdb_hangs() {
+fn sigterm_ends_the_program_while_couchdb_hangs() {
     let hangs = listening();
     let url = format!("http://{}", hangs.local_addr().unwrap());
     let vars = [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), LISTEN]].concat();
-    ends_while_it_is_asked(&vars, &hangs);
+    ends_while_it_waits(&vars, &hangs);
 }
 
 #[test]
-fn sigterm_ends_it_while_kubernetes_hangs() {
+fn sigterm_ends_the_program_while_kubernetes_hangs() {
     let hangs = listening();
     let kubeconfig = kubeconfig(&hangs);
     let vars = [
@@ -125,11 +128,11 @@ fn sigterm_ends_it_while_kubernetes_hangs() {
         ("KUBECONFIG", kubeconfig.path().to_str().unwrap()),
         LISTEN,
     ];
-    ends_while_it_is_asked(&vars, &hangs);
+    ends_while_it_waits(&vars, &hangs);
 }
 
 #[test]
-fn sigterm_ends_it_while_credentials_are_looked_for() {
+fn sigterm_ends_the_program_while_it_reads_credentials() {
     let hangs = listening();
     let kubeconfig = kubeconfig(&hangs);
     let vars = [
@@ -137,12 +140,12 @@ fn sigterm_ends_it_while_credentials_are_looked_for() {
         ("KUBECONFIG", kubeconfig.path().to_str().unwrap()),
         LISTEN,
     ];
-    ends_while_it_is_asked(&vars, &hangs);
+    ends_while_it_waits(&vars, &hangs);
 }
 
-/// kube's client warns of each attempt.
+/// kube's client logs each failed attempt; the agent must not.
 #[test]
-fn a_kubernetes_that_is_away_is_said_once() {
+fn an_unreachable_kubernetes_api_is_logged_once() {
     let cuts = listening();
     let kubeconfig = kubeconfig(&cuts);
     let vars = [
@@ -155,18 +158,18 @@ fn a_kubernetes_that_is_away_is_said_once() {
     ];
     let mut child = Running(program(&vars).stdout(Stdio::piped()).spawn().unwrap());
     let lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // Three watches try, and each at least twice.
+    // Three watches connect, each at least twice.
     for _ in 0..8 {
         drop(cuts.accept().unwrap());
     }
     assert_eq!(child.terminate(), Some(0));
-    // What a round says depends on how long the eight took: the first waits 3 s for Kubernetes.
+    // The lines of rounds depend on the time that the eight attempts took: the first round waits 3 s for Kubernetes.
     let lines: Vec<_> = lines.filter(|line| !line.contains(" reason=")).collect();
     let kubernetes = lines.iter().filter(|line| line.contains("the Kubernetes API does not answer"));
-    assert_eq!((kubernetes.count(), lines.len()), (1, 2), "a greeting and one warning: {lines:#?}");
+    assert_eq!((kubernetes.count(), lines.len()), (1, 2), "a line at the start and one warning: {lines:#?}");
 }
 
-/// Takes connections, by the kernel, and never answers.
+/// A server that never answers; the kernel accepts its connections.
 fn listening() -> std::net::TcpListener {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap()
 }
@@ -184,14 +187,15 @@ fn kubeconfig(api: &std::net::TcpListener) -> tempfile::NamedTempFile {
     file
 }
 
-/// SIGTERM once it has asked whoever hangs. A call is given up after 5 s at the least, so to wait for one is too long.
-fn ends_while_it_is_asked(vars: &[(&str, &str)], hangs: &std::net::TcpListener) {
+/// Sends SIGTERM while the program waits for an answer of `hangs`. The shortest time limit of a call is 5 s, so the program
+/// must end before.
+fn ends_while_it_waits(vars: &[(&str, &str)], hangs: &std::net::TcpListener) {
     let mut child = Running(program(vars).stdout(Stdio::null()).spawn().unwrap());
     let (asked, _) = hangs.accept().unwrap();
     asked.peek(&mut [0]).unwrap();
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(child.terminate()));
-    let code = ended.recv_timeout(Duration::from_secs(4)).expect("an end before any call is given up");
+    let code = ended.recv_timeout(Duration::from_secs(4)).expect("an end before any call's time limit");
     assert_eq!(code, Some(0));
 }
 
@@ -201,11 +205,11 @@ fn in_a_pod() -> Vec<(&'static str, &'static str)> {
     [&ADMIN[..], &[("HOSTNAME", "db-0.db.shop.svc.cluster.local")]].concat()
 }
 
-/// A program that doesn't outlive the test that started it.
+/// A program that ends with its test.
 struct Running(Child);
 
 impl Running {
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM and returns the exit code.
     fn terminate(&mut self) -> Option<i32> {
         let killed = Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status().unwrap();
         assert!(killed.success());
@@ -215,7 +219,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Where it has ended by itself there is nothing to kill.
+        // Fails if the program has ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

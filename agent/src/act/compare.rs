@@ -5,38 +5,12 @@ use std::time::Duration;
 
 use agent_core::shards::{Compared, LocalShard, Next, Purpose, ShardCounts, Survey, local_shards};
 use futures::future::try_join_all;
-use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{ActError, Actor};
+use super::actor::Actor;
+use super::error::{ActError, Progress};
 use crate::couch::{Couch, CouchError};
 use crate::observe::Directory;
-
-/// The state of a comparison that takes several rounds.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Progress {
-    /// The local copy of this database is missing documents.
-    #[error("'{database}' has {mine} of {theirs} documents on this node")]
-    Behind {
-        /// The database.
-        database: String,
-        /// The documents in the local copy, deleted ones included.
-        mine: u64,
-        /// The documents in the fullest other copies.
-        theirs: u64,
-    },
-    /// There are more databases to compare.
-    #[error("comparing the databases' shards")]
-    Comparing,
-    /// No node that answers holds another copy of some shard.
-    #[error(
-        "no member that answers has another copy of some shards of '{database}', so it is unknown what is missing here"
-    )]
-    Unanswered {
-        /// The database.
-        database: String,
-    },
-}
 
 /// A node that holds copies.
 #[derive(Clone, Debug)]

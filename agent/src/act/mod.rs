@@ -1,51 +1,18 @@
 //! Carries a step out. One match without choices: what to do was decided before, from facts.
 
+mod actor;
 mod compare;
-
-use std::fmt;
-use std::sync::Arc;
+mod error;
 
 use agent_core::decide::{IdentitySource, Step, recorded_uuid};
 use agent_core::facts::{MaintenanceMode, VolumeNote};
-use agent_core::shards::{Purpose, Survey};
-use thiserror::Error;
-use tokio::sync::Mutex;
+use agent_core::shards::Purpose;
 
-pub use compare::Progress;
+pub use actor::Actor;
+pub use error::{ActError, Progress};
 
-use crate::couch::{Couch, CouchError};
-use crate::kubernetes::{Claim, Founding, LeaseError, RecordError};
+use crate::kubernetes::Founding;
 use crate::observe::Directory;
-
-/// The clients and the state that steps are carried out with.
-#[derive(Clone)]
-pub struct Actor {
-    /// The client for CouchDB.
-    pub couch: Arc<Couch>,
-    /// The address that `enable_cluster` makes CouchDB listen on.
-    pub bind_address: String,
-    /// The StatefulSet's Lease, where Kubernetes is used.
-    pub claim: Option<Claim>,
-    /// A comparison of shards that takes several rounds, so that it does not begin again in each.
-    pub survey: Arc<Mutex<Option<Survey>>>,
-}
-
-/// A step failed, or is not complete.
-#[derive(Debug, Error)]
-pub enum ActError {
-    /// A call to CouchDB failed.
-    #[error(transparent)]
-    Couch(#[from] CouchError),
-    /// The Lease is held by another agent, or can't be written.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    /// The step takes several rounds.
-    #[error("{0}")]
-    NotYet(Progress),
-    /// The founding record can't be written.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-}
 
 /// Carries `step` out, on the local CouchDB or the Lease only. `now` is the current time, RFC 3339.
 pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String) -> Result<(), ActError> {
@@ -109,10 +76,4 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
         Step::Refuse(_) | Step::Settled | Step::Wait(_) => {}
     }
     Ok(())
-}
-
-impl fmt::Debug for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Actor").field("bind_address", &self.bind_address).finish_non_exhaustive()
-    }
 }

@@ -8,8 +8,9 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::client::Couch;
+use super::error::CouchError;
 use super::transport::WRITE_TIMEOUT;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// Sets an option in the node's memory only; a restart of CouchDB forgets it.

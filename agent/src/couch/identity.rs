@@ -8,9 +8,10 @@ use agent_core::decide::IdentityDifference;
 use agent_core::facts::{Digest, Identity, IdentityPart};
 use serde_json::{Value, json};
 
+use super::client::Couch;
 use super::config::COUCHDB;
+use super::error::CouchError;
 use super::node::Pulse;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// The digests of all parts of the node's identity, and its uptime.

@@ -9,8 +9,9 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::client::Couch;
+use super::error::CouchError;
 use super::transport::READ_TIMEOUT;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// The node's own list of databases, in one call: `total_rows` counts all of them, and only system databases have

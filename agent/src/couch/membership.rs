@@ -4,8 +4,9 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::client::Couch;
+use super::error::CouchError;
 use super::transport::accept;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// The node's members and connections.

@@ -13,6 +13,7 @@
 //! Each group uses [`transport`] only. `add_node` is not used: CouchDB answers 201 to refused joins, and the receiver logs
 //! the Erlang cookie in clear.
 
+mod client;
 mod config;
 mod error;
 mod identity;
@@ -24,10 +25,7 @@ mod shards;
 pub mod tls;
 mod transport;
 
-use std::sync::Arc;
-
-use reqwest::Client;
-
+pub use client::Couch;
 pub use config::Standing;
 pub use error::CouchError;
 pub use maps::{Databases, Held};
@@ -35,35 +33,3 @@ pub use membership::Membership;
 pub use node::Pulse;
 pub use setup::SetupState;
 pub use transport::QUARANTINE;
-use transport::Transport;
-
-use crate::metrics::Metrics;
-use crate::settings::Credentials;
-
-/// HTTP client for the cluster's nodes, with admin credentials.
-#[derive(Debug)]
-pub struct Couch {
-    transport: Transport,
-}
-
-impl Couch {
-    /// A client that sends through `client`, which brings TLS and connect timeouts, and counts its calls in `metrics`.
-    pub fn new(client: Client, credentials: Credentials, metrics: Arc<Metrics>) -> Self {
-        Self { transport: Transport::new(client, credentials, metrics) }
-    }
-
-    /// The credentials in use.
-    pub fn credentials(&self) -> Arc<Credentials> {
-        self.transport.credentials()
-    }
-
-    /// Replaces the HTTP client, for example by one that trusts other authorities.
-    pub fn set_client(&self, client: Client) {
-        self.transport.set_client(client);
-    }
-
-    /// Replaces the credentials; nodes that refused the old ones are asked again at once.
-    pub fn set_credentials(&self, credentials: Credentials) {
-        self.transport.set_credentials(credentials);
-    }
-}

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tracing::debug;
 
+use super::client::Couch;
+use super::error::CouchError;
 use super::transport::parse;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// The node's Erlang name, and the release in the answer's `Server` header.

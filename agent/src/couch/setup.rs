@@ -5,8 +5,9 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::client::Couch;
+use super::error::CouchError;
 use super::transport::accept;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// The node's setup state.

@@ -3,8 +3,9 @@
 use reqwest::StatusCode;
 use serde::Deserialize;
 
+use super::client::Couch;
+use super::error::CouchError;
 use super::maps::encoded;
-use super::{Couch, CouchError};
 
 impl Couch {
     /// The documents in the node's copy of a shard, deleted ones included. A missing file counts as empty.

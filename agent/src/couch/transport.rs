@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::CouchError;
+use super::error::CouchError;
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
 

@@ -7,13 +7,13 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
-/// The Lease's holder, and the time since it was last seen to renew.
+/// The Lease's holder, and the time at which its last renewal was seen here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
     holder: Option<String>,
     /// The last renewal by the holder's own clock. Compared for equality only.
     renewed: Option<MicroTime>,
-    /// How long the holder keeps the Lease without a renewal.
+    /// The time for which the holder keeps the Lease without a renewal.
     lasts: Duration,
     /// The `resourceVersion` that a change is based on, so that one of two concurrent changes fails. `None`: there is no
     /// Lease yet.

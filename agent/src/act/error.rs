@@ -1,0 +1,49 @@
+//! Steps that failed or are not complete.
+
+use thiserror::Error;
+
+use crate::couch::CouchError;
+use crate::kubernetes::{LeaseError, RecordError};
+
+/// A step failed, or is not complete.
+#[derive(Debug, Error)]
+pub enum ActError {
+    /// A call to CouchDB failed.
+    #[error(transparent)]
+    Couch(#[from] CouchError),
+    /// The Lease is held by another agent, or can't be written.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The step takes several rounds.
+    #[error("{0}")]
+    NotYet(Progress),
+    /// The founding record can't be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// The state of a comparison that takes several rounds.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Progress {
+    /// The local copy of this database is missing documents.
+    #[error("'{database}' has {mine} of {theirs} documents on this node")]
+    Behind {
+        /// The database.
+        database: String,
+        /// The documents in the local copy, deleted ones included.
+        mine: u64,
+        /// The documents in the fullest other copies.
+        theirs: u64,
+    },
+    /// There are more databases to compare.
+    #[error("comparing the databases' shards")]
+    Comparing,
+    /// No node that answers holds another copy of some shard.
+    #[error(
+        "no member that answers has another copy of some shards of '{database}', so it is unknown what is missing here"
+    )]
+    Unanswered {
+        /// The database.
+        database: String,
+    },
+}
