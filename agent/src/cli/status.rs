@@ -96,10 +96,11 @@ fn table(page: &Page, now: Timestamp) -> String {
 fn write_state(out: &mut String, state: &StateReport) {
     let message = known(&state.message);
     let fact = state.cure.as_ref().and_then(|fix| message.strip_suffix(fix.as_str()));
-    let fact = fact.map(|fact| fact.trim_end_matches(['.', ' ']));
+    // The message ends with `. Fix: ` and the fix.
+    let fact = fact.map(|fact| fact.trim_end_matches("Fix: ").trim_end_matches(['.', ' ']));
     let _ = writeln!(out, "  {}", fact.unwrap_or(message));
     if let Some(fix) = &state.cure {
-        let _ = writeln!(out, "  cure: {fix}");
+        let _ = writeln!(out, "  Fix: {fix}");
     }
     for (i, line) in state.evidence.iter().enumerate() {
         let title = if i == 0 { "seen:" } else { "" };
@@ -173,9 +174,9 @@ mod tests {
     fn a_page_becomes_a_table() {
         let waiting = json!({
             "reason": "WaitingForConnections",
-            "message": "couchdb-0 isn't connected to couchdb-1. If it lasts: is the Erlang cookie the same everywhere?",
+            "message": "couchdb-0 is not connected to couchdb-1. Fix: compare the Erlang cookies",
             "evidence": ["couchdb-0 holds 12 databases", "couchdb-1 can't be reached"],
-            "cure": "If it lasts: is the Erlang cookie the same everywhere?",
+            "cure": "compare the Erlang cookies",
         });
         let page = json!({
             "version": "0.1.0",
@@ -204,8 +205,8 @@ mod tests {
         couchdb-0.couchdb.default.svc.cluster.local is ready
 
         WaitingForConnections, since 3m5s ago (2026-11-21T01:54:00Z)
-          couchdb-0 isn't connected to couchdb-1
-          cure: If it lasts: is the Erlang cookie the same everywhere?
+          couchdb-0 is not connected to couchdb-1
+          Fix: compare the Erlang cookies
           seen: couchdb-0 holds 12 databases
                 couchdb-1 can't be reached
 
