@@ -125,10 +125,10 @@ struct Case<'c> {
     view: &'c View<'c>,
     old: Option<&'c View<'c>>,
     namespace: Option<&'c str>,
-    injection: OnceCell<Injection>,
+    injection: OnceCell<Injection<'c>>,
 }
 
-impl Case<'_> {
+impl<'c> Case<'c> {
     fn decide(&self) -> Decision {
         // Updates of a deleted object remove its finalizers. A denial would block the deletion.
         if self.view.metadata.deletion_timestamp.is_some() {
@@ -268,7 +268,7 @@ impl Case<'_> {
     }
 
     /// The injection and its record, if the submitted or the stored template has a record.
-    fn carries_injection(&self) -> Option<(&Injection, &Record)> {
+    fn carries_injection(&self) -> Option<(&Injection<'c>, &Record)> {
         // Most requests create a StatefulSet without injection: nothing needs to be parsed for them.
         let is_annotated = |view: &View<'_>| view.spec.template.annotation(keys::INJECTED).is_some();
         if !is_annotated(self.view) && !self.old.is_some_and(is_annotated) {
@@ -278,7 +278,7 @@ impl Case<'_> {
         Some((injection, injection.record()?))
     }
 
-    fn injection(&self) -> &Injection {
+    fn injection(&self) -> &Injection<'c> {
         self.injection
             .get_or_init(|| Injection::of(&self.view.spec.template, self.old.map(|old| &old.spec.template)))
     }

@@ -11,11 +11,11 @@ use crate::plan::Plan;
 use crate::read::view::Template;
 use crate::record::Record;
 
-/// The submitted and the stored template as trees. Parsing and stripping them takes longer than all the rest of a review,
-/// so this is made once per request, and only if it is needed.
+/// The user's part of the submitted template, and the stored template, as trees. Parsing and stripping them takes longer
+/// than all the rest of a review, so this is made once per request, and only if it is needed.
 #[derive(Debug)]
-pub(crate) struct Injection {
-    submitted: Value,
+pub(crate) struct Injection<'a> {
+    submitted: &'a Template<'a>,
     /// The record in the submitted template.
     brought: Option<Record>,
     stored: Option<Stored>,
@@ -23,13 +23,12 @@ pub(crate) struct Injection {
     users: Tree,
 }
 
-impl Injection {
+impl<'a> Injection<'a> {
     /// Parses the templates, and separates the user's part of the submitted one.
-    pub(crate) fn of(submitted: &Template<'_>, stored: Option<&Template<'_>>) -> Self {
+    pub(crate) fn of(submitted: &'a Template<'a>, stored: Option<&Template<'_>>) -> Self {
         let stored = stored.map(|template| Stored { template: parse(template), record: record(template) });
         let brought = record(submitted);
-        let submitted = parse(submitted);
-        let mut users = Tree::new(submitted.clone());
+        let mut users = Tree::new(parse(submitted));
         // Without a readable record, stripping removes at most the unreadable annotation.
         let none = Record::default();
         let record = brought.as_ref().or(stored.as_ref().and_then(|stored| stored.record.as_ref()));
@@ -45,9 +44,9 @@ impl Injection {
     /// The record in the submitted template, if all the entries that it names are there and ours.
     pub(crate) fn whole(&self) -> Option<&Record> {
         let record = self.brought.as_ref()?;
+        let submitted = parse(self.submitted);
         let is_whole = record.items.iter().all(|item| {
-            find(&self.submitted, &item.place)
-                .is_some_and(|(_, value)| is_ours(item, value, self.stored.as_ref()))
+            find(&submitted, &item.place).is_some_and(|(_, value)| is_ours(item, value, self.stored.as_ref()))
         });
         is_whole.then_some(record)
     }
@@ -69,7 +68,7 @@ impl Injection {
 
     /// The patch that removes the injection.
     pub(crate) fn removal(&self) -> String {
-        self.users.patch()
+        self.users.steps().patch()
     }
 
     /// The patch that restores the stored injection; `None` if the user's part of the template changed.
@@ -81,16 +80,15 @@ impl Injection {
         if self.users.root() != stripped.root() {
             return None;
         }
-        let mut restored = self.users.clone();
-        restored.undo(stripped);
-        Some(restored.patch())
+        // Both have the same value now, so the steps that lead back from the stored one apply to the submitted one.
+        Some(self.users.steps().clone().and_undo(stripped.steps()).patch())
     }
 
     /// The patch that replaces the injection in the submitted template by the planned one.
     pub(crate) fn rendered(&self, record: &Record, plan: &Plan) -> String {
-        let mut tree = Tree::new(self.submitted.clone());
+        let mut tree = Tree::new(parse(self.submitted));
         render(&mut tree, record, self.stored.as_ref(), plan);
-        tree.patch()
+        tree.steps().patch()
     }
 }
 

@@ -7,11 +7,15 @@ use serde_json::Value;
 use super::patch::Patch;
 
 /// A JSON value, and the changes to it so far.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Tree {
     root: Value,
-    steps: Vec<Step>,
+    steps: Steps,
 }
+
+/// Changes to a JSON value, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Steps(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -22,7 +26,7 @@ enum Step {
 impl Tree {
     /// The value, unchanged.
     pub(super) fn new(root: Value) -> Self {
-        Self { root, steps: Vec::new() }
+        Self { root, steps: Steps::default() }
     }
 
     /// The value as it is now.
@@ -50,7 +54,7 @@ impl Tree {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
         }
-        self.steps.push(Step::Add { path, value });
+        self.steps.0.push(Step::Add { path, value });
     }
 
     /// Removes the value at a JSON pointer, if it exists.
@@ -66,40 +70,47 @@ impl Tree {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         };
         if let Some(value) = removed {
-            self.steps.push(Step::Remove { path: path.to_owned(), value });
+            self.steps.0.push(Step::Remove { path: path.to_owned(), value });
         }
     }
 
-    /// Adds the steps that undo those of `other`, which must have the same value as this one. The value itself is not
-    /// changed, only the patch.
-    pub(super) fn undo(&mut self, other: Self) {
-        for step in other.steps.into_iter().rev() {
-            let undo = step.inverse();
-            // Removing something and adding the same again at the same place is no change.
-            if self.steps.last().is_some_and(|last| last.clone().inverse() == undo) {
-                self.steps.pop();
-            } else {
-                self.steps.push(undo);
-            }
-        }
-    }
-
-    /// The steps as a JSON Patch against the StatefulSet that has this template.
-    pub(super) fn patch(&self) -> String {
-        let mut patch = Patch::default();
-        for step in &self.steps {
-            match step {
-                Step::Add { path, value } => patch.add(path, value),
-                Step::Remove { path, value: _ } => patch.remove(path),
-            }
-        }
-        patch.finish()
+    /// The changes so far.
+    pub(super) fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     fn parent(&mut self, path: &str) -> Option<(&mut Value, String)> {
         // In a JSON pointer, `~1` is a slash and `~0` is a tilde, decoded in this order.
         let (parent, key) = path.rsplit_once('/')?;
         Some((self.root.pointer_mut(parent)?, key.replace("~1", "/").replace("~0", "~")))
+    }
+}
+
+impl Steps {
+    /// These steps and then those that undo `other`.
+    pub(super) fn and_undo(mut self, other: &Self) -> Self {
+        for step in other.0.iter().rev() {
+            let undo = step.clone().inverse();
+            // Removing something and adding the same again at the same place is no change.
+            if self.0.last().is_some_and(|last| last.clone().inverse() == undo) {
+                self.0.pop();
+            } else {
+                self.0.push(undo);
+            }
+        }
+        self
+    }
+
+    /// The steps as a JSON Patch against the StatefulSet that has the template.
+    pub(super) fn patch(&self) -> String {
+        let mut patch = Patch::default();
+        for step in &self.0 {
+            match step {
+                Step::Add { path, value } => patch.add(path, value),
+                Step::Remove { path, value: _ } => patch.remove(path),
+            }
+        }
+        patch.finish()
     }
 }
 
@@ -127,7 +138,7 @@ pub fn apply(object: &mut Value, patch: &str) -> bool {
     }
     *object = tree.root;
     // An operation that did not fit left no step.
-    tree.steps.len() == count
+    tree.steps.0.len() == count
 }
 
 #[derive(serde::Deserialize)]

@@ -114,8 +114,10 @@ impl<'p> Pod<'p> {
                 None => {}
             }
         }
-        let lookup = |wanted: &str| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-        Some(expand::expand(text, lookup).into())
+        let expanded = expand::expand(text, |wanted| {
+            values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value)
+        });
+        Some(expanded.into())
     }
 }
 
