@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use contract::{keys, workload};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::plan::Plan;
 use crate::read::view::{Template, View};
@@ -62,28 +62,18 @@ pub(super) struct Patch {
 #[derive(Serialize)]
 struct Operation<'o> {
     op: &'static str,
-    path: Path<'o>,
-}
-
-/// A path below the template, and the last part of the path.
-struct Path<'o>(&'o str, &'static str);
-
-impl Serialize for Path<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(path, last) = self;
-        serializer.collect_str(&format_args!("{}{path}{last}", workload::TEMPLATE))
-    }
+    path: &'o str,
 }
 
 impl Patch {
     /// Adds `value` at `path`.
     pub(super) fn add(&mut self, path: &str, value: &impl Serialize) {
-        self.add_with(Path(path, ""), |json| write(json, value));
+        self.add_with(&below_template(path, ""), |json| write(json, value));
     }
 
     /// Removes the value at `path`.
     pub(super) fn remove(&mut self, path: &str) {
-        self.begin(&Operation { op: "remove", path: Path(path, "") });
+        self.begin(&Operation { op: "remove", path: &below_template(path, "") });
     }
 
     /// The patch's JSON, or an empty string without operations: the answer to a review then has no patch.
@@ -100,7 +90,7 @@ impl Patch {
     }
 
     /// Adds the value that `value` writes. The additions of a plan are serialized already, and are only copied here.
-    fn add_with(&mut self, path: Path<'_>, value: impl FnOnce(&mut Vec<u8>)) {
+    fn add_with(&mut self, path: &str, value: impl FnOnce(&mut Vec<u8>)) {
         self.begin(&Operation { op: "add", path });
         // Reopens the operation for its last field.
         self.json.pop();
@@ -113,12 +103,11 @@ impl Patch {
     fn append<'i>(&mut self, path: &str, exists: bool, mut texts: impl Iterator<Item = &'i str>) {
         if exists {
             // `/-` is the end of the list, at whatever length it has by then.
-            texts.for_each(|text| {
-                self.add_with(Path(path, "/-"), |json| json.extend_from_slice(text.as_bytes()))
-            });
+            let end = below_template(path, "/-");
+            texts.for_each(|text| self.add_with(&end, |json| json.extend_from_slice(text.as_bytes())));
             return;
         }
-        self.add_with(Path(path, ""), |json| {
+        self.add_with(&below_template(path, ""), |json| {
             json.push(b'[');
             json.extend_from_slice(texts.next().unwrap_or_default().as_bytes());
             for text in texts {
@@ -139,6 +128,11 @@ impl Patch {
             Some(_) => self.add(&record_pointer(), &record),
         }
     }
+}
+
+/// The path in the StatefulSet of a path below its template, and the last part of the path.
+fn below_template(path: &str, last: &str) -> String {
+    [workload::TEMPLATE, path, last].concat()
 }
 
 fn annotations(record: &str) -> BTreeMap<&'static str, &str> {

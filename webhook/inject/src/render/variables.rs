@@ -10,20 +10,15 @@ use crate::read::annotations::SecretKey;
 use crate::read::view::Env;
 use crate::read::{Facts, Planning, erl_flags};
 
-/// An entry of a container's `env`.
+/// An entry of a container's `env`, with either a value or its source.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Variable<'p> {
     pub(crate) name: &'static str,
-    #[serde(flatten)]
-    value: Value<'p>,
-}
-
-#[derive(Debug, Serialize)]
-enum Value<'p> {
-    #[serde(rename = "value")]
-    Literal(Cow<'p, str>),
-    #[serde(rename = "valueFrom")]
-    From(Source<'p>),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Cow<'p, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_from: Option<Source<'p>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,34 +37,38 @@ enum Source<'p> {
 impl<'p> Variable<'p> {
     /// A variable with this value.
     pub(crate) fn literal(name: &'static str, value: impl Into<Cow<'p, str>>) -> Self {
-        Self { name, value: Value::Literal(value.into()) }
+        Self { name, value: Some(value.into()), value_from: None }
     }
 
     /// A variable that takes its value from a field of the pod.
     pub(crate) fn of_field(name: &'static str, field_path: &'static str) -> Self {
         // `v1` is the API server's default.
-        Self { name, value: Value::From(Source::FieldRef { api_version: "v1", field_path }) }
+        Self::from(name, Source::FieldRef { api_version: "v1", field_path })
+    }
+
+    fn from(name: &'static str, source: Source<'p>) -> Self {
+        Self { name, value: None, value_from: Some(source) }
     }
 
     fn of_secret(name: &'static str, secret: SecretKey<'p>) -> Self {
-        Self { name, value: Value::From(Source::SecretKeyRef(secret)) }
+        Self::from(name, Source::SecretKeyRef(secret))
     }
 
     /// A variable with the value of another one. A literal is referred to, so that a secret in plain text is not
     /// written out a second time.
     fn same_as(name: &'static str, other: &Env<'p>) -> Self {
         match other.value_from {
-            Some(source) => Self { name, value: Value::From(Source::Copied(source)) },
+            Some(source) => Self::from(name, Source::Copied(source)),
             None => Self::literal(name, format!("$({})", other.name.as_str())),
         }
     }
 
     /// `true` if the variable gives CouchDB's node its name.
     pub(crate) fn names_the_node(&self) -> bool {
-        match (self.name, &self.value) {
-            (env::NODENAME, _) => true,
-            (env::ERL_FLAGS, Value::Literal(flags)) => erl_flags::name_the_node(flags),
-            (_, _) => false,
+        match self.name {
+            env::NODENAME => true,
+            env::ERL_FLAGS => self.value.as_deref().is_some_and(erl_flags::name_the_node),
+            _ => false,
         }
     }
 }
