@@ -75,14 +75,15 @@ enum Tag {
 
 /// Hashes eight bytes at a time: the rendered agent has 2 kB, which would take a tenth of a review's time byte by byte.
 fn hash(tag: Tag, bytes: &[u8]) -> u64 {
-    let chunks = bytes.chunks_exact(8);
-    let rest = word(chunks.remainder());
+    let (words, rest) = bytes.as_chunks();
     // The length distinguishes a value from the same value with zero bytes behind it.
     let mut mixed = mix(tag as u64, bytes.len() as u64);
-    for chunk in chunks {
-        mixed = mix(mixed, word(chunk));
+    for word in words {
+        mixed = mix(mixed, u64::from_le_bytes(*word));
     }
-    mixed = mix(mixed, rest);
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mixed = mix(mixed, u64::from_le_bytes(last));
     // Avalanche: each input bit affects both halves, which the digest folds into one.
     mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ mixed >> 33
@@ -90,10 +91,6 @@ fn hash(tag: Tag, bytes: &[u8]) -> u64 {
 
 fn mix(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-fn word(chunk: &[u8]) -> u64 {
-    chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 fn hash_pair(tag: Tag, one: u64, other: u64) -> u64 {
