@@ -81,9 +81,8 @@ fn hash(tag: Tag, bytes: &[u8]) -> u64 {
     for word in words {
         mixed = mix(mixed, u64::from_le_bytes(*word));
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    mixed = mix(mixed, u64::from_le_bytes(last));
+    let rest = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    mixed = mix(mixed, rest);
     // Avalanche: each input bit affects both halves, which the digest folds into one.
     mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ mixed >> 33
