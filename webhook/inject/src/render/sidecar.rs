@@ -249,3 +249,39 @@ impl Probe {
         Self { failure_threshold: 3, http_get, period_seconds, success_threshold: 1, timeout_seconds: 2 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::read::Settings;
+    use crate::read::view::View;
+
+    #[test]
+    fn the_list_of_fields_is_that_of_the_rendered_container() {
+        let settings = Settings {
+            agent_image: "agent".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            version: "0".to_owned(),
+        };
+        // With everything that adds an optional field.
+        let object = json!({
+            "metadata": {"name": "db", "annotations": {
+                "couchdiscover.io/sidecar": "native",
+                "couchdiscover.io/couchdb-ca-secret": "authority",
+            }},
+            "spec": {"serviceName": "dbs", "template": {"spec": {"containers": [
+                {"name": "couchdb", "image": "couchdb", "envFrom": [{"secretRef": {"name": "admin"}}]},
+            ]}}},
+        })
+        .to_string();
+        let view = View::parse(&object).unwrap();
+        let planning = Planning::read(&view, None, &settings, &mut Vec::new()).unwrap();
+        let credentials = Credentials::of(planning.couchdb.container);
+        let rendered = serde_json::to_value(render(&planning, &credentials)).unwrap();
+        let fields: Vec<&str> = rendered.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, FIELDS);
+        assert_eq!(rendered["readinessProbe"]["periodSeconds"], Value::from(5));
+    }
+}
