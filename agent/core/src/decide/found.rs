@@ -44,9 +44,11 @@ fn form(view: &View<'_>, observed: &Observed) -> Step {
         return Step::MakeSessionSecret;
     }
     match &observed.lease {
+        // The order of the rules keeps founders apart without the Lease, too.
         LeaseState::Mine | LeaseState::NotUsed => Step::Found,
         LeaseState::Free => Step::TakeLease,
         LeaseState::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
+        // While the API server does not answer, no step begins that needs the Lease.
         LeaseState::Unknown => Step::Wait(WaitFor::KubernetesApi),
     }
 }
@@ -72,6 +74,7 @@ fn size_is_uncertain(observed: &Observed) -> bool {
     match observed.api {
         ApiState::Silent | ApiState::Missing => true,
         ApiState::Current => observed.record == KnownRecord::Unread,
+        // No better answer will come: the injected size counts.
         ApiState::Forbidden | ApiState::Off => false,
     }
 }

@@ -26,6 +26,7 @@ fn foreign_group(view: &View<'_>, groups: &[BTreeSet<u32>]) -> Option<Step> {
     let alone = mine.iter().flatten().count() == 1;
     let cluster = others.iter().find(|group| group.len() > 1);
     Some(match cluster {
+        // A single node stays outside with its data, and the cluster goes on without it.
         Some(cluster) if alone => Step::Refuse(Refusal::ForeignData { cluster: cluster.clone() }),
         // The single nodes must not join this cluster; their own agents refuse that. This one goes on.
         None if !alone => Step::Wait(WaitFor::ForeignPeers(others.into_iter().flatten().collect())),

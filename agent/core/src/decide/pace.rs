@@ -14,9 +14,11 @@ pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
             backoff(AFTER_CHANGE, rounds, LONGEST_WHILE_FILLING)
         }
         StepKind::Act => backoff(AFTER_CHANGE, rounds, LONGEST),
+        // The first rounds follow each other closely: `_nodes` replicates within 10 ms to 1 s.
         StepKind::Dial | StepKind::Wait => {
             backoff(while_waiting(nodes), rounds / ROUNDS_BEFORE_BACKOFF, LONGEST)
         }
+        // Observed again all the same: the state may be repaired manually.
         StepKind::Refuse => backoff(while_waiting(nodes), rounds, LONGEST),
         StepKind::Settled => SETTLED,
     };

@@ -52,6 +52,7 @@ fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Op
     if !established {
         let ready = match policy {
             PodManagement::OrderedReady => next_pod_may_come(observed, step, &view),
+            // All pods are created at once, so none must seem ready for the next one.
             PodManagement::Parallel => false,
         };
         return (!ready).then_some(NotReady::Joining);

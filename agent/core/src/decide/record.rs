@@ -17,6 +17,7 @@ pub(super) fn former_cluster(observed: &Observed) -> Option<FormerCluster> {
         KnownRecord::Formed { uuid, .. } => Some(FormerCluster { uuid: Some(uuid.clone()) }),
         // A record that can't be read may be of any cluster.
         KnownRecord::Newer => Some(FormerCluster { uuid: None }),
+        // No cluster is formed while a record that can be read is unread.
         KnownRecord::Absent | KnownRecord::Forbidden | KnownRecord::Unread => None,
     }
 }

@@ -232,15 +232,20 @@ impl Step {
     /// The properties of every step. A new step gets a row here.
     fn properties(&self) -> (StepKind, Lease) {
         match self {
+            // CouchDB drops one of two concurrent edits of the same revision of a shard map.
             Self::AddCopies(_) => (StepKind::Act, Lease::Needed),
+            // Changes the memory of the local CouchDB only, so two agents cannot conflict.
             Self::Adopt(_) => (StepKind::Act, Lease::NotNeeded),
             Self::CompareVolume { .. } => (StepKind::Act, Lease::NotNeeded),
+            // Only the lowest member decides this step, so that none is created twice.
             Self::CreateDatabase(_) => (StepKind::Act, Lease::NotNeeded),
             Self::Dial { .. } => (StepKind::Dial, Lease::NotNeeded),
             Self::EnableCluster { .. } => (StepKind::Act, Lease::NotNeeded),
             Self::EnterMaintenance => (StepKind::Act, Lease::NotNeeded),
             Self::Fill { .. } => (StepKind::Act, Lease::NotNeeded),
+            // Two nodes that form at once each create `_users`: one map wins by chance, and hides the other.
             Self::Found => (StepKind::Act, Lease::Needed),
+            // A blank document has the same revision on every node, so concurrent writers never conflict.
             Self::Join(_) => (StepKind::Act, Lease::NotNeeded),
             Self::MakeSessionSecret => (StepKind::Act, Lease::NotNeeded),
             Self::NoteFilling => (StepKind::Act, Lease::NotNeeded),
@@ -282,8 +287,10 @@ impl WaitFor {
     fn properties(&self) -> (Ends, Connect, Evidence) {
         match self {
             Self::Adoption(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            // No step of the agent could repair a map: each revision may name data that another one hides.
             Self::BrokenMaps(_) => (Ends::ByPerson, Connect::No, Evidence::Particulars),
             Self::ClosedByHand(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            // CouchDB itself dials the members that it lost only every 37 s.
             Self::Connections(_) => (Ends::ByItself, Connect::Yes, Evidence::Nodes),
             Self::CookieMismatch(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
             Self::Copies { .. } => (Ends::ByItself, Connect::No, Evidence::Particulars),
@@ -292,6 +299,7 @@ impl WaitFor {
             Self::JoinedBefore { .. } => (Ends::ByItself, Connect::No, Evidence::Nodes),
             Self::KubernetesApi => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::Lease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            // Wrong credentials stay wrong; a CouchDB that ended is restarted by the kubelet.
             Self::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects) => {
                 (Ends::ByPerson, Connect::No, Evidence::Particulars)
             }
@@ -301,12 +309,14 @@ impl WaitFor {
             Self::NotExpected => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::NotListed(_) => (Ends::ByPerson, Connect::No, Evidence::Nodes),
             Self::NotPublished(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
+            // An update is in progress, and will end.
             Self::OneRelease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::Peers(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
             Self::PortsBlocked(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
             Self::Service(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
             Self::Size => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::SystemDatabase { .. } => (Ends::ByItself, Connect::Yes, Evidence::Message),
+            // The copies may be on members that are not connected.
             Self::SystemDatabasesOpen => (Ends::ByItself, Connect::Yes, Evidence::Message),
             Self::SystemDatabasesSpread(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
         }

@@ -72,6 +72,7 @@ impl View<'_> {
         let Some(Ok(node)) = self.peers.get(&peer) else { return peer == self.me };
         let joined_none = self.others().is_empty();
         let all_answer = self.peers.values().all(Result::is_ok);
+        // A member that both list proves that they are one cluster.
         let shares_members = !node.members.is_disjoint(&self.local.members);
         joined_none || all_answer || shares_members
     }

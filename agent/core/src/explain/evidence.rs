@@ -120,6 +120,7 @@ impl Explainer<'_> {
 }
 
 fn former_ordinal(node: &NodeName) -> Option<u32> {
+    // The old host may be short or a full DNS name; its first label is the pod's name.
     let pod: PodName = node.host().split('.').next()?.parse().ok()?;
     Some(pod.ordinal())
 }

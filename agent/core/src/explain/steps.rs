@@ -16,6 +16,7 @@ impl Explainer<'_> {
                 format!("{} {} too few copies: adding one on this node", names(databases), agreeing(databases, "has", "have")),
             ),
             Step::Adopt(difference) => ("AdoptingIdentity", self.adoption(difference)),
+            // Alerts may match the reason, which therefore keeps its old name.
             Step::CompareVolume { .. } => (
                 "ProvingWhole",
                 "comparing the shards on this node with the other copies, to detect a volume that came to its cluster \

@@ -23,6 +23,7 @@ impl Explainer<'_> {
                 "WaitingForConnections",
                 self.table(missing, "is not connected to"),
                 format!(
+                    // The ports of the mapper and of the node; the official image fixes the latter.
                     "if this lasts, check that all pods have the same COUCHDB_ERLANG_COOKIE, and that ports 4369 and \
                      9100 are open between them: {}",
                     self.kubectl("get networkpolicies")
