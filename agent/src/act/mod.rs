@@ -57,6 +57,7 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
             couch.mark_compared(&local).await?;
         }
         Step::RecordFounding { size, instead_of, uuid: decided } => {
+            // Read again: a node that restarted since the decision has generated another uuid.
             let uuid = recorded_uuid(couch.uuid(&local).await?, *decided);
             if let (Some(claim), Some(uuid)) = (claim, uuid) {
                 let founding = Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now };

@@ -23,6 +23,7 @@ impl Couch {
     ) -> Result<(), CouchError> {
         let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
         let path = format!("/_node/_local/_config/{section}/{key}");
+        // Without the header CouchDB also writes the value into its ini, and it would survive a restart.
         let change = |request: RequestBuilder| request.header("X-Couch-Persist", "false").json(value);
         self.transport.send(base, Method::PUT, &path, WRITE_TIMEOUT, change).await.map(drop)
     }
@@ -90,7 +91,9 @@ impl Couch {
         match self.transport.get::<NoteDocument>(base, NOTE).await {
             Ok(NoteDocument { state }) if state == FILLING => Ok(VolumeNote::Filling),
             Ok(NoteDocument { state }) if state == COMPLETE => Ok(VolumeNote::Complete),
+            // An empty note, or a word of another release: the volume is examined as if it had none.
             Ok(NoteDocument { .. }) => Ok(VolumeNote::None),
+            // The volume is new, or was never examined.
             Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(VolumeNote::None),
             Err(error) => Err(error),
         }

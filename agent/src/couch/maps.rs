@@ -142,6 +142,7 @@ struct SystemMap {
 impl SystemMap {
     fn held(&self) -> Held {
         let ranges = || self.by_range.values();
+        // A database is only as safe as its range with the fewest copies.
         let copies = ranges().map(|nodes| u32::try_from(nodes.len()).unwrap_or(u32::MAX)).min();
         let everywhere = ranges().cloned().reduce(|all, nodes| all.intersection(&nodes).cloned().collect());
         Held { copies: copies.unwrap_or_default(), everywhere: everywhere.unwrap_or_default() }

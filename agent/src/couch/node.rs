@@ -66,6 +66,7 @@ pub struct Pulse {
 impl Pulse {
     /// `true` if the node restarted, or lost or gained a connection, in the time `between` this pulse and `later`.
     pub fn is_another_than(&self, later: &Self, between: Duration) -> bool {
+        // Compared with the expected uptime: a restarted node may already be up for longer than before.
         let restarted = later.uptime.saturating_add(ROUNDING) < self.uptime.saturating_add(between);
         restarted || later.connected != self.connected
     }

@@ -66,6 +66,8 @@ impl Resolver {
     /// would create now.
     async fn pod(&self, client: &Client) -> Result<(String, Value), ResolveError> {
         let name = self.me.pod().to_string();
+        // The pod first: CouchDB was started with its environment, and an update of the StatefulSet may not have
+        // reached this pod yet.
         let pod = ObjectRequest {
             what: format!("pod '{name}'"),
             plural: "pods",

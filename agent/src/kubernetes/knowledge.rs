@@ -86,6 +86,7 @@ impl Knowledge {
             Err(error) if is_forbidden(error) => {
                 Self { record: KnownRecord::Forbidden, holding: None, ..self }
             }
+            // An outage takes no knowledge away: the last known record and holder count.
             Err(_) => self,
         }
     }
@@ -95,6 +96,7 @@ impl Knowledge {
         let Ok(Some(pod)) = event else { return self };
         let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
         let ip = ip.and_then(|ip| ip.parse().ok());
+        // A pod that was only just created has no address: it does not run yet, so it displaces none.
         let occupant = pod.metadata.uid.clone().zip(ip).map(|(uid, ip)| PodInstance { uid, ip });
         Self { occupant, ..self }
     }
@@ -112,6 +114,7 @@ pub(super) fn update(sender: &watch::Sender<Knowledge>, change: impl FnOnce(Know
 
 fn set_facts(set: &StatefulSetView) -> SetFacts {
     let spec = &set.spec;
+    // Absent fields have the defaults of Kubernetes: one replica, from ordinal 0, `OrderedReady`.
     let replicas = spec.replicas.unwrap_or(1).clamp(0, u16::MAX.into());
     let policy = spec.pod_management_policy.as_deref().and_then(|policy| policy.parse().ok());
     let annotations = set.metadata.annotations.as_ref();

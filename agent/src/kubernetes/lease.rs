@@ -86,6 +86,7 @@ impl Claim {
     /// current time, RFC 3339.
     pub(crate) async fn take(&self, at: &str) -> Result<(), LeaseError> {
         let now = at.parse().ok().map(MicroTime);
+        // Others wait for the whole duration, 30 s. This process stops holding the Lease 20 s after its last write.
         let spec = LeaseSpec {
             holder_identity: Some(self.user.holder().to_owned()),
             acquire_time: now.clone(),
@@ -96,6 +97,7 @@ impl Claim {
         let revision = self.known.borrow().holding.as_ref().and_then(Holding::revision).map(str::to_owned);
         match revision {
             Some(revision) => self.patch("take", &revision, json!(spec)).await,
+            // Of two agents that create it, one gets a 409.
             None => self.create(spec).await,
         }
     }
@@ -156,6 +158,7 @@ impl Claim {
         match error.status() {
             // Another agent was faster, or the Lease was deleted: the watch reports which.
             Some(404 | 409) => return Ok(()),
+            // From now on this agent works without the Lease: the order of the steps keeps agents apart as well.
             Some(403) => self.forbidden.store(true, Ordering::Relaxed),
             Some(_) | None => {}
         }

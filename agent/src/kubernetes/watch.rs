@@ -34,7 +34,9 @@ pub struct Followed {
 /// pod's, and `nonce` differs between any two processes.
 pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u64) -> Followed {
     let start = match client {
+        // Silent until the first event, so that nothing is formed on a guess.
         Some(_) => Knowledge::at_start(ApiState::Silent, KnownRecord::Unread),
+        // Without the API the injected size counts, and no record is expected.
         None => Knowledge::at_start(ApiState::Off, KnownRecord::Forbidden),
     };
     let (sender, knowledge) = watch::channel(start);
@@ -60,6 +62,7 @@ async fn watch_all(client: Client, me: &PodFqdn, sender: &watch::Sender<Knowledg
     let namespace = me.namespace().as_str();
     let (set, pod) = (me.pod().set().as_str(), me.pod().to_string());
     let lease = objects::companion(set);
+    // The views parse a few fields only and have no kind of their own, so it is named here.
     let kind = ApiResource::erase::<StatefulSet>(&());
     let sets = Objects::namespaced_with(client.clone(), namespace, &kind);
     let kind = ApiResource::erase::<Pod>(&());
@@ -103,6 +106,7 @@ where
         loop {
             let event = tokio::select! {
                 event = stream.next() => event,
+                // A new stream begins without the back-off of this one.
                 () = recovered.notified(), if failing => break,
             };
             let Some(event) = event else { return };

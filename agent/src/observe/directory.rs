@@ -28,6 +28,7 @@ impl Directory {
     /// Base URL of the CouchDB in this agent's pod.
     pub fn local(&self) -> String {
         match self.endpoint.loopback() {
+            // The client resolves the pod's name to loopback: no certificate is issued for 127.0.0.1.
             Some(_) => self.endpoint.at(&self.me.to_string()),
             None => self.endpoint.at(&self.endpoint.host),
         }
@@ -57,6 +58,7 @@ impl Directory {
     pub(super) async fn agree(&self, local: Option<LocalName<'_>>, peers: &BTreeMap<u32, &Naming>) -> Naming {
         match agree(Naming::usual(&self.me), local, peers) {
             Agreed::On(naming) => naming,
+            // No peer would find a node under a name that is not in DNS; while pristine, the node can still be renamed.
             Agreed::IfFound { naming, host } if self.is_found(&host).await => naming,
             Agreed::IfFound { .. } => Naming::usual(&self.me),
         }

@@ -91,6 +91,7 @@ impl Observer {
             .iter()
             .filter_map(|(ordinal, report)| report.as_ref().ok().map(|report| (*ordinal, report.naming())));
         let local_name = local.as_ref().ok().map(nodes::Report::local_name);
+        // Clusters that existed before may name their nodes otherwise than the official image.
         let naming = self.directory.agree(local_name, &namings.collect()).await;
         let peers = reports
             .into_iter()

@@ -75,8 +75,10 @@ impl Slices {
         let published = self.pods(me, true);
         let withheld = self.pods(me, false);
         if !withheld.is_empty() {
+            // With `publishNotReadyAddresses` every pod counts as ready, so the Service does not set it.
             return Publication::Withheld(&withheld - &published);
         }
+        // Not even this pod: the Service is missing or selects others. A pod that alone is missing does not exist yet.
         if published.is_empty() { Publication::NoPods } else { Publication::Unknown }
     }
 

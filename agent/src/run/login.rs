@@ -31,6 +31,7 @@ impl Agent {
         if Instant::now() < memory.next_credentials_lookup {
             return false;
         }
+        // Set before the lookup, so that a failed one counts as well.
         memory.next_credentials_lookup = Instant::now() + BETWEEN_LOOKUPS;
         match timeout_at(memory.next_credentials_lookup, resolver.credentials()).await {
             Ok(Ok(found)) if found != *self.actor.couch.credentials() => {
@@ -42,6 +43,7 @@ impl Agent {
                 memory.last_error = Some(chain(&error));
                 false
             }
+            // Unchanged, or no answer in time: the pause of the rejected ones goes on.
             Ok(Ok(_)) | Err(_) => false,
         }
     }
@@ -52,6 +54,7 @@ impl Agent {
         if !is_untrusted(&observed.local) && !observed.peers.values().any(is_untrusted) {
             return false;
         }
+        // The kubelet replaces a mounted CA file while the agent runs.
         match self.trust.reload() {
             Ok(Some(client)) => {
                 info!("CA file changed");
@@ -91,6 +94,7 @@ impl Waiting<'_> {
             let since = match last {
                 Some((before, since)) if before == explanation => since,
                 Some(_) | None => {
+                    // Once for each explanation: the same one in every round would fill the log.
                     warn!(reason = explanation.reason, "{}", explanation.message);
                     self.termination.write(&format!("{}: {}\n", explanation.reason, explanation.message));
                     (self.clock)()

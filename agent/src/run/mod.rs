@@ -81,6 +81,7 @@ impl Agent {
             let decision = decide(&observed, policy);
             let explained = self.explain(&observer, &observed, &decision);
             self.report(&mut memory, &decision, &explained);
+            // Before the step as well as after it: a change may take CouchDB several seconds.
             self.publish(&observer, &memory, &observed, &decision, &explained);
             if is_due(&decision.step, memory.repeats) {
                 self.act(&observer, &mut memory, &decision.step, &explained).await;
@@ -137,6 +138,7 @@ impl Agent {
         explained: &ExplainedDecision,
     ) {
         let result = act(&self.actor, observer.directory(), step, (self.clock)()).await;
+        // A step that takes several rounds has not failed.
         let advances = matches!(result, Ok(()) | Err(ActError::NotYet(_)));
         let outcome = if advances { StepOutcome::Done } else { StepOutcome::Failed };
         self.outputs.metrics.stepped(explained.step.reason, outcome);

@@ -126,7 +126,9 @@ impl Parts {
         let waiting =
             Waiting { me: &me, page: &page, termination: &termination, clock: now, jitter: rand::random };
         let (credentials, resolver) = match settings.credentials {
+            // These last as long as the process: its environment cannot change.
             Some(injected) => (injected, None),
+            // Until the credentials are complete, only Kubernetes gets requests.
             None => (waiting.credentials(&resolver).await, Some(resolver)),
         };
         let Followed { knowledge, claim } =

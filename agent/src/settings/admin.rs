@@ -26,6 +26,7 @@ pub(crate) fn credentials_from(get: &dyn Fn(&str) -> Option<String>) -> Result<O
             if is_hash(password) {
                 return Err(Mistake::HashedPassword { variable: password_variable });
             }
+            // Basic authentication ends the user's name at the first colon.
             if user.contains(':') {
                 return Err(Mistake::ColonInUser { variable: user_variable });
             }

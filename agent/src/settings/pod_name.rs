@@ -73,6 +73,7 @@ fn short_name(hostnames: &[String], pod: &Pod) -> Result<PodName, PodNameError> 
 fn from_hosts(etc_hosts: &str, pod: &PodName) -> Option<PodFqdn> {
     etc_hosts
         .lines()
+        // The first word of a line is the address; `#` begins a comment.
         .flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace().skip(1))
         .filter_map(|name| name.parse::<PodFqdn>().ok())
         .find(|fqdn| fqdn.pod() == pod)
