@@ -126,6 +126,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Hash, E> {
+        // One width for both integer types, so that a number has one digest however it was parsed.
         Ok(Hash(hash(Tag::Integer, &i128::from(value).to_le_bytes())))
     }
 

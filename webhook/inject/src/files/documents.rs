@@ -50,6 +50,7 @@ fn read_json(input: &str) -> Result<Vec<Part<'_>>, Error> {
             syntax: "JSON",
             why: error.to_string(),
         })?;
+        // An object that does not change is written to the byte as it was read.
         let raw = &input[start..values.byte_offset()];
         start = values.byte_offset();
         let line = input[..start].matches('\n').count() + 1;

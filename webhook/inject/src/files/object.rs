@@ -36,6 +36,7 @@ pub(super) fn name(object: &Value) -> String {
 /// Advice for an object that the user may regard as a StatefulSet.
 pub(super) fn outdated_kind(object: &Value) -> Option<String> {
     let version = object["apiVersion"].as_str().unwrap_or_default();
+    // PetSet became StatefulSet in Kubernetes 1.5. Versions before apps/v1 are not served since 1.16.
     match object["kind"].as_str()? {
         kind @ "PetSet" => {
             Some(format!("; '{kind}' of '{version}' was renamed: write it as StatefulSet of apps/v1"))

@@ -117,6 +117,7 @@ impl Run<'_> {
         let json = object.to_string();
         let decision = match self.verb {
             Verb::Inject => {
+                // A file shows no stored object, so each StatefulSet is decided on as a new one.
                 decide(self.settings, &Question { object: &json, old: None, namespace: self.namespace })
             }
             Verb::Uninject => uninject(&json),

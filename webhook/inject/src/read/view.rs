@@ -314,6 +314,7 @@ impl Env<'_> {
     pub(crate) fn literal(&self) -> Option<&str> {
         match self.value_from {
             Some(_) => None,
+            // A variable without a value is set, and empty.
             None => Some(self.value.as_ref().map_or("", Text::as_str)),
         }
     }
@@ -362,6 +363,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Env<'a> {
             value_from: Option<&'a RawValue>,
         }
         let raw = <&'a RawValue>::deserialize(deserializer)?;
+        // The text is kept as well, so that a copy has the fields that this version does not know.
         let fields: Result<Fields<'a>, _> = serde_json::from_str(raw.get());
         let Fields { name, value, value_from } =
             fields.map_err(|_| D::Error::custom(place::<Fields<'_>>(raw.get().as_bytes())))?;
@@ -400,5 +402,6 @@ impl<'de: 'a, 'a> Visitor<'de> for OurKeysVisitor<'a> {
 
 /// `true` if the key is under our domain.
 fn is_ours(key: &str) -> bool {
+    // A longer domain that begins like ours is not ours.
     key.strip_prefix(contract::keys::DOMAIN).is_some_and(|rest| rest.starts_with('/'))
 }

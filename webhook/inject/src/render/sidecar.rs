@@ -179,6 +179,7 @@ pub(crate) fn render<'p>(planning: &'p Planning<'p>, credentials: &Credentials<'
             Readiness::Joined => Some(READINESS),
             Readiness::Off => None,
         },
+        // Defaults of the API server, written out: GitOps tools would show them as drift otherwise.
         termination_message_path: "/dev/termination-log",
         termination_message_policy: "File",
         security_context: RESTRICTED,
