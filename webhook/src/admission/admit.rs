@@ -45,6 +45,7 @@ pub fn admit_body<'a>(settings: &Settings, body: &'a [u8]) -> Result<(Request<'a
 /// The webhook configuration requests none of these. With one that does, they must be allowed without a patch: an API
 /// server refuses a patch to a DELETE, and with it the deletion.
 fn irrelevant(request: &Request<'_>) -> Option<Reason> {
+    // Scaling changes no template: the size in it is only a record, and agents read the replicas live.
     if !request.kind.is_stateful_set() || request.sub_resource.is_some() {
         return Some(Reason::OtherResource);
     }

@@ -70,6 +70,7 @@ impl Configuration {
                 Ok(_) | Err(_) => return Err(BundleError::Missing { entry: name.clone() }),
             }
         }
+        // The readiness check makes a handshake with each bundle.
         bundles.dedup();
         Ok(bundles)
     }

@@ -88,6 +88,7 @@ impl AuthorityStore {
         let secret = render(bundle, envelope, &self.namespace);
         let params =
             PostParams { field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()), ..PostParams::default() };
+        // A replacement carries the version that was read, so of two replicas the slower one gets a conflict.
         let written = match envelope {
             None => call(self.api.create(&params, &secret)).await?,
             Some(_) => call(self.api.replace(objects::CA_SECRET, &params, &secret)).await?,
@@ -108,6 +109,7 @@ impl AuthorityStore {
                 let error = chain(error);
                 warn!(error, secret = objects::CA_SECRET, "the Secret contains no certificate authority");
             }
+            // A lost Secret is written back by the keeper; one of a newer version is left alone.
             StoredAuthority::Absent | StoredAuthority::NewerSchema { .. } => {}
         }
         self.state = Some(state);

@@ -88,6 +88,7 @@ impl Needs {
         }
         let Template { metadata, spec } = &set.spec.template;
         let companion = objects::companion(set.metadata.name.as_deref()?);
+        // A native sidecar is among the init containers.
         let containers = spec.containers.iter().chain(&spec.init_containers);
         let variables = containers.flat_map(|container| &container.env);
         let mut secrets =
@@ -97,6 +98,7 @@ impl Needs {
         Some(Self {
             uid: set.metadata.uid.clone()?,
             account: account.unwrap_or("default").to_owned(),
+            // Secrets of other names are the user's own.
             secret: secrets.any(|secret| secret.name == companion),
             injected: metadata.annotations.as_ref().is_some_and(|all| all.contains_key(keys::INJECTED)),
         })

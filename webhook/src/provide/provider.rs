@@ -34,6 +34,7 @@ pub(crate) async fn provide(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop:
         let labelled = format!("{}={}", keys::INJECT, keys::INJECT_ENABLED);
         let sets = watcher(Api::<Labelled>::all(client.clone()), watch_config(&labelled));
         let provided = BINDING_LABELS.map(|(key, value)| format!("{key}={value}")).join(",");
+        // Metadata is enough: a deleted RoleBinding is looked up by its name among the StatefulSets.
         let bindings: Api<PartialObjectMeta<RoleBinding>> = Api::all(client.clone());
         let bindings = watcher(bindings, watch_config(&provided));
         Provider::new(client, metrics).run(sets.default_backoff(), bindings.default_backoff()).await;
@@ -140,6 +141,7 @@ impl Provider {
         };
         self.watching_bindings.succeeded();
         let mut lost = self.bindings.observe(event, &self.queue);
+        // Created again after 200 ms at the earliest: by then the deletion of the StatefulSet itself is visible.
         lost.retain(|key| self.queue.provide_again(key, Instant::now()));
         for Key { namespace, name } in &lost {
             info!(namespace, name, "the RoleBinding was deleted: creating it again");

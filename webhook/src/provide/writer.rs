@@ -90,6 +90,7 @@ impl Writer {
         let params =
             PostParams { field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()), ..PostParams::default() };
         match call(secrets.create(&params, &secret)).await {
+            // One that exists stays as it is: running nodes may use its cookie.
             Err(error) if !error.is_already_exists() => Err(error.into()),
             Ok(_) | Err(_) => Ok(()),
         }
