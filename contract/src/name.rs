@@ -100,6 +100,7 @@ impl PodName {
     /// The name is longer than a DNS label.
     pub fn new(set: Label, ordinal: u32) -> Result<Self, NameError> {
         let pod = Self { set, ordinal };
+        // The pod's name is its hostname, hence one DNS label.
         check_length(&pod.to_string(), LABEL_MAX)?;
         Ok(pod)
     }
@@ -180,6 +181,7 @@ impl FromStr for PodName {
         if name.is_empty() {
             return Err(NameError::Empty(name.to_owned()));
         }
+        // The set's own name may contain dashes and digits: the ordinal is behind the last dash.
         let Some((set, digits)) = name.rsplit_once('-') else {
             return Err(NameError::NoOrdinal(name.to_owned()));
         };

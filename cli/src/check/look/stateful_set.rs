@@ -25,6 +25,7 @@ pub(super) async fn labelled(client: &Client, namespace: Option<&str>) -> (Scope
     match labelled_in(client, None).await {
         Ok(stored) => (Scope::All, Ok(stored)),
         Err(error) => {
+            // Most often the permission is missing: the admin of one namespace must be able to use `check`.
             let namespace = client.default_namespace().to_owned();
             let stored = labelled_in(client, Some(&namespace)).await;
             (Scope::Fallback { namespace, error }, stored)
