@@ -1,4 +1,13 @@
 //! Observation: one look at CouchDB and Kubernetes, as facts for the decision.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`nodes`] | the answers of all nodes, read in each round |
+//! | [`details`] | what is read only when those answers call for it |
+//! | [`ports`] | Erlang's ports on a peer |
+//! | [`service`] | the Service's EndpointSlices |
+//! | [`directory`] | addresses and names of the nodes |
+//! | [`restart`] | detects a restart of the local CouchDB between two rounds |
 
 mod details;
 mod directory;

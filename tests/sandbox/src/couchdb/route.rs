@@ -1,4 +1,5 @@
-//! The routes of CouchDB's API: each request to the module that answers it.
+//! The routes of CouchDB's API: each request to the module that answers it. Paths below `/_node/{node}/` are routed in
+//! `node_api`.
 
 use serde_json::json;
 
