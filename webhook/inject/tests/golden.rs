@@ -2,7 +2,8 @@
 //! it is denied. Each manifest is injected, injected a second time, and its injection removed. The webhook's tests send
 //! the same manifests through the server.
 //!
-//! `BLESS=1 cargo test -p couchdiscover-inject --test golden` updates the files; check the difference before a commit.
+//! `BLESS=1 cargo test -p couchdiscover-inject --test golden as_recorded` updates the files; check the difference before a
+//! commit. Without the filter, the other test reads files that are being written, and fails.
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
