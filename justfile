@@ -58,7 +58,7 @@ demo:
     cargo run --release --bin demo -- --nodes 1
     cargo run --release --bin demo -- --nodes 5 --wipe 0
 
-# Rewrites the webhook's golden files; the other test of that file would read them meanwhile. Review the difference with `git diff`.
+# Rewrites the webhook's golden files. Review the difference with `git diff`.
 bless:
     BLESS=1 cargo test --locked -p couchdiscover-inject --test golden as_recorded
 
