@@ -38,7 +38,7 @@ pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
 fn just_started(view: &View<'_>) -> bool {
     let node = view.local;
     let system = u64::try_from(node.system.len()).unwrap_or(u64::MAX);
-    let oldest = view.nodes().all(|(_, other)| other.identity.uptime <= node.identity.uptime);
+    let oldest = view.connected_nodes().all(|(_, other)| other.identity.uptime <= node.identity.uptime);
     node.databases > system && node.identity.uptime < RECENTLY && !oldest
 }
 

@@ -12,11 +12,11 @@ use super::view::View;
 use crate::facts::{Digest, IdentityPart, Node, Observed, Release};
 
 /// Copies the first part of the identity that differs on the local node.
-pub(super) fn heal(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
-    // Only the nodes of this cluster have a vote: a foreign one has an identity of its own.
-    let mine = groups.iter().find(|group| group.contains(&view.me))?;
+pub(super) fn heal(view: &View<'_>, observed: &Observed) -> Option<Step> {
     let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
-    difference(view.me, &view.group(mine), recorded.as_deref()).map(Step::Adopt)
+    // A foreign node has an identity of its own, and a host that answers at a pod's name may report any.
+    let voters = view.connected_nodes().filter(|(_, node)| node.databases > 0).collect();
+    difference(view.me, &voters, recorded.as_deref()).map(Step::Adopt)
 }
 
 /// Returns the first part in which `me` differs from what most of `nodes` have.
@@ -114,7 +114,7 @@ fn elect(votes: &BTreeMap<u32, Vote>) -> Option<u32> {
     let leading = || votes.iter().filter(|(_, vote)| supporters.get(&vote.value) == Some(most));
     let longest = leading().map(|(_, vote)| vote.uptime).max()?;
     // The lowest ordinal comes first.
-    leading().find(|(_, vote)| vote.uptime + SAME_START >= longest).map(|(ordinal, _)| *ordinal)
+    leading().find(|(_, vote)| vote.uptime.saturating_add(SAME_START) >= longest).map(|(ordinal, _)| *ordinal)
 }
 
 /// Uptimes are whole seconds, so each of two that are read at the same time may be off by one.
@@ -201,6 +201,12 @@ mod tests {
         assert_eq!(choose(2, &with(4)), Some(0));
         let old = [(0, admin("old", 5)), (1, admin("old", 5)), (2, admin("own", 3))];
         assert_eq!(choose(2, &old), Some(0), "every release reads the old format");
+    }
+
+    #[test]
+    fn the_longest_uptime_that_a_node_can_report_does_not_overflow() {
+        let nodes = [(0, node("a", u64::MAX)), (1, node("b", u64::MAX))];
+        assert_eq!([0, 1].map(|me| choose(me, &nodes)), [None, Some(0)]);
     }
 
     #[test]

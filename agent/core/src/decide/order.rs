@@ -84,7 +84,7 @@ fn established(view: &View<'_>, observed: &Observed) -> Step {
     guard(view, observed, &groups)
         .or_else(|| close(view, observed))
         // Before every wait: a client may already use a session cookie that another node signed.
-        .or_else(|| heal(view, observed, &groups))
+        .or_else(|| heal(view, observed))
         // A node that is kept out of reads is filled even while other nodes are missing.
         .or_else(|| fill(view, observed))
         .or_else(|| view.wait_until_gathered(&observed.expected).map(Step::Wait))

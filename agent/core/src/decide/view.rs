@@ -48,9 +48,13 @@ impl View<'_> {
         groups
     }
 
-    /// The established nodes of one group.
-    pub(super) fn group(&self, group: &BTreeSet<u32>) -> BTreeMap<u32, &Node> {
-        self.nodes().filter(|(ordinal, _)| group.contains(ordinal)).collect()
+    /// The local node, and the peers that it lists and is connected to. A connection proves that the peer has the
+    /// cluster's Erlang cookie; the peer's own reports prove nothing.
+    pub(super) fn connected_nodes(&self) -> impl Iterator<Item = (u32, &Node)> {
+        let Node { members, connected, .. } = self.local;
+        self.nodes().filter(|(ordinal, _)| {
+            *ordinal == self.me || (members.contains(ordinal) && connected.contains(ordinal))
+        })
     }
 
     /// The established nodes that answer, apart from the local one.
@@ -159,7 +163,9 @@ impl View<'_> {
     pub(super) fn was_downgraded(&self) -> bool {
         let Node { release, identity, .. } = self.local;
         release.is_some()
-            && self.nodes().any(|(_, node)| node.release > *release && node.identity.uptime > identity.uptime)
+            && self
+                .connected_nodes()
+                .any(|(_, node)| node.release > *release && node.identity.uptime > identity.uptime)
     }
 }
 

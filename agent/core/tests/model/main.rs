@@ -108,6 +108,19 @@ fn nodes_that_restart_settle_with_the_recorded_identity() {
     }
 }
 
+/// A name in DNS, or an address, that leads to another host.
+#[test]
+fn a_host_that_answers_at_a_pods_name_gives_no_node_its_identity() {
+    for n in 2..=3 {
+        let nodes = (0..n).map(|i| Couch::foreign(i, 1, &Vec::from_iter(0..n))).collect();
+        let crashes = u8::from(n == 2);
+        every_state_ends_settled(World::new(
+            nodes,
+            Faults { restarts: 1, impostors: 1, crashes, ..Faults::default() },
+        ));
+    }
+}
+
 /// One node can't open a connection to the other, which can open one to it.
 #[test]
 fn nodes_settle_after_cuts_in_one_direction() {

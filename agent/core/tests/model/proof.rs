@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use agent_core::decide::{Step, next_step};
 use agent_core::facts::{SystemDatabase, VolumeNote};
 
-use crate::couch::{Couch, FOREIGN, Maker};
+use crate::couch::{Couch, FOREIGN, IMPOSTOR, Maker};
 use crate::world::{Faults, FinishCluster, World};
 
 /// No reachable state breaks an invariant, and from each all agents settle, with one identity.
@@ -60,6 +60,13 @@ impl World {
         self.incomplete_nodes_are_not_noted_complete();
         self.only_filling_nodes_are_closed();
         self.identity_flows_to_restarted_nodes_only();
+        self.no_identity_comes_from_an_impostor();
+    }
+
+    /// A host that no node lists, or is connected to, has no vote.
+    fn no_identity_comes_from_an_impostor(&self) {
+        let fine = self.nodes.iter().all(|node| node.identity != IMPOSTOR);
+        assert!(fine, "adopted the identity of a host that is not connected: {self:?}");
     }
 
     /// A node that got its identity from the founding, and has not restarted since, keeps it.
@@ -125,6 +132,7 @@ impl World {
     pub(crate) fn settle(mut self) -> Self {
         self.ordinals().for_each(|i| self.nodes[usize::from(i)].up = true);
         self.cut.clear();
+        self.impostors.clear();
         self.left = Faults::default();
         self.lease = None;
         for _ in 0..40 {

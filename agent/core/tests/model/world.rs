@@ -1,6 +1,7 @@
 //! The cluster, what its agents observe, and every event that can happen.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use agent_core::decide::{IdentityDifference, IdentitySource, Step, StepKind, next_step};
 use agent_core::facts::{
@@ -8,7 +9,7 @@ use agent_core::facts::{
     SystemDatabase, Unseen, VolumeNote,
 };
 
-use crate::couch::{Couch, Map, RESTARTED};
+use crate::couch::{Couch, IMPOSTOR, Map, RESTARTED};
 use crate::support::round;
 
 /// A cluster small enough to enumerate.
@@ -19,6 +20,9 @@ pub(crate) struct World {
     pub(crate) decided: Vec<Option<Step>>,
     /// Pairs (node, peer) in which the node can't open a connection to the peer.
     pub(crate) cut: BTreeSet<(u8, u8)>,
+    /// Pods at whose name another host answers, while their node is down. It reports whatever serves it, and is
+    /// connected to no node.
+    pub(crate) impostors: BTreeSet<u8>,
     /// The faults that may still happen.
     pub(crate) left: Faults,
     /// `true` if the agents read and write the founding record and the Lease.
@@ -66,6 +70,8 @@ pub(crate) struct Faults {
     pub(crate) resizes: u8,
     /// Losses of the founding record.
     pub(crate) lost_records: u8,
+    /// Pods whose name leads to another host.
+    pub(crate) impostors: u8,
 }
 
 impl World {
@@ -78,6 +84,7 @@ impl World {
             nodes,
             decided,
             cut: BTreeSet::new(),
+            impostors: BTreeSet::new(),
             left,
             asks_kubernetes: false,
             record: false,
@@ -156,7 +163,15 @@ impl World {
     pub(crate) fn observe(&self, me: u8) -> Observed {
         let local = self.node(me);
         let sees = |peer: u8| if peer == me { local.up } else { self.reaches(me, peer) };
-        let see = |peer: u8| if sees(peer) { Ok(self.see(peer)) } else { Err(Unseen::Unreachable) };
+        let see = |peer: u8| {
+            if self.impostors.contains(&peer) {
+                Ok(self.impostor())
+            } else if sees(peer) {
+                Ok(self.see(peer))
+            } else {
+                Err(Unseen::Unreachable)
+            }
+        };
         let nodes = self.ordinals().map(|peer| (peer.into(), see(peer)));
         Observed {
             api: if self.asks_kubernetes { ApiState::Current } else { ApiState::Off },
@@ -170,6 +185,20 @@ impl World {
             // A volume here loses everything or nothing, its note included, so a comparison could find nothing else.
             compared: true,
             ..round(me.into(), nodes.collect())
+        }
+    }
+
+    /// The report of an impostor: a member of everything, longer than any other.
+    fn impostor(&self) -> Node {
+        let everything = self.volumes().map(u32::from).collect();
+        let spread = Spread { copies: self.size.into(), holders: self.volumes().map(u32::from).collect() };
+        Node {
+            members: self.volumes().map(u32::from).collect(),
+            connected: everything,
+            databases: 2,
+            identity: Identity { uptime: Duration::from_secs(u64::MAX), ..Couch::with_identity(IMPOSTOR) },
+            system: SystemDatabase::ALL.map(|database| (database, spread.clone())).into(),
+            ..Node::default()
         }
     }
 
@@ -255,7 +284,11 @@ impl World {
         let theirs = match from {
             IdentitySource::Member(from) => {
                 let from = u8::try_from(*from).unwrap();
-                self.reaches(me, from).then(|| self.node(from).identity)
+                if self.impostors.contains(&from) {
+                    Some(IMPOSTOR)
+                } else {
+                    self.reaches(me, from).then(|| self.node(from).identity)
+                }
             }
             IdentitySource::Record { uuid } => uuid.parse().ok(),
         };
@@ -365,7 +398,16 @@ impl World {
         let at = usize::from(i);
         let node = self.node(i);
         if !node.up {
-            next.push(self.after(|w| w.nodes[at].up = true));
+            next.push(self.after(|w| {
+                w.nodes[at].up = true;
+                w.impostors.remove(&i);
+            }));
+            if self.left.impostors > 0 {
+                next.push(self.after(|w| {
+                    w.impostors.insert(i);
+                    w.left.impostors -= 1;
+                }));
+            }
         } else if self.left.crashes > 0 {
             next.push(self.after(|w| {
                 w.stop(i);

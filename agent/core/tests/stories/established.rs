@@ -1,6 +1,6 @@
 //! An established cluster: what keeps it formed, and what is refused.
 
-use agent_core::decide::{Step, next_step};
+use agent_core::decide::{IdentitySource, Step, next_step};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, SystemDatabase, Unseen};
 use insta::assert_snapshot;
 
@@ -96,4 +96,25 @@ fn members_beyond_the_size_are_reported_and_left_unchanged() {
 #[test]
 fn a_member_beyond_the_size_keeps_serving() {
     assert_snapshot!(explained(&cluster(2).me(2).members(0..3).observed()), @"[ready] NotExpected: couchdb-2 is beyond the size of StatefulSet 'couchdb': it neither joins nor leaves");
+}
+
+/// An impostor has the address of pod 1: it is a member by its own report only, and claims the longest uptime.
+#[test]
+fn a_host_that_answers_at_a_pods_name_and_is_no_member_changes_no_identity() {
+    let impostor = || with_uuid("impostor", u64::MAX, member(0..3));
+    let without_1 =
+        |uuid, uptime| with_uuid(uuid, uptime, Node { connected: [0, 2].into(), ..member([0, 2]) });
+    let alone = cluster(2).node(0, with_uuid("ours", 5000, member([0]))).node(1, impostor());
+    let peer_silent = cluster(3).node(0, without_1("ours", 5000)).node(1, impostor());
+    let restarted =
+        cluster(3).node(0, without_1("new", 3)).node(1, impostor()).node(2, without_1("ours", 5000));
+    assert!(!matches!(next_step(&alone.observed()), Step::Adopt(_)));
+    assert!(!matches!(next_step(&peer_silent.observed()), Step::Adopt(_)));
+    let Step::Adopt(difference) = next_step(&restarted.observed()) else { panic!("the identity was lost") };
+    assert_eq!(difference.from, IdentitySource::Member(2));
+
+    // The pod is a member, and its name leads to another host: the listed node is not connected.
+    let listed = |uuid, uptime| with_uuid(uuid, uptime, Node { connected: [0, 2].into(), ..member(0..3) });
+    let diverted = cluster(3).node(0, listed("ours", 5000)).node(1, impostor());
+    assert!(!matches!(next_step(&diverted.observed()), Step::Adopt(_)));
 }

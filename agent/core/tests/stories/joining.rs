@@ -161,6 +161,8 @@ fn a_node_that_has_just_started_on_an_unknown_volume_is_closed_before_it_is_comp
     let nodes = cluster(3).node(0, node(29, 3)).node(1, node(900, 3)).unseen(2, Unseen::NoAnswer);
     let silent = Observed { note: VolumeNote::None, ..nodes.observed() };
     assert_eq!(next_step(&silent), compare, "it may hold the only copies");
+    let unproven = with(Node { connected: [0].into(), ..node(29, 3) }, node(u64::MAX, 3));
+    assert_eq!(next_step(&unproven), compare, "the uptime of a node that is not connected does not count");
 }
 
 #[test]
