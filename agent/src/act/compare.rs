@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use agent_core::shards::{Compared, LocalShard, Next, Purpose, ShardCounts, Survey, local_shards};
+use agent_core::facts::VolumeNote;
+use agent_core::shards::{Compared, LocalShard, Next, OtherCopy, Purpose, ShardCounts, Survey, local_shards};
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
@@ -12,19 +13,24 @@ use super::error::{ActError, Progress};
 use crate::couch::{Couch, CouchError};
 use crate::observe::Directory;
 
-/// A node that holds copies.
+/// Another node that holds copies.
 #[derive(Clone, Debug)]
 struct Holder {
     /// Its name in shard maps.
     name: String,
     /// Its base URL.
     base: String,
+    /// The note on its volume.
+    note: VolumeNote,
 }
 
 /// The nodes of one comparison.
 struct Holders<'a> {
     couch: &'a Couch,
-    me: Holder,
+    /// The local node's name in shard maps.
+    me: String,
+    /// The local node's base URL.
+    base: String,
     others: Vec<Holder>,
 }
 
@@ -37,7 +43,7 @@ impl Actor {
         with: &BTreeSet<u32>,
         purpose: Purpose,
     ) -> Result<Survey, ActError> {
-        let holders = Holders::new(&self.couch, directory, with);
+        let holders = Holders::ask(&self.couch, directory, with).await?;
         let mut kept = self.survey.lock().await;
         let mut survey =
             kept.take().filter(|survey| survey.purpose() == purpose).unwrap_or_else(|| Survey::new(purpose));
@@ -53,15 +59,18 @@ impl Actor {
 }
 
 impl<'a> Holders<'a> {
-    fn new(couch: &'a Couch, directory: &Directory, with: &BTreeSet<u32>) -> Self {
-        let me = Holder { name: directory.node(directory.me.pod().ordinal()), base: directory.local() };
+    /// Reads the notes of the nodes `with`: a copy that may be incomplete proves less than a complete one.
+    async fn ask(couch: &'a Couch, directory: &Directory, with: &BTreeSet<u32>) -> Result<Self, CouchError> {
         let mut others = vec![];
         for &ordinal in with {
             if let Ok(peer) = directory.me.sibling(ordinal) {
-                others.push(Holder { name: directory.node(ordinal), base: directory.peer(&peer) });
+                let base = directory.peer(&peer);
+                let note = couch.note(&base).await?;
+                others.push(Holder { name: directory.node(ordinal), base, note });
             }
         }
-        Self { couch, me, others }
+        let me = directory.node(directory.me.pod().ordinal());
+        Ok(Self { couch, me, base: directory.local(), others })
     }
 
     /// Compares pages until `slice` is over or a database is incomplete; `None` if nothing is left to compare.
@@ -72,7 +81,7 @@ impl<'a> Holders<'a> {
     ) -> Result<Option<Progress>, CouchError> {
         let end = Instant::now() + slice;
         loop {
-            let page = self.couch.maps_page(&self.me.base, survey.next_page()).await?;
+            let page = self.couch.maps_page(&self.base, survey.next_page()).await?;
             survey.begin_page(page.total_rows);
             if page.rows.is_empty() {
                 return Ok(None);
@@ -82,7 +91,7 @@ impl<'a> Holders<'a> {
                     survey.pass(&row.id);
                     continue;
                 };
-                let counted = self.count_all(local_shards(map, &row.id, &self.me.name)).await?;
+                let counted = self.count_all(local_shards(map, &row.id, &self.me)).await?;
                 if let (compared, Next::Stop) = survey.compare(&row.id, &counted) {
                     return Ok(Some(self.replicate(row.id.clone(), compared).await?));
                 }
@@ -106,10 +115,11 @@ impl<'a> Holders<'a> {
     async fn count(&self, shard: &LocalShard) -> Result<ShardCounts, CouchError> {
         let mut theirs = vec![];
         for other in self.others.iter().filter(|other| shard.holders.contains(&other.name)) {
-            theirs.push(self.couch.documents(&other.base, &shard.file).await?);
+            let documents = self.couch.documents(&other.base, &shard.file).await?;
+            theirs.push(OtherCopy { documents, note: other.note });
         }
         // The local count last: documents that arrive meanwhile must not make the copy seem behind.
-        let mine = self.couch.documents(&self.me.base, &shard.file).await?;
+        let mine = self.couch.documents(&self.base, &shard.file).await?;
         Ok(ShardCounts { mine, theirs })
     }
 
@@ -118,7 +128,7 @@ impl<'a> Holders<'a> {
         let Compared::Behind { mine, theirs } = compared else {
             return Ok(Progress::Unanswered { database });
         };
-        self.couch.sync_shards(&self.me.base, &database).await?;
+        self.couch.sync_shards(&self.base, &database).await?;
         Ok(Progress::Behind { database, mine, theirs })
     }
 }

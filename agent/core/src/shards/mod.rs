@@ -6,4 +6,6 @@ mod survey;
 
 pub use completeness::came_empty;
 pub use map::{ShardMap, with_copy};
-pub use survey::{Compared, LocalShard, Next, PageRequest, Purpose, ShardCounts, Survey, local_shards};
+pub use survey::{
+    Compared, LocalShard, Next, OtherCopy, PageRequest, Purpose, ShardCounts, Survey, local_shards,
+};

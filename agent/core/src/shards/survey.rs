@@ -20,6 +20,9 @@ pub struct Survey {
     goals: BTreeMap<String, u64>,
     mine: u64,
     theirs: u64,
+    /// Databases whose copies could be compared, and those whose holders prove nothing.
+    compared: u64,
+    unanswered: u64,
 }
 
 /// The question that a comparison answers.
@@ -57,8 +60,17 @@ pub struct LocalShard {
 pub struct ShardCounts {
     /// In the local copy, read last.
     pub mine: u64,
-    /// In each other copy whose node answers.
-    pub theirs: Vec<u64>,
+    /// The other copies whose nodes answer.
+    pub theirs: Vec<OtherCopy>,
+}
+
+/// A copy on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherCopy {
+    /// Its documents, deleted ones included.
+    pub documents: u64,
+    /// The note on its node's volume.
+    pub note: VolumeNote,
 }
 
 /// The result for one database.
@@ -73,14 +85,23 @@ pub enum Compared {
     },
     /// The local copy has all documents that the other copies had.
     Complete,
-    /// No other holder of some shard answers, so it is unknown what the local copy is missing.
+    /// The holders of some shard that answer prove nothing, so it is unknown what the local copy is missing.
     Unanswered,
 }
 
 impl Survey {
     /// A comparison that has not begun.
     pub fn new(purpose: Purpose) -> Self {
-        Self { purpose, after: None, skip: 0, goals: BTreeMap::new(), mine: 0, theirs: 0 }
+        Self {
+            purpose,
+            after: None,
+            skip: 0,
+            goals: BTreeMap::new(),
+            mine: 0,
+            theirs: 0,
+            compared: 0,
+            unanswered: 0,
+        }
     }
 
     /// The question that this comparison answers.
@@ -112,6 +133,7 @@ impl Survey {
         for (shard, counts) in shards {
             let Some(theirs) = fullest(shard, counts) else {
                 // With nothing to compare with, neither of the other results is proved.
+                self.unanswered += 1;
                 return (Compared::Unanswered, self.next(database));
             };
             // Under constant writes a closed copy never reaches the present counts: with 20 writes a second, a node of
@@ -124,6 +146,7 @@ impl Survey {
         }
         self.mine += here;
         self.theirs += there;
+        self.compared += 1;
         if here < there {
             self.goals = goals;
             return (Compared::Behind { mine: here, theirs: there }, self.next(database));
@@ -139,15 +162,17 @@ impl Survey {
     }
 
     /// The note that a comparison of all databases leaves on the volume.
+    ///
+    /// If no holder could prove anything, the volume stays without a note, and is compared again.
     pub fn note(&self) -> VolumeNote {
-        if self.purpose == Purpose::Volume && came_empty(self.mine, self.theirs) {
-            VolumeNote::Filling
-        } else {
-            VolumeNote::Complete
+        if self.compared == 0 && self.unanswered > 0 {
+            return VolumeNote::None;
         }
+        let is_empty = self.purpose == Purpose::Volume && came_empty(self.mine, self.theirs);
+        if is_empty { VolumeNote::Filling } else { VolumeNote::Complete }
     }
 
-    /// What follows an incomplete database.
+    /// The continuation after an incomplete database.
     fn next(&mut self, database: &str) -> Next {
         match self.purpose {
             Purpose::Completeness => Next::Stop,
@@ -175,11 +200,16 @@ pub fn local_shards(map: &ShardMap, database: &str, me: &str) -> Vec<LocalShard>
         .collect()
 }
 
-/// The documents in the fullest other copy; `None` if there are other copies and no node that holds one answers.
+/// The documents in the fullest other copy; `None` if the copies whose nodes answer prove nothing.
+///
+/// A copy that may itself be incomplete proves nothing while another one does not answer: two nodes that lost their
+/// volumes would each find the other's empty copy complete, while the full one is down.
 fn fullest(shard: &LocalShard, counts: &ShardCounts) -> Option<u64> {
-    let is_only_copy = shard.holders.len() < 2;
-    // The only copy cannot be behind another one.
-    counts.theirs.iter().copied().max().or(is_only_copy.then_some(0))
+    let others = shard.holders.len().saturating_sub(1);
+    let is_proof =
+        counts.theirs.len() >= others || counts.theirs.iter().any(|copy| copy.note == VolumeNote::Complete);
+    // An only copy has no other one to compare with, and is complete.
+    is_proof.then(|| counts.theirs.iter().map(|copy| copy.documents).max().unwrap_or_default())
 }
 
 /// Databases that a comparison of the volume looks at, and up to twice as many: of 10,000 that is 3,000 calls and not
@@ -194,10 +224,10 @@ mod tests {
 
     fn shard(holders: &[&str], mine: u64, theirs: &[u64]) -> (LocalShard, ShardCounts) {
         let holders = holders.iter().map(|name| (*name).to_owned()).collect();
-        (
-            LocalShard { file: "shards/0-f/db.1".to_owned(), holders },
-            ShardCounts { mine, theirs: theirs.to_vec() },
-        )
+        let theirs =
+            theirs.iter().map(|documents| OtherCopy { documents: *documents, note: VolumeNote::None });
+        let shard = LocalShard { file: "shards/0-f/db.1".to_owned(), holders };
+        (shard, ShardCounts { mine, theirs: theirs.collect() })
     }
 
     fn compared(purpose: Purpose, shards: &[(LocalShard, ShardCounts)]) -> (Compared, Next) {
@@ -225,6 +255,25 @@ mod tests {
         let shards = [shard(&["a", "b"], 10, &[])];
         assert_eq!(compared(Purpose::Completeness, &shards), (Compared::Unanswered, Next::Stop));
         assert_eq!(compared(Purpose::Volume, &shards), (Compared::Unanswered, Next::Continue));
+    }
+
+    #[test]
+    fn an_empty_copy_proves_nothing_while_another_holder_is_silent() {
+        let mut shards = [shard(&["a", "b", "c"], 0, &[0])];
+        assert_eq!(compared(Purpose::Completeness, &shards), (Compared::Unanswered, Next::Stop));
+        shards[0].1.theirs[0].note = VolumeNote::Filling;
+        assert_eq!(compared(Purpose::Completeness, &shards), (Compared::Unanswered, Next::Stop));
+        shards[0].1.theirs[0].note = VolumeNote::Complete;
+        assert_eq!(compared(Purpose::Completeness, &shards), (Compared::Complete, Next::Continue));
+    }
+
+    #[test]
+    fn a_volume_gets_no_note_while_no_holder_proves_anything() {
+        let mut survey = Survey::new(Purpose::Volume);
+        survey.compare("db", &[shard(&["a", "b"], 0, &[])]);
+        assert_eq!(survey.note(), VolumeNote::None);
+        survey.compare("other", &[shard(&["a", "b"], 0, &[1000])]);
+        assert_eq!(survey.note(), VolumeNote::Filling);
     }
 
     #[test]

@@ -83,6 +83,16 @@ impl Couch {
         Identity { parts: [(IdentityPart::Uuid, uuid)].into(), ..Identity::default() }
     }
 
+    /// `true` if a shard map assigns it a copy.
+    pub(crate) fn holds_a_copy(&self, me: u8) -> bool {
+        self.databases.values().any(|map| map.holders.contains(&me))
+    }
+
+    /// The documents in each of its copies: more than the few that would not count as a lost volume.
+    pub(crate) fn documents(&self) -> u64 {
+        if self.filled { 1000 } else { 0 }
+    }
+
     pub(crate) fn make(&mut self, me: u8, database: SystemDatabase) {
         if self.databases.keys().all(|(name, _)| *name != database) {
             let copies = u8::try_from(self.members.len()).unwrap();
@@ -97,23 +107,19 @@ impl Couch {
         match step {
             Step::AddCopies(databases) => self.add_copies(me, databases),
             Step::EnterMaintenance => self.maintenance = true,
-            Step::Fill { .. } if self.filled => {
-                (self.maintenance, self.note) = (false, VolumeNote::Complete);
-            }
             Step::NoteFilling => self.note = VolumeNote::Filling,
-            Step::CompareVolume { .. } => {
-                self.note = if self.filled { VolumeNote::Complete } else { VolumeNote::Filling };
-            }
             Step::EnableCluster { .. } => self.enabled = true,
             Step::Join(peer) => {
                 self.members.insert(u8::try_from(*peer).unwrap());
             }
             Step::MakeSessionSecret => self.secret = true,
             Step::CreateDatabase(database) => self.make(me, *database),
-            Step::Fill { .. } | Step::ReleaseLease | Step::TakeLease => {}
-            Step::Adopt(_) | Step::Found | Step::RecordFounding { .. } => {
-                unreachable!("changes more than this node")
-            }
+            Step::ReleaseLease | Step::TakeLease => {}
+            Step::Adopt(_)
+            | Step::CompareVolume { .. }
+            | Step::Fill { .. }
+            | Step::Found
+            | Step::RecordFounding { .. } => unreachable!("depends on other nodes"),
             Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
         }
     }

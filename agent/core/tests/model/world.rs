@@ -8,6 +8,7 @@ use agent_core::facts::{
     ApiState, Digest, Identity, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Spread,
     SystemDatabase, Unseen, VolumeNote,
 };
+use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardCounts, Survey};
 
 use crate::couch::{Couch, IMPOSTOR, Map, RESTARTED};
 use crate::support::round;
@@ -255,6 +256,10 @@ impl World {
             self.adopt(me, difference);
         } else if let Step::RecordFounding { uuid, .. } = &step {
             self.record_founding(me, *uuid);
+        } else if let Step::Fill { from } = &step {
+            self.compare(me, from, Purpose::Completeness);
+        } else if let Step::CompareVolume { with } = &step {
+            self.compare(me, with, Purpose::Volume);
         } else {
             self.nodes[usize::from(me)].act(me, &step);
         }
@@ -278,6 +283,37 @@ impl World {
         if finish == FinishCluster::Completes {
             node.make(me, SystemDatabase::Replicator);
         }
+    }
+
+    /// Compares the copies of `me` with those of the nodes `with`. A node that can't be reached fails the comparison.
+    fn compare(&mut self, me: u8, with: &BTreeSet<u32>, purpose: Purpose) {
+        let mut survey = Survey::new(purpose);
+        for ((database, _), map) in &self.node(me).databases {
+            if !map.holders.contains(&me) {
+                continue;
+            }
+            let others = with.iter().map(|ordinal| u8::try_from(*ordinal).unwrap());
+            let others: Vec<u8> = others.filter(|other| map.holders.contains(other)).collect();
+            if others.iter().any(|other| !self.reaches(me, *other)) {
+                return;
+            }
+            let shard = LocalShard {
+                file: database.name().to_owned(),
+                holders: map.holders.iter().map(ToString::to_string).collect(),
+            };
+            let theirs = others.iter().map(|other| {
+                let other = self.node(*other);
+                OtherCopy { documents: other.documents(), note: other.note }
+            });
+            let theirs = theirs.collect();
+            let counts = ShardCounts { mine: self.node(me).documents(), theirs };
+            if let (_, Next::Stop) = survey.compare(database.name(), &[(shard, counts)]) {
+                return;
+            }
+        }
+        let node = &mut self.nodes[usize::from(me)];
+        node.note = survey.note();
+        node.maintenance &= purpose == Purpose::Volume;
     }
 
     fn adopt(&mut self, me: u8, IdentityDifference { from, digest, .. }: &IdentityDifference) {
@@ -325,13 +361,15 @@ impl World {
         }
     }
 
-    /// An empty copy is filled from a complete one. Where no complete one is left, it has everything that exists.
+    /// An empty copy is filled from a complete one.
     pub(crate) fn fill(&mut self, me: u8) {
         let mine = self.node(me);
-        let has_data = |i: &u8| *i != me && !self.node(*i).databases.is_empty();
-        let none_has_more = self.volumes().filter(has_data).all(|i| !self.node(i).filled);
-        let brings = |i: u8| self.connected(me, i) && (self.node(i).filled || none_has_more);
-        let filled = mine.up && !mine.databases.is_empty() && self.ordinals().filter(has_data).any(brings);
+        let can_receive = mine.up && !mine.databases.is_empty();
+        let sends = |i: u8| {
+            let node = self.node(i);
+            i != me && node.filled && node.holds_a_copy(i) && self.connected(me, i)
+        };
+        let filled = can_receive && self.ordinals().any(sends);
         self.nodes[usize::from(me)].filled |= filled;
     }
 
