@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use agent_core::facts::{MaintenanceMode, VolumeNote};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,8 +24,12 @@ impl Couch {
         let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
         let path = format!("/_node/_local/_config/{section}/{key}");
         // Without the header CouchDB also writes the value into its ini, and it would survive a restart.
-        let change = |request: RequestBuilder| request.header("X-Couch-Persist", "false").json(value);
-        self.transport.send(base, Method::PUT, &path, WRITE_TIMEOUT, change).await.map(drop)
+        self.transport
+            .send(base, Method::PUT, &path, WRITE_TIMEOUT, |request| {
+                request.header("X-Couch-Persist", "false").json(value)
+            })
+            .await
+            .map(drop)
     }
 
     /// All options of a section. Values stay untyped: an error of the parser would print them, and they hold secrets.

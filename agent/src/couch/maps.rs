@@ -141,11 +141,10 @@ struct SystemMap {
 
 impl SystemMap {
     fn held(&self) -> Held {
-        let ranges = || self.by_range.values();
-        // A database is only as safe as its range with the fewest copies.
-        let copies = ranges().map(|nodes| u32::try_from(nodes.len()).unwrap_or(u32::MAX)).min();
-        let everywhere = ranges().cloned().reduce(|all, nodes| all.intersection(&nodes).cloned().collect());
-        Held { copies: copies.unwrap_or_default(), everywhere: everywhere.unwrap_or_default() }
+        // A database is only as safe as its range with the fewest copies. A map without ranges has none.
+        let fewest = self.by_range.values().map(BTreeSet::len).min().unwrap_or_default();
+        let everywhere = self.by_range.values().cloned().reduce(|all, nodes| &all & &nodes);
+        Held { copies: u32::try_from(fewest).unwrap_or(u32::MAX), everywhere: everywhere.unwrap_or_default() }
     }
 }
 

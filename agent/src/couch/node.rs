@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent_core::facts::Release;
+use contract::error::chain;
 use reqwest::header::SERVER;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -47,7 +48,7 @@ impl Couch {
     pub async fn dial(&self, base: &str, peer: &str) {
         let path = format!("/_node/{peer}/_config/cluster");
         if let Err(error) = self.transport.get::<IgnoredAny>(base, &path).await {
-            debug!(error = &error as &dyn std::error::Error, "dialling failed");
+            debug!(error = chain(&error), "dialling failed");
         }
     }
 }

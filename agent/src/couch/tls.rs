@@ -1,4 +1,4 @@
-//! The HTTP client for CouchDB, and whom it trusts.
+//! The HTTP client for CouchDB, and the certificate authorities that it trusts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,13 +32,13 @@ pub enum TlsError {
     Trust(#[source] rustls::Error),
 }
 
-/// Makes clients for CouchDB: whom to trust may change while the agent runs.
+/// Builds clients for CouchDB with the authorities of the CA file, which may change while the agent runs.
 #[derive(Debug)]
 pub struct Trust {
     me: PodFqdn,
     endpoint: Endpoint,
     ca_file: Option<PathBuf>,
-    /// What was in the file when the last client was made.
+    /// The content of the file when the last client was built.
     read: Vec<u8>,
 }
 
@@ -48,15 +48,16 @@ impl Trust {
         Self { me, endpoint, ca_file, read: vec![] }
     }
 
-    /// A client that trusts whom the file names now.
+    /// A client that trusts the authorities now in the file.
     pub fn client(&mut self) -> Result<Client, TlsError> {
-        let roots = match (self.endpoint.scheme, &self.ca_file) {
-            (Scheme::Http, _) => RootCertStore::empty(),
-            (Scheme::Https, Some(path)) => {
+        let roots = match &self.ca_file {
+            // Plain HTTP needs no authority.
+            _ if self.endpoint.scheme == Scheme::Http => RootCertStore::empty(),
+            Some(path) => {
                 self.read = read(path)?;
                 authorities(path, &self.read)?
             }
-            (Scheme::Https, None) => system_roots()?,
+            None => system_roots()?,
         };
         let client = builder(roots)?;
         let client = match self.endpoint.loopback() {
@@ -102,8 +103,7 @@ fn builder(roots: RootCertStore) -> Result<ClientBuilder, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unread = |error| TlsError::Ca { path: path.to_owned(), source: pem::Error::Io(error) };
-    std::fs::read(path).map_err(unread)
+    std::fs::read(path).map_err(|error| TlsError::Ca { path: path.to_owned(), source: pem::Error::Io(error) })
 }
 
 fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
@@ -112,10 +112,8 @@ fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
     for certificate in CertificateDer::pem_slice_iter(text) {
         roots.add(certificate.map_err(ca)?).map_err(TlsError::Trust)?;
     }
-    match roots.is_empty() {
-        true => Err(ca(pem::Error::NoItemsFound)),
-        false => Ok(roots),
-    }
+    // A file without a certificate would make every node untrusted.
+    if roots.is_empty() { Err(ca(pem::Error::NoItemsFound)) } else { Ok(roots) }
 }
 
 fn system_roots() -> Result<RootCertStore, TlsError> {

@@ -80,8 +80,11 @@ impl Transport {
 
     /// Sends a PUT with a JSON body, or without one for `Value::Null`; the answer's body is ignored.
     pub(super) async fn put(&self, base: &str, path: &str, body: &Value) -> Result<(), CouchError> {
-        let with_body = |request: RequestBuilder| if body.is_null() { request } else { request.json(body) };
-        self.send(base, Method::PUT, path, WRITE_TIMEOUT, with_body).await.map(drop)
+        self.send(base, Method::PUT, path, WRITE_TIMEOUT, |request| {
+            if body.is_null() { request } else { request.json(body) }
+        })
+        .await
+        .map(drop)
     }
 
     /// Sends one call and counts its outcome.

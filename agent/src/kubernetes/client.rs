@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contract::error::chain;
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -19,7 +20,7 @@ pub async fn connect(mode: Kubernetes, config: Option<Config>) -> Option<Client>
         Err(error) => {
             // A pod without a service account token is a supported installation, not an error.
             info!(
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 "no Kubernetes API found; continuing with hostname, injected size and DNS"
             );
             None

@@ -13,6 +13,7 @@ use agent_core::explain::{About, Announcement, Severity};
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
 use contract::PodFqdn;
+use contract::error::chain;
 use kube::Client;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -111,7 +112,7 @@ impl EventPoster {
                 self.posted.insert(digest, Instant::now());
             }
             Some(403) => self.report_forbidden(),
-            Some(_) | None => debug!(error = &error as &dyn std::error::Error, "an Event was not posted"),
+            Some(_) | None => debug!(error = chain(&error), "an Event was not posted"),
         }
     }
 

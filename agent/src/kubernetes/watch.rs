@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use agent_core::decide::LeaseUser;
 use agent_core::facts::{ApiState, KnownRecord};
+use contract::error::chain;
 use contract::{PodFqdn, objects};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -132,7 +133,7 @@ impl SetLog<'_> {
             return;
         }
         let set = self.me.pod().set();
-        let error = error.map(|error| error as &dyn std::error::Error);
+        let error = error.map(|error| chain(error));
         match api {
             ApiState::Current => info!("watching StatefulSet '{set}'"),
             ApiState::Forbidden => warn!(

@@ -2,10 +2,10 @@
 //! the shard maps of all databases.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use agent_core::decide::{Step, checks_maps, checks_ports, checks_service, unconnected_members};
 use agent_core::facts::{BrokenMaps, Observed, PortCheck, Publication, Unseen};
+use contract::error::chain;
 use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::debug;
@@ -74,14 +74,12 @@ impl Details {
 impl Names {
     /// The Service's publication, while names are missing that it may keep out of DNS.
     async fn publication(&mut self, service: &Service, observed: &Observed) -> Publication {
-        let is_missing = |peer| matches!(peer, &Err(Unseen::NameUnknown));
-        if !observed.peers.values().any(is_missing) {
+        if !observed.peers.values().any(|peer| matches!(peer, Err(Unseen::NameUnknown))) {
             *self = Self::default();
             return Publication::default();
         }
         let missing_since = *self.missing_since.get_or_insert_with(Instant::now);
-        let since_last_look = self.read.map(|read: Instant| -> Duration { read.elapsed() });
-        if checks_service(missing_since.elapsed(), since_last_look) {
+        if checks_service(missing_since.elapsed(), self.read.map(|read| read.elapsed())) {
             self.read = Some(Instant::now());
             self.publication = service.publication().await;
         }
@@ -97,18 +95,23 @@ impl Maps {
         match couch.broken_maps(&directory.local(), &members).await {
             Ok(broken) => *self = Self { read: Some(Instant::now()), broken },
             Err(error) => {
-                debug!(error = &error as &dyn std::error::Error, "failed to check the shard maps");
+                debug!(error = chain(&error), "failed to check the shard maps");
             }
         }
     }
 }
 
 async fn check_ports(directory: &Directory, members: BTreeSet<u32>) -> BTreeMap<u32, PortCheck> {
-    let check = |ordinal: u32| async move {
-        let at = |port| directory.erlang(ordinal, port);
-        (ordinal, probe(&at(contract::ports::EPMD), directory.naming.name(), at).await)
-    };
-    futures::stream::iter(members).map(check).buffer_unordered(AT_ONCE).collect().await
+    futures::stream::iter(members)
+        .map(|ordinal| async move { (ordinal, check_ports_of(directory, ordinal).await) })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn check_ports_of(directory: &Directory, ordinal: u32) -> PortCheck {
+    let epmd = directory.erlang(ordinal, contract::ports::EPMD);
+    probe(&epmd, directory.naming.name(), |port| directory.erlang(ordinal, port)).await
 }
 
 /// Members whose ports are checked at the same time.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::decide::{LocalName, ours_and_strangers};
 use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen, VolumeNote};
+use contract::error::chain;
 use contract::{Naming, PodName};
 use futures::StreamExt;
 use reqwest::StatusCode;
@@ -97,14 +98,17 @@ pub(super) async fn ask_peers(
     directory: &Directory,
     ordinals: BTreeSet<u32>,
 ) -> BTreeMap<u32, Result<Report, Unseen>> {
-    let ask_one = |ordinal: u32| async move {
-        let report = match directory.me.sibling(ordinal) {
-            Ok(peer) => ask(couch, &directory.peer(&peer), peer.pod()).await,
-            Err(_) => Err(Unseen::NameUnknown),
-        };
-        (ordinal, report)
-    };
-    futures::stream::iter(ordinals).map(ask_one).buffer_unordered(AT_ONCE).collect().await
+    futures::stream::iter(ordinals)
+        .map(|ordinal| async move { (ordinal, ask_peer(couch, directory, ordinal).await) })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn ask_peer(couch: &Couch, directory: &Directory, ordinal: u32) -> Result<Report, Unseen> {
+    // A name with this ordinal would be too long for DNS.
+    let peer = directory.me.sibling(ordinal).map_err(|_| Unseen::NameUnknown)?;
+    ask(couch, &directory.peer(&peer), peer.pod()).await
 }
 
 /// Asks the node of `pod` for its name, members and databases, and for its identity once it is established.
@@ -131,7 +135,7 @@ async fn ask_cluster(
 
 /// The fact behind a failed call. The details go to the debug log only: the same failure would fill the log otherwise.
 fn unseen(error: &CouchError) -> Unseen {
-    debug!(error = error as &dyn std::error::Error, "failed to observe a node");
+    debug!(error = chain(error), "failed to observe a node");
     match error {
         // A node that starts answers 500, and 409 where a call below `/_node/_local/` meets the creation of `_users`.
         CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 pub use agent_core::facts::Publication;
 use axum::http::Request;
+use contract::error::chain;
 use contract::{PodFqdn, PodName};
 use kube::Client;
 use serde::Deserialize;
@@ -105,7 +106,7 @@ async fn slices(client: &Client, me: &PodFqdn) -> Option<Slices> {
     match timeout(API_TIMEOUT, client.request::<Slices>(request)).await {
         Ok(Ok(slices)) => Some(slices),
         Ok(Err(error)) => {
-            debug!(error = &error as &dyn std::error::Error, "failed to read the Service's EndpointSlices");
+            debug!(error = chain(&error), "failed to read the Service's EndpointSlices");
             None
         }
         Err(_) => None,

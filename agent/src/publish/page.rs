@@ -51,15 +51,18 @@ pub fn waiting(me: &PodFqdn, why: Explanation, since: String) -> Page {
     }
 }
 
+/// The results of a round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round<'a> {
+    pub(crate) observed: &'a Observed,
+    pub(crate) decision: &'a Decision,
+    pub(crate) explained: &'a ExplainedDecision,
+}
+
 /// The page after a round.
-pub(crate) fn after(
-    directory: &Directory,
-    observed: &Observed,
-    decision: &Decision,
-    explained: &ExplainedDecision,
-    admin: Admin,
-    History { since, rounds, last_error, progress }: History,
-) -> Page {
+pub(crate) fn after(directory: &Directory, round: Round<'_>, admin: Admin, history: History) -> Page {
+    let Round { observed, decision, explained } = round;
+    let History { since, rounds, last_error, progress } = history;
     let ExplainedDecision { step, readiness, evidence } = explained.clone();
     let pods = Pods(directory.me.pod().set());
     let local = std::iter::once((&observed.me, &observed.local));

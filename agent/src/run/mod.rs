@@ -24,7 +24,7 @@ use crate::kubernetes::Knowledge;
 use crate::kubernetes::events::EventSender;
 use crate::metrics::{Metrics, StepOutcome};
 use crate::observe::{Inputs, Observer};
-use crate::publish::page::{self, History};
+use crate::publish::page::{self, History, Round};
 use crate::publish::termination::TerminationLog;
 use crate::settings::{Pod, PodManagement, Size};
 use memory::Memory;
@@ -81,11 +81,12 @@ impl Agent {
             let decision = decide(&observed, policy);
             let explained = self.explain(&observer, &observed, &decision);
             self.report(&mut memory, &decision, &explained);
+            let round = Round { observed: &observed, decision: &decision, explained: &explained };
             // Before the step as well as after it: a change may take CouchDB several seconds.
-            self.publish(&observer, &memory, &observed, &decision, &explained);
+            self.publish(&observer, &memory, round);
             if is_due(&decision.step, memory.repeats) {
                 self.act(&observer, &mut memory, &decision.step, &explained).await;
-                self.publish(&observer, &memory, &observed, &decision, &explained);
+                self.publish(&observer, &memory, round);
             }
             let pause = pause(&decision.step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             rest(&self.actor.couch, observer.directory(), &decision.step, pause, &mut knowledge).await;
@@ -156,7 +157,7 @@ impl Agent {
                 let line = chain(&error);
                 // The same failure in every round would fill the log.
                 if memory.last_error.as_ref() != Some(&line) {
-                    warn!(error = &error as &dyn std::error::Error, "step failed; observing again");
+                    warn!(error = line, "step failed; observing again");
                     self.outputs.termination.write(&format!("{line}\n"));
                 }
                 memory.last_error = Some(line);
@@ -164,14 +165,7 @@ impl Agent {
         }
     }
 
-    fn publish(
-        &self,
-        observer: &Observer,
-        memory: &Memory,
-        observed: &Observed,
-        decision: &Decision,
-        explained: &ExplainedDecision,
-    ) {
+    fn publish(&self, observer: &Observer, memory: &Memory, round: Round<'_>) {
         let history = History {
             since: memory.since.clone(),
             rounds: memory.rounds,
@@ -179,7 +173,7 @@ impl Agent {
             progress: memory.progress.clone(),
         };
         let admin = page::admin(&self.actor.couch.credentials());
-        let page = page::after(observer.directory(), observed, decision, explained, admin, history);
+        let page = page::after(observer.directory(), round, admin, history);
         self.outputs.page.send_replace(page);
     }
 }
