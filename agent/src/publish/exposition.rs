@@ -86,7 +86,7 @@ impl Snapshot {
 
     fn encode_counters(&self, families: &mut Families<'_>) -> fmt::Result {
         let Counts { couchdb_calls, steps, refusals, identity_heals, last_settled: _ } = &self.counts;
-        families.counters("rounds", "Observations of CouchDB and Kubernetes.", [([], self.page.rounds)])?;
+        families.counter("rounds", "Observations of CouchDB and Kubernetes.", self.page.rounds)?;
         families.counters(
             "refusals",
             "States in which a person must decide, counted when they began.",
@@ -99,10 +99,10 @@ impl Snapshot {
                 .iter()
                 .map(|((step, outcome), count)| ([("step", *step), ("outcome", outcome.as_str())], *count)),
         )?;
-        families.counters(
+        families.counter(
             "identity_heals",
             "Parts of the cluster's identity that this node adopted.",
-            [([], *identity_heals)],
+            *identity_heals,
         )?;
         families.counters(
             "couchdb_calls",
@@ -119,7 +119,9 @@ struct Families<'a>(DescriptorEncoder<'a>);
 impl Families<'_> {
     /// A gauge without labels; without a sample if there is no value.
     fn gauge(&mut self, name: &str, help: &str, value: Option<u64>) -> fmt::Result {
-        self.gauges(name, help, value.map(|value| ([], value)))
+        let family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        // Not as a family, whose empty set of labels would be written as `{}`.
+        value.map_or(Ok(()), |value| ConstGauge::new(value).encode(family))
     }
 
     fn gauges<'l, const N: usize>(
@@ -133,6 +135,11 @@ impl Families<'_> {
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+
+    /// A counter without labels.
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
     fn counters<'l, const N: usize>(
