@@ -61,7 +61,7 @@ async fn a_missing_secret_or_key_is_named_and_used_once_it_exists() {
     api.delete("v1", "secrets", Some("default"), "couchdb-admin");
     cluster.start_agent(0).await;
     let message = cluster.until_step(0, "CredentialsMissing").await;
-    assert!(message.contains("Secret 'couchdb-admin' does not exist"), "{message}");
+    assert!(message.contains("Secret 'couchdb-admin', which does not exist"), "{message}");
     let (code, _) = cluster.readyz(0).await;
     assert_eq!(code, 503);
     let mut other_key = secret.clone();
