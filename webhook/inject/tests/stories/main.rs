@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 mod cluster;
+mod opting_out;
 
 use cluster::*;
 use serde_json::{Value, json};
