@@ -9,7 +9,7 @@ use program::exit;
 
 use crate::check::{self, Output};
 use crate::error::CommandError;
-use crate::manifest::{self, FileArgs, InjectArgs};
+use crate::manifest::{self, InjectArgs, UninjectArgs};
 use crate::terminal;
 
 /// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
@@ -26,7 +26,7 @@ pub enum Command {
     /// Inject the agent into the labelled StatefulSets of a file
     Inject(InjectArgs),
     /// Remove the injected agent from the StatefulSets of a file
-    Uninject(FileArgs),
+    Uninject(UninjectArgs),
     /// Check a cluster and print each problem with its fix
     ///
     /// Reads only; the one write is a dry run. Exits 0 if no problem is found, 1 if one is found, 69 if no cluster can be

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
-use inject::Settings;
 use inject::files::{self, Format, Output, Verb};
+use inject::{OnRemoval, Settings};
 
 use crate::error::CommandError;
 use crate::terminal;
@@ -24,13 +24,26 @@ pub struct InjectArgs {
 
 /// The file and the format of the result.
 #[derive(Debug, ClapArgs)]
-pub struct FileArgs {
+pub(crate) struct FileArgs {
     /// YAML or JSON file, several documents and Lists included; '-' is stdin
     #[arg(long = "filename", short = 'f', value_name = "FILE")]
     file: PathBuf,
     /// Format of the result; by default that of the input
     #[arg(long, short, value_enum)]
     output: Option<OutputFormat>,
+}
+
+/// Arguments of `uninject`.
+#[derive(Debug, ClapArgs)]
+pub struct UninjectArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Remove the injected variables, too: node name, cookie, session secret and size
+    ///
+    /// By default only the agent is removed, unless the annotation couchdiscover.io/on-removal is 'everything'. The databases
+    /// of a formed cluster are filed under the injected node names and cannot be reached without these.
+    #[arg(long)]
+    everything: bool,
 }
 
 /// Values for StatefulSets without an annotation of their own. The server has the same options.
@@ -81,11 +94,13 @@ pub(crate) fn inject(args: &InjectArgs) -> Result<(), CommandError> {
 }
 
 /// Removes the agent from the StatefulSets of a file.
-pub(crate) fn uninject(args: &FileArgs) -> Result<(), CommandError> {
+pub(crate) fn uninject(args: &UninjectArgs) -> Result<(), CommandError> {
     // The record in each StatefulSet names everything that is removed; settings are not used.
     let unused =
         Settings { agent_image: String::new(), cluster_domain: String::new(), version: String::new() };
-    convert(Verb::Uninject, args, &unused, None)
+    // Without the option, the annotation of each StatefulSet decides.
+    let removal = args.everything.then_some(OnRemoval::Everything);
+    convert(Verb::Uninject(removal), &args.file, &unused, None)
 }
 
 /// Writes the changed documents to stdout and the report to stderr.

@@ -144,7 +144,7 @@ fn lists_and_json_streams_are_injected() {
             "JSON stays JSON: {out}"
         );
         assert_eq!(run(&["inject", "-f", "-"], &out).out, out, "a second time");
-        let back = run(&["uninject", "-f", "-"], &out).out;
+        let back = run(&["uninject", "--everything", "-f", "-"], &out).out;
         let values = |text: &str| -> Vec<Value> {
             serde_json::Deserializer::from_str(text).into_iter().map(Result::unwrap).collect()
         };

@@ -47,6 +47,8 @@ pub const READINESS: &str = "couchdiscover.io/readiness";
 pub const KEEP: &str = "couchdiscover.io/keep";
 /// Any new value re-renders the injection. Restarts the pods one by one.
 pub const REFRESH: &str = "couchdiscover.io/refresh";
+/// The parts of an injection that opting out removes: `agent` (the default) or `everything`.
+pub const ON_REMOVAL: &str = "couchdiscover.io/on-removal";
 /// The uuid of a cluster whose data is lost for good. Allows the empty nodes to form a new cluster, once.
 pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
 
@@ -65,6 +67,7 @@ pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     COUCHDB_CA_SECRET,
     ERLANG_COOKIE_SECRET,
     KEEP,
+    ON_REMOVAL,
     READINESS,
     REFRESH,
     SIDECAR,

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use inject::Settings;
 use inject::files::{self, Format, Verb};
+use inject::{OnRemoval, Settings};
 use serde_json::{Value, json};
 use webhook::admission::{Request, admit};
 
@@ -84,7 +84,15 @@ fn objects_of_the_largest_accepted_size_are_injected_and_uninjected() {
         let injected = patched(&large, &review(&large)["response"]);
         assert_ne!(injected, large);
         assert_eq!(review(&injected)["response"]["patch"], Value::Null);
-        let out = files::run(Verb::Uninject, &injected.to_string(), None, &settings(), None).unwrap().text;
+        let out = files::run(
+            Verb::Uninject(Some(OnRemoval::Everything)),
+            &injected.to_string(),
+            None,
+            &settings(),
+            None,
+        )
+        .unwrap()
+        .text;
         assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), large);
     }
 }
@@ -92,7 +100,11 @@ fn objects_of_the_largest_accepted_size_are_injected_and_uninjected() {
 /// Parses the objects of a stream with the product's own reader.
 fn objects(text: &str) -> Vec<Value> {
     // Neither verb changes the objects: without a record there is nothing to take out, and with one nothing to add.
-    let verb = if text.contains("couchdiscover.io/injected") { Verb::Inject } else { Verb::Uninject };
+    let verb = if text.contains("couchdiscover.io/injected") {
+        Verb::Inject
+    } else {
+        Verb::Uninject(Some(OnRemoval::Everything))
+    };
     let json = files::run(verb, text, Some(Format::Json), &settings(), None).unwrap().text;
     serde_json::Deserializer::from_str(&json).into_iter::<Value>().map(Result::unwrap).collect()
 }

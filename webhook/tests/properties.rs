@@ -52,7 +52,7 @@ proptest! {
         let body = review.to_string();
         let answer = admit(&settings("1"), &Request::parse(body.as_bytes()).unwrap());
         applied(&broken, &answer.response.patch);
-        uninject(&broken.to_string());
+        uninject(&broken.to_string(), None);
     }
 
     #[test]

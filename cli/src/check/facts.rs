@@ -171,6 +171,8 @@ pub(super) struct StatefulSetFacts {
     pub(super) replicas: usize,
     /// The agent in the pod template.
     pub(super) agent: Option<InjectedAgent>,
+    /// Names of the injected variables of CouchDB's container, as the record of the injection lists them.
+    pub(super) variables: Vec<String>,
     /// The Service that `spec.serviceName` names.
     pub(super) service: GoverningService,
     /// Service account of the pods.

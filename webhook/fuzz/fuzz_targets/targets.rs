@@ -43,7 +43,7 @@ pub(crate) fn object(bytes: &[u8]) {
     if decision.problems.is_empty() && canonical.as_deref() == Some(new) {
         assert_eq!(decided(&object, old).patch, "", "reviewed again");
     }
-    uninject(&object);
+    uninject(&object, None);
 }
 
 /// Treats the bytes as the values of annotations and variables, one per line.

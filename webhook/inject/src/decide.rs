@@ -5,14 +5,15 @@
 
 use std::cell::OnceCell;
 
-use contract::keys;
+use contract::{env, keys};
 use serde::Deserialize;
 
 use crate::edit::{self, Injection};
+use crate::opt_out::{OptOut, Way};
 use crate::outcome::{Outcome, Problem, Reason, Warning};
 use crate::plan::Plan;
 use crate::read::view::{Template, View};
-use crate::read::{Object, Planning, Settings, place};
+use crate::read::{Object, OnRemoval, Planning, Settings, place};
 use crate::record::Record;
 
 /// A StatefulSet for which a decision is requested.
@@ -71,10 +72,11 @@ fn decide_view(settings: &Settings, view: &View<'_>, old: Option<&str>, namespac
     Case { settings, view, old: old.as_ref(), namespace, injection: OnceCell::new() }.decide()
 }
 
-/// Removes the injection that the StatefulSet's record describes, whatever its label is.
-pub fn uninject(object: &str) -> Decision {
+/// Removes the injection that the StatefulSet's record describes, whatever its label is. The annotation decides which parts,
+/// unless `removal` does.
+pub fn uninject(object: &str, removal: Option<OnRemoval>) -> Decision {
     match View::parse(object) {
-        Ok(view) => remove(&view.spec.template, None, Reason::Disabled),
+        Ok(view) => OptOut { view: &view, old: None, way: Way::File(removal) }.decide(Reason::Disabled),
         Err(problem) => Decision::deny(vec![problem], Vec::new()),
     }
 }
@@ -85,15 +87,15 @@ impl Decision {
         Self::new(Outcome::Skip, reason, String::new())
     }
 
-    fn new(outcome: Outcome, reason: Reason, patch: String) -> Self {
+    pub(crate) fn new(outcome: Outcome, reason: Reason, patch: String) -> Self {
         Self { outcome, reason, patch, problems: Vec::new(), warnings: Vec::new() }
     }
 
-    fn deny(problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
+    pub(crate) fn deny(problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
         Self { problems, warnings, ..Self::new(Outcome::Deny, Reason::Invalid, String::new()) }
     }
 
-    fn with(mut self, warnings: Vec<Warning>) -> Self {
+    pub(crate) fn with(mut self, warnings: Vec<Warning>) -> Self {
         self.warnings.extend(warnings);
         self
     }
@@ -187,10 +189,13 @@ impl<'c> Case<'c> {
 
     /// Keeps the stored injection; `patch` restores what is missing of it.
     fn keep(&self, old: &View<'_>, patch: String) -> Decision {
-        // A manifest without the injection may replace the stored one: then only the old template has it.
-        let is_injected =
-            [self.view, old].iter().any(|view| view.spec.template.annotation(keys::INJECTED).is_some());
-        let decision = if is_injected {
+        // A manifest without the injection may replace the stored one: then only the old template has it. After opting out,
+        // the record describes variables alone.
+        let is_injected = [self.view, old].iter().any(|view| {
+            let template = &view.spec.template;
+            template.annotation(keys::INJECTED).is_some() && template.has_agent()
+        });
+        let decision = if is_injected || !patch.is_empty() {
             Decision::new(Outcome::Keep, Reason::TemplateUnchanged, patch)
         } else {
             self.not_injected_yet()
@@ -213,15 +218,18 @@ impl<'c> Case<'c> {
     }
 
     fn opted_out(&self, reason: Reason) -> Decision {
-        let template = &self.view.spec.template;
         if let Some(old) = self.old
             && Label::of(old) == Label::of(self.view)
-            && template.raw == old.spec.template.raw
+            && self.view.spec.template.raw == old.spec.template.raw
+            && self.view.annotation(keys::ON_REMOVAL) == old.annotation(keys::ON_REMOVAL)
         {
             // Opted out before this request: whatever the template contains was accepted then.
             return Decision::skipped(reason);
         }
-        remove(template, self.old.map(|old| &old.spec.template), reason)
+        let was_enabled = self.old.is_some_and(|old| Label::of(old) == Label::Enabled);
+        let label_removed = was_enabled && Label::of(self.view) == Label::Absent;
+        let way = Way::Review { was_enabled, label_removed };
+        OptOut { view: self.view, old: self.old, way }.decide(reason)
     }
 
     /// Renders the injection from the user's part of the template alone.
@@ -232,9 +240,13 @@ impl<'c> Case<'c> {
             Err(problems) => return Decision::deny(problems, warnings),
         };
         let injection = self.carries_injection();
-        // Only nodes that run without injection have names that it can change.
+        // Only nodes that run without an injected name have one that the injection can change.
+        let is_named = match injection {
+            Some((_, record)) => reason != Reason::OptedIn || names_the_node(record),
+            None => false,
+        };
         if self.old.is_some()
-            && injection.is_none()
+            && !is_named
             && let Some(name) = plan.naming_variable
         {
             warnings.push(Warning::Renames { name });
@@ -299,8 +311,8 @@ impl<'c> Case<'c> {
 
 /// A warning for each changed annotation that takes effect only when the injection is rendered.
 fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
-    // These two take effect at once.
-    const IMMEDIATE: [&str; 2] = [keys::REFRESH, keys::FORM_ANEW];
+    // These take effect at once, or when the user opts out.
+    const IMMEDIATE: [&str; 3] = [keys::REFRESH, keys::FORM_ANEW, keys::ON_REMOVAL];
     keys::STATEFULSET_ANNOTATIONS
         .iter()
         .filter(|key| !IMMEDIATE.contains(key) && new.annotation(key) != old.annotation(key))
@@ -308,15 +320,7 @@ fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
         .collect()
 }
 
-/// Removes the injection from a template; `reason` is for a template that has none.
-fn remove(template: &Template<'_>, old: Option<&Template<'_>>, reason: Reason) -> Decision {
-    if template.annotation(keys::INJECTED).is_none() {
-        return Decision::skipped(reason);
-    }
-    let injection = Injection::of(template, old);
-    // Without the record it is unknown which entries are ours.
-    if !injection.has_record() {
-        return Decision::skipped(reason).with(vec![Warning::BrokenRecord]);
-    }
-    Decision::new(Outcome::Uninject, Reason::OptedOut, injection.removal())
+/// `true` if the record contains a variable that gives CouchDB's nodes their names.
+fn names_the_node(record: &Record) -> bool {
+    record.variables().any(|item| [env::NODENAME, env::ERL_FLAGS].contains(&&*item.place.name))
 }

@@ -11,6 +11,7 @@
 //! record    the annotation that describes an injection, so that it can be removed
 //! plan      everything that is added to one StatefulSet
 //! edit/     a plan as JSON Patch; removal and restoration of an injection
+//! opt_out   the parts that opting out removes and keeps, and the warnings about it
 //! decide    the rules: inject, keep, remove, deny or do nothing
 //! files/    the same for YAML and JSON files
 //! ```
@@ -19,6 +20,7 @@ mod decide;
 mod digest;
 mod edit;
 pub mod files;
+mod opt_out;
 mod outcome;
 mod plan;
 mod read;
@@ -28,5 +30,5 @@ mod warn;
 
 pub use decide::{Decision, Question, StatefulSet, decide, decide_read, uninject};
 pub use edit::apply;
-pub use outcome::{Outcome, Problem, Reason, Unresolved, Warning};
-pub use read::{Settings, Text, place};
+pub use outcome::{Outcome, Problem, Reason, RemovalRequest, Unresolved, Warning};
+pub use read::{OnRemoval, Settings, Text, place};

@@ -37,7 +37,8 @@ impl Plan {
         let env = render::variables(planning);
         warn(planning, &credentials, &env, warnings);
         let mut additions = Additions::with_capacity(1 + env.len());
-        let has_agent = has_agent(planning);
+        // The agent is the user's, since the view carries no injection.
+        let has_agent = planning.view.spec.template.has_agent();
         if has_agent {
             warnings.push(Warning::SidecarNotOurs);
         } else {
@@ -63,14 +64,6 @@ impl Plan {
     pub(crate) fn additions(&self) -> impl Iterator<Item = (&Item, &str)> {
         self.record.items.iter().zip(self.ranges.iter().map(|range| &self.json[range.clone()]))
     }
-}
-
-/// `true` if a container has the agent's name. It belongs to the user, since the view carries no injection.
-fn has_agent(planning: &Planning<'_>) -> bool {
-    let pod = planning.view.pod();
-    let containers = pod.containers.iter().map(|container| &container.name);
-    let init_containers = pod.init_containers.iter().flatten().map(|container| &container.name);
-    containers.chain(init_containers).any(|name| name.as_str() == objects::AGENT_CONTAINER)
 }
 
 fn add_volumes(planning: &Planning<'_>, additions: &mut Additions) {

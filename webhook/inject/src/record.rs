@@ -107,8 +107,28 @@ impl Record {
         String::from_utf8(json).unwrap_or_default()
     }
 
+    /// The variables in containers of the user.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(|item| item.place.list.is_env())
+    }
+
+    /// `true` if it describes more than variables: the agent's container or its volumes.
+    pub(crate) fn has_agent(&self) -> bool {
+        self.items.iter().any(|item| !item.place.list.is_env())
+    }
+
     fn entries(&self, list: List) -> Entries<'_> {
         Entries { items: &self.items, list }
+    }
+}
+
+impl List {
+    /// `true` for the variables of a container of the user.
+    pub(crate) fn is_env(&self) -> bool {
+        match self {
+            Self::Env(_) => true,
+            Self::Containers | Self::InitContainers | Self::Volumes => false,
+        }
     }
 }
 

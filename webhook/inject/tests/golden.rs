@@ -1,6 +1,7 @@
 //! Each folder of `golden/` contains a manifest, `in.yaml`, and the result: `out.yaml` and `report.txt`, or `error.txt` if
-//! it is denied. Each manifest is injected, injected a second time, and its injection removed. The webhook's tests send
-//! the same manifests through the server.
+//! it is denied. Each manifest is injected, injected a second time, and its injection removed; `uninject.txt` contains
+//! the report and the patch for the removal of the agent alone. The webhook's tests send the same manifests through the
+//! server.
 //!
 //! `BLESS=1 cargo test -p couchdiscover-inject --test golden as_recorded` updates the files; check the difference before a
 //! commit. Without the filter, the other test reads files that are being written, and fails.
@@ -10,8 +11,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use inject::Settings;
 use inject::files::{self, Format, Output, Verb};
+use inject::{OnRemoval, Settings};
 use serde_json::Value;
 
 fn settings() -> Settings {
@@ -84,7 +85,9 @@ fn injecting_again_changes_nothing_and_removal_gives_the_original() {
     for (case, input) in cases() {
         let Ok(out) = fs::read_to_string(case.join("out.yaml")) else { continue };
         assert_same(&inject(&out).unwrap().text, &out, &format!("{}: injected again", case.display()));
-        let back = files::run(Verb::Uninject, &out, None, &settings(), None).unwrap().text;
+        let back = files::run(Verb::Uninject(Some(OnRemoval::Everything)), &out, None, &settings(), None)
+            .unwrap()
+            .text;
         let input = fs::read_to_string(input).unwrap();
         assert_eq!(objects(&back), objects(&input), "{}", case.display());
         let canonical = !input.lines().skip(1).any(|line| line.trim_start().starts_with('#'));
@@ -94,9 +97,27 @@ fn injecting_again_changes_nothing_and_removal_gives_the_original() {
     }
 }
 
+#[test]
+fn removal_of_the_agent_alone_is_as_recorded_and_injecting_again_gives_the_first_injection() {
+    for (case, _) in cases() {
+        let Ok(out) = fs::read_to_string(case.join("out.yaml")) else { continue };
+        let uninject = |text: &str, format| files::run(Verb::Uninject(None), text, format, &settings(), None);
+        let Output { text, report } = uninject(&out, Some(Format::Patch)).unwrap();
+        assert_golden(&case.join("uninject.txt"), Some(&format!("{}\n{text}", report.join("\n"))));
+        let kept = uninject(&out, None).unwrap().text;
+        assert_same(&inject(&kept).unwrap().text, &out, &format!("{}: injected again", case.display()));
+        assert_same(
+            &uninject(&kept, None).unwrap().text,
+            &kept,
+            &format!("{}: a second time", case.display()),
+        );
+    }
+}
+
 /// The objects of a stream, read by the code under test.
 fn objects(text: &str) -> Vec<Value> {
-    let json = files::run(Verb::Uninject, text, Some(Format::Json), &settings(), None);
+    let json =
+        files::run(Verb::Uninject(Some(OnRemoval::Everything)), text, Some(Format::Json), &settings(), None);
     // Removal changes nothing without a record. With one, the injection must stay, and a second one changes nothing.
     let json = match text.contains("couchdiscover.io/injected") {
         true => injected_objects(text),

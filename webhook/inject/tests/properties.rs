@@ -5,7 +5,7 @@
 #[path = "support/strategies.rs"]
 mod strategies;
 
-use inject::{Decision, Outcome, Question, Settings, decide, uninject};
+use inject::{Decision, OnRemoval, Outcome, Question, Settings, decide, uninject};
 use proptest::prelude::*;
 use serde_json::Value;
 use strategies::{any_json, with_unknown_fields};
@@ -38,6 +38,10 @@ fn injected(object: &Value) -> Value {
     applied(object, &decision.patch)
 }
 
+fn uninjected(object: &Value, removal: OnRemoval) -> Value {
+    applied(object, &uninject(&object.to_string(), Some(removal)).patch)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -54,10 +58,49 @@ proptest! {
     }
 
     #[test]
-    fn removal_gives_the_original_back(object in with_unknown_fields()) {
+    fn removal_of_everything_gives_the_original_back(object in with_unknown_fields()) {
         let injected = injected(&object);
-        let back = applied(&injected, &uninject(&injected.to_string()).patch);
-        prop_assert_eq!(back, object);
+        prop_assert_eq!(&uninjected(&injected, OnRemoval::Everything), &object);
+        let without_agent = uninjected(&injected, OnRemoval::Agent);
+        prop_assert_eq!(uninjected(&without_agent, OnRemoval::Everything), object, "in two steps");
+    }
+
+    #[test]
+    fn an_injection_after_the_removal_of_the_agent_equals_the_first_one(object in with_unknown_fields()) {
+        let injected = injected(&object);
+        let without_agent = uninjected(&injected, OnRemoval::Agent);
+        let env = |object: &Value| -> Vec<Value> {
+            let containers = object["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+            let users = containers.iter().filter(|container| container["name"] != "couchdiscover-agent");
+            users.map(|container| container["env"].clone()).collect()
+        };
+        prop_assert_eq!(env(&without_agent), env(&injected), "the variables stay");
+        let mut disabled = without_agent.clone();
+        disabled["metadata"]["labels"]["couchdiscover.io/inject"] = "disabled".into();
+        for old in [None, Some(&disabled)] {
+            let decision = decided("1", &without_agent, old);
+            prop_assert_eq!(&applied(&without_agent, &decision.patch), &injected);
+        }
+    }
+
+    #[test]
+    fn removal_of_the_agent_a_second_time_changes_nothing(object in with_unknown_fields()) {
+        let without_agent = uninjected(&injected(&object), OnRemoval::Agent);
+        let decision = uninject(&without_agent.to_string(), Some(OnRemoval::Agent));
+        prop_assert_eq!(&decision.patch, "");
+        prop_assert_eq!(decision.warnings, vec![]);
+    }
+
+    #[test]
+    fn replacing_an_opted_out_statefulset_with_its_manifest_keeps_the_stored_template(object in with_unknown_fields()) {
+        let mut stored = injected(&object);
+        let mut new = object;
+        for object in [&mut stored, &mut new] {
+            object["metadata"]["labels"]["couchdiscover.io/inject"] = "disabled".into();
+        }
+        stored = uninjected(&stored, OnRemoval::Agent);
+        let decision = decided("2", &new, Some(&stored));
+        prop_assert_eq!(&applied(&new, &decision.patch)["spec"]["template"], &stored["spec"]["template"]);
     }
 
     #[test]
@@ -89,7 +132,7 @@ proptest! {
         let first = applied(&fresh, &decided("2", &fresh, None).patch);
         let record = |object: &Value| object["spec"]["template"]["metadata"]["annotations"]["couchdiscover.io/injected"].clone();
         prop_assert_eq!(record(&again), record(&first));
-        let back = |object: &Value| applied(object, &uninject(&object.to_string()).patch);
+        let back = |object: &Value| uninjected(object, OnRemoval::Everything);
         prop_assert_eq!(back(&again), back(&first));
     }
 

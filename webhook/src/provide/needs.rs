@@ -46,6 +46,7 @@ struct PodSpec {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Container {
+    name: Option<String>,
     #[serde(default)]
     env: Vec<Variable>,
 }
@@ -93,6 +94,11 @@ impl Needs {
         let variables = containers.flat_map(|container| &container.env);
         let mut secrets =
             variables.filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+        let has_agent = spec
+            .containers
+            .iter()
+            .chain(&spec.init_containers)
+            .any(|container| container.name.as_deref() == Some(objects::AGENT_CONTAINER));
         // Kubernetes treats an empty name as none.
         let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty());
         Some(Self {
@@ -100,7 +106,9 @@ impl Needs {
             account: account.unwrap_or("default").to_owned(),
             // Secrets of other names are the user's own.
             secret: secrets.any(|secret| secret.name == companion),
-            injected: metadata.annotations.as_ref().is_some_and(|all| all.contains_key(keys::INJECTED)),
+            // After opting out, the record describes variables alone.
+            injected: has_agent
+                && metadata.annotations.as_ref().is_some_and(|all| all.contains_key(keys::INJECTED)),
         })
     }
 }
@@ -202,8 +210,18 @@ mod tests {
 
     #[test]
     fn the_record_marks_an_injected_template_and_a_deleted_statefulset_needs_nothing() {
-        let template = |annotations: Value| json!({ "metadata": { "annotations": annotations }, "spec": { "containers": [] } });
-        assert!(needs(json!({}), template(json!({ keys::INJECTED: "{}" }))).unwrap().injected);
+        let template = |annotations: Value| {
+            let containers = json!([{ "name": objects::AGENT_CONTAINER }]);
+            json!({ "metadata": { "annotations": annotations }, "spec": { "containers": containers } })
+        };
+        let injected = template(json!({ keys::INJECTED: "{}" }));
+        assert!(needs(json!({}), injected.clone()).unwrap().injected);
+        let mut without_agent = injected;
+        without_agent["spec"]["containers"] = json!([]);
+        assert!(
+            !needs(json!({}), without_agent).unwrap().injected,
+            "opted out, and in again while the webhook was down"
+        );
         assert!(!needs(json!({}), template(Value::Null)).unwrap().injected);
         let deleted = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
         assert_eq!(needs(deleted, template(Value::Null)), None);

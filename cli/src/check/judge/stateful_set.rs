@@ -14,8 +14,7 @@ pub(super) fn judge(set: &StatefulSetFacts, serving: Option<&str>) -> Vec<Findin
     match set.label.as_str() {
         keys::INJECT_ENABLED => enabled(&mut findings, set, serving),
         keys::INJECT_DISABLED => {
-            let message = format!("opted out by the label {}={}", keys::INJECT, keys::INJECT_DISABLED);
-            findings.ok("injection", message);
+            findings.ok("injection", opted_out(set));
         }
         other => findings.wrong(
             "injection",
@@ -31,6 +30,22 @@ pub(super) fn judge(set: &StatefulSetFacts, serving: Option<&str>) -> Vec<Findin
         ),
     }
     findings.into_list()
+}
+
+fn opted_out(set: &StatefulSetFacts) -> String {
+    let label = format!("opted out by the label {}={}", keys::INJECT, keys::INJECT_DISABLED);
+    if set.agent.is_some() {
+        // Older than the webhook, or an agent of the user's own manifest.
+        return label;
+    }
+    if set.variables.is_empty() {
+        return format!("{label}: nothing of the injection is left, and no agent repairs the cluster");
+    }
+    let variables = set.variables.join(", ");
+    format!(
+        "{label}: no agent repairs the cluster; {variables} stay, since databases are filed under the node names and nodes \
+         connect by the cookie"
+    )
 }
 
 fn enabled(findings: &mut Findings, set: &StatefulSetFacts, serving: Option<&str>) {

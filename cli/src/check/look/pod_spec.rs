@@ -13,10 +13,25 @@ pub(super) fn injected_agent(template: &Value) -> Option<InjectedAgent> {
     if !has_agent(&template["spec"]) {
         return None;
     }
-    // The webhook adds this annotation with the agent. An agent of the user's own manifest has none.
-    let annotation = template["metadata"]["annotations"][keys::INJECTED].as_str();
-    let injection: Option<Value> = annotation.and_then(|text| serde_json::from_str(text).ok());
-    Some(InjectedAgent { version: injection.and_then(|record| Some(record["version"].as_str()?.to_owned())) })
+    // The webhook adds the record with the agent. An agent of the user's own manifest has none.
+    let version = record(template).and_then(|record| Some(record["version"].as_str()?.to_owned()));
+    Some(InjectedAgent { version })
+}
+
+/// The names of the injected variables. They stay in the template when the user opts out.
+pub(super) fn injected_variables(template: &Value) -> Vec<String> {
+    let record = record(template).unwrap_or_default();
+    let containers = record["env"].as_object().into_iter().flatten();
+    containers
+        .flat_map(|(_, variables)| variables.as_object().into_iter().flatten())
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// The record of the injection.
+fn record(template: &Value) -> Option<Value> {
+    let annotation = template["metadata"]["annotations"][keys::INJECTED].as_str()?;
+    serde_json::from_str(annotation).ok()
 }
 
 /// `true` if the agent is one of the containers of a pod spec.

@@ -62,6 +62,7 @@ async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
         label: string(&metadata["labels"][keys::INJECT]),
         replicas: stored["spec"]["replicas"].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(1),
         agent: pod_spec::injected_agent(&stored["spec"]["template"]),
+        variables: pod_spec::injected_variables(&stored["spec"]["template"]),
         service,
         binding,
         secrets,

@@ -1,7 +1,7 @@
 //! StatefulSets that are injected, and those that are not.
 
 use contract::keys;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::namespace::{IMAGE, TestNamespace, agent, container, template, variables};
 
@@ -82,17 +82,34 @@ async fn a_dry_run_shows_the_injection_and_stores_nothing() {
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
-async fn opting_out_restores_the_template_from_before_the_injection() {
+async fn opting_out_keeps_the_variables_unless_everything_is_to_be_removed() {
     let ns = TestNamespace::open("opting-out").await;
     let mut twin = ns.example_with(|set| set["metadata"]["name"] = json!("twin"));
     twin["metadata"]["labels"].as_object_mut().unwrap().shift_remove(keys::INJECT);
     let original = template(&ns.admin.create(&twin).await.accepted());
     let injected = template(&ns.admin.create(&ns.example()).await.accepted());
     assert_ne!(injected, original);
-    for label in [json!(null), json!(keys::INJECT_DISABLED)] {
-        let change = json!({ "metadata": { "labels": { keys::INJECT: label } } });
-        assert_eq!(template(&ns.merge(change).await.accepted()), original, "{label}");
+    for (label, removal) in [
+        (json!(null), json!(null)),
+        (json!(keys::INJECT_DISABLED), json!("agent")),
+        (json!(null), json!("everything")),
+        (json!(keys::INJECT_DISABLED), json!("everything")),
+    ] {
+        let story = format!("{label}, {removal}");
+        let change = json!({
+            "metadata": { "labels": { keys::INJECT: label }, "annotations": { keys::ON_REMOVAL: removal } }
+        });
+        let changed = ns.merge(change).await;
+        assert!(!changed.warnings.is_empty(), "{story}");
+        let stored = changed.accepted();
+        if removal == "everything" {
+            assert_eq!(template(&stored), original, "{story}");
+        } else {
+            assert!(agent(&stored).is_null(), "{story}");
+            let couchdb = |template: &Value| template["spec"]["containers"][0].clone();
+            assert_eq!(couchdb(&template(&stored)), couchdb(&injected), "{story}");
+        }
         let change = json!({ "metadata": { "labels": { keys::INJECT: keys::INJECT_ENABLED } } });
-        assert_eq!(template(&ns.merge(change).await.accepted()), injected, "injected again after {label}");
+        assert_eq!(template(&ns.merge(change).await.accepted()), injected, "injected again after {story}");
     }
 }

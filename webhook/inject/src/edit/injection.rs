@@ -3,9 +3,10 @@
 use contract::keys;
 use serde_json::Value;
 
+use super::keep::keep_variables;
 use super::ownership::{Stored, is_ours};
 use super::place::find;
-use super::template::{render, strip};
+use super::template::{render, strip, strip_agent, strip_variables};
 use super::tree::Tree;
 use crate::plan::Plan;
 use crate::read::view::Template;
@@ -56,9 +57,9 @@ impl<'a> Injection<'a> {
         self.stored.as_ref()?.record.as_ref()
     }
 
-    /// `true` if the submitted template carries a record that can be read.
-    pub(crate) fn has_record(&self) -> bool {
-        self.brought.is_some()
+    /// The record in the submitted template.
+    pub(crate) fn brought_record(&self) -> Option<&Record> {
+        self.brought.as_ref()
     }
 
     /// The JSON of the user's part of the submitted template.
@@ -69,6 +70,33 @@ impl<'a> Injection<'a> {
     /// The patch that removes the injection.
     pub(crate) fn removal(&self) -> String {
         self.users.steps().patch()
+    }
+
+    /// The patch that removes the agent and keeps the variables, and the record of these.
+    pub(crate) fn agent_removal(&self) -> (String, Record) {
+        let none = Record::default();
+        let (mut tree, own) = match self.stored_variables() {
+            // As for an injection: what the user's own tools brought whole is the user's choice.
+            Some(tree) if self.whole().is_none() => (tree, self.stored_record()),
+            Some(_) | None => (Tree::new(parse(self.submitted)), self.brought.as_ref()),
+        };
+        let kept = keep_variables(&mut tree, own.unwrap_or(&none), self.stored.as_ref());
+        (tree.steps().patch(), kept)
+    }
+
+    /// The submitted template with the stored variables where they are stored; `None` if the user's part changed.
+    fn stored_variables(&self) -> Option<Tree> {
+        let stored = self.stored.as_ref()?;
+        let record = stored.record.as_ref()?;
+        let mut without_agent = Tree::new(stored.template.clone());
+        strip_agent(&mut without_agent, record, None);
+        let mut stripped = Tree::new(without_agent.root().clone());
+        strip_variables(&mut stripped, record, None);
+        if self.users.root() != stripped.root() {
+            return None;
+        }
+        let steps = self.users.steps().clone().and_undo(stripped.steps());
+        Some(Tree::after(steps, without_agent.root().clone()))
     }
 
     /// The patch that restores the stored injection; `None` if the user's part of the template changed.

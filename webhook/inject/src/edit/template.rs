@@ -7,17 +7,37 @@ use super::patch::record_pointer;
 use super::place::{find, list_path, parent_path};
 use super::tree::Tree;
 use crate::plan::Plan;
-use crate::record::{Item, List, Place, Record};
+use crate::record::{Item, Parent, Place, Record};
 
-/// Removes the entries that the record names and that are ours, then the empty lists that were created for them, then the
-/// record.
+/// Removes the entries that the record names and that are ours, the record, and the empty lists and maps that were created
+/// for them.
 pub(super) fn strip(tree: &mut Tree, record: &Record, stored: Option<&Stored>) {
-    for item in &record.items {
+    strip_agent(tree, record, stored);
+    strip_variables(tree, record, stored);
+}
+
+/// The first part of [`strip`]: the agent's container and its volumes.
+pub(super) fn strip_agent(tree: &mut Tree, record: &Record, stored: Option<&Stored>) {
+    for item in record.items.iter().filter(|item| !item.place.list.is_env()) {
+        remove_ours(tree, item, stored);
+    }
+    let is_agents = |parent: &Parent| matches!(parent, Parent::List(list) if !list.is_env());
+    remove_empty(tree, record.made.iter().filter(|parent| is_agents(parent)));
+}
+
+/// The second part of [`strip`]: the variables and the record.
+pub(super) fn strip_variables(tree: &mut Tree, record: &Record, stored: Option<&Stored>) {
+    for item in record.variables() {
         remove_ours(tree, item, stored);
     }
     tree.remove(&record_pointer());
+    remove_empty(tree, record.made.iter());
+}
+
+/// Removes those of the created maps and lists that are empty.
+pub(super) fn remove_empty<'p>(tree: &mut Tree, made: impl DoubleEndedIterator<Item = &'p Parent>) {
     // From the inside out, since a map is empty only after the one in it was removed.
-    for parent in record.made.iter().rev() {
+    for parent in made.rev() {
         if let Some(path) = parent_path(tree.root(), parent)
             && tree.get(&path).is_some_and(is_empty)
         {
@@ -39,7 +59,7 @@ pub(super) fn render(tree: &mut Tree, record: &Record, stored: Option<&Stored>, 
     annotate(tree, &plan.record.to_json());
 }
 
-fn remove_ours(tree: &mut Tree, item: &Item, stored: Option<&Stored>) {
+pub(super) fn remove_ours(tree: &mut Tree, item: &Item, stored: Option<&Stored>) {
     if let Some((path, value)) = find(tree.root(), &item.place)
         && is_ours(item, value, stored)
     {
@@ -54,7 +74,7 @@ fn unchanged<'i>(template: &Value, old: &Record, stored: Option<&Stored>, new: &
     let mut unchanged = Vec::new();
     let mut variables_differ = false;
     for item in &new.items {
-        let is_variable = matches!(item.place.list, List::Env(_));
+        let is_variable = item.place.list.is_env();
         let is_there = old.items.contains(item)
             && find(template, &item.place).is_some_and(|(_, value)| is_ours(item, value, stored));
         variables_differ |= is_variable && !is_there;
@@ -65,7 +85,7 @@ fn unchanged<'i>(template: &Value, old: &Record, stored: Option<&Stored>, new: &
     unchanged
 }
 
-fn append(tree: &mut Tree, place: &Place, value: Value) {
+pub(super) fn append(tree: &mut Tree, place: &Place, value: Value) {
     let Some(path) = list_path(tree.root(), &place.list) else { return };
     match tree.get(&path).and_then(Value::as_array) {
         Some(items) => {
@@ -76,7 +96,7 @@ fn append(tree: &mut Tree, place: &Place, value: Value) {
     }
 }
 
-fn annotate(tree: &mut Tree, record: &str) {
+pub(super) fn annotate(tree: &mut Tree, record: &str) {
     let path = record_pointer();
     let value = Value::from(record);
     // Rendered from the same settings by the same version: no change, so the pods do not restart.

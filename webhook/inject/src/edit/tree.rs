@@ -29,6 +29,11 @@ impl Tree {
         Self { root, steps: Steps::default() }
     }
 
+    /// The value that resulted from these steps. Further changes are added to them.
+    pub(super) fn after(steps: Steps, root: Value) -> Self {
+        Self { root, steps }
+    }
+
     /// The value as it is now.
     pub(super) fn root(&self) -> &Value {
         &self.root

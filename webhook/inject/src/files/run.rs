@@ -10,15 +10,15 @@ use super::stream::{self, Syntax};
 use crate::decide::{Decision, Question, decide, uninject};
 use crate::edit::apply;
 use crate::outcome::{Outcome, Problem};
-use crate::read::Settings;
+use crate::read::{OnRemoval, Settings};
 
 /// The command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Inject, as the webhook does for created StatefulSets.
     Inject,
-    /// Remove what the records describe.
-    Uninject,
+    /// Remove the agent, and the variables if this option or the annotation requests the removal of everything.
+    Uninject(Option<OnRemoval>),
 }
 
 /// The format of the result.
@@ -120,7 +120,7 @@ impl Run<'_> {
                 // A file shows no stored object, so each StatefulSet is decided on as a new one.
                 decide(self.settings, &Question { object: &json, old: None, namespace: self.namespace })
             }
-            Verb::Uninject => uninject(&json),
+            Verb::Uninject(removal) => uninject(&json, removal),
         };
         self.findings.add(object, &decision);
         if decision.patch.is_empty() {
@@ -157,7 +157,7 @@ impl Findings {
             return Err(Error::Denied(self.denied.clone()));
         }
         // Without anything to remove, `uninject` is a filter that changes nothing.
-        if verb == Verb::Uninject || self.labelled > 0 {
+        if matches!(verb, Verb::Uninject(_)) || self.labelled > 0 {
             return Ok(());
         }
         let hint = self.hints.concat();

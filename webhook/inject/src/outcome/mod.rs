@@ -7,6 +7,6 @@ mod warning;
 
 pub use explanation::{Outcome, Reason};
 pub use problem::Problem;
-pub use warning::{Unresolved, Warning};
+pub use warning::{RemovalRequest, Unresolved, Warning};
 
 pub(crate) use path::annotation_path;

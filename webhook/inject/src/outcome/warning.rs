@@ -2,6 +2,8 @@
 //!
 //! An API server may truncate a warning at 256 characters, so every message is shorter.
 
+use std::fmt;
+
 use contract::container::Guess;
 use contract::{env, keys};
 use thiserror::Error;
@@ -184,11 +186,55 @@ pub enum Warning {
     },
     /// Injection renames nodes that may already hold data.
     #[error(
-        "{name} changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names"
+        "{name} renames CouchDB's nodes, and each finds only databases filed under its name. Fix: if yours are under the old names, opt out with '{key}: everything'; if under the injected ones, keep the label and follow the agent's NodeRenamed message",
+        key = keys::ON_REMOVAL
     )]
     Renames {
         /// The injected variable.
         name: &'static str,
+    },
+    /// The user opted out, and the injected variables stay.
+    #[error(
+        "opted out; these variables stay: {names}. Databases are filed under the node name, and without name and cookie the nodes lose each other"
+    )]
+    VariablesStay {
+        /// Their names, separated by commas.
+        names: String,
+    },
+    /// The user opted out, so the pods have no agent.
+    #[error(
+        "no agent repairs this cluster any more: new pods do not join it, and a node that loses its volume is not kept out of reads until it is filled. Fix: to have the agent again, set the label '{key}: {on}'",
+        key = keys::INJECT, on = keys::INJECT_ENABLED
+    )]
+    NoAgent,
+    /// The readiness probe of the agent was the only one.
+    #[error(
+        "container '{container}' has no readinessProbe, so its pod is ready before CouchDB answers, and a rollout does not wait for it. Fix: add 'readinessProbe: {{tcpSocket: {{port: {port}}}}}' to it"
+    )]
+    NoReadinessProbe {
+        /// Name of the CouchDB container.
+        container: String,
+        /// Port of CouchDB's HTTP interface.
+        port: u16,
+    },
+    /// The label was removed, and with it the webhook's protection of the kept variables.
+    #[error(
+        "metadata.labels[{key}]: removed, so the webhook is no longer called: a manifest that replaces this object takes the kept variables away. Fix: set the label to '{off}', or add them to your manifest",
+        key = keys::INJECT, off = keys::INJECT_DISABLED
+    )]
+    LabelRemoved,
+    /// The way to remove the kept variables.
+    #[error("databases of a formed cluster need the kept variables. To remove these as well: {0}")]
+    RemoveVariables(RemovalRequest),
+    /// The user opted out, and everything that was injected is removed.
+    #[error(
+        "removed: {names}. The nodes of a formed cluster lose their names, and its databases cannot be reached. Fix: if there is one, {}", request.opposite()
+    )]
+    VariablesRemoved {
+        /// The names of the variables, separated by commas.
+        names: String,
+        /// The way in which the removal was requested.
+        request: RemovalRequest,
     },
     /// The cookie annotation has no effect, because the container sets a cookie.
     #[error("{path}: has no effect, since the container sets {name}. Fix: remove one of the two", path = annotation_path(keys::ERLANG_COOKIE_SECRET))]
@@ -246,6 +292,44 @@ pub enum Warning {
         key = keys::INJECTED
     )]
     BrokenRecord,
+}
+
+/// The way to request the removal of everything that was injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovalRequest {
+    /// By an annotation, which the webhook sees if the object has the label.
+    Annotation,
+    /// By an option of the command.
+    Command,
+}
+
+impl fmt::Display for RemovalRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Annotation => write!(
+                f,
+                "set the annotation '{}: everything' and the label '{}: {}'",
+                keys::ON_REMOVAL,
+                keys::INJECT,
+                keys::INJECT_DISABLED
+            ),
+            Self::Command => f.write_str("couchdiscover uninject --everything"),
+        }
+    }
+}
+
+impl RemovalRequest {
+    /// The way to keep the variables instead.
+    fn opposite(self) -> String {
+        match self {
+            Self::Annotation => format!(
+                "set the label to '{}' again, and opt out with '{}: agent'",
+                keys::INJECT_ENABLED,
+                keys::ON_REMOVAL
+            ),
+            Self::Command => "use uninject without --everything".to_owned(),
+        }
+    }
 }
 
 /// The reason why Kubernetes does not expand a reference.

@@ -75,6 +75,15 @@ pub(crate) enum Readiness {
     Off,
 }
 
+/// The parts of an injection that opting out removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemoval {
+    /// The agent's container and its volumes. The variables in CouchDB's container stay.
+    Agent,
+    /// All of them: the template is as it was before the injection.
+    Everything,
+}
+
 /// The variables that may be injected into the CouchDB container, hence may be listed in `keep`.
 const INJECTABLE: [&str; 8] = [
     env::COUCHDB_ERLANG_COOKIE,
@@ -95,6 +104,8 @@ const LOG_FORMATS: &[(&str, &str)] = &[("text", "text"), ("json", "json")];
 const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const SIDECARS: &[(&str, Sidecar)] = &[("container", Sidecar::Container), ("native", Sidecar::Native)];
 const READINESSES: &[(&str, Readiness)] = &[("joined", Readiness::Joined), ("off", Readiness::Off)];
+const ON_REMOVALS: &[(&str, OnRemoval)] =
+    &[("agent", OnRemoval::Agent), ("everything", OnRemoval::Everything)];
 
 // The agent settles below 12 MiB; the limit leaves room for a cluster of many nodes.
 const CPU_REQUEST: &str = "5m";
@@ -105,6 +116,8 @@ impl<'v> Annotations<'v> {
     /// Parses the annotations. Each invalid one is added to `problems` and replaced by its default.
     pub(crate) fn parse(view: &'v View<'_>, settings: &'v Settings, problems: &mut Vec<Problem>) -> Self {
         let mut reader = Reader { view, problems };
+        // It takes effect only on opting out. An invalid value is reported before it is needed.
+        reader.on_removal();
         Self {
             container: view.annotation(keys::CONTAINER),
             size: reader.size(),
@@ -127,6 +140,15 @@ impl<'v> Annotations<'v> {
     }
 }
 
+impl OnRemoval {
+    /// The choice of the StatefulSet's annotation.
+    pub(crate) fn of(view: &View<'_>) -> Result<Self, Problem> {
+        let mut problems = Vec::new();
+        let chosen = Reader { view, problems: &mut problems }.on_removal();
+        problems.pop().map_or(Ok(chosen), Err)
+    }
+}
+
 struct Reader<'v, 'p> {
     view: &'v View<'v>,
     problems: &'p mut Vec<Problem>,
@@ -146,6 +168,10 @@ impl<'v> Reader<'v, '_> {
         // The default replaces it, so that one review reports all invalid annotations.
         self.invalid(key, value, expected);
         default
+    }
+
+    fn on_removal(&mut self) -> OnRemoval {
+        self.choice(keys::ON_REMOVAL, ON_REMOVALS, "'agent' or 'everything'")
     }
 
     fn size(&mut self) -> Option<u32> {

@@ -23,7 +23,7 @@ mod requirements;
 mod text;
 pub(crate) mod view;
 
-pub use annotations::Settings;
+pub use annotations::{OnRemoval, Settings};
 pub use text::{Text, place};
 
 pub(crate) use couchdb::CouchDb;

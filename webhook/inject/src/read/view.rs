@@ -111,6 +111,8 @@ pub(crate) struct Container<'a> {
     #[serde(borrow)]
     pub(crate) liveness_probe: Option<Probe<'a>>,
     #[serde(borrow)]
+    pub(crate) readiness_probe: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub(crate) command: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) args: Option<&'a RawValue>,
@@ -268,6 +270,13 @@ impl<'a> Template<'a> {
     /// Value of an annotation under our domain on the pods.
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.as_ref()?.annotations.as_ref()?.get(key)
+    }
+
+    /// `true` if one of the containers has the agent's name.
+    pub(crate) fn has_agent(&self) -> bool {
+        let containers = self.spec.containers.iter().map(|container| &container.name);
+        let init_containers = self.spec.init_containers.iter().flatten().map(|container| &container.name);
+        containers.chain(init_containers).any(|name| name.as_str() == contract::objects::AGENT_CONTAINER)
     }
 
     /// All annotations under our domain on the pods.

@@ -144,7 +144,18 @@ fn an_injected_entry_that_the_user_changes_belongs_to_the_user() {
         .iter()
         .map(|variable| variable["name"].clone())
         .collect();
-    assert_eq!(names, ["COUCHDB_USER", "COUCHDB_PASSWORD", "ERL_FLAGS"]);
+    assert_eq!(
+        names,
+        [
+            "COUCHDB_USER",
+            "COUCHDB_PASSWORD",
+            "COUCHDB_ERLANG_COOKIE",
+            "ERLANG_COOKIE",
+            "ERL_FLAGS",
+            "COUCHDB_SECRET",
+            "COUCHDB_CLUSTER_SIZE"
+        ]
+    );
     assert_eq!(cluster.container("couchdiscover-agent")["image"], "mine");
     insta::assert_snapshot!(cluster.log, @"
     changed ERL_FLAGS: injected (template-changed), pods restart
@@ -180,9 +191,11 @@ fn removed_parts_of_the_injection_are_restored() {
 }
 
 #[test]
-fn opting_out_removes_the_injection_and_opting_in_adds_it_again() {
+fn opting_out_of_everything_removes_the_injection_and_opting_in_adds_it_again() {
     let original = manifest();
-    let cluster = created().edit("disabled", |object| label(object, "disabled"));
+    let cluster = created()
+        .edit("everything", |object| annotate(object, "on-removal", "everything"))
+        .edit("disabled", |object| label(object, "disabled"));
     assert_eq!(cluster.stored["spec"], original["spec"], "all of it is removed");
     let cluster = cluster
         .edit("still disabled, new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())

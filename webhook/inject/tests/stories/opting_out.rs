@@ -48,6 +48,11 @@ fn manifests() -> [(&'static str, Value); 4] {
     [("usual", manifest()), ("own variables", own), ("no env", bare), ("native, with a volume", native)]
 }
 
+/// The names of the variables in CouchDB's container.
+fn names(cluster: &Cluster) -> Vec<String> {
+    env(cluster).iter().map(|variable| variable["name"].as_str().unwrap().to_owned()).collect()
+}
+
 fn env(cluster: &Cluster) -> Vec<Value> {
     cluster.container("couchdb")["env"].as_array().cloned().unwrap_or_default()
 }
@@ -76,4 +81,115 @@ fn opting_out_keeps_the_variables_and_opting_in_again_gives_the_first_injection(
             assert_eq!(cluster.review(&cluster.stored, Some(&cluster.stored)).patch, "", "{story}");
         }
     }
+}
+
+#[test]
+fn removal_of_everything_gives_the_original_at_once_or_later() {
+    for (name, manifest) in manifests() {
+        let mut plain = manifest.clone();
+        annotate(&mut plain, "on-removal", "everything");
+        let template = &manifest["spec"]["template"];
+        for way in WAYS {
+            let cluster = opted_out(Cluster::with(&plain), way, &plain);
+            assert_eq!(&cluster.stored["spec"]["template"], template, "{name}, {way:?}");
+            assert!(
+                cluster.log.contains("its databases cannot be reached"),
+                "{name}, {way:?}: {}",
+                cluster.log
+            );
+        }
+        let later = Cluster::with(&manifest)
+            .edit("disabled", |object| label(object, "disabled"))
+            .edit("everything", |object| annotate(object, "on-removal", "everything"));
+        assert_eq!(&later.stored["spec"]["template"], template, "{name}");
+    }
+}
+
+#[test]
+fn warnings_explain_what_stays_and_how_to_remove_it() {
+    let disabled = opted_out(created(), Way::Disabled, &manifest());
+    let removed = opted_out(created(), Way::LabelRemoved, &manifest());
+    let probed = changed(|object| couchdb(object)["readinessProbe"] = json!({"tcpSocket": {"port": 5984}}));
+    let probed = Cluster::with(&probed).edit("with a probe of its own", |object| label(object, "disabled"));
+    let everything = changed(|object| annotate(object, "on-removal", "everything"));
+    let everything = Cluster::with(&everything).edit("everything", |object| label(object, "disabled"));
+    let logs = [disabled.log, removed.log, probed.log, everything.log].concat();
+    for line in logs.lines().filter_map(|line| line.strip_prefix("  warning: ")) {
+        assert!(line.len() <= 256, "an API server may cut it: {} {line}", line.len());
+    }
+    insta::assert_snapshot!(logs, @"");
+}
+
+#[test]
+fn a_manifest_without_the_kept_variables_gets_them_back() {
+    let disabled = changed(|object| label(object, "disabled"));
+    let newer = |change: fn(&mut Value)| {
+        let mut manifest = disabled.clone();
+        change(&mut manifest);
+        manifest
+    };
+    let cluster =
+        created().edit("disabled", |object| label(object, "disabled")).submit("replaced", &disabled).submit(
+            "replaced, another image",
+            &newer(|object| couchdb(object)["image"] = "couchdb:3.5.1".into()),
+        );
+    let all = [&["COUCHDB_USER", "COUCHDB_PASSWORD"][..], &INJECTED_VARIABLES].concat();
+    assert_eq!(names(&cluster), all);
+    let cluster = cluster.edit("a variable removed", |object| {
+        couchdb(object)["env"].as_array_mut().unwrap().retain(|it| it["name"] != "ERLANG_COOKIE");
+    });
+    assert_eq!(names(&cluster), all);
+    let cluster = cluster.submit(
+        "replaced, with flags of the user's own",
+        &newer(|object| {
+            let own = json!({"name": "ERL_FLAGS", "value": "-name couchdb +S 2"});
+            couchdb(object)["env"].as_array_mut().unwrap().push(own);
+        }),
+    );
+    assert_eq!(variable(&mut cluster.container("couchdb"), "ERL_FLAGS")["value"], "-name couchdb +S 2");
+    assert_eq!(names(&cluster).len(), all.len());
+    assert!(!cluster.record().contains("ERL_FLAGS") && cluster.record().contains("COUCHDB_SECRET"));
+    let cluster = cluster.edit("everything", |object| annotate(object, "on-removal", "everything"));
+    assert_eq!(names(&cluster), ["COUCHDB_USER", "COUCHDB_PASSWORD", "ERL_FLAGS"]);
+    let cluster = cluster.submit("replaced again", &disabled);
+    assert_eq!(names(&cluster), ["COUCHDB_USER", "COUCHDB_PASSWORD"]);
+    insta::assert_snapshot!(cluster.log, @"");
+}
+
+#[test]
+fn updates_of_an_opted_out_statefulset_keep_the_variables() {
+    let cluster = created().edit("disabled", |object| label(object, "disabled"));
+    let kept = env(&cluster);
+    let cluster = cluster
+        .edit("new image", |object| couchdb(object)["image"] = "couchdb:3.5.1".into())
+        .edit("scaled", |object| object["spec"]["replicas"] = 5.into())
+        .edit("invalid", |object| annotate(object, "on-removal", "all"))
+        .edit("label removed", unlabel)
+        .upgraded()
+        .edit("opted in again", |object| label(object, "enabled"))
+        .edit("invalid", |object| annotate(object, "on-removal", "all"))
+        .edit("opted out again", |object| label(object, "disabled"));
+    let size = |mut env: Vec<Value>| {
+        env.retain(|variable| variable["name"] != "COUCHDB_CLUSTER_SIZE");
+        env
+    };
+    assert_eq!(size(env(&cluster)), size(kept), "only the size has changed");
+    insta::assert_snapshot!(cluster.log, @"");
+}
+
+#[test]
+fn a_rollout_undo_of_an_opted_out_statefulset_brings_no_agent_back() {
+    let injected = created();
+    let older = injected.stored["spec"]["template"].clone();
+    let cluster = injected.edit("disabled", |object| label(object, "disabled"));
+    let kept = cluster.stored["spec"]["template"].clone();
+    let cluster = cluster.edit("rollout undo", |object| object["spec"]["template"] = older);
+    assert_eq!(cluster.stored["spec"]["template"], kept);
+}
+
+#[test]
+fn a_statefulset_that_an_older_version_opted_out_is_warned_of_both_names() {
+    let cluster = Cluster::without_webhook(&changed(|object| label(object, "disabled")))
+        .edit("opted in again", |object| label(object, "enabled"));
+    insta::assert_snapshot!(cluster.log, @"");
 }
