@@ -156,6 +156,41 @@ fn lists_and_json_streams_are_injected() {
 }
 
 #[test]
+fn uninject_keeps_the_variables_unless_everything_is_to_be_removed() {
+    let injected = run(&["inject", "-f", "-"], EXAMPLE).out;
+    let Ran { code, out: kept, err } = run(&["uninject", "-f", "-"], &injected);
+    assert_eq!(code, 0);
+    assert!(!kept.contains("name: couchdiscover-agent") && kept.contains("name: ERL_FLAGS"), "{kept}");
+    insta::assert_snapshot!(err, @"
+    statefulset/couchdb: uninjected (opted-out)
+      warning: opted out; these variables stay: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. Databases are filed under the node name, and without name and cookie the nodes lose each other
+      warning: no agent repairs this cluster any more: new pods do not join it, and a node that loses its volume is not kept out of reads until it is filled. Fix: to have the agent again, set the label 'couchdiscover.io/inject: enabled'
+      warning: container 'couchdb' has no readinessProbe, so its pod is ready before CouchDB answers, and a rollout does not wait for it. Fix: add 'readinessProbe: {tcpSocket: {port: 5984}}' to it
+      warning: databases of a formed cluster need the kept variables. To remove these as well: couchdiscover uninject --everything
+    ");
+    assert_eq!(run(&["inject", "-f", "-"], &kept).out, injected, "injected again");
+    let again = run(&["uninject", "-f", "-"], &kept);
+    assert_eq!((again.code, &again.out), (0, &kept), "a second time");
+    insta::assert_snapshot!(again.err, @"statefulset/couchdb: skipped (disabled)");
+    let Ran { code, out: original, err } = run(&["uninject", "-f", "-", "--everything"], &kept);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(err, @"
+    statefulset/couchdb: uninjected (opted-out)
+      warning: removed: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. A formed cluster cannot reach its databases without them. Fix: to keep them, use uninject without --everything
+    ");
+    assert_eq!(run(&["uninject", "--everything", "-f", "-"], &injected).out, original);
+    let annotated = injected.replace(
+        "  name: couchdb\n  labels:\n    app: couchdb\n    couchdiscover",
+        "  name: couchdb\n  annotations:\n    couchdiscover.io/on-removal: everything\n  labels:\n    app: couchdb\n    couchdiscover",
+    );
+    assert_ne!(annotated, injected);
+    assert!(!run(&["uninject", "-f", "-"], &annotated).out.contains("name: ERL_FLAGS"));
+    let Ran { code, out, err } = run(&["uninject", "-f", "-"], &annotated.replace("everything", "all"));
+    assert_eq!((code, out.as_str()), (1, ""));
+    insta::assert_snapshot!(err, @"error: statefulset/couchdb: metadata.annotations[couchdiscover.io/on-removal]: 'all' is invalid. Fix: use 'agent' or 'everything'");
+}
+
+#[test]
 fn a_patch_is_a_json_patch_for_kubectl() {
     let Ran { code, out, err } = run(&["inject", "-f", "-", "-o", "patch"], EXAMPLE);
     assert_eq!((code, out.lines().count()), (0, 1));
@@ -237,6 +272,31 @@ fn help_documents_each_subcommand() {
 
       -n, --namespace <NAMESPACE>
               Namespace of StatefulSets without metadata.namespace
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    insta::assert_snapshot!(run(&["uninject", "--help"], "").out, @"
+    Remove the injected agent from the StatefulSets of a file
+
+    Usage: couchdiscover uninject [OPTIONS] --filename <FILE>
+
+    Options:
+      -f, --filename <FILE>
+              YAML or JSON file, several documents and Lists included; '-' is stdin
+
+      -o, --output <OUTPUT>
+              Format of the result; by default that of the input
+
+              Possible values:
+              - yaml:  YAML documents
+              - json:  JSON objects
+              - patch: One JSON Patch per line and changed StatefulSet
+
+          --everything
+              Remove the injected variables, too: node name, cookie, session secret and size
+              
+              By default only the agent is removed, unless the annotation couchdiscover.io/on-removal is 'everything'. The databases of a formed cluster are filed under the injected node names and cannot be reached without these.
 
       -h, --help
               Print help (see a summary with '-h')

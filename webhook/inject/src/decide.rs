@@ -227,7 +227,8 @@ impl<'c> Case<'c> {
             return Decision::skipped(reason);
         }
         let was_enabled = self.old.is_some_and(|old| Label::of(old) == Label::Enabled);
-        let label_removed = was_enabled && Label::of(self.view) == Label::Absent;
+        let was_labelled = self.old.is_some_and(|old| Label::of(old) != Label::Absent);
+        let label_removed = was_labelled && Label::of(self.view) == Label::Absent;
         let way = Way::Review { was_enabled, label_removed };
         OptOut { view: self.view, old: self.old, way }.decide(reason)
     }

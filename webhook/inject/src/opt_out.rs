@@ -27,7 +27,7 @@ pub(crate) enum Way {
     Review {
         /// `true` if the stored object requests the injection.
         was_enabled: bool,
-        /// `true` if the stored object requests it and the new one has no label.
+        /// `true` if the stored object has the label and the new one does not.
         label_removed: bool,
     },
     /// By the command `uninject` on a file, with the command's choice.
@@ -83,10 +83,10 @@ impl OptOut<'_> {
             (false, true) => Decision::new(Outcome::Uninject, Reason::OptedOut, patch),
             (false, false) => Decision::new(Outcome::Keep, Reason::OptedOut, patch),
         };
-        if !was_injected {
-            return decision;
+        if was_injected {
+            return decision.with(self.agent_warnings(&kept));
         }
-        decision.with(self.agent_warnings(&kept))
+        decision.with(self.label_removed(&kept).into_iter().collect())
     }
 
     fn remove_everything(&self, injection: &Injection, reason: Reason) -> Decision {
@@ -101,7 +101,7 @@ impl OptOut<'_> {
 
     /// Warnings about a cluster that loses its agents and keeps its variables.
     fn agent_warnings(&self, kept: &Record) -> Vec<Warning> {
-        let names = names([kept].into_iter());
+        let names = names(std::iter::once(kept));
         let mut warnings = Vec::new();
         if !names.is_empty() {
             warnings.push(Warning::VariablesStay { names });
@@ -111,12 +111,17 @@ impl OptOut<'_> {
         if kept.items.is_empty() {
             return warnings;
         }
-        // The API server calls the webhook only for labelled objects.
-        if let Way::Review { label_removed: true, .. } = self.way {
-            warnings.push(Warning::LabelRemoved);
-        }
+        warnings.extend(self.label_removed(kept));
         warnings.push(Warning::RemoveVariables(self.request()));
         warnings
+    }
+
+    /// The API server calls the webhook only for labelled objects, so it cannot put back the kept variables later.
+    fn label_removed(&self, kept: &Record) -> Option<Warning> {
+        match self.way {
+            Way::Review { label_removed: true, .. } if !kept.items.is_empty() => Some(Warning::LabelRemoved),
+            Way::Review { .. } | Way::File(_) => None,
+        }
     }
 
     fn removal_warnings(&self, injection: &Injection) -> Vec<Warning> {

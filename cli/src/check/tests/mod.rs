@@ -235,6 +235,7 @@ fn good_stateful_set() -> StatefulSetFacts {
         label: "enabled".to_owned(),
         replicas: 3,
         agent: Some(InjectedAgent { version: Some("0.1.0".to_owned()) }),
+        variables: vec!["COUCHDB_ERLANG_COOKIE".to_owned(), "ERL_FLAGS".to_owned()],
         service: GoverningService {
             name: "couchdb".to_owned(),
             found: Ok(Some(ServiceFacts { headless: true, publishes_not_ready: true, selects_pods: true })),

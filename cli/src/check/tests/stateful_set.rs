@@ -20,6 +20,20 @@ fn a_stateful_set_that_is_not_injected() {
     Fix: kubectl -n shop label statefulset/couchdb --overwrite couchdiscover.io/inject=enabled (or disabled)
     ");
     assert_eq!(problems_of_set(|set| set.label = "disabled".to_owned()), "", "it opted out");
+    let opted_out = |variables: &[&str]| {
+        let mut facts = good();
+        let set = StatefulSetFacts {
+            label: "disabled".to_owned(),
+            agent: None,
+            variables: variables.iter().map(|name| (*name).to_owned()).collect(),
+            ..good_stateful_set()
+        };
+        facts.stateful_sets = Ok(vec![set]);
+        let table = report(&facts).to_table();
+        table.lines().find(|line| line.contains("opted out")).unwrap_or_default().to_owned()
+    };
+    assert_snapshot!(opted_out(&["ERLANG_COOKIE", "ERL_FLAGS"]), @"");
+    assert_snapshot!(opted_out(&[]), @"");
     let older = InjectedAgent { version: Some("0.0.9".to_owned()) };
     assert_eq!(problems_of_set(|set| set.agent = Some(older)), "", "updated with the next change");
 }

@@ -186,7 +186,7 @@ pub enum Warning {
     },
     /// Injection renames nodes that may already hold data.
     #[error(
-        "{name} renames CouchDB's nodes, and each finds only databases filed under its name. Fix: if yours are under the old names, opt out with '{key}: everything'; if under the injected ones, keep the label and follow the agent's NodeRenamed message",
+        "{name} renames CouchDB's nodes; each finds only databases filed under its name. Fix: if yours are under the old names, opt out with '{key}: everything'; if under the injected ones, keep the label and follow NodeRenamed in /status",
         key = keys::ON_REMOVAL
     )]
     Renames {
@@ -228,7 +228,7 @@ pub enum Warning {
     RemoveVariables(RemovalRequest),
     /// The user opted out, and everything that was injected is removed.
     #[error(
-        "removed: {names}. The nodes of a formed cluster lose their names, and its databases cannot be reached. Fix: if there is one, {}", request.opposite()
+        "removed: {names}. A formed cluster cannot reach its databases without them. Fix: {}", request.opposite()
     )]
     VariablesRemoved {
         /// The names of the variables, separated by commas.
@@ -322,12 +322,10 @@ impl RemovalRequest {
     /// The way to keep the variables instead.
     fn opposite(self) -> String {
         match self {
-            Self::Annotation => format!(
-                "set the label to '{}' again, and opt out with '{}: agent'",
-                keys::INJECT_ENABLED,
-                keys::ON_REMOVAL
-            ),
-            Self::Command => "use uninject without --everything".to_owned(),
+            Self::Annotation => {
+                format!("to keep them, opt in again, and out with '{}: agent'", keys::ON_REMOVAL)
+            }
+            Self::Command => "to keep them, use uninject without --everything".to_owned(),
         }
     }
 }

@@ -151,8 +151,8 @@ fn an_injected_entry_that_the_user_changes_belongs_to_the_user() {
             "COUCHDB_PASSWORD",
             "COUCHDB_ERLANG_COOKIE",
             "ERLANG_COOKIE",
-            "ERL_FLAGS",
             "COUCHDB_SECRET",
+            "ERL_FLAGS",
             "COUCHDB_CLUSTER_SIZE"
         ]
     );
@@ -164,7 +164,11 @@ fn an_injected_entry_that_the_user_changes_belongs_to_the_user() {
       warning: container 'couchdiscover-agent' was not added by the webhook, or was changed since, so it stays as it is. Fix: remove it to have it injected again
     new image: kept (already-injected), pods restart
       warning: container 'couchdiscover-agent' was not added by the webhook, or was changed since, so it stays as it is. Fix: remove it to have it injected again
-    opted out: uninjected (opted-out), pods restart
+    opted out: skipped (disabled), pods stay
+      warning: opted out; these variables stay: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE. Databases are filed under the node name, and without name and cookie the nodes lose each other
+      warning: no agent repairs this cluster any more: new pods do not join it, and a node that loses its volume is not kept out of reads until it is filled. Fix: to have the agent again, set the label 'couchdiscover.io/inject: enabled'
+      warning: container 'couchdb' has no readinessProbe, so its pod is ready before CouchDB answers, and a rollout does not wait for it. Fix: add 'readinessProbe: {tcpSocket: {port: 5984}}' to it
+      warning: databases of a formed cluster need the kept variables. To remove these as well: set the annotation 'couchdiscover.io/on-removal: everything' and the label 'couchdiscover.io/inject: disabled'
     ");
 }
 
@@ -206,16 +210,23 @@ fn opting_out_of_everything_removes_the_injection_and_opting_in_adds_it_again() 
         .submit("replaced by one with the label", &manifest())
         .edit("misspelt label", |object| label(object, "enable"));
     insta::assert_snapshot!(cluster.log, @"
+    everything: kept (template-unchanged), pods stay
     disabled: uninjected (opted-out), pods restart
+      warning: removed: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. A formed cluster cannot reach its databases without them. Fix: to keep them, opt in again, and out with 'couchdiscover.io/on-removal: agent'
     still disabled, new image: skipped (disabled), pods restart
     enabled again: injected (opted-in), pods restart
-      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
+      warning: ERL_FLAGS renames CouchDB's nodes; each finds only databases filed under its name. Fix: if yours are under the old names, opt out with 'couchdiscover.io/on-removal: everything'; if under the injected ones, keep the label and follow NodeRenamed in /status
     label removed: uninjected (opted-out), pods restart
+      warning: removed: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. A formed cluster cannot reach its databases without them. Fix: to keep them, opt in again, and out with 'couchdiscover.io/on-removal: agent'
     labelled again: injected (opted-in), pods restart
-      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
-    replaced by a manifest without label and injection: skipped (not-labelled), pods restart
+      warning: ERL_FLAGS renames CouchDB's nodes; each finds only databases filed under its name. Fix: if yours are under the old names, opt out with 'couchdiscover.io/on-removal: everything'; if under the injected ones, keep the label and follow NodeRenamed in /status
+    replaced by a manifest without label and injection: uninjected (opted-out), pods restart
+      warning: opted out; these variables stay: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. Databases are filed under the node name, and without name and cookie the nodes lose each other
+      warning: no agent repairs this cluster any more: new pods do not join it, and a node that loses its volume is not kept out of reads until it is filled. Fix: to have the agent again, set the label 'couchdiscover.io/inject: enabled'
+      warning: container 'couchdb' has no readinessProbe, so its pod is ready before CouchDB answers, and a rollout does not wait for it. Fix: add 'readinessProbe: {tcpSocket: {port: 5984}}' to it
+      warning: metadata.labels[couchdiscover.io/inject]: removed, so the webhook is no longer called: a manifest that replaces this object takes the kept variables away. Fix: set the label to 'disabled', or add them to your manifest
+      warning: databases of a formed cluster need the kept variables. To remove these as well: set the annotation 'couchdiscover.io/on-removal: everything' and the label 'couchdiscover.io/inject: disabled'
     replaced by one with the label: injected (opted-in), pods restart
-      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
     misspelt label: denied (invalid), pods stay
       metadata.labels[couchdiscover.io/inject]: 'enable' is neither 'enabled' nor 'disabled'. Fix: set one of the two, or remove the label
     ");
@@ -246,7 +257,7 @@ fn a_label_older_than_the_webhook_takes_effect_at_the_next_template_change() {
     scaled: skipped (not-injected-yet), pods stay
       warning: the StatefulSet is labelled but not injected, since the webhook does not restart pods. Fix: kubectl -n shop rollout restart statefulset/db
     rollout restart: injected (template-changed), pods restart
-      warning: ERL_FLAGS changes the names of CouchDB's nodes, and databases under the old names are no longer found. Fix: if there are any, remove the label, which restores the names
+      warning: ERL_FLAGS renames CouchDB's nodes; each finds only databases filed under its name. Fix: if yours are under the old names, opt out with 'couchdiscover.io/on-removal: everything'; if under the injected ones, keep the label and follow NodeRenamed in /status
     ");
 }
 
@@ -337,12 +348,20 @@ fn changes_by_other_webhooks_and_api_servers_are_kept_and_not_treated_as_the_use
     registry mirror: scaled: kept (template-unchanged), pods stay
     registry mirror: new image: injected (template-changed), pods restart
     registry mirror: disabled: uninjected (opted-out), pods restart
+      warning: opted out; these variables stay: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. Databases are filed under the node name, and without name and cookie the nodes lose each other
+      warning: no agent repairs this cluster any more: new pods do not join it, and a node that loses its volume is not kept out of reads until it is filled. Fix: to have the agent again, set the label 'couchdiscover.io/inject: enabled'
+      warning: container 'couchdb' has no readinessProbe, so its pod is ready before CouchDB answers, and a rollout does not wait for it. Fix: add 'readinessProbe: {tcpSocket: {port: 5984}}' to it
+      warning: databases of a formed cluster need the kept variables. To remove these as well: set the annotation 'couchdiscover.io/on-removal: everything' and the label 'couchdiscover.io/inject: disabled'
     later API server: applied again: kept (template-unchanged), pods stay
     later API server: replaced: injected (template-changed), pods stay
     later API server, and a new webhook: replaced: injected (template-changed), pods stay
     later API server: scaled: kept (template-unchanged), pods stay
     later API server: new image: injected (template-changed), pods restart
     later API server: disabled: uninjected (opted-out), pods restart
+      warning: opted out; these variables stay: COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS. Databases are filed under the node name, and without name and cookie the nodes lose each other
+      warning: no agent repairs this cluster any more: new pods do not join it, and a node that loses its volume is not kept out of reads until it is filled. Fix: to have the agent again, set the label 'couchdiscover.io/inject: enabled'
+      warning: container 'couchdb' has no readinessProbe, so its pod is ready before CouchDB answers, and a rollout does not wait for it. Fix: add 'readinessProbe: {tcpSocket: {port: 5984}}' to it
+      warning: databases of a formed cluster need the kept variables. To remove these as well: set the annotation 'couchdiscover.io/on-removal: everything' and the label 'couchdiscover.io/inject: disabled'
     ");
 }
 
