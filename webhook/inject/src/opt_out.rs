@@ -71,7 +71,7 @@ impl OptOut<'_> {
         }
     }
 
-    fn remove_agent(&self, injection: &Injection, reason: Reason) -> Decision {
+    fn remove_agent(&self, injection: &Injection<'_>, reason: Reason) -> Decision {
         let (patch, kept) = injection.agent_removal();
         // Opted out before, the user changes the template or replaces it: only variables can be put back then.
         let was_injected = match self.way {
@@ -89,7 +89,7 @@ impl OptOut<'_> {
         decision.with(self.label_removed(&kept).into_iter().collect())
     }
 
-    fn remove_everything(&self, injection: &Injection, reason: Reason) -> Decision {
+    fn remove_everything(&self, injection: &Injection<'_>, reason: Reason) -> Decision {
         let patch = injection.removal();
         let decision = if patch.is_empty() {
             Decision::skipped(reason)
@@ -124,7 +124,7 @@ impl OptOut<'_> {
         }
     }
 
-    fn removal_warnings(&self, injection: &Injection) -> Vec<Warning> {
+    fn removal_warnings(&self, injection: &Injection<'_>) -> Vec<Warning> {
         let names = names(records(injection));
         if names.is_empty() {
             return Vec::new();
@@ -152,7 +152,7 @@ impl OptOut<'_> {
 }
 
 /// The records of the submitted and of the stored template.
-fn records(injection: &Injection) -> impl Iterator<Item = &Record> {
+fn records<'r>(injection: &'r Injection<'_>) -> impl Iterator<Item = &'r Record> {
     injection.brought_record().into_iter().chain(injection.stored_record())
 }
 
