@@ -32,8 +32,8 @@ fn a_stateful_set_that_is_not_injected() {
         let table = report(&facts).to_table();
         table.lines().find(|line| line.contains("opted out")).unwrap_or_default().to_owned()
     };
-    assert_snapshot!(opted_out(&["ERLANG_COOKIE", "ERL_FLAGS"]), @"");
-    assert_snapshot!(opted_out(&[]), @"");
+    assert_snapshot!(opted_out(&["ERLANG_COOKIE", "ERL_FLAGS"]), @"  ok       injection      opted out by the label couchdiscover.io/inject=disabled: no agent repairs the cluster; ERLANG_COOKIE, ERL_FLAGS stay, since databases are filed under the node names and nodes connect by the cookie");
+    assert_snapshot!(opted_out(&[]), @"  ok       injection      opted out by the label couchdiscover.io/inject=disabled: nothing of the injection is left, and no agent repairs the cluster");
     let older = InjectedAgent { version: Some("0.0.9".to_owned()) };
     assert_eq!(problems_of_set(|set| set.agent = Some(older)), "", "updated with the next change");
 }
