@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_core::facts::Release;
+use agent_core::facts::{Release, UpAnswer};
 use contract::error::chain;
+use reqwest::StatusCode;
 use reqwest::header::SERVER;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -31,11 +32,22 @@ impl Couch {
 
     /// The uuid in the node's welcome. CouchDB generates it at the first such call.
     pub async fn uuid(&self, base: &str) -> Result<String, CouchError> {
-        #[derive(Deserialize)]
-        struct Welcome {
-            uuid: String,
-        }
         self.transport.get(base, "/").await.map(|Welcome { uuid }| uuid)
+    }
+
+    /// The same without a login; `None` where the node does not answer, or requires a login for every path.
+    pub async fn uuid_without_login(&self, base: &str) -> Option<String> {
+        let response = self.transport.get_openly(base, "/").await.ok()?;
+        parse(format!("GET {base}/"), response).await.ok().map(|Welcome { uuid }| uuid)
+    }
+
+    /// The node's answer to `/_up` without a login.
+    pub async fn up(&self, base: &str) -> UpAnswer {
+        match self.transport.get_openly(base, "/_up").await.map(|response| response.status()) {
+            Ok(StatusCode::OK | StatusCode::UNAUTHORIZED) => UpAnswer::Serving,
+            Ok(StatusCode::NOT_FOUND) => UpAnswer::Closed,
+            Ok(_) | Err(_) => UpAnswer::Silent,
+        }
     }
 
     /// The node's uptime and connections: one cheap call that shows a restart or a lost peer.
@@ -51,6 +63,12 @@ impl Couch {
             debug!(error = chain(&error), "dialling failed");
         }
     }
+}
+
+/// The answer to `GET /`.
+#[derive(Deserialize)]
+struct Welcome {
+    uuid: String,
 }
 
 /// The part of `GET /_node/_local/_system` that shows whether a node is still the same.

@@ -20,8 +20,26 @@ pub(super) struct Transport {
     client: RwLock<Client>,
     credentials: RwLock<Arc<Credentials>>,
     /// Base URLs that refused the credentials, each with the end of its quarantine.
-    refused: Mutex<HashMap<String, Instant>>,
+    refused: Mutex<HashMap<String, (Instant, LoginRefusal)>>,
     metrics: Arc<Metrics>,
+}
+
+/// The way in which a node refused the credentials.
+#[derive(Clone, Copy, Debug)]
+enum LoginRefusal {
+    /// It has locked the user out; the right password would be refused too.
+    Lockout,
+    /// It does not accept the user or the password.
+    Rejection,
+}
+
+impl LoginRefusal {
+    fn error(self, call: String, Credentials { user, source, .. }: &Credentials) -> CouchError {
+        match self {
+            Self::Lockout => CouchError::LockedOut { call, user: user.clone() },
+            Self::Rejection => CouchError::Rejects { call, user: user.clone(), origin: source.clone() },
+        }
+    }
 }
 
 impl Transport {
@@ -112,11 +130,11 @@ impl Transport {
         let call = format!("{method} {base}{path}");
         let admin = self.credentials();
         // Another failure would bring the lockout closer, also for the other containers behind this address.
-        if self.is_quarantined(base) {
-            return Err(rejected(call, &admin));
+        if let Some(refusal) = self.quarantined(base) {
+            return Err(refusal.error(call, &admin));
         }
-        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let request = client
+        let request = self
+            .client()
             .request(method, format!("{base}{path}"))
             .basic_auth(&admin.user, Some(admin.password.reveal()))
             .timeout(timeout);
@@ -125,8 +143,8 @@ impl Transport {
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => {
-                self.quarantine(base, &admin);
-                Err(rejected(call, &admin))
+                self.quarantine(base, &admin, LoginRefusal::Rejection);
+                Err(LoginRefusal::Rejection.error(call, &admin))
             }
             _ => Err(self.refusal(base, call, response, &admin).await),
         }
@@ -151,25 +169,40 @@ impl Transport {
         let ErrorBody { error, reason } = serde_json::from_slice(&body).unwrap_or_default();
         // CouchDB's words for a lockout since 3.4; the right password gets this answer too.
         if status == StatusCode::FORBIDDEN && reason.contains("temporarily locked") {
-            self.quarantine(base, admin);
-            return CouchError::LockedOut { call, user: admin.user.clone() };
+            self.quarantine(base, admin, LoginRefusal::Lockout);
+            return LoginRefusal::Lockout.error(call, admin);
         }
         CouchError::Refused { call, status, error, reason }
     }
 
-    fn is_quarantined(&self, base: &str) -> bool {
+    /// Sends a GET without credentials, as any client may. It neither needs a login nor counts as a failed one, so a
+    /// quarantine does not apply.
+    pub(super) async fn get_openly(&self, base: &str, path: &str) -> Result<Response, CouchError> {
+        let request = self.client().get(format!("{base}{path}")).timeout(READ_TIMEOUT);
+        let response = request.send().await;
+        let result = response.map_err(|source| CouchError::unanswered(format!("GET {base}{path}"), source));
+        self.metrics.called(result.as_ref().map_or_else(CouchError::outcome, |_| "answered"));
+        result
+    }
+
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The refusal of `base` that its quarantine began with, while it lasts.
+    fn quarantined(&self, base: &str) -> Option<LoginRefusal> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.retain(|_, until| *until > Instant::now());
-        refused.contains_key(base)
+        refused.retain(|_, (until, _)| *until > Instant::now());
+        refused.get(base).map(|(_, refusal)| *refusal)
     }
 
     /// Starts the quarantine of `base`, unless the credentials were replaced while the call was under way.
-    fn quarantine(&self, base: &str, admin: &Arc<Credentials>) {
+    fn quarantine(&self, base: &str, admin: &Arc<Credentials>, refusal: LoginRefusal) {
         if !Arc::ptr_eq(admin, &self.credentials()) {
             return;
         }
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(base.to_owned(), Instant::now() + QUARANTINE);
+        refused.insert(base.to_owned(), (Instant::now() + QUARANTINE, refusal));
     }
 }
 
@@ -189,11 +222,6 @@ pub(super) fn accept(
         Err(CouchError::Refused { status: s, reason: r, .. }) if s == status && r.contains(reason) => Ok(()),
         Ok(()) | Err(_) => done,
     }
-}
-
-fn rejected(call: String, admin: &Credentials) -> CouchError {
-    let Credentials { user, source, .. } = admin;
-    CouchError::Rejects { call, user: user.clone(), origin: source.clone() }
 }
 
 /// The longest time that a read may take. The first login after a start costs CouchDB 0.25 to 0.9 s of hashing, more on

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agent_core::decide::{Step, displaced_by, expectation};
-use agent_core::facts::{BrokenMaps, LeaseState, Observed, PodInstance, Publication};
+use agent_core::facts::{BrokenMaps, LeaseState, Observed, PodInstance, Publication, Unseen};
 use tokio::time::Instant;
 
 pub use directory::Directory;
@@ -88,10 +88,16 @@ impl Observer {
         let expectation = expectation(inputs.size, set);
         let mut peers: BTreeSet<u32> = &expectation.expected | &expectation.founders;
         peers.remove(&me);
-        let (local, reports) = tokio::join!(
+        let base = self.directory.local();
+        let (local, up, reports) = tokio::join!(
             ask_local(&self.couch, &self.directory),
+            self.couch.up(&base),
             ask_peers(&self.couch, &self.directory, peers)
         );
+        let welcome_uuid = match local {
+            Err(Unseen::LockedOut | Unseen::Rejects) => self.couch.uuid_without_login(&base).await,
+            Ok(_) | Err(_) => None,
+        };
         let (local, facts) = match local {
             Ok((report, facts)) => (Ok(report), facts),
             Err(unseen) => (Err(unseen), LocalFacts::default()),
@@ -118,6 +124,8 @@ impl Observer {
             displaced_by: inputs.displaced_by(),
             form_anew: set.and_then(|set| set.form_anew.clone()),
             local,
+            up,
+            welcome_uuid,
             finished: facts.finished,
             enabled: facts.enabled,
             session_secret: facts.session_secret,

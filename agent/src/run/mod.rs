@@ -28,7 +28,7 @@ use crate::publish::page::{self, History, Round};
 use crate::publish::termination::TerminationLog;
 use crate::settings::{Pod, PodManagement, Size};
 use memory::Memory;
-use rest::rest;
+use rest::{Resting, rest};
 
 /// An agent that can begin its rounds.
 #[derive(Debug)]
@@ -89,7 +89,8 @@ impl Agent {
                 self.publish(&observer, &memory, round);
             }
             let pause = pause(&decision.step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
-            rest(&self.actor.couch, observer.directory(), &decision.step, pause, &mut knowledge).await;
+            let resting = Resting { step: &decision.step, up: observed.up, pause };
+            rest(&self.actor.couch, observer.directory(), resting, &mut knowledge).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent_core::decide::{GLANCE, Step, StepKind, WaitFor};
-use agent_core::facts::Unseen;
+use agent_core::facts::{Unseen, UpAnswer};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -12,12 +12,21 @@ use crate::kubernetes::Knowledge;
 use crate::observe::Directory;
 use crate::observe::restart::{RestartWatch, until_it_listens};
 
-/// Pauses after `step`, but not past a change of the StatefulSet, of the Lease or of the local node.
+/// The end of a round.
+pub(super) struct Resting<'a> {
+    /// The step that was decided.
+    pub(super) step: &'a Step,
+    /// The local node's answer to `/_up`.
+    pub(super) up: UpAnswer,
+    /// The longest pause.
+    pub(super) pause: Duration,
+}
+
+/// Pauses after a round, but not past a change of the StatefulSet, of the Lease or of the local node.
 pub(super) async fn rest(
     couch: &Couch,
     directory: &Directory,
-    step: &Step,
-    pause: Duration,
+    Resting { step, up, pause }: Resting<'_>,
     knowledge: &mut watch::Receiver<Knowledge>,
 ) {
     let enough = async {
@@ -25,7 +34,7 @@ pub(super) async fn rest(
             let _ = timeout(pause, until_it_listens(&directory.endpoint)).await;
         } else if step.kind() == StepKind::Settled {
             // Either way a full round follows.
-            let _ = timeout(pause, until_local_node_changes(couch, directory)).await;
+            let _ = timeout(pause, until_local_node_changes(couch, directory, up)).await;
         } else {
             sleep(pause).await;
         }
@@ -43,9 +52,9 @@ async fn changed(knowledge: &mut watch::Receiver<Knowledge>) {
     }
 }
 
-/// Returns when the local CouchDB does not answer, restarted, or lost or gained a connection. Costs one call every
-/// [`GLANCE`].
-async fn until_local_node_changes(couch: &Couch, directory: &Directory) {
+/// Returns when the local CouchDB does not answer, restarted, lost or gained a connection, or answers `/_up` differently
+/// than `up`. Costs one call every [`GLANCE`], in turn for either.
+async fn until_local_node_changes(couch: &Couch, directory: &Directory, up: UpAnswer) {
     let local = directory.local();
     let mut watch = RestartWatch::open(&directory.endpoint).await;
     let mut before: Option<(Pulse, Instant)> = None;
@@ -64,8 +73,14 @@ async fn until_local_node_changes(couch: &Couch, directory: &Directory) {
         }
         before = Some((pulse, at));
         // The connection ends with CouchDB's process: a restart is noticed at once and not at the next glance.
-        if let Ok(ended) = timeout_at(at + GLANCE, watch.ended()).await {
-            lasted = Some(ended);
+        lasted = timeout_at(at + GLANCE, watch.ended()).await.ok();
+        if lasted.is_some() {
+            continue;
         }
+        // Maintenance mode that is set manually shows here only.
+        if couch.up(&local).await != up {
+            return;
+        }
+        lasted = timeout(GLANCE, watch.ended()).await.ok();
     }
 }

@@ -126,7 +126,64 @@ async fn a_wrong_password_is_tried_once_and_reported() {
     })
     .await;
     // A lockout would also affect the pod's other containers.
-    assert_eq!(cluster.net.calls().len(), 1);
+    let attempts = cluster.net.calls().into_iter().filter(|call| call.status == Some(401)).count();
+    assert_eq!(attempts, 1);
+    assert_eq!(cluster.readyz(0).await.0, 503, "nothing shows that it is a member");
+}
+
+#[tokio::test]
+async fn a_member_whose_admin_is_locked_out_stays_ready_and_reports_the_lockout() {
+    let cluster = formed_of(3).await;
+    let client = reqwest::Client::new();
+    for _ in 0..6 {
+        let guess = client.get(format!("{}/_session", cluster.node(1).url()));
+        let guess = guess.header("X-Forwarded-For", "127.0.0.1").basic_auth(USER, Some("guess"));
+        guess.send().await.unwrap();
+    }
+    let message = cluster.until_step(1, "CredentialsLockedOut").await;
+    assert!(
+        message.contains("which the containers of a pod and clients behind one proxy share"),
+        "{message}"
+    );
+    let before = cluster.status(1).await["rounds"].as_u64();
+    until("rounds during the lockout", DEADLINE, async || {
+        let status = cluster.status(1).await;
+        assert_eq!(status["step"]["reason"], "CredentialsLockedOut", "not a rejection");
+        assert_eq!(cluster.readyz(1).await.0, 200, "its clients are served");
+        if status["rounds"].as_u64() > before.map(|before| before + 2) { Ok(()) } else { Err(status) }
+    })
+    .await;
+    for i in [0, 2] {
+        assert_eq!(cluster.readyz(i).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_member_with_another_password_than_its_peers_stays_ready() {
+    let cluster = formed_of(3).await;
+    cluster.put(1, "/_node/_local/_config/admins/admin", &json!("another")).await;
+    cluster.until_step(1, "CredentialsRejected").await;
+    for i in 0..3 {
+        assert_eq!(cluster.readyz(i).await.0, 200, "couchdb-{i}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_system_database_makes_no_member_unready() {
+    let mut cluster = formed_of(2).await;
+    for i in 0..2 {
+        cluster.kill_agent(i).await;
+    }
+    cluster.delete(0, "/_replicator").await;
+    until("the deletion on all nodes", DEADLINE, async || {
+        let databases = cluster.get(1, "/_all_dbs").await;
+        if databases == json!(["_users"]) { Ok(()) } else { Err(databases) }
+    })
+    .await;
+    // Only the agent that may not create it runs.
+    cluster.start_agent(1).await;
+    cluster.until_step(1, "WaitingForSystemDatabase").await;
+    assert_eq!(cluster.readyz(1).await.0, 200);
 }
 
 #[tokio::test]

@@ -89,8 +89,25 @@ async fn a_manually_set_maintenance_mode_is_kept() {
     cluster.start_agent(1).await;
     let message = cluster.until_step(1, "ClosedByHand").await;
     assert!(message.contains("'true', set manually"), "{message}");
-    assert_eq!(cluster.readyz(1).await.0, 200, "it is a member");
+    let (code, page) = cluster.readyz(1).await;
+    assert_eq!((code, page.split(':').next()), (503, Some("ClosedByHand")), "{page}");
     assert_eq!(mode(&cluster, 1), "true");
+    cluster.put(1, MODE, &json!("false")).await;
+    cluster.until_ready(1).await;
+}
+
+#[tokio::test]
+async fn a_settled_pod_whose_node_is_closed_manually_is_not_ready() {
+    let cluster = formed().await;
+    for value in ["nolb", "true"] {
+        cluster.put(1, MODE, &json!(value)).await;
+        until("a pod that is not ready", DEADLINE, async || match cluster.readyz(1).await {
+            (503, page) if page.contains(&format!("'{value}', set manually")) => Ok(()),
+            ready => Err(ready),
+        })
+        .await;
+        assert_eq!(mode(&cluster, 1), value, "never undone");
+    }
 }
 
 /// A cluster whose node 1 lost its volume and is kept out of reads. To fill it takes 20 s of the stand-ins' time.

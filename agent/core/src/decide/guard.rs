@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::record::former_cluster;
 use super::step::{Refusal, Step, WaitFor};
 use super::view::View;
-use crate::facts::Observed;
+use crate::facts::{Digest, IdentityPart, Node, Observed};
 
 /// Stops where data of two clusters might meet, and where this node is not, or no longer, a member.
 pub(super) fn guard(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
-    if let Some(step) = foreign_group(view, groups) {
+    if let Some(step) = foreign_group(view, observed, groups) {
         return Some(step);
     }
     // Scaled down: the pod is about to be deleted. Its copies must be moved away by a person.
@@ -18,19 +19,47 @@ pub(super) fn guard(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32
     view.not_listed_by().map(|members| Step::Wait(WaitFor::NotListed(members)))
 }
 
-fn foreign_group(view: &View<'_>, groups: &[BTreeSet<u32>]) -> Option<Step> {
-    let (mine, others): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(|group| group.contains(&view.me));
-    if others.is_empty() {
+fn foreign_group(view: &View<'_>, observed: &Observed, groups: &[BTreeSet<u32>]) -> Option<Step> {
+    if groups.len() < 2 {
         return None;
     }
-    let alone = mine.iter().flatten().count() == 1;
-    let cluster = others.iter().find(|group| group.len() > 1);
-    Some(match cluster {
-        // A single node stays outside with its data, and the cluster goes on without it.
-        Some(cluster) if alone => Step::Refuse(Refusal::ForeignData { cluster: cluster.clone() }),
-        // The single nodes must not join this cluster; their own agents refuse that. This one goes on.
-        None if !alone => Step::Wait(WaitFor::ForeignPeers(others.into_iter().flatten().collect())),
-        // Two clusters, or two single nodes: no rule can decide which of them is right.
-        Some(_) | None => Step::Refuse(Refusal::SplitCluster { groups: groups.to_vec() }),
+    Some(match the_cluster(view, observed, groups) {
+        // The others must not join this cluster; their own agents refuse that. This one goes on.
+        Some(cluster) if cluster.contains(&view.me) => {
+            let others = groups.iter().flatten().copied().filter(|node| !cluster.contains(node));
+            Step::Wait(WaitFor::ForeignPeers(others.collect()))
+        }
+        Some(cluster) => Step::Refuse(Refusal::ForeignData { cluster: cluster.clone() }),
+        // No rule can decide which of them is right.
+        None => Step::Refuse(Refusal::SplitCluster { groups: groups.to_vec() }),
     })
+}
+
+/// Returns the group that is the cluster, where that can be decided. All agents that observe the same decide the same.
+fn the_cluster<'g>(
+    view: &View<'_>,
+    observed: &Observed,
+    groups: &'g [BTreeSet<u32>],
+) -> Option<&'g BTreeSet<u32>> {
+    let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
+    let recorded = recorded.map(|uuid| Digest::of([uuid]));
+    let has_recorded_uuid =
+        |node: &Node| recorded.is_some() && node.identity.parts.get(&IdentityPart::Uuid) == recorded.as_ref();
+    // One that keeps members which do not answer now is larger than one that never had any.
+    let size = |group: &BTreeSet<u32>| {
+        let nodes = view.nodes().filter(|(ordinal, _)| group.contains(ordinal));
+        let members: BTreeSet<u32> = nodes.flat_map(|(_, node)| &node.members).copied().collect();
+        members.intersection(&observed.expected).count()
+    };
+    let largest = groups.iter().map(size).max();
+    let holds_data = |node: &Node| usize::try_from(node.databases).is_ok_and(|all| all > node.system.len());
+    only(groups, |group| view.any_in(group, has_recorded_uuid))
+        .or_else(|| only(groups, |group| Some(size(group)) == largest))
+        .or_else(|| only(groups, |group| view.any_in(group, holds_data)))
+}
+
+/// Returns the one group for which `holds` is true; `None` where it is true for none or several.
+fn only(groups: &[BTreeSet<u32>], holds: impl Fn(&BTreeSet<u32>) -> bool) -> Option<&BTreeSet<u32>> {
+    let mut matching = groups.iter().filter(|group| holds(group));
+    matching.next().filter(|_| matching.next().is_none())
 }

@@ -1,12 +1,13 @@
-//! Readiness: whether the pod receives clients, and whether Kubernetes creates the next pod.
+//! Readiness: whether a client that is sent to this pod now gets the right answer, and whether Kubernetes creates the
+//! next pod.
 //!
-//! A peer, an API server or a DNS server that fails never makes a ready member unready: CouchDB alone would have gone on
-//! serving.
+//! Neither the failure of a peer, of the API server or of DNS makes a ready member unready, nor a problem of the agent
+//! itself, such as a password that CouchDB rejects: CouchDB alone would have gone on serving.
 
 use super::record::former_cluster;
 use super::step::{Refusal, Step, WaitFor};
 use super::view::View;
-use crate::facts::{Node, Observed, PodManagement, SystemDatabase, Unseen, VolumeNote};
+use crate::facts::{MaintenanceMode, Node, Observed, PodManagement, Unseen, UpAnswer, VolumeNote};
 
 /// The answer to the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,16 +21,20 @@ pub enum Readiness {
 /// The reason why a pod is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReady {
+    /// `/_up` answers 404, in a maintenance mode that no agent set, or for another reason.
+    Closed(MaintenanceMode),
     /// The agent has not completed a round.
     FirstLook,
     /// The volume is incomplete and being filled, and the node is out of reads.
     Filling,
     /// The cluster is not formed, or this node has not joined it.
     Joining,
-    /// The local CouchDB does not answer, or rejects the credentials.
+    /// The local CouchDB does not answer, or rejects the credentials while nothing else shows that it is a member.
     LocalCouchDb,
     /// The members that answer do not list this node.
     NotListed,
+    /// `/_up` does not answer, or with an error.
+    NotServing,
     /// A person has to decide first.
     Refused(Refusal),
 }
@@ -46,10 +51,16 @@ fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Op
     if let Step::Refuse(refusal) = step {
         return Some(NotReady::Refused(refusal.clone()));
     }
-    let Ok(local) = &observed.local else { return Some(NotReady::LocalCouchDb) };
+    let local = match &observed.local {
+        Ok(local) => local,
+        Err(Unseen::LockedOut | Unseen::Rejects) if is_member_without_login(observed) => {
+            return reason_against_serving(observed);
+        }
+        Err(_) => return Some(NotReady::LocalCouchDb),
+    };
     let view = View { me: observed.me, local, peers: &observed.peers };
-    let established = SystemDatabase::ALL.iter().all(|database| local.system.contains_key(database));
-    if !established {
+    // A member from which a system database was deleted still has the shard maps of all others.
+    if local.databases == 0 {
         let ready = match policy {
             PodManagement::OrderedReady => next_pod_may_come(observed, step, &view),
             // All pods are created at once, so none must seem ready for the next one.
@@ -63,7 +74,31 @@ fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Op
     }
     // A node that is about to leave reads is unready already: Kubernetes would go on to the next pod meanwhile.
     let is_closing = matches!(step, Step::NoteFilling | Step::EnterMaintenance);
-    (observed.note == VolumeNote::Filling || is_closing).then_some(NotReady::Filling)
+    if observed.note == VolumeNote::Filling || is_closing {
+        return Some(NotReady::Filling);
+    }
+    reason_against_serving(observed)
+}
+
+/// Load balancers that ask `/_up` leave the node out, so the pod's Service must do the same.
+fn reason_against_serving(observed: &Observed) -> Option<NotReady> {
+    // Where `/_up` requires a login, only the configuration shows the mode.
+    if observed.maintenance != MaintenanceMode::Off || observed.up == UpAnswer::Closed {
+        return Some(NotReady::Closed(observed.maintenance));
+    }
+    (observed.up == UpAnswer::Silent).then_some(NotReady::NotServing)
+}
+
+/// Returns `true` if the local node, which refuses the agent's login, is a member by other evidence: an established peer
+/// lists it, or, where none answers, it has the uuid of the recorded cluster.
+fn is_member_without_login(observed: &Observed) -> bool {
+    let established: Vec<&Node> =
+        observed.peers.values().flatten().filter(|node| node.databases > 0).collect();
+    if !established.is_empty() {
+        return established.iter().any(|node| node.members.contains(&observed.me));
+    }
+    let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
+    recorded.is_some() && recorded == observed.welcome_uuid
 }
 
 /// Under `OrderedReady` Kubernetes creates the next pod when this one is ready, so that requiring a formed cluster would

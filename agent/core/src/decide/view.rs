@@ -57,6 +57,11 @@ impl View<'_> {
         })
     }
 
+    /// Returns `true` if `holds` is true for a node of the group.
+    pub(super) fn any_in(&self, group: &BTreeSet<u32>, holds: impl Fn(&Node) -> bool) -> bool {
+        self.nodes().any(|(ordinal, node)| group.contains(&ordinal) && holds(node))
+    }
+
     /// The established nodes that answer, apart from the local one.
     pub(super) fn holders(&self) -> BTreeSet<u32> {
         let holders = self.nodes().filter(|(ordinal, node)| *ordinal != self.me && node.databases > 0);

@@ -15,20 +15,24 @@ impl Explainer<'_> {
             Unseen::LockedOut => Explanation::with_fix(
                 "CredentialsLockedOut",
                 format!(
-                    "CouchDB has locked user '{user}' out after too many wrong passwords, and accepts it again after 5 \
-                     minutes"
+                    "CouchDB has locked user '{user}' out after too many wrong passwords, and accepts it again 5 \
+                     minutes after the last one. The lockout is by address, which the containers of a pod and clients \
+                     behind one proxy share; it affects no other user"
                 ),
-                "find the program in this pod that uses a wrong password",
+                "find the program that uses a wrong password, in this pod or behind a proxy that sends \
+                 X-Forwarded-For: 127.0.0.1",
             ),
             // CouchDB locks an address out after five wrong passwords within 5 minutes, so there are four attempts in it.
             Unseen::Rejects => Explanation::with_fix(
                 "CredentialsRejected",
                 format!(
-                    "CouchDB rejects user '{user}' or the password from {source}; the next attempt is in 75 s"
+                    "CouchDB rejects user '{user}' or the password from {source}: the running CouchDB has another \
+                     password than its environment; the next attempt is in 75 s"
                 ),
                 format!(
-                    "if they changed after CouchDB or the agent had started, restart both: {}. If that does not help, \
-                     CouchDB keeps another admin in an ini file on a volume: change the password there",
+                    "if the password was changed through CouchDB's API, change it in its source as well: a restart \
+                     brings that one back. If it changed there, restart CouchDB and the agent: {}. If that does not \
+                     help, CouchDB keeps another admin in an ini file on a volume: change the password there",
                     self.kubectl(&format!("delete pod {}", self.me.pod()))
                 ),
             ),

@@ -75,6 +75,15 @@ impl Explainer<'_> {
         if let NotReady::Refused(refusal) = reason {
             return self.refusal(refusal);
         }
+        if let NotReady::Closed(mode) = reason {
+            return self.closed(*mode);
+        }
+        if *reason == NotReady::NotServing {
+            return Explanation::new(
+                "WaitingForCouchDb",
+                format!("CouchDB at {} does not answer /_up as it should", self.couchdb_url),
+            );
+        }
         let Some(step) = step.filter(|_| *reason != NotReady::FirstLook) else {
             return Explanation::first_look();
         };

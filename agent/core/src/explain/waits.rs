@@ -177,16 +177,28 @@ impl Explainer<'_> {
         )
     }
 
-    fn closed(&self, mode: MaintenanceMode) -> Explanation {
+    /// Explains a node that is closed, other than by an agent.
+    pub(super) fn closed(&self, mode: MaintenanceMode) -> Explanation {
         let value = match mode {
             MaintenanceMode::NoLb => "nolb",
-            MaintenanceMode::Off => "false",
+            MaintenanceMode::Off => {
+                return Explanation::with_fix(
+                    "CouchDbClosed",
+                    format!(
+                        "/_up of CouchDB at {} answers 404: the node is in maintenance mode, or still pulls from its \
+                         seeds",
+                        self.couchdb_url
+                    ),
+                    format!("if this lasts, read the answer: {}", self.curl("/_up", "")),
+                );
+            }
             MaintenanceMode::On => "true",
         };
         Explanation::with_fix(
             "ClosedByHand",
             format!(
-                "the cluster is formed, but maintenance_mode of this node is '{value}', set manually; left unchanged"
+                "maintenance_mode of this node is '{value}', set manually: the pod is not ready until it ends; left \
+                 unchanged"
             ),
             self.curl("/_node/_local/_config/couchdb/maintenance_mode", r#" -X PUT -d '"false"'"#),
         )

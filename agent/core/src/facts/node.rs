@@ -67,6 +67,18 @@ pub enum MaintenanceMode {
     On,
 }
 
+/// The answer of `/_up` to a client without credentials, as load balancers and probes ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpAnswer {
+    /// 404: maintenance mode, `nolb`, or a node that still pulls from its seeds.
+    Closed,
+    /// 200, or 401 where every path requires a login.
+    Serving,
+    /// No answer, or another one.
+    #[default]
+    Silent,
+}
+
 /// A release series of CouchDB, such as 3.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication};
 use super::maps::BrokenMaps;
-use super::node::{MaintenanceMode, Node, Unseen, VolumeNote};
+use super::node::{MaintenanceMode, Node, Unseen, UpAnswer, VolumeNote};
 
 /// The facts of one round. A step follows from them alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,10 @@ pub struct Observed {
     pub form_anew: Option<String>,
     /// The CouchDB in this pod.
     pub local: Result<Node, Unseen>,
+    /// The local node's answer to `/_up`, without a login.
+    pub up: UpAnswer,
+    /// The uuid in the local node's welcome, without a login. Read only where it refuses the agent's login.
+    pub welcome_uuid: Option<String>,
     /// `true` if the local node has left the state `cluster_disabled`: it listens on the network and has an admin.
     pub enabled: bool,
     /// `true` if the local node reports `cluster_finished`: it can open the system databases.

@@ -21,6 +21,8 @@ pub(crate) struct Couch {
     pub(crate) members: BTreeSet<u8>,
     /// Each database, with its maker: two makers of one name are a conflict, and the data of one is lost.
     pub(crate) databases: BTreeMap<(SystemDatabase, Maker), Map>,
+    /// `true` if it holds another database, which is in no other node's map.
+    pub(crate) orders: bool,
     /// The note on its volume.
     pub(crate) note: VolumeNote,
     /// `true` if it is in maintenance mode, which a crash ends.
@@ -56,6 +58,7 @@ impl Couch {
             started: 0,
             members: [i].into(),
             databases: BTreeMap::new(),
+            orders: false,
             note: VolumeNote::Complete,
             maintenance: false,
             filled: true,

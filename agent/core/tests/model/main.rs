@@ -13,7 +13,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use agent_core::decide::{Refusal, Step};
+use agent_core::decide::{Refusal, Step, WaitFor, next_step};
 use agent_core::facts::VolumeNote;
 
 use crate::couch::Couch;
@@ -205,6 +205,27 @@ fn a_foreign_node_never_becomes_a_member() {
         steps[2] == Step::Refuse(Refusal::ForeignData { cluster })
             && steps[..2].iter().all(|step| matches!(step, Step::Wait(_)))
     });
+}
+
+/// A node that was used alone, and newcomers with empty system databases of their own.
+#[test]
+fn the_node_that_holds_the_data_never_refuses() {
+    for newcomers in 1..=2 {
+        let mut nodes = vec![Couch { orders: true, ..Couch::foreign(0, 1, &[]) }];
+        nodes.extend((1..=newcomers).map(|i| Couch::foreign(i, 1 + i, &[])));
+        let faults =
+            Faults { crashes: 4 - newcomers, cuts: 1, half_cuts: 2 - newcomers, ..Faults::default() };
+        let world = World::new(nodes, faults);
+        let others: BTreeSet<u32> = (1..=newcomers).map(u32::from).collect();
+        for state in world.clone().reachable() {
+            let step = next_step(&state.observe(0));
+            assert!(!matches!(step, Step::Refuse(_)), "{step:?}: {state:?}");
+        }
+        every_state_ends_refused(world, &|steps| {
+            steps[0] == Step::Wait(WaitFor::ForeignPeers(others.clone()))
+                && steps[1..].iter().all(|step| matches!(step, Step::Refuse(Refusal::ForeignData { .. })))
+        });
+    }
 }
 
 #[test]

