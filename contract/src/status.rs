@@ -24,6 +24,9 @@ pub struct Page {
     pub readiness: StateReport,
     /// The agent's current step.
     pub step: StateReport,
+    /// Problems beside the step, any number at once. None of them stops the agent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<StateReport>,
     /// When the current step was first decided, RFC 3339.
     pub since: String,
     /// Rounds since the agent started. Grows as long as the agent works.
@@ -206,6 +209,7 @@ mod tests {
                 evidence: vec!["seen".to_owned()],
                 ..state.clone()
             },
+            conditions: vec![StateReport { reason: "StrangersListed".to_owned(), ..state.clone() }],
             step: state,
             since: "2026-11-21T01:54:00Z".to_owned(),
             rounds: 7,
@@ -226,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_json_of_a_page_stays_the_same_across_releases() {
-        insta::assert_snapshot!(to_string(&page()).unwrap(), @r#"{"version":"1.2.3","pod":"db-0.db.shop.svc.cluster.local","node":"couchdb@db-0.db.shop.svc.cluster.local","ready":true,"readiness":{"reason":"WaitingForPeers","message":"db-1 does not answer","evidence":["seen"],"cure":"answer"},"step":{"reason":"WaitingForPeers","message":"db-1 does not answer"},"since":"2026-11-21T01:54:00Z","rounds":7,"expected":["db-0","db-1"],"founders":["db-0"],"kubernetes":"current","admin":{"user":"admin","source":"COUCHDB_USER"},"record":"formed","nodes":{"db-0":{"members":["db-0","db-1"],"connected":["db-0"],"strangers":["couchdb@old"],"databases":2,"systemDatabaseCopies":{"_users":1},"release":"3.5"},"db-1":{"unseen":"unreachable"}},"progress":"1 of 9","lastError":"no answer"}"#);
+        insta::assert_snapshot!(to_string(&page()).unwrap(), @r#"{"version":"1.2.3","pod":"db-0.db.shop.svc.cluster.local","node":"couchdb@db-0.db.shop.svc.cluster.local","ready":true,"readiness":{"reason":"WaitingForPeers","message":"db-1 does not answer","evidence":["seen"],"cure":"answer"},"step":{"reason":"WaitingForPeers","message":"db-1 does not answer"},"conditions":[{"reason":"StrangersListed","message":"db-1 does not answer"}],"since":"2026-11-21T01:54:00Z","rounds":7,"expected":["db-0","db-1"],"founders":["db-0"],"kubernetes":"current","admin":{"user":"admin","source":"COUCHDB_USER"},"record":"formed","nodes":{"db-0":{"members":["db-0","db-1"],"connected":["db-0"],"strangers":["couchdb@old"],"databases":2,"systemDatabaseCopies":{"_users":1},"release":"3.5"},"db-1":{"unseen":"unreachable"}},"progress":"1 of 9","lastError":"no answer"}"#);
         assert_eq!(from_str::<Page>(&to_string(&page()).unwrap()).unwrap(), page());
     }
 

@@ -91,7 +91,9 @@ impl Maps {
     /// Reads all maps. If that fails, the result of the last time stays.
     async fn read(&mut self, couch: &Couch, directory: &Directory, observed: &Observed) {
         let Ok(local) = &observed.local else { return };
-        let members = local.members.iter().map(|ordinal| directory.node(*ordinal)).collect();
+        // Members outside of the StatefulSet may hold copies as well.
+        let members = local.members.iter().map(|ordinal| directory.node(*ordinal));
+        let members = members.chain(local.strangers.iter().cloned()).collect();
         match couch.broken_maps(&directory.local(), &members).await {
             Ok(broken) => *self = Self { read: Some(Instant::now()), broken },
             Err(error) => {

@@ -52,18 +52,23 @@ impl Report {
             return Err(Unseen::Misnamed(self.name));
         }
         let (members, strangers) = ours_and_strangers(naming, &self.membership.cluster_nodes);
-        let (connected, _) = ours_and_strangers(naming, &self.membership.all_nodes);
-        let system = self.databases.system.into_iter().map(|(database, held)| {
-            let (holders, _) = ours_and_strangers(naming, &held.everywhere);
-            (database, Spread { copies: held.copies, holders })
-        });
+        let (connected, connected_strangers) = ours_and_strangers(naming, &self.membership.all_nodes);
+        let mut holding_strangers = BTreeSet::new();
+        let mut system = BTreeMap::new();
+        for (database, held) in self.databases.system {
+            let (holders, strangers) = ours_and_strangers(naming, &held.everywhere);
+            holding_strangers.extend(strangers);
+            system.insert(database, Spread { copies: held.copies, holders });
+        }
         Ok(Node {
             members,
             connected,
             strangers,
+            connected_strangers,
+            holding_strangers,
             databases: self.databases.count,
             identity: self.identity,
-            system: system.collect(),
+            system,
             release: self.release,
         })
     }

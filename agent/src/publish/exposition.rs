@@ -58,7 +58,12 @@ impl Snapshot {
             "Time at which the current step was first decided, in seconds since 1970.",
             seconds(&page.since),
         )?;
-        families.gauge("ready", "1 if the readiness probe succeeds, else 0.", Some(page.ready.into()))
+        families.gauge("ready", "1 if the readiness probe succeeds, else 0.", Some(page.ready.into()))?;
+        families.gauges(
+            "condition",
+            "Problems that are reported beside the current step.",
+            page.conditions.iter().map(|condition| ([("reason", condition.reason.as_str())], 1)),
+        )
     }
 
     fn encode_cluster(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -176,7 +181,7 @@ fn seconds(time: &str) -> Option<u64> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use contract::status::SeenNode;
+    use contract::status::{SeenNode, StateReport};
 
     use super::*;
     use crate::metrics::{Metrics, StepOutcome};
@@ -213,7 +218,9 @@ mod tests {
 
     #[test]
     fn page_and_counts_become_openmetrics() {
+        let stray = StateReport { reason: "StrangersListed".to_owned(), ..StateReport::default() };
         let page = Page {
+            conditions: vec![stray],
             expected: vec!["db-0".to_owned(), "db-1".to_owned(), "db-2".to_owned()],
             nodes: BTreeMap::from([
                 ("db-0".to_owned(), seen(&["db-0", "db-1"])),
@@ -234,6 +241,9 @@ mod tests {
         # HELP couchdiscover_agent_ready 1 if the readiness probe succeeds, else 0.
         # TYPE couchdiscover_agent_ready gauge
         couchdiscover_agent_ready 0
+        # HELP couchdiscover_agent_condition Problems that are reported beside the current step.
+        # TYPE couchdiscover_agent_condition gauge
+        couchdiscover_agent_condition{reason="StrangersListed"} 1
         # HELP couchdiscover_agent_members Pods that must be members, that this node lists, and that it is connected to.
         # TYPE couchdiscover_agent_members gauge
         couchdiscover_agent_members{kind="connected"} 1

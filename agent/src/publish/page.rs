@@ -38,6 +38,7 @@ pub fn waiting(me: &PodFqdn, why: Explanation, since: String) -> Page {
         ready: false,
         readiness: state(why.clone(), vec![]),
         step: state(why, vec![]),
+        conditions: vec![],
         since,
         rounds: 0,
         expected: vec![],
@@ -63,7 +64,7 @@ pub(crate) struct Round<'a> {
 pub(crate) fn after(directory: &Directory, round: Round<'_>, admin: Admin, history: History) -> Page {
     let Round { observed, decision, explained } = round;
     let History { since, rounds, last_error, progress } = history;
-    let ExplainedDecision { step, readiness, evidence } = explained.clone();
+    let ExplainedDecision { step, readiness, evidence, conditions } = explained.clone();
     let pods = Pods(directory.me.pod().set());
     let local = std::iter::once((&observed.me, &observed.local));
     Page {
@@ -71,6 +72,10 @@ pub(crate) fn after(directory: &Directory, round: Round<'_>, admin: Admin, histo
         ready: decision.readiness == Readiness::Ready,
         readiness: state(readiness, evidence.clone()),
         step: state(step, evidence),
+        conditions: conditions
+            .into_iter()
+            .map(|condition| state(condition.explanation, condition.evidence))
+            .collect(),
         expected: pods.names(&observed.expected),
         founders: pods.names(&observed.founders),
         kubernetes: kubernetes_state(observed.api),

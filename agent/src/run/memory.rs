@@ -1,5 +1,7 @@
 //! State that the loop keeps between rounds.
 
+use std::collections::BTreeMap;
+
 use agent_core::decide::{Decision, Step};
 use tokio::time::Instant;
 
@@ -20,6 +22,8 @@ pub(super) struct Memory {
     pub(super) joined: bool,
     /// Rejected credentials are not looked up again before this time.
     pub(super) next_credentials_lookup: Instant,
+    /// The messages of the conditions that are reported, by reason.
+    pub(super) conditions: BTreeMap<&'static str, String>,
     /// Progress of a step that takes several rounds.
     pub(super) progress: Option<String>,
 }
@@ -35,6 +39,7 @@ impl Memory {
             last_error: None,
             joined: false,
             next_credentials_lookup: Instant::now(),
+            conditions: BTreeMap::new(),
             progress: None,
         }
     }

@@ -5,11 +5,15 @@ mod memory;
 mod rest;
 pub mod start;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::decide::{Decision, Step, StepKind, decide, is_due, pause};
-use agent_core::explain::{ExplainedDecision, Explainer, when_done, when_entered};
+use agent_core::explain::{
+    ExplainedDecision, Explainer, Explanation, when_condition_begins, when_condition_ends, when_done,
+    when_entered,
+};
 use agent_core::facts::{ApiState, KnownRecord, Observed};
 use contract::error::chain;
 use contract::status::Page;
@@ -81,6 +85,7 @@ impl Agent {
             let decision = decide(&observed, policy);
             let explained = self.explain(&observer, &observed, &decision);
             self.report(&mut memory, &decision, &explained);
+            self.report_conditions(&mut memory, &observed, &explained);
             let round = Round { observed: &observed, decision: &decision, explained: &explained };
             // Before the step as well as after it: a change may take CouchDB several seconds.
             self.publish(&observer, &memory, round);
@@ -130,6 +135,29 @@ impl Agent {
         }
         self.events.send(when_entered(step, explanation, memory.joined));
         memory.joined &= *step != Step::Settled;
+    }
+
+    /// Logs and announces conditions that begin, change or end.
+    fn report_conditions(&self, memory: &mut Memory, observed: &Observed, explained: &ExplainedDecision) {
+        let explanations = explained.conditions.iter().map(|condition| &condition.explanation);
+        for explanation in explanations.clone() {
+            let Explanation { reason, message, .. } = explanation;
+            if memory.conditions.get(reason) != Some(message) {
+                warn!(reason, "{message}");
+                self.events.send(Some(when_condition_begins(explanation)));
+                memory.conditions.insert(*reason, message.clone());
+            }
+        }
+        // Without the answers of the local node it is unknown which have ended.
+        if observed.local.is_err() {
+            return;
+        }
+        let current: BTreeSet<&str> = explanations.map(|explanation| explanation.reason).collect();
+        for reason in memory.conditions.keys().filter(|reason| !current.contains(*reason)) {
+            info!(reason, "the condition is over");
+            self.events.send(Some(when_condition_ends(reason)));
+        }
+        memory.conditions.retain(|reason, _| current.contains(reason));
     }
 
     async fn act(

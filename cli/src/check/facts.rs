@@ -1,6 +1,7 @@
 //! The state of a cluster as plain values. A part that cannot be read is a value as well, with the reason.
 
 use certs::Validity;
+use contract::status::StateReport;
 use thiserror::Error;
 
 /// Reason why a part of the cluster could not be read; most often a permission that the user does not have.
@@ -277,4 +278,6 @@ pub(super) struct PodFacts {
     pub(super) has_agent: bool,
     /// Reason why the pod is not ready, if one is known.
     pub(super) problem: Option<String>,
+    /// The conditions that its agent reports; empty if the agent was not asked or does not answer.
+    pub(super) conditions: Vec<StateReport>,
 }

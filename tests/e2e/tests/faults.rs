@@ -187,12 +187,50 @@ async fn a_deleted_system_database_makes_no_member_unready() {
 }
 
 #[tokio::test]
-async fn an_unknown_member_is_refused_by_its_name() {
+async fn an_unknown_member_delays_the_founding_until_it_is_removed() {
     let mut cluster = TestCluster::with_nodes(1);
     cluster.put(0, "/_node/_local/_nodes/couchdb@10.42.0.11", &json!({})).await;
     cluster.start_agent(0).await;
-    let message = cluster.until_step(0, "NodeRenamed").await;
-    assert!(message.contains("'couchdb@10.42.0.11'"), "{message}");
+    let message = cluster.until_step(0, "StrangersListed").await;
+    cluster.delete(0, &removal(&message)).await;
+    cluster.until_formed().await;
+}
+
+#[tokio::test]
+async fn an_unknown_member_of_a_formed_cluster_is_a_condition_that_ends_with_its_removal() {
+    let mut cluster = formed_of(3).await;
+    cluster.put(0, "/_node/_local/_nodes/nonode@nohost", &json!({})).await;
+    // As after an update of the agents: a settled one looks again after 10 minutes at most.
+    for i in 0..3 {
+        cluster.kill_agent(i).await;
+    }
+    cluster.start_agents(0..3).await;
+    let mut message = String::new();
+    for i in 0..3 {
+        message = until("the condition", DEADLINE, async || {
+            let status = cluster.status(i).await;
+            let condition = &status["conditions"][0];
+            if condition["reason"] != "StrangersListed" {
+                return Err(status);
+            }
+            Ok(condition["message"].as_str().unwrap().to_owned())
+        })
+        .await;
+        assert!(cluster.metrics(i).await.contains(r#"agent_condition{reason="StrangersListed"} 1"#));
+        cluster.until_ready(i).await;
+    }
+    cluster.delete(0, &removal(&message)).await;
+    cluster.kill_agent(0).await;
+    cluster.start_agent(0).await;
+    cluster.until_step(0, "Settled").await;
+    assert_eq!(cluster.status(0).await["conditions"], Value::Null);
+}
+
+/// The path that the message says to DELETE.
+fn removal(message: &str) -> String {
+    let (_, url) = message.split_once("curl -u admin 'http://").unwrap();
+    let (path, _) = url.split_once('/').unwrap().1.split_once('\'').unwrap();
+    format!("/{path}")
 }
 
 #[tokio::test]

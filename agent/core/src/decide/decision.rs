@@ -1,5 +1,6 @@
 //! The outcome of a round.
 
+use super::conditions::{Condition, conditions};
 use super::order::next_step;
 use super::readiness::{Readiness, readiness};
 use super::step::Step;
@@ -12,11 +13,13 @@ pub struct Decision {
     pub step: Step,
     /// The answer to the readiness probe.
     pub readiness: Readiness,
+    /// Problems beside the step, any number at once.
+    pub conditions: Vec<Condition>,
 }
 
-/// Decides the next step and the readiness. `policy` is the StatefulSet's `podManagementPolicy`.
+/// Decides the next step, the readiness and the conditions. `policy` is the StatefulSet's `podManagementPolicy`.
 pub fn decide(observed: &Observed, policy: PodManagement) -> Decision {
     let step = next_step(observed);
     let readiness = readiness(observed, &step, policy);
-    Decision { step, readiness }
+    Decision { step, readiness, conditions: conditions(observed) }
 }

@@ -62,6 +62,10 @@ fn hindrance(view: &View<'_>, observed: &Observed, founders: &BTreeSet<u32>) -> 
         return Some(wait);
     }
     // finish_cluster pings every member and fails if one does not answer.
+    let strangers: BTreeSet<String> = view.nodes().flat_map(|(_, node)| node.strangers.clone()).collect();
+    if !strangers.is_empty() {
+        return Some(WaitFor::Strangers(strangers));
+    }
     let beyond = view.members_beyond(founders);
     if !beyond.is_empty() {
         return Some(WaitFor::MembersBeyondSize(beyond));

@@ -13,11 +13,13 @@
 //! | `heal` | makes uuid, session secret and admin hashes equal |
 //! | `prove` | requires everything that makes a cluster settled |
 //! | `obstacle` | replaces a wait by its cause |
+//! | `conditions` | problems beside the step, which stop nothing |
 //!
 //! Besides: [`readiness`], the pace of rounds ([`pause`], [`is_due`]), the checks of the next round ([`checks_ports`],
 //! [`checks_service`], [`checks_maps`]), and facts that are computed from others ([`expectation`], [`displaced_by`],
 //! [`LeaseUser::state`], [`agree`]).
 
+mod conditions;
 mod decision;
 mod expectation;
 mod fill;
@@ -35,8 +37,10 @@ mod prove;
 mod readiness;
 mod record;
 mod step;
+mod strangers;
 mod view;
 
+pub use conditions::Condition;
 pub use decision::{Decision, decide};
 pub use expectation::{Expectation, displaced_by, expectation};
 pub use lease::{LeaseFacts, LeaseUser};
@@ -48,4 +52,5 @@ pub use readiness::{NotReady, Readiness, readiness};
 pub use record::recorded_uuid;
 pub(crate) use step::Evidence;
 pub use step::{IdentityDifference, IdentitySource, Refusal, Step, StepKind, WaitFor};
+pub(crate) use strangers::former_ordinal;
 pub use view::unconnected_members;

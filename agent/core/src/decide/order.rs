@@ -14,6 +14,7 @@ use super::join::join;
 use super::obstacle::{blocked_ports, withheld_names};
 use super::prove::prove;
 use super::step::{Refusal, Step, WaitFor};
+use super::strangers::former_names;
 use super::view::View;
 use crate::facts::{ApiState, LeaseState, Observed, Unseen};
 
@@ -61,8 +62,8 @@ fn preconditions(observed: &Observed) -> Result<View<'_>, Step> {
         return Err(Step::EnableCluster { node_count: observed.founder_count() });
     }
     // Shard maps list node names, so a renamed node no longer finds its own shards.
-    if !local.strangers.is_empty() {
-        return Err(Step::Refuse(Refusal::NodeRenamed { strangers: local.strangers.clone() }));
+    if let Some(strangers) = former_names(observed.me, local) {
+        return Err(Step::Refuse(Refusal::NodeRenamed { strangers }));
     }
     Ok(View { me: observed.me, local, peers: &observed.peers })
 }

@@ -170,6 +170,8 @@ pub enum WaitFor {
     Service(BTreeSet<u32>),
     /// The number of nodes must become known.
     Size,
+    /// These names must be removed from `_nodes` before a cluster is formed: they belong to no pod, and are not connected.
+    Strangers(BTreeSet<String>),
     /// The lowest member must create a system database.
     SystemDatabase {
         /// The lowest member.
@@ -206,7 +208,7 @@ pub enum Refusal {
         /// The name that it reports.
         actual: String,
     },
-    /// `_nodes` contains names that belong to no pod: the volume was used under another name, or the entry is wrong.
+    /// The databases of this node are filed under names that belong to no pod: its volume was used under another name.
     NodeRenamed {
         /// The names.
         strangers: BTreeSet<String>,
@@ -315,6 +317,7 @@ impl WaitFor {
             Self::PortsBlocked(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
             Self::Service(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
             Self::Size => (Ends::ByItself, Connect::No, Evidence::Message),
+            Self::Strangers(_) => (Ends::ByPerson, Connect::No, Evidence::Particulars),
             Self::SystemDatabase { .. } => (Ends::ByItself, Connect::Yes, Evidence::Message),
             // The copies may be on members that are not connected.
             Self::SystemDatabasesOpen => (Ends::ByItself, Connect::Yes, Evidence::Message),

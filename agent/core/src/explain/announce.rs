@@ -73,6 +73,16 @@ pub fn when_done(step: &Step, explanation: &Explanation) -> Option<Announcement>
     None
 }
 
+/// Returns the announcement of a condition that was not there before.
+pub fn when_condition_begins(explanation: &Explanation) -> Announcement {
+    warning(explanation)
+}
+
+/// Returns the announcement of a condition's end.
+pub fn when_condition_ends(reason: &str) -> Announcement {
+    normal(About::Pod, "ConditionOver", format!("{reason} is over"))
+}
+
 fn warning(explanation: &Explanation) -> Announcement {
     Announcement {
         about: About::Pod,

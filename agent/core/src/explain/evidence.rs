@@ -1,11 +1,11 @@
 //! The observations behind a step, one line each.
 
-use contract::{NodeName, PodName};
+use std::collections::BTreeSet;
 
 use super::explainer::Explainer;
 use super::explanation::predicate;
 use super::waits::map_problems;
-use crate::decide::{Evidence, Refusal, Step, WaitFor};
+use crate::decide::{Evidence, Refusal, Step, WaitFor, former_ordinal};
 use crate::facts::{KnownRecord, Node, Observed, PortCheck, Unseen};
 
 impl Explainer<'_> {
@@ -32,9 +32,7 @@ impl Explainer<'_> {
                 lines
             }
             Refusal::NodeNameMismatch { actual } => vec![format!("GET /_node/_local: name '{actual}'")],
-            Refusal::NodeRenamed { strangers } => {
-                strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect()
-            }
+            Refusal::NodeRenamed { strangers } => self.strangers(observed, strangers),
         }
     }
 
@@ -53,6 +51,9 @@ impl Explainer<'_> {
         }
         if let WaitFor::BrokenMaps(broken) = wait {
             return map_problems(broken);
+        }
+        if let WaitFor::Strangers(strangers) = wait {
+            return self.strangers(observed, strangers);
         }
         // By the local node's map, from which the turn follows.
         if let WaitFor::Copies { database, .. } = wait
@@ -73,7 +74,7 @@ impl Explainer<'_> {
     }
 
     /// One line for each node, in the order of their ordinals.
-    fn nodes(&self, observed: &Observed) -> Vec<String> {
+    pub(super) fn nodes(&self, observed: &Observed) -> Vec<String> {
         let mut nodes = observed.peers.clone();
         nodes.insert(observed.me, observed.local.clone());
         nodes.iter().map(|(ordinal, node)| self.node(*ordinal, node)).collect()
@@ -109,18 +110,16 @@ impl Explainer<'_> {
         }
     }
 
+    /// One line for each stranger.
+    pub(super) fn strangers(&self, observed: &Observed, strangers: &BTreeSet<String>) -> Vec<String> {
+        strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect()
+    }
+
     /// The old name, and the present name of the same pod where the old name contains its ordinal.
     fn renamed(&self, observed: &Observed, stranger: &str) -> String {
-        let former = stranger.parse().ok().as_ref().and_then(former_ordinal);
-        match former.filter(|ordinal| observed.expected.contains(ordinal)) {
+        match former_ordinal(stranger).filter(|ordinal| observed.expected.contains(ordinal)) {
             Some(ordinal) => format!("'{stranger}' -> '{}'", self.naming.node(ordinal)),
             None => format!("'{stranger}' belongs to no pod"),
         }
     }
-}
-
-fn former_ordinal(node: &NodeName) -> Option<u32> {
-    // The old host may be short or a full DNS name; its first label is the pod's name.
-    let pod: PodName = node.host().split('.').next()?.parse().ok()?;
-    Some(pod.ordinal())
 }

@@ -4,10 +4,12 @@
 //! are labels of metrics and the reasons of Events: they never change.
 //!
 //! * `steps`, `waits`, `local`, `refusals`: the message of each step
+//! * `conditions`: the message of each condition
 //! * `evidence`: the observations behind a step
 //! * [`when_entered`], [`when_done`]: the Event that belongs to a step
 
 mod announce;
+mod conditions;
 mod evidence;
 mod explainer;
 mod explanation;
@@ -17,7 +19,10 @@ mod round;
 mod steps;
 mod waits;
 
-pub use announce::{About, Announcement, Severity, when_done, when_entered};
+pub use announce::{
+    About, Announcement, Severity, when_condition_begins, when_condition_ends, when_done, when_entered,
+};
+pub use conditions::ExplainedCondition;
 pub use explainer::Explainer;
 pub use explanation::Explanation;
 pub use round::ExplainedDecision;

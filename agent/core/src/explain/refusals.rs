@@ -52,16 +52,14 @@ impl Explainer<'_> {
             Refusal::NodeRenamed { strangers } => Explanation::with_fix(
                 "NodeRenamed",
                 format!(
-                    "_nodes contains {}, which {} to no pod of {}: the volume was used under another name, or the entry \
-                     was added by mistake",
+                    "the databases of this node are filed under {}, which {} to no pod of {}: its volume was used under \
+                     another name",
                     quoted(strangers),
                     agreeing(strangers, "belongs", "belong"),
                     self.stateful_set()
                 ),
-                format!(
-                    "restore the pods' old names, or, if no shards are kept under these names, delete their documents: {}",
-                    self.curl("/_node/_local/_nodes/NAME?rev=REV", " -X DELETE")
-                ),
+                "restore the pods' old names (of the StatefulSet, its Service and the cluster's domain), or set NODENAME \
+                 on the CouchDB container so that the nodes have their old names",
             ),
             Refusal::SplitCluster { groups } => Explanation::with_fix(
                 "SplitCluster",

@@ -1,5 +1,6 @@
 //! The explanation of a round's decision.
 
+use super::conditions::ExplainedCondition;
 use super::explainer::Explainer;
 use super::explanation::Explanation;
 use crate::decide::{Decision, Readiness};
@@ -14,6 +15,8 @@ pub struct ExplainedDecision {
     pub readiness: Explanation,
     /// The observations behind the step, one per line.
     pub evidence: Vec<String>,
+    /// The conditions beside the step.
+    pub conditions: Vec<ExplainedCondition>,
 }
 
 impl Explainer<'_> {
@@ -24,6 +27,12 @@ impl Explainer<'_> {
             Readiness::Ready => step.clone(),
             Readiness::NotReady(reason) => self.not_ready(reason, Some(&decision.step)),
         };
-        ExplainedDecision { step, readiness, evidence: self.evidence(observed, &decision.step) }
+        let conditions = decision.conditions.iter().map(|condition| self.condition(observed, condition));
+        ExplainedDecision {
+            step,
+            readiness,
+            evidence: self.evidence(observed, &decision.step),
+            conditions: conditions.collect(),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::objects;
 
 use super::explainer::Explainer;
-use super::explanation::{Explanation, agreeing, clauses, predicate};
+use super::explanation::{Explanation, agreeing, clauses, predicate, quoted};
 use crate::decide::WaitFor;
 use crate::facts::{BrokenMaps, MaintenanceMode, MapProblem, Release, Unseen};
 
@@ -140,6 +140,7 @@ impl Explainer<'_> {
                     ))
                 ),
             ),
+            WaitFor::Strangers(names) => self.strangers_listed(names),
             WaitFor::SystemDatabase { by, database } => Explanation::new(
                 "WaitingForSystemDatabase",
                 format!("waiting until {} creates {}", self.pod(*by), database.name()),
@@ -157,6 +158,29 @@ impl Explainer<'_> {
                 format!("waiting until the shard maps of the system databases reach {}", self.pods(missing)),
             ),
         }
+    }
+
+    /// Explains names in `_nodes` that belong to no pod and serve nothing.
+    pub(super) fn strangers_listed(&self, names: &BTreeSet<String>) -> Explanation {
+        let delete = |name: &String| {
+            // The document of a member is empty as a rule, and then has this revision on every node.
+            self.curl(&format!("/_node/_local/_nodes/{name}?rev={EMPTY_DOCUMENT}"), " -X DELETE")
+        };
+        Explanation::with_fix(
+            "StrangersListed",
+            format!(
+                "_nodes contains {}, which {} to no pod of {} and {} not connected",
+                quoted(names),
+                agreeing(names, "belongs", "belong"),
+                self.stateful_set(),
+                agreeing(names, "is", "are")
+            ),
+            format!(
+                "if this is no node that will return, remove the entry: {}. If that is answered with a conflict, GET the \
+                 document first and use its _rev",
+                clauses(names.iter().map(delete))
+            ),
+        )
     }
 
     fn broken_maps(&self, broken: &BrokenMaps) -> Explanation {
@@ -310,6 +334,9 @@ impl Explainer<'_> {
         clauses(rows.map(|(node, peers)| format!("{} {verb} {}", self.pod(*node), self.pods(peers))))
     }
 }
+
+/// The revision of a document without content.
+const EMPTY_DOCUMENT: &str = "1-967a00dff5e02add41819138abb3284d";
 
 /// The problems of the maps that are named, one sentence each.
 pub(super) fn map_problems(broken: &BrokenMaps) -> Vec<String> {

@@ -14,6 +14,10 @@ pub struct Node {
     pub connected: BTreeSet<u32>,
     /// Names in its `_nodes` that belong to no pod of the StatefulSet.
     pub strangers: BTreeSet<String>,
+    /// Nodes that it is connected to and that belong to no pod.
+    pub connected_strangers: BTreeSet<String>,
+    /// Nodes that hold every range of a system database, by its maps, and that belong to no pod.
+    pub holding_strangers: BTreeSet<String>,
     /// The number of databases in its `_dbs`, system databases included; 0 means that the node is pristine.
     pub databases: u64,
     /// The identity-bearing part of its configuration. Read on an established node only.
@@ -56,7 +60,7 @@ pub enum VolumeNote {
 }
 
 /// The option `[couchdb] maintenance_mode`. It is set in memory only, so a restart resets it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MaintenanceMode {
     /// `nolb`: the node takes part in reads and writes, and only `/_up` fails.
     NoLb,

@@ -148,6 +148,8 @@ impl World {
             members: node.members.iter().map(|o| (*o).into()).collect(),
             connected: self.volumes().filter(|j| self.connected(i, *j)).map(u32::from).collect(),
             strangers: BTreeSet::new(),
+            connected_strangers: BTreeSet::new(),
+            holding_strangers: BTreeSet::new(),
             databases: u64::try_from(node.databases.len()).unwrap() + u64::from(node.orders),
             // Read on established nodes only.
             identity: if self.has_identity && !node.databases.is_empty() {

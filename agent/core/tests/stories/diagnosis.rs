@@ -1,12 +1,15 @@
 //! Problems with names, ports, maps and passwords, which the agent cannot repair: their messages and evidence.
 
+use std::collections::BTreeSet;
+
 use agent_core::decide::{Step, WaitFor, next_step};
 use agent_core::facts::{
-    BrokenMaps, KnownRecord, MapProblem, Node, Observed, PodManagement, PortCheck, Publication, Unseen,
+    BrokenMaps, KnownRecord, MapProblem, Node, Observed, PodManagement, PortCheck, Publication,
+    SystemDatabase, Unseen,
 };
 use insta::assert_snapshot;
 
-use crate::cluster::{cluster, member, pristine};
+use crate::cluster::{cluster, copies_on, member, pristine};
 use crate::{evidence, explained, is_ready};
 
 #[test]
@@ -86,7 +89,10 @@ fn strangers_are_shown_with_the_present_name_of_their_pod() {
         "couchdb@couchdb-0.old.default.svc.cluster.local",
         "couchdb@couchdb-7.old.default.svc.cluster.local",
     ];
-    let node = Node { strangers: strangers.map(str::to_owned).into(), ..member([0]) };
+    let strangers = BTreeSet::from(strangers.map(str::to_owned));
+    let system = SystemDatabase::ALL.map(|database| (database, copies_on([]))).into();
+    let holding_strangers = strangers.clone();
+    let node = Node { strangers, holding_strangers, system, ..member([0]) };
     assert_snapshot!(evidence(&cluster(1).node(0, node).observed()), @"
     'couchdb@10.42.0.11' belongs to no pod
     'couchdb@couchdb-0.old.default.svc.cluster.local' -> 'couchdb@couchdb-0.couchdb.default.svc.cluster.local'
@@ -124,10 +130,11 @@ fn a_wait_shows_the_observations_that_it_is_based_on() {
 }
 
 #[test]
-fn strangers_and_wrong_names_are_refused() {
-    let strangers = ["couchdb@10.42.0.11".to_owned()].into();
-    let node = Node { strangers, ..member([0]) };
-    assert_snapshot!(explained(&cluster(1).node(0, node).observed()), @"[not ready] NodeRenamed: _nodes contains 'couchdb@10.42.0.11', which belongs to no pod of StatefulSet 'couchdb': the volume was used under another name, or the entry was added by mistake. Fix: restore the pods' old names, or, if no shards are kept under these names, delete their documents: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_nodes/NAME?rev=REV' -X DELETE");
+fn former_and_wrong_names_are_refused() {
+    let strangers = BTreeSet::from(["couchdb@10.42.0.11".to_owned()]);
+    let system = SystemDatabase::ALL.map(|database| (database, copies_on([]))).into();
+    let node = Node { holding_strangers: strangers.clone(), strangers, system, ..member([0]) };
+    assert_snapshot!(explained(&cluster(1).node(0, node).observed()), @"[not ready] NodeRenamed: the databases of this node are filed under 'couchdb@10.42.0.11', which belongs to no pod of StatefulSet 'couchdb': its volume was used under another name. Fix: restore the pods' old names (of the StatefulSet, its Service and the cluster's domain), or set NODENAME on the CouchDB container so that the nodes have their old names");
     let misnamed = cluster(1).unseen(0, Unseen::Misnamed("nonode@nohost".to_owned())).observed();
     assert_snapshot!(explained(&misnamed), @"[not ready] NodeNameMismatch: CouchDB runs as 'nonode@nohost', but its peers look for 'couchdb@couchdb-0.couchdb.default.svc.cluster.local'. Fix: set ERL_FLAGS='-name couchdb' or NODENAME='couchdb-0.couchdb.default.svc.cluster.local' on the CouchDB container");
 }

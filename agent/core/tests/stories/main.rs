@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its result")]
 
 mod cluster;
+mod conditions;
 mod diagnosis;
 mod established;
 mod forming;

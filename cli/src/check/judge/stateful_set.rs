@@ -1,5 +1,6 @@
 //! One labelled StatefulSet and the objects that it needs.
 
+use contract::status::StateReport;
 use contract::{keys, objects};
 
 use crate::check::facts::{
@@ -273,6 +274,16 @@ fn pods(findings: &mut Findings, set: &StatefulSetFacts) {
                 objects::AGENT_CONTAINER
             ),
         );
+    }
+    for PodFacts { name: pod, conditions, .. } in pods {
+        for StateReport { reason, message, cure, .. } in conditions {
+            // The message ends with its fix, which a finding has apart.
+            let fix = cure.as_deref().unwrap_or_default();
+            let state = message
+                .strip_suffix(fix)
+                .map_or(message.as_str(), |state| state.strip_suffix(". Fix: ").unwrap_or(state));
+            findings.warning(CHECK, format!("pod '{pod}' reports {reason}: {state}"), fix);
+        }
     }
     // Kubernetes may also have more pods than replicas for a moment, while it scales down.
     if pods.len() < *replicas {

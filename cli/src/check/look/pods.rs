@@ -45,8 +45,12 @@ async fn look_at(client: &Client, namespace: &str, pod: &Value) -> PodFacts {
     let name = string(&pod["metadata"]["name"]);
     let status = &pod["status"];
     let ready = condition(status, "Ready").is_some_and(|ready| ready["status"] == "True");
-    let problem = if ready { None } else { problem(client, namespace, &name, status).await };
-    PodFacts { name, ready, has_agent: has_agent(&pod["spec"]), problem }
+    let has_agent = has_agent(&pod["spec"]);
+    // Agents of ready pods may report conditions as well.
+    let page = if has_agent || !ready { agent_status(client, namespace, &name).await } else { Ok(None) };
+    let conditions = page.as_ref().ok().and_then(Option::as_ref).map(|page| page.conditions.clone());
+    let problem = if ready { None } else { problem(page, status) };
+    PodFacts { name, ready, has_agent, problem, conditions: conditions.unwrap_or_default() }
 }
 
 fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
@@ -54,8 +58,8 @@ fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
 }
 
 /// The most precise reason why a pod is not ready.
-async fn problem(client: &Client, namespace: &str, pod: &str, status: &Value) -> Option<String> {
-    let no_answer = match agent_status(client, namespace, pod).await {
+fn problem(page: Lookup<Option<Page>>, status: &Value) -> Option<String> {
+    let no_answer = match page {
         Ok(page) => match page.as_ref().and_then(readiness) {
             Some(reason) => return Some(reason),
             None => None,

@@ -263,7 +263,13 @@ fn good_secret(secret: &str, key: &str) -> SecretReference {
 }
 
 fn good_pod(ordinal: u32) -> PodFacts {
-    PodFacts { name: format!("couchdb-{ordinal}"), ready: true, has_agent: true, problem: None }
+    PodFacts {
+        name: format!("couchdb-{ordinal}"),
+        ready: true,
+        has_agent: true,
+        problem: None,
+        conditions: vec![],
+    }
 }
 
 /// Valid between these days, counted from now.

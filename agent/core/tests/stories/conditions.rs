@@ -1,0 +1,132 @@
+//! Conditions: problems that are reported beside the step, and that leave readiness alone.
+
+use std::collections::BTreeSet;
+
+use agent_core::decide::{Condition, Decision, Readiness, Step, decide};
+use agent_core::facts::{
+    MaintenanceMode, Node, Observed, PodManagement, Spread, SystemDatabase, Unseen, VolumeNote,
+};
+use insta::assert_snapshot;
+
+use crate::cluster::{cluster, copies_on, member, pristine};
+use crate::{explain, explained};
+
+fn decided(observed: &Observed) -> Decision {
+    decide(observed, PodManagement::Parallel)
+}
+
+/// The conditions, with their evidence.
+fn conditions(observed: &Observed) -> String {
+    let conditions = decided(observed).conditions;
+    let explained = conditions.iter().map(|condition| {
+        let condition = explain(observed, |explainer| explainer.condition(observed, condition));
+        let lines = condition.evidence.iter().map(|line| format!("\n  {line}"));
+        format!(
+            "{}: {}{}",
+            condition.explanation.reason,
+            condition.explanation.message,
+            String::from_iter(lines)
+        )
+    });
+    Vec::from_iter(explained).join("\n")
+}
+
+fn strangers(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_stray_name_in_nodes_is_a_condition_of_a_settled_member() {
+    let node = Node { strangers: strangers(&["nonode@nohost"]), ..member(0..2) };
+    let observed = cluster(2).members(0..2).node(0, node).observed();
+    assert_snapshot!(explained(&observed), @"[ready] Settled: the cluster is formed, and every member confirms it");
+    assert_snapshot!(conditions(&observed), @r"
+    StrangersListed: _nodes contains 'nonode@nohost', which belongs to no pod of StatefulSet 'couchdb' and is not connected. Fix: if this is no node that will return, remove the entry: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_nodes/nonode@nohost?rev=1-967a00dff5e02add41819138abb3284d' -X DELETE. If that is answered with a conflict, GET the document first and use its _rev
+      'nonode@nohost' belongs to no pod
+    ");
+}
+
+#[test]
+fn members_outside_of_the_statefulset_that_are_connected_or_hold_copies_are_no_condition() {
+    let names = strangers(&["couchdb@machine-1", "couchdb@machine-2"]);
+    let connected = Node { connected_strangers: names.clone(), ..member(0..2) };
+    let holding = Node { holding_strangers: names.clone(), ..member(0..2) };
+    // The pods joined a cluster of machines, which hold the system databases.
+    let two_copies = Spread { copies: 2, holders: BTreeSet::new() };
+    let held_there = SystemDatabase::ALL.map(|database| (database, two_copies.clone())).into();
+    let one_is_away = strangers(&["couchdb@machine-1"]);
+    let wider = Node {
+        connected_strangers: one_is_away,
+        holding_strangers: names.clone(),
+        system: held_there,
+        ..member(0..2)
+    };
+    for node in [connected, holding, wider] {
+        let node = Node { strangers: names.clone(), ..node };
+        let decision = decided(&cluster(2).all(0..2, &node).observed());
+        assert!(decision.conditions.is_empty(), "{:?}", decision.conditions);
+        assert!(!matches!(decision.step, Step::Refuse(_)), "{:?}", decision.step);
+        assert_eq!(decision.readiness, Readiness::Ready);
+    }
+}
+
+#[test]
+fn a_volume_that_was_used_under_another_name_is_refused_where_its_own_name_holds_nothing() {
+    let former = || strangers(&["couchdb@couchdb-1.old"]);
+    let renamed = |holders: &[u32]| {
+        let system = SystemDatabase::ALL.map(|database| (database, copies_on(holders.to_vec()))).into();
+        Node { strangers: former(), holding_strangers: former(), system, ..member(0..2) }
+    };
+    let step = |me, node: &Node| decided(&cluster(2).me(me).all(0..2, node).observed()).step;
+    assert!(matches!(step(1, &renamed(&[])), Step::Refuse(_)), "no pod holds the system databases");
+    assert!(matches!(step(1, &renamed(&[0])), Step::Refuse(_)), "the name was that of pod 1");
+    assert!(!matches!(step(0, &renamed(&[0])), Step::Refuse(_)), "pod 0 has its own copies");
+}
+
+#[test]
+fn a_stray_name_delays_the_founding_and_no_joining() {
+    let stray = |node| Node { strangers: strangers(&["nonode@nohost"]), ..node };
+    let founders = cluster(2).all(0..2, &stray(pristine(0..2))).observed();
+    assert_snapshot!(explained(&founders), @"[not ready] StrangersListed: _nodes contains 'nonode@nohost', which belongs to no pod of StatefulSet 'couchdb' and is not connected. Fix: if this is no node that will return, remove the entry: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_nodes/nonode@nohost?rev=1-967a00dff5e02add41819138abb3284d' -X DELETE. If that is answered with a conflict, GET the document first and use its _rev");
+    let joining = cluster(2).members([0]).me(1).node(1, stray(pristine([1]))).observed();
+    let joining = Observed { maintenance: MaintenanceMode::On, note: VolumeNote::Filling, ..joining };
+    assert_eq!(decided(&joining).step, Step::Join(0));
+}
+
+#[test]
+fn a_peer_that_rejects_what_the_local_node_accepts_has_another_password() {
+    let observed = cluster(3).members(0..3).unseen(1, Unseen::Rejects).observed();
+    assert_snapshot!(conditions(&observed), @"
+    AdminPasswordsDiffer: couchdb-1 rejects the password of user 'admin' that this node accepts: clients can log in at some nodes only. Fix: if a rolling restart is bringing a new password, wait for its end; otherwise restart the nodes with another password: kubectl -n default delete pod couchdb-1
+      couchdb-0 holds 2 databases, lists couchdb-0, couchdb-1, couchdb-2, is connected to couchdb-0, couchdb-1, couchdb-2
+      couchdb-1 rejects the admin's name or password
+      couchdb-2 holds 2 databases, lists couchdb-0, couchdb-1, couchdb-2, is connected to couchdb-0, couchdb-1, couchdb-2
+    ");
+    assert_eq!(decided(&observed).readiness, Readiness::Ready);
+    let foreign = cluster(2).members([0]).unseen(1, Unseen::Rejects).observed();
+    assert!(decided(&foreign).conditions.is_empty(), "a host that is no member");
+}
+
+#[test]
+fn a_refused_login_is_a_condition() {
+    let with = |unseen| decided(&cluster(2).members(0..2).unseen(0, unseen).observed()).conditions;
+    assert_eq!(with(Unseen::LockedOut), [Condition::CredentialsLockedOut]);
+    assert_eq!(with(Unseen::Rejects), [Condition::CredentialsRejected]);
+    assert!(with(Unseen::Unreachable).is_empty());
+}
+
+#[test]
+fn any_number_of_conditions_is_reported_at_once() {
+    let node = Node { strangers: strangers(&["nonode@nohost"]), ..member(0..3) };
+    let nodes = cluster(2).node(0, node).unseen(1, Unseen::Rejects).observed();
+    let observed = Observed { maintenance: MaintenanceMode::NoLb, ..nodes };
+    let expected = [
+        Condition::AdminPasswordsDiffer([1].into()),
+        Condition::ClosedByHand(MaintenanceMode::NoLb),
+        Condition::MembersBeyondSize([2].into()),
+        Condition::StrangersListed(strangers(&["nonode@nohost"])),
+    ];
+    assert_eq!(decided(&observed).conditions, expected);
+    let filling = Observed { note: VolumeNote::Filling, maintenance: MaintenanceMode::On, ..observed };
+    assert!(!decided(&filling).conditions.contains(&Condition::ClosedByHand(MaintenanceMode::On)));
+}
