@@ -67,6 +67,10 @@ fn table(page: &Page, now: Timestamp) -> String {
         let _ = writeln!(out, "\nnot ready: {}", known(&page.readiness.reason));
         write_state(&mut out, &page.readiness);
     }
+    for condition in &page.conditions {
+        let _ = writeln!(out, "\nbesides: {}", known(&condition.reason));
+        write_state(&mut out, condition);
+    }
     if let Some(progress) = &page.progress {
         let _ = writeln!(out, "\nprogress: {progress}");
     }
@@ -185,6 +189,7 @@ mod tests {
             "ready": true,
             "readiness": waiting,
             "step": waiting,
+            "conditions": [{ "reason": "StrangersListed", "message": "_nodes contains 'nonode@nohost'" }],
             "since": "2026-11-21T01:54:00Z",
             "expected": ["couchdb-0", "couchdb-1"],
             "kubernetes": "current",
@@ -209,6 +214,9 @@ mod tests {
           Fix: compare the Erlang cookies
           seen: couchdb-0 holds 12 databases
                 couchdb-1 can't be reached
+
+        besides: StrangersListed
+          _nodes contains 'nonode@nohost'
 
         last error: 'PUT http://x' got no answer in time
 

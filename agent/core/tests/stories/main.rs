@@ -9,6 +9,7 @@ mod established;
 mod forming;
 mod joining;
 mod readiness;
+mod readiness_table;
 #[path = "../support/mod.rs"]
 mod support;
 
