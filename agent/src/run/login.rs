@@ -50,7 +50,6 @@ impl Agent {
 
     /// Reads the CA file again where a node was not trusted. Returns `true` if the file had changed and is in use now.
     pub(super) fn replace_untrusted_authorities(&mut self, memory: &mut Memory, observed: &Observed) -> bool {
-        let is_untrusted = |node: &Result<Node, Unseen>| *node == Err(Unseen::Untrusted);
         if !is_untrusted(&observed.local) && !observed.peers.values().any(is_untrusted) {
             return false;
         }
@@ -68,6 +67,10 @@ impl Agent {
             }
         }
     }
+}
+
+fn is_untrusted(node: &Result<Node, Unseen>) -> bool {
+    *node == Err(Unseen::Untrusted)
 }
 
 /// The outputs of an agent that has no credentials yet.

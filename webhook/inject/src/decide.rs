@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use contract::{env, keys};
 use serde::Deserialize;
 
+use crate::decision::Decision;
 use crate::edit::{self, Injection};
 use crate::opt_out::{OptOut, Way};
 use crate::outcome::{Outcome, Problem, Reason, Warning};
@@ -31,21 +32,6 @@ pub struct Question<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct StatefulSet<'a>(#[serde(borrow)] Object<View<'a>>);
-
-/// The decision for one StatefulSet.
-#[derive(Debug)]
-pub struct Decision {
-    /// The effect.
-    pub outcome: Outcome,
-    /// The rule that led to it.
-    pub reason: Reason,
-    /// A JSON Patch; empty if nothing changes.
-    pub patch: String,
-    /// The reasons for a denial; empty unless the outcome is [`Outcome::Deny`].
-    pub problems: Vec<Problem>,
-    /// Warnings for the user.
-    pub warnings: Vec<Warning>,
-}
 
 /// Decides for a StatefulSet in JSON.
 pub fn decide(settings: &Settings, question: &Question<'_>) -> Decision {
@@ -78,26 +64,6 @@ pub fn uninject(object: &str, removal: Option<OnRemoval>) -> Decision {
     match View::parse(object) {
         Ok(view) => OptOut { view: &view, old: None, way: Way::File(removal) }.decide(Reason::Disabled),
         Err(problem) => Decision::deny(vec![problem], Vec::new()),
-    }
-}
-
-impl Decision {
-    /// The decision to do nothing.
-    pub fn skipped(reason: Reason) -> Self {
-        Self::new(Outcome::Skip, reason, String::new())
-    }
-
-    pub(crate) fn new(outcome: Outcome, reason: Reason, patch: String) -> Self {
-        Self { outcome, reason, patch, problems: Vec::new(), warnings: Vec::new() }
-    }
-
-    pub(crate) fn deny(problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
-        Self { problems, warnings, ..Self::new(Outcome::Deny, Reason::Invalid, String::new()) }
-    }
-
-    pub(crate) fn with(mut self, warnings: Vec<Warning>) -> Self {
-        self.warnings.extend(warnings);
-        self
     }
 }
 
@@ -283,8 +249,7 @@ impl<'c> Case<'c> {
     /// The injection and its record, if the submitted or the stored template has a record.
     fn carries_injection(&self) -> Option<(&Injection<'c>, &Record)> {
         // Most requests create a StatefulSet without injection: nothing needs to be parsed for them.
-        let is_annotated = |view: &View<'_>| view.spec.template.annotation(keys::INJECTED).is_some();
-        if !is_annotated(self.view) && !self.old.is_some_and(is_annotated) {
+        if !self.view.has_record() && !self.old.is_some_and(|old| old.has_record()) {
             return None;
         }
         let injection = self.injection();

@@ -17,6 +17,7 @@
 //! ```
 
 mod decide;
+mod decision;
 mod digest;
 mod edit;
 pub mod files;
@@ -28,7 +29,8 @@ mod record;
 mod render;
 mod warn;
 
-pub use decide::{Decision, Question, StatefulSet, decide, decide_read, uninject};
+pub use decide::{Question, StatefulSet, decide, decide_read, uninject};
+pub use decision::Decision;
 pub use edit::apply;
 pub use outcome::{Outcome, Problem, Reason, RemovalRequest, Unresolved, Warning};
 pub use read::{OnRemoval, Settings, Text, place};

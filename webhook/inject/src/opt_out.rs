@@ -6,7 +6,7 @@
 
 use contract::keys;
 
-use crate::decide::Decision;
+use crate::decision::Decision;
 use crate::edit::Injection;
 use crate::outcome::{Outcome, Problem, Reason, RemovalRequest, Warning};
 use crate::read::view::View;
@@ -37,9 +37,8 @@ pub(crate) enum Way {
 impl OptOut<'_> {
     /// Decides; `reason` is for a template that has no injection.
     pub(crate) fn decide(&self, reason: Reason) -> Decision {
-        let is_annotated = |view: &View<'_>| view.spec.template.annotation(keys::INJECTED).is_some();
-        let is_brought = is_annotated(self.view);
-        if !is_brought && !self.old.is_some_and(is_annotated) {
+        let is_brought = self.view.has_record();
+        if !is_brought && !self.old.is_some_and(|old| old.has_record()) {
             return Decision::skipped(reason);
         }
         let removal = match self.removal() {

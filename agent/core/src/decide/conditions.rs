@@ -35,8 +35,8 @@ pub(super) fn conditions(observed: &Observed) -> Vec<Condition> {
 
 fn conditions_of(local: &Node, observed: &Observed) -> Vec<Condition> {
     let mut conditions = vec![];
-    let rejects = |peer: &&u32| observed.peers.get(peer) == Some(&Err(Unseen::Rejects));
-    let rejecting: BTreeSet<u32> = local.members.iter().filter(rejects).copied().collect();
+    let mut rejecting = local.members.clone();
+    rejecting.retain(|peer| observed.peers.get(peer) == Some(&Err(Unseen::Rejects)));
     if !rejecting.is_empty() {
         conditions.push(Condition::AdminPasswordsDiffer(rejecting));
     }

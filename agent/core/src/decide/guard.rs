@@ -43,8 +43,6 @@ fn the_cluster<'g>(
 ) -> Option<&'g BTreeSet<u32>> {
     let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
     let recorded = recorded.map(|uuid| Digest::of([uuid]));
-    let has_recorded_uuid =
-        |node: &Node| recorded.is_some() && node.identity.parts.get(&IdentityPart::Uuid) == recorded.as_ref();
     // One that keeps members which do not answer now is larger than one that never had any.
     let size = |group: &BTreeSet<u32>| {
         let nodes = view.nodes().filter(|(ordinal, _)| group.contains(ordinal));
@@ -52,10 +50,19 @@ fn the_cluster<'g>(
         members.intersection(&observed.expected).count()
     };
     let largest = groups.iter().map(size).max();
-    let holds_data = |node: &Node| usize::try_from(node.databases).is_ok_and(|all| all > node.system.len());
-    only(groups, |group| view.any_in(group, has_recorded_uuid))
+    only(groups, |group| view.any_in(group, |node| has_uuid(node, recorded)))
         .or_else(|| only(groups, |group| Some(size(group)) == largest))
         .or_else(|| only(groups, |group| view.any_in(group, holds_data)))
+}
+
+/// Returns `true` if the node has the recorded uuid; never where none is recorded.
+fn has_uuid(node: &Node, recorded: Option<Digest>) -> bool {
+    recorded.is_some() && node.identity.parts.get(&IdentityPart::Uuid).copied() == recorded
+}
+
+/// Returns `true` if the node holds more than system databases.
+fn holds_data(node: &Node) -> bool {
+    usize::try_from(node.databases).is_ok_and(|all| all > node.system.len())
 }
 
 /// Returns the one group for which `holds` is true; `None` where it is true for none or several.

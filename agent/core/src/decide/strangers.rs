@@ -10,9 +10,8 @@ use crate::facts::Node;
 /// Returns the names that are neither connected nor hold a system database: wrong entries, which serve nothing.
 pub(super) fn stray(node: &Node) -> BTreeSet<String> {
     let Node { strangers, connected_strangers, holding_strangers, .. } = node;
-    let is_colleague =
-        |name: &&String| connected_strangers.contains(*name) || holding_strangers.contains(*name);
-    strangers.iter().filter(|name| !is_colleague(name)).cloned().collect()
+    let colleagues = connected_strangers | holding_strangers;
+    strangers - &colleagues
 }
 
 /// Returns the names under which the databases of the local node, with ordinal `me`, are filed, if it runs under another
@@ -26,8 +25,8 @@ pub(super) fn former_names(me: u32, node: &Node) -> Option<BTreeSet<String>> {
     }
     let holders: BTreeSet<u32> = node.system.values().flat_map(|spread| &spread.holders).copied().collect();
     let held_by_no_pod = holders.is_empty();
-    let is_former_name = |name: &String| former_ordinal(name) == Some(me);
-    (held_by_no_pod || (!holders.contains(&me) && former.iter().any(is_former_name))).then_some(former)
+    let are_own = !holders.contains(&me) && former.iter().any(|name| former_ordinal(name) == Some(me));
+    (held_by_no_pod || are_own).then_some(former)
 }
 
 /// The ordinal of the pod in a former node name, such as 1 in `couchdb@db-1.old-service`.

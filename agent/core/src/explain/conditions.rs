@@ -19,12 +19,12 @@ pub struct ExplainedCondition {
 impl Explainer<'_> {
     /// Explains a condition of the round that observed `observed`.
     pub fn condition(&self, observed: &Observed, condition: &Condition) -> ExplainedCondition {
-        let admin = || vec![format!("user '{}' from {}", self.user, self.credentials_source)];
+        let admin = vec![format!("user '{}' from {}", self.user, self.credentials_source)];
         let (explanation, evidence) = match condition {
             Condition::AdminPasswordsDiffer(peers) => (self.passwords_differ(peers), self.nodes(observed)),
             Condition::ClosedByHand(mode) => (self.closed(*mode), vec![]),
-            Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), admin()),
-            Condition::CredentialsRejected => (self.local(&Unseen::Rejects), admin()),
+            Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), admin),
+            Condition::CredentialsRejected => (self.local(&Unseen::Rejects), admin),
             Condition::MembersBeyondSize(pods) => {
                 (self.wait(&WaitFor::MembersBeyondSize(pods.clone())), self.nodes(observed))
             }

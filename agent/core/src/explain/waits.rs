@@ -162,10 +162,6 @@ impl Explainer<'_> {
 
     /// Explains names in `_nodes` that belong to no pod and serve nothing.
     pub(super) fn strangers_listed(&self, names: &BTreeSet<String>) -> Explanation {
-        let delete = |name: &String| {
-            // The document of a member is empty as a rule, and then has this revision on every node.
-            self.curl(&format!("/_node/_local/_nodes/{name}?rev={EMPTY_DOCUMENT}"), " -X DELETE")
-        };
         Explanation::with_fix(
             "StrangersListed",
             format!(
@@ -178,9 +174,15 @@ impl Explainer<'_> {
             format!(
                 "if this is no node that will return, remove the entry: {}. If that is answered with a conflict, GET the \
                  document first and use its _rev",
-                clauses(names.iter().map(delete))
+                clauses(names.iter().map(|name| self.delete_member(name)))
             ),
         )
+    }
+
+    /// The command that removes an entry from `_nodes`.
+    fn delete_member(&self, name: &str) -> String {
+        // The document of a member is empty as a rule, and then has this revision on every node.
+        self.curl(&format!("/_node/_local/_nodes/{name}?rev={EMPTY_DOCUMENT}"), " -X DELETE")
     }
 
     fn broken_maps(&self, broken: &BrokenMaps) -> Explanation {

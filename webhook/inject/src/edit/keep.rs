@@ -89,12 +89,13 @@ fn made(template: &Value, own: &Record, kept: &[Kept]) -> Vec<Parent> {
             parents.push(parent);
         }
     }
-    let is_missing = |parent: &Parent| {
-        let path = parent_path(template, parent);
-        path.is_none_or(|path| template.pointer(&path).is_none_or(Value::is_null))
-    };
-    parents.retain(|parent| own.made.contains(parent) || is_missing(parent));
+    parents.retain(|parent| own.made.contains(parent) || is_missing(template, parent));
     parents
+}
+
+fn is_missing(template: &Value, parent: &Parent) -> bool {
+    let path = parent_path(template, parent);
+    path.is_none_or(|path| template.pointer(&path).is_none_or(Value::is_null))
 }
 
 /// Appends the missing variables. Those behind the first missing one are moved behind it, since they may refer to it.

@@ -21,8 +21,8 @@ pub(super) fn strip_agent(tree: &mut Tree, record: &Record, stored: Option<&Stor
     for item in record.items.iter().filter(|item| !item.place.list.is_env()) {
         remove_ours(tree, item, stored);
     }
-    let is_agents = |parent: &Parent| matches!(parent, Parent::List(list) if !list.is_env());
-    remove_empty(tree, record.made.iter().filter(|parent| is_agents(parent)));
+    let lists = record.made.iter().filter(|parent| matches!(parent, Parent::List(list) if !list.is_env()));
+    remove_empty(tree, lists);
 }
 
 /// The second part of [`strip`]: the variables and the record.

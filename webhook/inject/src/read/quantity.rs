@@ -15,10 +15,16 @@ pub(crate) fn parse(text: &str) -> Option<u128> {
     (milli > 0).then_some(milli)
 }
 
+fn decimal(exponent: u32) -> u128 {
+    1000 * 10u128.pow(exponent)
+}
+
+fn binary(exponent: u32) -> u128 {
+    1000 << (10 * exponent)
+}
+
 /// The unit in thousandths. Nano and micro count as one thousandth, which is precise enough for a comparison with a limit.
 fn multiplier(suffix: &str) -> Option<u128> {
-    let decimal = |exponent: u32| 1000 * 10u128.pow(exponent);
-    let binary = |exponent: u32| 1000 << (10 * exponent);
     Some(match suffix {
         "n" | "u" | "m" => 1,
         "" => decimal(0),

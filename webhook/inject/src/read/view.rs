@@ -219,6 +219,11 @@ impl<'a> View<'a> {
         self.metadata.annotations.as_ref()?.get(key)
     }
 
+    /// `true` if the template has a record of an injection.
+    pub(crate) fn has_record(&self) -> bool {
+        self.spec.template.annotation(contract::keys::INJECTED).is_some()
+    }
+
     /// All labels under our domain.
     pub(crate) fn labels(&self) -> &[(Text<'a>, Text<'a>)] {
         self.metadata.labels.as_ref().map_or(&[], |ours| &ours.0)
