@@ -1,10 +1,11 @@
 //! Addresses: of the local CouchDB, of its peers, and of Erlang's ports.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use agent_core::decide::{Agreed, LocalName, agree};
+use agent_core::facts::Observed;
 use contract::{Naming, PodFqdn};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -46,6 +47,13 @@ impl Directory {
     /// The Erlang name of the node in the pod with this ordinal.
     pub fn node(&self, ordinal: u32) -> String {
         self.naming.node(ordinal).to_string()
+    }
+
+    /// The names in the `_nodes` of the local node, as observed.
+    pub(crate) fn member_names(&self, observed: &Observed) -> BTreeSet<String> {
+        let Ok(local) = &observed.local else { return BTreeSet::new() };
+        let pods = local.members.iter().map(|ordinal| self.node(*ordinal));
+        pods.chain(local.strangers.iter().cloned()).collect()
     }
 
     /// Address of a port of a peer's Erlang, which other nodes look up by the host in the node's name.

@@ -94,7 +94,8 @@ impl Agent {
                 self.publish(&observer, &memory, round);
             }
             let pause = pause(&decision.step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
-            let resting = Resting { step: &decision.step, up: observed.up, pause };
+            let members = observer.directory().member_names(&observed);
+            let resting = Resting { step: &decision.step, up: observed.up, members, pause };
             rest(&self.actor.couch, observer.directory(), resting, &mut knowledge).await;
         }
     }

@@ -1,5 +1,6 @@
 //! The pause between two rounds, and what ends it early.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agent_core::decide::{GLANCE, Step, StepKind, WaitFor};
@@ -18,6 +19,8 @@ pub(super) struct Resting<'a> {
     pub(super) step: &'a Step,
     /// The local node's answer to `/_up`.
     pub(super) up: UpAnswer,
+    /// The names in the local node's `_nodes`.
+    pub(super) members: BTreeSet<String>,
     /// The longest pause.
     pub(super) pause: Duration,
 }
@@ -26,7 +29,7 @@ pub(super) struct Resting<'a> {
 pub(super) async fn rest(
     couch: &Couch,
     directory: &Directory,
-    Resting { step, up, pause }: Resting<'_>,
+    Resting { step, up, members, pause }: Resting<'_>,
     knowledge: &mut watch::Receiver<Knowledge>,
 ) {
     let enough = async {
@@ -34,7 +37,7 @@ pub(super) async fn rest(
             let _ = timeout(pause, until_it_listens(&directory.endpoint)).await;
         } else if step.kind() == StepKind::Settled {
             // Either way a full round follows.
-            let _ = timeout(pause, until_local_node_changes(couch, directory, up)).await;
+            let _ = timeout(pause, until_local_node_changes(couch, directory, up, members)).await;
         } else {
             sleep(pause).await;
         }
@@ -52,9 +55,14 @@ async fn changed(knowledge: &mut watch::Receiver<Knowledge>) {
     }
 }
 
-/// Returns when the local CouchDB does not answer, restarted, lost or gained a connection, or answers `/_up` differently
-/// than `up`. Costs one call every [`GLANCE`], in turn for either.
-async fn until_local_node_changes(couch: &Couch, directory: &Directory, up: UpAnswer) {
+/// Returns when the local CouchDB does not answer, restarted, lost or gained a connection, answers `/_up` differently than
+/// `up`, or lists other names than `members`. Costs one call every [`GLANCE`], for one of these after the other.
+async fn until_local_node_changes(
+    couch: &Couch,
+    directory: &Directory,
+    up: UpAnswer,
+    members: BTreeSet<String>,
+) {
     let local = directory.local();
     let mut watch = RestartWatch::open(&directory.endpoint).await;
     let mut before: Option<(Pulse, Instant)> = None;
@@ -79,6 +87,15 @@ async fn until_local_node_changes(couch: &Couch, directory: &Directory, up: UpAn
         }
         // Maintenance mode that is set manually shows here only.
         if couch.up(&local).await != up {
+            return;
+        }
+        lasted = timeout(GLANCE, watch.ended()).await.ok();
+        if lasted.is_some() {
+            continue;
+        }
+        // A name that is written into `_nodes` manually, or removed from it, shows here only.
+        let Ok(membership) = couch.membership(&local).await else { return };
+        if BTreeSet::from_iter(membership.cluster_nodes) != members {
             return;
         }
         lasted = timeout(GLANCE, watch.ended()).await.ok();

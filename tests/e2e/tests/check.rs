@@ -23,10 +23,12 @@ async fn a_formed_cluster_has_no_problem() {
     for i in 0..3 {
         cluster.until_ready(i).await;
         pod(&control_plane, i, Some(cluster.readyz(i).await.0 == 200));
+        control_plane.api.route_pod(address(i), ports::AGENT, cluster.agent_address(i));
     }
     assert_eq!(pod_findings(&control_plane).await, [(Level::Ok, "3 of 3 pods are ready".to_owned())]);
     let calls = control_plane.api.calls();
-    assert!(!calls.iter().any(|call| call.path.contains("/proxy")), "the agent of a ready pod is not asked");
+    let asked = calls.iter().filter(|call| call.path.contains("/proxy")).count();
+    assert_eq!(asked, 3, "the agents of ready pods are asked for their conditions");
 }
 
 #[tokio::test]

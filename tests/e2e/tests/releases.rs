@@ -29,7 +29,7 @@ async fn a_cluster_is_formed_only_once_all_nodes_have_one_release() {
     });
     cluster.start_agents(0..3).await;
     let message = cluster.until_step(0, "MixedReleases").await;
-    assert!(message.contains("(3.4: couchdb-0, couchdb-1, 3.5: couchdb-2)"), "{message}");
+    assert!(message.contains("(3.4: couchdb-0, couchdb-1; 3.5: couchdb-2)"), "{message}");
     assert_eq!(cluster.status(1).await["nodes"]["couchdb-2"]["release"], "3.5");
     for i in 0..2 {
         cluster.node(i).reconfigure(|settings| settings.version(Version::new(3, 5, 0)));

@@ -62,7 +62,7 @@ async fn a_password_that_only_couchdb_got_is_reported_with_a_fix() {
     let [pod] = <[Pod; 1]>::try_from(pods_with(&control_plane, "another")).unwrap();
     cluster.restart_node_as(0, pod);
     let message = cluster.until_step(0, "CredentialsRejected").await;
-    assert!(message.contains("delete this pod"), "{message}");
+    assert!(message.contains("delete pod couchdb-0"), "{message}");
     assert_eq!(cluster.readyz(0).await.0, 503);
     assert_eq!(cluster.net.calls().iter().filter(|call| call.status == Some(401)).count(), 1);
     // After the deletion of the pod, both start with the Secret's current content.
