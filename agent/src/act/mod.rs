@@ -1,80 +1,10 @@
-//! Carries a step out. One match without choices: what to do was decided before, from facts.
+//! Carries a step out, on the local CouchDB or the Lease.
 
 mod actor;
 mod compare;
 mod error;
-
-use agent_core::decide::{IdentitySource, Step, recorded_uuid};
-use agent_core::facts::{MaintenanceMode, VolumeNote};
-use agent_core::shards::Purpose;
+mod step;
 
 pub use actor::Actor;
 pub use error::{ActError, Progress};
-
-use crate::kubernetes::Founding;
-use crate::observe::Directory;
-
-/// Carries `step` out, on the local CouchDB or the Lease only. `now` is the current time, RFC 3339.
-pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String) -> Result<(), ActError> {
-    let Actor { couch, bind_address, claim, .. } = actor;
-    let local = directory.local();
-    match step {
-        Step::AddCopies(databases) => {
-            for database in databases {
-                couch.add_copy(&local, &directory.node(directory.me.pod().ordinal()), *database).await?;
-            }
-        }
-        Step::Adopt(difference) => match &difference.from {
-            IdentitySource::Member(ordinal) => {
-                if let Ok(peer) = directory.me.sibling(*ordinal) {
-                    couch.adopt(&directory.peer(&peer), &local, difference).await?;
-                }
-            }
-            IdentitySource::Record { uuid } => couch.set_uuid(&local, uuid).await?,
-        },
-        Step::CreateDatabase(database) => couch.create_database(&local, *database).await?,
-        Step::Dial { peers, .. } => {
-            for peer in peers {
-                couch.dial(&local, &directory.node(*peer)).await;
-            }
-        }
-        Step::EnableCluster { node_count } => couch.enable_cluster(&local, bind_address, *node_count).await?,
-        Step::EnterMaintenance => couch.set_maintenance(&local, MaintenanceMode::On).await?,
-        Step::Fill { from } => {
-            actor.compare(directory, from, Purpose::Completeness).await?;
-            // The note last: an agent that ends in between finds the old note, and compares again.
-            couch.end_maintenance(&local).await?;
-            couch.write_note(&local, VolumeNote::Complete).await?;
-            couch.mark_compared(&local).await?;
-        }
-        Step::Found => couch.finish_cluster(&local).await?,
-        Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
-        Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
-        Step::NoteFilling => couch.write_note(&local, VolumeNote::Filling).await?,
-        Step::CompareVolume { with } => {
-            let survey = actor.compare(directory, with, Purpose::Volume).await?;
-            couch.write_note(&local, survey.note()).await?;
-            couch.mark_compared(&local).await?;
-        }
-        Step::RecordFounding { size, instead_of, uuid: decided } => {
-            // Read again: a node that restarted since the decision has generated another uuid.
-            let uuid = recorded_uuid(couch.uuid(&local).await?, *decided);
-            if let (Some(claim), Some(uuid)) = (claim, uuid) {
-                let founding = Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now };
-                claim.record_founding(founding).await?;
-            }
-        }
-        Step::ReleaseLease => {
-            if let Some(claim) = claim {
-                claim.release().await?;
-            }
-        }
-        Step::TakeLease => {
-            if let Some(claim) = claim {
-                claim.take(&now).await?;
-            }
-        }
-        Step::Refuse(_) | Step::Settled | Step::Wait(_) => {}
-    }
-    Ok(())
-}
+pub use step::act;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-use super::Agent;
+use super::agent::Agent;
 use super::memory::Memory;
 use crate::credentials::{ResolveError, Resolver};
 use crate::publish::page;

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::agent::{Agent, Outputs};
 use super::login::Waiting;
-use super::{Agent, Outputs};
 use crate::act::Actor;
 use crate::couch::Couch;
 use crate::couch::tls::{TlsError, Trust};

@@ -200,7 +200,7 @@ fn problems_of_set(change: impl FnOnce(&mut StatefulSetFacts)) -> String {
 }
 
 fn report(facts: &ClusterFacts) -> Report {
-    Report::new(judge(facts, NOW))
+    Report::new(judge::judge(facts, NOW))
 }
 
 fn configuration(facts: &mut ClusterFacts) -> &mut WebhookConfiguration {
