@@ -37,9 +37,8 @@ pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
 /// copy.
 fn just_started(view: &View<'_>) -> bool {
     let node = view.local;
-    let system = u64::try_from(node.system.len()).unwrap_or(u64::MAX);
     let oldest = view.connected_nodes().all(|(_, other)| other.identity.uptime <= node.identity.uptime);
-    node.databases > system && node.identity.uptime < RECENTLY && !oldest
+    node.holds_user_databases() && node.identity.uptime < RECENTLY && !oldest
 }
 
 /// Agents look within a second after a start; the rest is for slow machines.

@@ -52,17 +52,12 @@ fn the_cluster<'g>(
     let largest = groups.iter().map(size).max();
     only(groups, |group| view.any_in(group, |node| has_uuid(node, recorded)))
         .or_else(|| only(groups, |group| Some(size(group)) == largest))
-        .or_else(|| only(groups, |group| view.any_in(group, holds_data)))
+        .or_else(|| only(groups, |group| view.any_in(group, Node::holds_user_databases)))
 }
 
 /// Returns `true` if the node has the recorded uuid; never where none is recorded.
 fn has_uuid(node: &Node, recorded: Option<Digest>) -> bool {
     recorded.is_some() && node.identity.parts.get(&IdentityPart::Uuid).copied() == recorded
-}
-
-/// Returns `true` if the node holds more than system databases.
-fn holds_data(node: &Node) -> bool {
-    usize::try_from(node.databases).is_ok_and(|all| all > node.system.len())
 }
 
 /// Returns the one group for which `holds` is true; `None` where it is true for none or several.

@@ -28,6 +28,13 @@ pub struct Node {
     pub release: Option<Release>,
 }
 
+impl Node {
+    /// Returns `true` if the node holds more than system databases.
+    pub fn holds_user_databases(&self) -> bool {
+        usize::try_from(self.databases).is_ok_and(|all| all > self.system.len())
+    }
+}
+
 /// The distribution of a database's copies, by one node's shard map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spread {

@@ -6,7 +6,7 @@
 /// The node has less than half of the data. Of two nodes not both can have less than half of what the other has, so
 /// never do all holders of a shard find this about themselves. Fewer than [`FEW`] documents are replicated in a moment,
 /// and the first documents of a new cluster must not seem missing while they are on their way.
-pub fn came_empty(mine: u64, theirs: u64) -> bool {
+pub(super) fn came_empty(mine: u64, theirs: u64) -> bool {
     theirs > mine.saturating_mul(2) && theirs - mine > FEW
 }
 

@@ -4,7 +4,6 @@ mod completeness;
 mod map;
 mod survey;
 
-pub use completeness::came_empty;
 pub use map::{ShardMap, with_copy};
 pub use survey::{
     Compared, LocalShard, Next, OtherCopy, PageRequest, Purpose, ShardCounts, Survey, local_shards,
