@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -78,12 +78,7 @@ fn an_unknown_verb_prints_the_usage() {
 
 #[test]
 fn an_unreachable_couchdb_is_logged_once_and_sigterm_ends_the_program_at_once() {
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", nowhere.local_addr().unwrap());
-    drop(nowhere);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = free.local_addr().unwrap().to_string();
-    drop(free);
+    let (url, listen) = (format!("http://{}", free_address()), free_address());
     let vars =
         [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), ("COUCHDISCOVER_LISTEN", &listen)]].concat();
     let mut child = Running(program(&vars).stdout(Stdio::piped()).spawn().unwrap());
@@ -169,6 +164,122 @@ fn an_unreachable_kubernetes_api_is_logged_once() {
     assert_eq!((kubernetes.count(), lines.len()), (1, 2), "a line at the start and one warning: {lines:#?}");
 }
 
+/// Any pod of the Kubernetes cluster reaches the port, and a probe without an answer ends the container.
+#[test]
+fn two_thousand_half_requests_leave_probes_answered_and_memory_bounded() {
+    let (agent, address) = serving();
+    let mut flood = Flood::default();
+    // Short heads cost connections, long ones buffers; neither is ever complete.
+    for (count, length) in [(2_000, 10), (200, 390_000)] {
+        for number in 0..count {
+            flood.send_half_a_request(&address, length);
+            if number % 100 == 99 {
+                assert_eq!(get(&address, "/livez").unwrap(), "ok\n");
+                flood.forget_closed();
+                assert!(flood.open.len() <= 64 + 1, "{} connections are open", flood.open.len());
+            }
+        }
+    }
+    // Nothing else ends them: the half requests wait, and no further connection comes.
+    flood.until_all_are_closed();
+    assert_eq!(get(&address, "/livez").unwrap(), "ok\n");
+    let peak = agent.peak_memory();
+    assert!(peak < 32 * 1024, "{peak} kB");
+}
+
+#[test]
+fn a_connection_may_be_used_again_after_a_pause_and_a_long_head_is_refused() {
+    let (_agent, address) = serving();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    for _ in 0..3 {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        answer.read_line(&mut line).unwrap();
+        assert_eq!(line, "HTTP/1.1 200 OK\r\n");
+        while line != "\r\n" {
+            line.clear();
+            answer.read_line(&mut line).unwrap();
+        }
+        answer.read_exact(&mut [0; 3]).unwrap();
+    }
+    let mut long = std::net::TcpStream::connect(&address).unwrap();
+    // The agent may close the connection before everything is written.
+    let head = format!("GET /livez HTTP/1.1\r\nconnection: close\r\nx: {}\r\n\r\n", "a".repeat(20_000));
+    let _ = long.write_all(head.as_bytes());
+    let mut answer = vec![];
+    let _ = long.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
+}
+
+/// The program without a CouchDB, once its port answers, and the address of that port.
+fn serving() -> (Running, String) {
+    let (url, listen) = (format!("http://{}", free_address()), free_address());
+    let vars =
+        [&in_a_pod()[..], &[("COUCHDISCOVER_COUCHDB_URL", &url), ("COUCHDISCOVER_LISTEN", &listen)]].concat();
+    let mut child = Running(program(&vars).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("WaitingForCouchDb")).unwrap();
+    (child, listen)
+}
+
+/// A loopback address at which nothing listens.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The body of an answer of the agent.
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_once("\r\n\r\n").unwrap_or_default().1.to_owned())
+}
+
+/// Connections that a hostile pod holds open.
+#[derive(Default)]
+struct Flood {
+    open: Vec<std::net::TcpStream>,
+}
+
+impl Flood {
+    /// Opens a connection and sends the head of a request, `length` bytes long and without its end.
+    fn send_half_a_request(&mut self, address: &str, length: usize) {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let head = format!("GET /status HTTP/1.1\r\nhost: x\r\nx: {}", "a".repeat(length));
+        // What does not fit into the socket's buffers is left out.
+        let _ = stream.write_all(head.as_bytes());
+        self.open.push(stream);
+    }
+
+    fn forget_closed(&mut self) {
+        self.open.retain_mut(|stream| {
+            let mut answer = [0; 1024];
+            loop {
+                match stream.read(&mut answer) {
+                    Ok(0) => return false,
+                    Ok(_) => {}
+                    Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+                }
+            }
+        });
+    }
+
+    fn until_all_are_closed(self) {
+        for mut stream in self.open {
+            stream.set_nonblocking(false).unwrap();
+            // Much longer than the agent waits for a head.
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let ended = stream.read_to_end(&mut vec![]);
+            let reset = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
+            assert!(ended.as_ref().map_or_else(reset, |_| true), "a half request is still open: {ended:?}");
+        }
+    }
+}
+
 /// A server that never answers; the kernel accepts its connections.
 fn listening() -> std::net::TcpListener {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap()
@@ -214,6 +325,13 @@ impl Running {
         let killed = Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status().unwrap();
         assert!(killed.success());
         self.0.wait().unwrap().code()
+    }
+
+    /// The largest resident set so far, in kB.
+    fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
 

@@ -57,13 +57,14 @@ fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings) -> 
 async fn until_shutdown(settings: Settings, surroundings: Surroundings) -> Result<(), RunError> {
     let shutdown = program::shutdown().map_err(RunError::Io)?;
     let started = start(settings, surroundings).await.map_err(RunError::Start)?;
-    started.run(shutdown).await.map_err(RunError::Io)
+    started.run(shutdown).await;
+    Ok(())
 }
 
 /// The sidecar ended with an error.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    /// Signals cannot be received, or the server for probes failed.
+    /// Signals cannot be received.
     #[error(transparent)]
     Io(io::Error),
     /// The agent cannot start.

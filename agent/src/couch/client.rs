@@ -1,9 +1,11 @@
 //! The client that the calls of all groups belong to.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use reqwest::Client;
 
+use super::maps::PAGE;
 use super::transport::Transport;
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
@@ -12,12 +14,15 @@ use crate::settings::Credentials;
 #[derive(Debug)]
 pub struct Couch {
     pub(super) transport: Transport,
+    /// The number of shard maps in the last page that was not too long.
+    pub(super) fitting_page: AtomicUsize,
 }
 
 impl Couch {
     /// A client that sends through `client`, which brings TLS and connect timeouts, and counts its calls in `metrics`.
     pub fn new(client: Client, credentials: Credentials, metrics: Arc<Metrics>) -> Self {
-        Self { transport: Transport::new(client, credentials, metrics) }
+        let transport = Transport::new(client, credentials, metrics);
+        Self { transport, fitting_page: AtomicUsize::new(PAGE) }
     }
 
     /// The credentials in use.

@@ -64,6 +64,14 @@ pub enum CouchError {
         /// The variables that the credentials come from.
         origin: String,
     },
+    /// The answer is longer than any answer of CouchDB to this call.
+    #[error("the answer to '{call}' has more than {limit} bytes")]
+    TooLong {
+        /// Method and URL.
+        call: String,
+        /// The length up to which it is read, in bytes.
+        limit: usize,
+    },
     /// The TLS handshake failed, mostly because of an unknown authority or a certificate for another name.
     #[error("the TLS certificate for '{call}' is not trusted")]
     Untrusted {
@@ -86,7 +94,7 @@ impl CouchError {
     /// The value of the counter's label `outcome`.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
-            Self::Garbled { .. } => "garbled",
+            Self::Garbled { .. } | Self::TooLong { .. } => "garbled",
             Self::LockedOut { .. } => "locked_out",
             Self::NameUnknown { .. } => "name_unknown",
             Self::NoAnswer { .. } => "no_answer",

@@ -1,6 +1,7 @@
 //! Shard maps: the documents of a node's `_dbs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use agent_core::facts::{BrokenMaps, SystemDatabase};
 use agent_core::shards::{PageRequest, ShardMap, with_copy};
@@ -18,7 +19,7 @@ impl Couch {
     /// names that begin with an underscore.
     pub async fn databases(&self, base: &str) -> Result<Databases, CouchError> {
         let path = "/_node/_local/_dbs/_all_docs?startkey=%22_%22&endkey=%22_z%22&include_docs=true";
-        self.transport.get::<SystemMaps>(base, path).await.map(Databases::from)
+        self.transport.get_up_to::<SystemMaps>(SYSTEM_MAPS, base, path).await.map(Databases::from)
     }
 
     /// The maps of all databases that have a problem; `members` are the names of all nodes that may hold a copy.
@@ -39,7 +40,7 @@ impl Couch {
                     broken.add(&row.id, problem);
                 }
             }
-            let more = page.rows.len() == PAGE;
+            let more = page.rows.len() == page.limit;
             match page.rows.into_iter().next_back() {
                 Some(last) if more => after = Some(last.id),
                 Some(_) | None => return Ok(broken),
@@ -47,17 +48,30 @@ impl Couch {
         }
     }
 
-    /// One page of the node's shard maps.
+    /// One page of the node's shard maps. A page that is too long is halved until it fits: a map of 256 ranges has about
+    /// 200 kB.
     pub(crate) async fn maps_page(&self, base: &str, page: PageRequest<'_>) -> Result<MapPage, CouchError> {
         let PageRequest { after, skip, limit } = page;
         let from = after.map_or_else(String::new, |after| {
             // The smallest key behind the name: no other name sorts between a name and itself with a NUL.
             format!("&startkey={}", encoded(&json!(format!("{after}\0")).to_string()))
         });
-        let path = format!(
-            "/_node/_local/_dbs/_all_docs?include_docs=true&conflicts=true&limit={limit}&skip={skip}{from}"
-        );
-        self.transport.get(base, &path).await
+        // The length that fitted last is a good guess for the next page of the same list.
+        let fitted = if after.is_none() { limit } else { self.fitting_page.load(Ordering::Relaxed) };
+        let mut limit = limit.min(fitted).max(1);
+        loop {
+            let path = format!(
+                "/_node/_local/_dbs/_all_docs?include_docs=true&conflicts=true&limit={limit}&skip={skip}{from}"
+            );
+            match self.transport.get_up_to(MAPS, base, &path).await {
+                Err(CouchError::TooLong { .. }) if limit > 1 => limit /= 2,
+                Ok(PageAnswer { total_rows, rows }) => {
+                    self.fitting_page.store(limit, Ordering::Relaxed);
+                    return Ok(MapPage { total_rows, rows, limit });
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Makes all holders of a database replicate their shards to each other. Without it a copy that was added to a map stays
@@ -70,7 +84,7 @@ impl Couch {
     /// was changed in between (409), is not modified.
     pub async fn add_copy(&self, base: &str, node: &str, database: SystemDatabase) -> Result<(), CouchError> {
         let path = format!("/_node/_local/_dbs/{}", database.name());
-        let map: Map<String, Value> = self.transport.get(base, &path).await?;
+        let map: Map<String, Value> = self.transport.get_up_to(SYSTEM_MAPS, base, &path).await?;
         let Some(map) = with_copy(map, node) else { return Ok(()) };
         self.transport.send(base, Method::PUT, &path, READ_TIMEOUT, |request| request.json(&map)).await?;
         self.sync_shards(base, database.name()).await
@@ -96,10 +110,17 @@ pub struct Held {
 }
 
 /// One page of `_dbs`.
-#[derive(Deserialize)]
 pub(crate) struct MapPage {
     pub(crate) total_rows: u64,
     pub(crate) rows: Vec<MapRow>,
+    /// The number of rows that were requested, which may be fewer than the caller wanted. A page with fewer is the last.
+    limit: usize,
+}
+
+#[derive(Deserialize)]
+struct PageAnswer {
+    total_rows: u64,
+    rows: Vec<MapRow>,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +183,11 @@ impl From<SystemMaps> for Databases {
 }
 
 /// Maps in one answer: about 500 kB with two ranges of three copies.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
+/// The longest page, in bytes. Parsed, it takes several times as much of the agent's 64 MiB.
+const MAPS: usize = 4 * 1024 * 1024;
+/// The longest answer with the maps of the system databases, in bytes.
+const SYSTEM_MAPS: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::client::Couch;
 use super::error::CouchError;
-use super::transport::parse;
+use super::transport::{ANSWER, parse};
 
 impl Couch {
     /// The node's Erlang name, and the release in the answer's `Server` header.
@@ -26,7 +26,7 @@ impl Couch {
         let response = self.transport.get_response(base, path).await?;
         let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok());
         let release = server.and_then(Release::from_server);
-        let Name { name } = parse(format!("GET {base}{path}"), response).await?;
+        let Name { name } = parse(format!("GET {base}{path}"), response, ANSWER).await?;
         Ok((name, release))
     }
 
@@ -38,7 +38,7 @@ impl Couch {
     /// The same without a login; `None` where the node does not answer, or requires a login for every path.
     pub async fn uuid_without_login(&self, base: &str) -> Option<String> {
         let response = self.transport.get_openly(base, "/").await.ok()?;
-        parse(format!("GET {base}/"), response).await.ok().map(|Welcome { uuid }| uuid)
+        parse(format!("GET {base}/"), response, ANSWER).await.ok().map(|Welcome { uuid }| uuid)
     }
 
     /// The node's answer to `/_up` without a login.

@@ -68,8 +68,18 @@ impl Transport {
 
     /// Sends a GET and parses the JSON answer.
     pub(super) async fn get<T: DeserializeOwned>(&self, base: &str, path: &str) -> Result<T, CouchError> {
+        self.get_up_to(ANSWER, base, path).await
+    }
+
+    /// The same for an answer that may have up to `limit` bytes.
+    pub(super) async fn get_up_to<T: DeserializeOwned>(
+        &self,
+        limit: usize,
+        base: &str,
+        path: &str,
+    ) -> Result<T, CouchError> {
         let response = self.get_response(base, path).await?;
-        parse(format!("GET {base}{path}"), response).await
+        parse(format!("GET {base}{path}"), response, limit).await
     }
 
     /// Sends a GET; the answer's headers are available too.
@@ -165,7 +175,8 @@ impl Transport {
             reason: String,
         }
         let status = response.status();
-        let body = response.bytes().await.unwrap_or_default();
+        // An answer that is longer is not CouchDB's, and is reported by its status alone.
+        let body = body(response, ERROR_ANSWER).await.unwrap_or_default();
         let ErrorBody { error, reason } = serde_json::from_slice(&body).unwrap_or_default();
         // CouchDB's words for a lockout since 3.4; the right password gets this answer too.
         if status == StatusCode::FORBIDDEN && reason.contains("temporarily locked") {
@@ -206,10 +217,39 @@ impl Transport {
     }
 }
 
-/// Parses a JSON answer to `call`.
-pub(super) async fn parse<T: DeserializeOwned>(call: String, response: Response) -> Result<T, CouchError> {
-    let body = response.bytes().await.map_err(|source| CouchError::unanswered(call.clone(), source))?;
-    serde_json::from_slice(&body).map_err(|source| CouchError::Garbled { call, source: source.into() })
+/// Parses a JSON answer to `call` that may have up to `limit` bytes.
+pub(super) async fn parse<T: DeserializeOwned>(
+    call: String,
+    response: Response,
+    limit: usize,
+) -> Result<T, CouchError> {
+    match body(response, limit).await {
+        Ok(body) => serde_json::from_slice(&body)
+            .map_err(|source| CouchError::Garbled { call, source: source.into() }),
+        Err(BodyError::TooLong) => Err(CouchError::TooLong { call, limit }),
+        Err(BodyError::Lost(source)) => Err(CouchError::unanswered(call, source)),
+    }
+}
+
+/// A body that could not be read.
+enum BodyError {
+    /// The connection ended, or the time was over.
+    Lost(reqwest::Error),
+    /// It has more bytes than it may have.
+    TooLong,
+}
+
+/// Reads a body of up to `limit` bytes. A broken or hostile node may send one without an end, and the agent's memory is
+/// small.
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = vec![];
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Lost)? {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// Treats CouchDB's refusal of something that is already done as success.
@@ -224,6 +264,10 @@ pub(super) fn accept(
     }
 }
 
+/// The longest answer to an ordinary read, in bytes. `_membership` of 64 nodes has about 10 kB.
+pub(super) const ANSWER: usize = 64 * 1024;
+/// The longest error, in bytes. Those of CouchDB have a few hundred.
+const ERROR_ANSWER: usize = 4 * 1024;
 /// The longest time that a read may take. The first login after a start costs CouchDB 0.25 to 0.9 s of hashing, more on
 /// a busy machine.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);

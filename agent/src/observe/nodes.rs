@@ -146,7 +146,9 @@ fn unseen(error: &CouchError) -> Unseen {
         CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => {
             Unseen::Busy
         }
-        CouchError::Garbled { .. } | CouchError::Refused { .. } => Unseen::Garbled,
+        CouchError::Garbled { .. } | CouchError::Refused { .. } | CouchError::TooLong { .. } => {
+            Unseen::Garbled
+        }
         CouchError::LockedOut { .. } => Unseen::LockedOut,
         CouchError::NameUnknown { .. } => Unseen::NameUnknown,
         CouchError::NoAnswer { .. } => Unseen::NoAnswer,

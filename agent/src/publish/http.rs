@@ -1,6 +1,5 @@
 //! Probes, status and metrics over plain HTTP.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -14,12 +13,12 @@ use contract::status::Page;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::exposition;
+use super::{accept, exposition};
 use crate::metrics::Metrics;
 
-/// Serves until the process ends.
-pub async fn serve(listener: TcpListener, shown: Shown) -> io::Result<()> {
-    axum::serve(listener, router(shown)).await
+/// Serves until the future is dropped.
+pub async fn serve(listener: TcpListener, shown: Shown) {
+    accept::serve(listener, router(shown)).await;
 }
 
 /// The state that is served.

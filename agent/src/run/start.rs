@@ -101,15 +101,15 @@ impl Started {
     }
 
     /// Serves and runs rounds until `shutdown`. A call that is under way then is dropped: each is harmless to repeat.
-    pub async fn run(self, shutdown: CancellationToken) -> std::io::Result<()> {
+    pub async fn run(self, shutdown: CancellationToken) {
         let Self { parts, listener } = self;
         let (sender, page) = watch::channel(page::at_start(&parts.me, now()));
         let metrics = Arc::new(Metrics::default());
         let shown = http::Shown { page, metrics: Arc::clone(&metrics) };
         tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            served = http::serve(listener, shown) => served,
-            () = parts.run(sender, metrics) => Ok(()),
+            () = shutdown.cancelled() => {}
+            () = http::serve(listener, shown) => {}
+            () = parts.run(sender, metrics) => {}
         }
     }
 }

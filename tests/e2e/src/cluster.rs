@@ -229,9 +229,7 @@ impl TestCluster {
         };
         let started = start(settings, surroundings).await.expect("the agent starts");
         let address = started.address().expect("the agent has bound its port");
-        let task = tokio::spawn(async move {
-            started.run(CancellationToken::new()).await.expect("the agent runs until it is aborted");
-        });
+        let task = tokio::spawn(started.run(CancellationToken::new()));
         self.agents.insert(i, RunningAgent { address, task });
     }
 
