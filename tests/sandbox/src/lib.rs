@@ -20,8 +20,11 @@
 //!   return 201, 400, 400 instead of 201, 201, 400, and two nodes that create one database in different seconds
 //!   conflict only while they are not connected, or with `FinishFault::CreatesOnOwnNode`.
 //! - **Replication** of `_nodes` and `_dbs` reaches all nodes at once after a delay, not one after another around a
-//!   ring. Shard copies are filled at once after another delay: when a node starts, after a write, and on
-//!   `_sync_shards`. A manual change of a shard map fills nothing (the references disagree on this point).
+//!   ring.
+//! - **Internal replication** pushes a changed copy after `sync_delay`, all copies when two nodes connect, and one pass on
+//!   `_sync_shards`. A pass takes `pass` of [`couchdb::Timings`] whatever its size; there are no batches, no limit of
+//!   concurrent jobs and no `[mem3.redirects]`. Checkpoints have only the last entry of their history, and purge
+//!   checkpoints no range. A manual change of a shard map fills nothing (the references disagree on this point).
 //! - **Connections** come from the dial at start, from new members, from the reconnect timer, and from requests that
 //!   need another node: requests for a database or about the node, and all requests with a user name, which read
 //!   `_users` once it exists. The background jobs that connect real nodes do not exist.
@@ -32,14 +35,21 @@
 //!   nodes answer further such calls with 500 or 409 for 20 to 80 ms; here this needs `auth_file` of
 //!   [`couchdb::Timings`], and the choice between the two is random. While connected nodes are of two kinds of release
 //!   (before 3.4, 3.4, since 3.5), a random quarter of the calls is answered with 409 and writes nothing. Of the older
-//!   HTTP stack that serves these files only documents are imitated: no `_all_dbs`, `_session` or `_uuids`, and only
-//!   shard files can be created and deleted.
-//! - **Databases** have documents with revisions, conflicts, quorum and `_all_docs`. No views, Mango, attachments,
-//!   `_changes`, `_bulk_docs`, replication, purge, compaction, or `_security` other than admins only. Sizes, sequences
-//!   and uptimes are not real. `_design/_auth` has the recorded revision, but not the recorded body.
+//!   HTTP stack that serves these files only documents and `_all_dbs` are imitated: no `_session` or `_uuids`, and only
+//!   shard files can be created and deleted. Of a shard file there is no `_revs_diff`, `_bulk_docs`, `_compact` or view.
+//! - **Databases** have documents with revisions, conflicts, quorum, `_all_docs`, `_purge`, and the properties of each
+//!   copy: `_security`, `_revs_limit`, `_purged_infos_limit`. The limits have no effect, and `_security` decides only about
+//!   the access to documents. No views, Mango, attachments, clustered `_changes`, `_bulk_docs`, replication or
+//!   compaction. Sizes, clustered sequences and uptimes are not real. `_design/_auth` has the recorded revision, but not the
+//!   recorded body.
+//! - **Reads** take the worst answer that CouchDB could give: of a document, the oldest revision that `r` copies agree on;
+//!   of `_all_docs` and `GET /{db}`, the ring of copies with the fewest documents. Writes reach every copy that answers
+//!   before the call returns, and a read repairs nothing.
 //! - **Placement** distributes shards as recorded; zones and `[cluster] placement` are ignored.
-//! - **Resharding** can be stopped and started, and does nothing. `_stats`, `_versions` and `_system` are stubs, except
-//!   for `internal_replication_jobs`. No `_utils`, no `_metrics`, no proxy or JWT authentication, no logs.
+//! - **Resharding** splits a shard after `split` of [`couchdb::Timings`], in one moment; the halves begin without
+//!   checkpoints. Jobs can't fail, and are forgotten when the node ends. `_stats`, `_versions` and `_system` are stubs;
+//!   `internal_replication_jobs` is 0, as it is while jobs run. No `_utils`, no `_metrics`, no proxy or JWT authentication,
+//!   no logs.
 //! - **Cookies** of sessions are not refreshed; a session cookie is validated as by real nodes.
 //! - **Other versions** than 3.5 differ in the location of the secret, the content of `features`, the admin party and
 //!   `cluster_disabled` of 2.x, and `/_node/{node}/_nodes` since 3.0. Port 5986 and all other differences are missing.

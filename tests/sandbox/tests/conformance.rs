@@ -64,10 +64,16 @@ scripts! {
     m_require_valid_user,
     n_uuid,
     p_minority,
+    q_shard_files,
     r1_removed_itself,
     r2_removed_while_down,
     r3_removed_and_wiped,
+    s_internal_replication,
+    t_properties_of_three_copies,
+    t_properties_of_two_copies,
     u_other_ways,
+    v_split_shards,
+    w_quorum_of_all_ranges,
 }
 
 const USAGE: &str = "Environment variables of this test:

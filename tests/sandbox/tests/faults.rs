@@ -285,7 +285,7 @@ async fn a_cut_in_one_direction_breaks_the_connection() {
 #[tokio::test]
 async fn reads_on_healthy_nodes_are_incomplete_while_a_wiped_node_refills_unless_it_is_in_maintenance() {
     let cluster = Cluster::formed(3, Clock::manual()).await;
-    let slow = Timings { fill: Duration::from_secs(600), ..Timings::default() };
+    let slow = Timings { pass: Duration::from_secs(600), ..Timings::default() };
     cluster.call("PUT", 0, "/t", Value::Null).await.unwrap();
     for doc in ["a", "b", "c"] {
         cluster.call("PUT", 0, &format!("/t/{doc}"), json!({})).await.unwrap();
@@ -303,6 +303,30 @@ async fn reads_on_healthy_nodes_are_incomplete_while_a_wiped_node_refills_unless
     cluster.net.advance(Duration::from_secs(700));
     cluster.call("PUT", 2, mode, json!("false")).await.unwrap();
     assert_eq!(cluster.get(0, docs).await.1["total_rows"], 3);
+}
+
+/// The documents of a copy that was away while all of them were edited have the right number and the wrong content.
+#[tokio::test]
+async fn two_stale_copies_outvote_the_newest_one_although_all_counts_are_equal() {
+    let cluster = Cluster::formed(3, Clock::manual()).await;
+    cluster.call("PUT", 0, "/t?q=1", Value::Null).await.unwrap();
+    let (_, written) = cluster.call("PUT", 0, "/t/a", json!({})).await.unwrap();
+    cluster.net.advance(Duration::from_secs(10));
+    let slow = Timings { pass: Duration::from_secs(600), ..Timings::default() };
+    cluster.net.world(|world| world.set_timings(slow));
+    cluster.nodes[1].kill();
+    cluster.nodes[2].kill();
+    let edit = format!("/t/a?rev={}", written["rev"].as_str().unwrap());
+    let (status, edited) = cluster.call("PUT", 0, &edit, json!({"x": 1})).await.unwrap();
+    assert_eq!(status, 202);
+    cluster.nodes[1].start().unwrap();
+    cluster.nodes[2].start().unwrap();
+    cluster.net.advance(Duration::from_secs(50));
+    assert_eq!(cluster.get(0, "/t").await.1["doc_count"], 1);
+    assert_eq!(cluster.get(0, "/t/a").await.1["_rev"], written["rev"], "two copies agree on it");
+    assert_eq!(cluster.get(0, "/t/a?r=3").await.1["_rev"], edited["rev"]);
+    cluster.net.advance(Duration::from_secs(700));
+    assert_eq!(cluster.get(1, "/t/a").await.1["_rev"], edited["rev"]);
 }
 
 #[tokio::test]

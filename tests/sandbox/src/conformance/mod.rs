@@ -18,8 +18,9 @@
 //!
 //! - `"<any>"` stands for any value;
 //! - `"<name>"` stands for a value that is equal wherever the name occurs (`<name>` in a later request included) and
-//!   that differs from the value of every other name;
-//! - `"...":0` in an object allows further members;
+//!   that differs from the value of every other name; a name that is known may also be a part of a string;
+//! - `"...":0` in an object allows further members; `"..."` as the first item of a list allows further items, and any
+//!   order;
 //! - `(5 s)` at the end is the least time that the answer takes.
 
 mod pattern;

@@ -52,9 +52,15 @@ impl Names {
 
     fn matches_value(&mut self, expected: &Value, answer: &Value) -> bool {
         match expected {
-            Value::String(text) if text.starts_with('<') && text.ends_with('>') => {
+            Value::String(text)
+                if text.starts_with('<') && text.ends_with('>') && !text[1..].contains('<') =>
+            {
                 let name = &text[1..text.len() - 1];
                 name == "any" || self.bind(name, answer)
+            }
+            Value::Array(expected) if expected.first() == Some(&Value::from("...")) => {
+                let answer = answer.as_array().map_or(&[][..], Vec::as_slice);
+                expected[1..].iter().all(|e| answer.iter().any(|a| self.tries_value(e, a)))
             }
             Value::Array(expected) => answer.as_array().is_some_and(|answer| {
                 expected.len() == answer.len()
@@ -63,8 +69,20 @@ impl Names {
             Value::Object(expected) => {
                 answer.as_object().is_some_and(|answer| self.matches_object(expected, answer))
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => expected == answer,
+            // Names that are known may also be parts of a string.
+            Value::String(text) => answer.as_str() == Some(&self.fill_in(text)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => expected == answer,
         }
+    }
+
+    /// Like [`Names::matches_value`], but learns nothing from a value that does not match.
+    fn tries_value(&mut self, expected: &Value, answer: &Value) -> bool {
+        let mut learned = self.clone();
+        let is_match = learned.matches_value(expected, answer);
+        if is_match {
+            *self = learned;
+        }
+        is_match
     }
 
     fn matches_object(&mut self, expected: &Map<String, Value>, answer: &Map<String, Value>) -> bool {

@@ -112,10 +112,9 @@ impl World {
     /// `true` if the user's document can't be read with quorum because a copy does not answer.
     pub(crate) fn is_user_unreachable(&self, host: &Host, user: &str) -> bool {
         let Some(map) = self.map_of(host, "_users") else { return false };
-        let Some(range) = map.range_of(&user_doc_id(user)) else { return false };
-        let copies = self.copies(host, &map, range);
+        let copies = self.copies(host, &map, &user_doc_id(user));
         // A copy that refuses is noticed at once; only one that does not answer holds the call up.
-        copies.has_unresponsive && copies.live.len() < copies.quorum()
+        copies.has_unresponsive && copies.live.len() < copies.quorum
     }
 
     /// Connects to the holders of `_users`, as Erlang does when a message is sent to them.

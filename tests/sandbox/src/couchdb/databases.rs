@@ -46,6 +46,7 @@ impl World {
         if map.by_range.is_empty() {
             return no_shards().into();
         }
+        self.create_missing_files(host, &map);
         self.database_call(host, &map, rest, request, now)
     }
 
@@ -68,17 +69,20 @@ impl World {
             ("GET", ["_shards"]) => Response::json(200, &map.listing()).into(),
             ("GET", ["_shards", doc]) => shard_of(map, doc).into(),
             ("POST", ["_sync_shards"]) => {
-                self.fill_soon(&map.db, now);
+                self.sync_shards(host, map, now);
                 Response::ok(202).into()
             }
             ("GET" | "HEAD" | "POST", ["_all_docs"]) => match self.gather_all(host, map) {
                 Some(docs) => local_db::all_docs(&docs, request).into(),
                 None => Response::error(500, "nodedown", "progress not possible").into(),
             },
-            ("GET", ["_security"]) => {
-                let admins_only = json!({"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}});
-                Response::json(200, &admins_only).into()
+            ("GET", [name @ ("_security" | "_revs_limit" | "_purged_infos_limit")]) => {
+                self.get_property(host, map, name).into()
             }
+            ("PUT", [name @ ("_security" | "_revs_limit" | "_purged_infos_limit")]) => {
+                self.put_property(host, map, name, request).into()
+            }
+            ("POST", ["_purge"]) => self.purge_docs(host, map, request, now).into(),
             ("POST", ["_ensure_full_commit"]) => Response::ok(201).into(),
             (_, [doc]) => self.document(host, map, doc, request, now),
             (_, ["_design", name]) => self.document(host, map, &format!("_design/{name}"), request, now),
@@ -86,8 +90,8 @@ impl World {
         }
     }
 
-    /// The refusal of a caller without admin rights. Databases of CouchDB 3 are for admins until their `_security` is
-    /// changed, which is not imitated.
+    /// The refusal of a caller without admin rights. The `_security` of the first copy decides; by default it is for
+    /// admins only since 3.0.
     fn refusal(
         &self,
         host: &Host,
@@ -101,7 +105,25 @@ impl World {
         if version.major < 3 && !db.starts_with('_') && request.is_read() {
             return None;
         }
-        let exists = self.map_of(host, db).is_some();
+        let map = self.map_of(host, db);
+        let exists = map.is_some();
+        let is_data = rest.is_empty() && request.is_read()
+            || !matches!(
+                rest,
+                [] | [
+                    "_security"
+                        | "_revs_limit"
+                        | "_purged_infos_limit"
+                        | "_purge"
+                        | "_sync_shards"
+                        | "_shards",
+                    ..
+                ]
+            );
+        let file = map.and_then(|map| self.first_copy(host, &map));
+        if is_data && !db.starts_with('_') && file.is_some_and(|file| admits(&file.security, caller)) {
+            return None;
+        }
         if rest.is_empty() && request.is_read() {
             return Some(if exists { no_access(caller) } else { Response::no_db() });
         }
@@ -137,8 +159,9 @@ impl World {
 
     fn db_info(&self, host: &Host, map: &ShardMap) -> Response {
         let Some(docs) = self.gather_all(host, map) else { return no_shards() };
+        // `n` is the largest number of copies, not the number that determines the quorum.
         let (live, n) = (docs.live().count(), map.n());
-        let quorum = n / 2 + 1;
+        let quorum = map.copies_for_quorum() / 2 + 1;
         // Sizes and `update_seq` are not those of CouchDB; they only grow with the number of documents.
         Response::json(
             200,
@@ -167,17 +190,16 @@ impl World {
     }
 
     fn read(&self, host: &Host, map: &ShardMap, id: &str, request: &Request) -> Answer {
-        let Some(range) = map.range_of(id) else { return no_shards().into() };
-        let copies = self.copies(host, map, range);
+        let copies = self.copies(host, map, id);
         if copies.live.is_empty() {
             return no_shards().into();
         }
         // Copies that refuse lower the quorum; only one that does not answer costs the timeout.
-        let r = number(request, "r").unwrap_or(copies.quorum());
+        let r = number(request, "r").unwrap_or(copies.quorum);
         if copies.live.len() < r && copies.has_unresponsive {
             return Response::error(500, "error", "timeout").after(READ_TIMEOUT);
         }
-        let doc = self.gather_doc(&copies, map, range, id);
+        let doc = self.read_with_quorum(&copies, id, r);
         let found = doc.live().is_some();
         local_db::read(found.then_some(&doc), id, request).into()
     }
@@ -219,10 +241,8 @@ impl World {
 
     /// `true` if a write needs a copy that does not answer.
     fn write_waits(&self, host: &Host, map: &ShardMap, id: &str, w: Option<usize>) -> bool {
-        map.range_of(id).is_some_and(|range| {
-            let copies = self.copies(host, map, range);
-            copies.has_unresponsive && copies.live.len() < w.unwrap_or(copies.quorum())
-        })
+        let copies = self.copies(host, map, id);
+        copies.has_unresponsive && copies.live.len() < w.unwrap_or(copies.quorum)
     }
 
     /// Answers `/_all_dbs`.
@@ -278,6 +298,18 @@ fn no_access(caller: &Caller) -> Response {
         }
         Caller::User { .. } => Response::error(403, "forbidden", "You are not allowed to access this db."),
     }
+}
+
+/// `true` if a database's `_security` gives the caller the rights of a member. Without any member, it is public.
+fn admits(security: &Value, caller: &Caller) -> bool {
+    let list = |group: &str, kind: &str| security[group][kind].as_array().cloned().unwrap_or_default();
+    let is_public = ["names", "roles"].iter().all(|kind| list("members", kind).is_empty());
+    let Caller::User { name, roles, .. } = caller else { return is_public };
+    let listed = |group: &str| {
+        list(group, "names").iter().any(|listed| listed == name)
+            || list(group, "roles").iter().any(|listed| roles.iter().any(|role| listed == role))
+    };
+    is_public || listed("members") || listed("admins")
 }
 
 fn no_shards() -> Response {

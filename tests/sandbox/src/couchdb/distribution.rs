@@ -1,4 +1,4 @@
-//! Erlang between the nodes: connections, the replication of `_nodes` and `_dbs`, and the filling of shard copies.
+//! Erlang between the nodes: connections, and the replication of `_nodes` and `_dbs`.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use super::http::Time;
 use super::revs::Edit;
 use super::seeds::Pull;
 use super::settings::Host;
-use super::shards::{Shard, ShardMap};
 use super::world::{Cut, Pair, World};
 
 /// The time in which traffic reconnects two nodes after the end of a cut.
@@ -155,9 +154,8 @@ impl World {
             self.connections.entry(end.clone()).or_default().insert(other.clone());
         }
         self.replicate_soon(now);
-        // On `nodeup` mem3 syncs every database of the node.
-        self.fill_all_of(a, now);
-        self.fill_all_of(b, now);
+        // On `nodeup` mem3 pushes every shard that the other node holds as well.
+        self.push_all_on_node_up(a, b);
         // Erlang's `global` makes a full mesh: a node that connects to one node connects to all peers of that node.
         for (newcomer, host) in [(a, b), (b, a)] {
             let others: Vec<Host> = self.peers(host).filter(|p| *p != newcomer).cloned().collect();
@@ -171,19 +169,6 @@ impl World {
 
     pub(crate) fn replicate_soon(&mut self, now: Time) {
         self.replicate_at.get_or_insert(now + self.timings.replicate);
-    }
-
-    pub(crate) fn fill_soon(&mut self, db: &str, now: Time) {
-        self.unfilled.insert(db.to_owned());
-        self.fill_at.get_or_insert(now + self.timings.fill);
-    }
-
-    fn fill_all_of(&mut self, host: &Host, now: Time) {
-        let Some(node) = self.nodes.get(host) else { return };
-        let dbs: Vec<String> = node.volume.dbs.live().map(|(db, _, _)| db.clone()).collect();
-        for db in dbs {
-            self.fill_soon(&db, now);
-        }
     }
 
     /// Breaks the connections over which no packet has passed for the tick time.
@@ -232,18 +217,12 @@ impl World {
         }
     }
 
-    /// Replicates `_nodes` and `_dbs`, and fills shard copies, when either is due.
+    /// Replicates `_nodes` and `_dbs` when they are due.
     pub(crate) fn tick_replication(&mut self, now: Time) {
         if self.replicate_at.is_some_and(|due| due <= now) {
             self.replicate_at = None;
             // A change may have to pass through several nodes: repeat until no node gets anything new.
             while self.replicate_once(now) {}
-        }
-        if self.fill_at.is_some_and(|due| due <= now) {
-            self.fill_at = None;
-            for db in std::mem::take(&mut self.unfilled) {
-                self.fill(&db);
-            }
         }
     }
 
@@ -280,43 +259,8 @@ impl World {
         }
         if new_dbs {
             self.create_shard_files(to);
-            self.fill_all_of(to, now);
         }
         new_nodes || new_dbs
-    }
-
-    /// Lets the copies of each range take the missing documents from each other.
-    pub(crate) fn fill(&mut self, db: &str) {
-        // Nodes may have different maps for a while: each of them fills the copies that it lists.
-        let maps: Vec<ShardMap> = self
-            .nodes
-            .values()
-            .filter_map(|node| {
-                let doc = node.volume.dbs.get(db)?.live()?.1;
-                node.is_running().then(|| ShardMap::parse(db, doc))
-            })
-            .collect();
-        for map in maps {
-            for (range, holders) in &map.by_range {
-                self.fill_range(&map.shard(range), holders);
-            }
-        }
-    }
-
-    fn fill_range(&mut self, shard: &Shard, holders: &[String]) {
-        let hosts: Vec<Host> = holders.iter().filter_map(|name| self.host_of(name)).collect();
-        for from in &hosts {
-            let Some(docs) = self.nodes[from].volume.shards.get(shard).cloned() else { continue };
-            for to in hosts.iter().filter(|to| *to != from) {
-                if !self.reaches(from, to) {
-                    continue;
-                }
-                // A holder without the file gets nothing; the map creates the file when it arrives there.
-                if let Some(copy) = self.nodes.get_mut(to).and_then(|n| n.volume.shards.get_mut(shard)) {
-                    copy.merge(&docs);
-                }
-            }
-        }
     }
 
     /// Creates the shard files that the maps assign to a node. A file that no map lists any more stays on disk.
@@ -332,10 +276,9 @@ impl World {
         let Some(map) = self.nodes.contains_key(host).then(|| self.map_of(host, db)).flatten() else {
             return;
         };
-        let Some(node) = self.nodes.get_mut(host) else { return };
-        let Some(name) = node.process.as_ref().and_then(|p| p.name.as_deref()) else { return };
-        for shard in map.shards_of(name) {
-            node.volume.shards.entry(shard).or_default();
+        let Some(name) = self.nodes[host].name().map(str::to_owned) else { return };
+        for shard in map.shards_of(&name) {
+            self.create_file(host, &shard);
         }
     }
 

@@ -9,25 +9,28 @@ use super::http::Time;
 use super::password;
 use super::revs::{Doc, Docs, Edit, EditError, Rev};
 use super::settings::Host;
-use super::shards::{self, Shard, ShardMap};
+use super::shard_file::ShardFile;
+use super::shards::{self, Shard, ShardMap, cheapest_ring};
 use super::world::World;
 
-/// The copies of one range, from the view of one node.
-#[derive(Debug, Default)]
-pub(crate) struct Copies {
-    /// Holders that answer: running, connected, not in maintenance, with the file.
-    pub(crate) live: Vec<Host>,
-    /// `true` if a holder counts as connected but does not answer. A call that needs it costs a timeout.
-    pub(crate) has_unresponsive: bool,
-    /// The number of holders in the map.
-    pub(crate) n: usize,
+/// A copy that answers: its node is running, connected and not in maintenance mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) host: Host,
+    pub(crate) shard: Shard,
 }
 
-impl Copies {
-    /// The majority of the copies: the default of `r` and `w`.
-    pub(crate) fn quorum(&self) -> usize {
-        self.n / 2 + 1
-    }
+/// The copies of one document, from the view of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    /// Those that answer.
+    pub(crate) live: Vec<Copy>,
+    /// `true` if a holder counts as connected but does not answer. A call that needs it costs a timeout.
+    pub(crate) has_unresponsive: bool,
+    /// The number of copies in the map.
+    pub(crate) n: usize,
+    /// The default of `r` and `w`: the majority of the copies of one range, for all ranges of the database.
+    pub(crate) quorum: usize,
 }
 
 /// A write of a document to the copies of its range.
@@ -105,67 +108,125 @@ impl World {
         }
     }
 
-    pub(crate) fn copies(&self, host: &Host, map: &ShardMap, range: &str) -> Copies {
-        let holders = map.by_range.get(range).map_or(&[][..], Vec::as_slice);
-        let mut copies = Copies { n: holders.len(), ..Copies::default() };
-        for holder in holders.iter().filter_map(|name| self.host_of(name)) {
-            let node = &self.nodes[&holder];
-            if self.reaches(host, &holder) {
-                // A node in maintenance mode refuses at once: it is no copy, but it costs no timeout either.
-                if !node.in_maintenance() && node.volume.shards.contains_key(&map.shard(range)) {
-                    copies.live.push(holder);
+    /// The copies of a document.
+    pub(crate) fn copies(&self, host: &Host, map: &ShardMap, id: &str) -> Copies {
+        let mut copies = Copies { quorum: map.copies_for_quorum() / 2 + 1, ..Copies::default() };
+        for range in map.ranges_of(id) {
+            let holders = map.by_range.get(range).map_or(&[][..], Vec::as_slice);
+            copies.n += holders.len();
+            for holder in holders.iter().filter_map(|name| self.host_of(name)) {
+                if self.reaches(host, &holder) {
+                    copies.live.extend(self.live_copy(holder, map.shard(range)));
+                } else if self.is_connected(host, &holder) {
+                    copies.has_unresponsive = true;
                 }
-            } else if self.is_connected(host, &holder) {
-                copies.has_unresponsive = true;
             }
         }
         copies
     }
 
-    fn shard_file_mut(&mut self, host: &Host, shard: &Shard) -> Option<&mut Docs> {
+    /// All copies of a database that answer.
+    pub(crate) fn live_copies(&self, host: &Host, map: &ShardMap) -> Vec<Copy> {
+        let mut copies = Vec::new();
+        for (range, holders) in &map.by_range {
+            let holders = holders.iter().filter_map(|name| self.host_of(name));
+            let reached = holders.filter(|holder| self.reaches(host, holder));
+            copies.extend(reached.filter_map(|holder| self.live_copy(holder, map.shard(range))));
+        }
+        copies
+    }
+
+    /// The copy on a node that can be reached. A node in maintenance mode refuses at once: it has no copy, but it costs
+    /// no timeout either.
+    fn live_copy(&self, host: Host, shard: Shard) -> Option<Copy> {
+        let node = &self.nodes[&host];
+        (!node.in_maintenance() && node.volume.shards.contains_key(&shard)).then_some(Copy { host, shard })
+    }
+
+    pub(crate) fn shard_file_mut(&mut self, host: &Host, shard: &Shard) -> Option<&mut ShardFile> {
         self.nodes.get_mut(host).and_then(|node| node.volume.shards.get_mut(shard))
     }
 
-    /// `true` if `fabric:get_db_info` succeeds: each range has a copy that answers.
+    /// Creates a missing shard file: empty, with a new uuid and default properties.
+    pub(crate) fn create_file(&mut self, host: &Host, shard: &Shard) {
+        let Some(node) = self.nodes.get_mut(host) else { return };
+        if !node.volume.shards.contains_key(shard) {
+            let file = ShardFile::new(self.file_uuids.hex32(), node.default_security());
+            node.volume.shards.insert(shard.clone(), file);
+        }
+    }
+
+    /// Creates the missing files of a database on the holders that a call for it reaches: CouchDB opens every shard with
+    /// `get_or_create_db`.
+    pub(crate) fn create_missing_files(&mut self, host: &Host, map: &ShardMap) {
+        for (range, holders) in &map.by_range {
+            for holder in holders.iter().filter_map(|name| self.host_of(name)).collect::<Vec<_>>() {
+                if self.reaches(host, &holder) && !self.nodes[&holder].in_maintenance() {
+                    self.create_file(&holder, &map.shard(range));
+                }
+            }
+        }
+    }
+
+    /// `true` if `fabric:get_db_info` succeeds: copies that answer cover all ranges.
     pub(crate) fn is_openable(&mut self, host: &Host, db: &str, now: Time) -> bool {
         let Some(map) = self.map_of(host, db) else { return false };
         self.dial_holders(host, &map, now);
-        !map.by_range.is_empty()
-            && map.by_range.keys().all(|range| !self.copies(host, &map, range).live.is_empty())
+        self.gather_all(host, &map).is_some()
     }
 
     /// One document, merged from the copies that answer.
-    pub(crate) fn gather_doc(&self, copies: &Copies, map: &ShardMap, range: &str, id: &str) -> Doc {
+    fn gather_doc(&self, copies: &Copies, id: &str) -> Doc {
         let mut merged = Doc::default();
-        let shard = map.shard(range);
-        for host in &copies.live {
-            if let Some(doc) = self.nodes[host].volume.shards.get(&shard).and_then(|docs| docs.get(id)) {
-                merged.merge(doc);
-            }
+        for doc in copies.live.iter().filter_map(|copy| self.file(&copy.host, &copy.shard)?.docs.get(id)) {
+            merged.merge(doc);
         }
         merged
+    }
+
+    /// One document as a reader gets it: as soon as `r` of the copies agree, they are the answer. Where several answers
+    /// are possible it is the oldest, so that a test notices copies that are lost or stale.
+    pub(crate) fn read_with_quorum(&self, copies: &Copies, id: &str, r: usize) -> Doc {
+        let read =
+            |copy: &Copy| self.file(&copy.host, &copy.shard).and_then(|file| file.docs.get(id).cloned());
+        let found: Vec<Doc> = copies.live.iter().map(|copy| read(copy).unwrap_or_default()).collect();
+        let agreeing = |doc: &Doc| found.iter().filter(|other| other.version() == doc.version()).count();
+        // With fewer copies than `r` all are waited for, and the newest revision is the answer.
+        let agreed = found.iter().filter(|doc| found.len() >= r && agreeing(doc) >= r);
+        let oldest = agreed.min_by(|a, b| a.version().cmp(&b.version()));
+        oldest.cloned().unwrap_or_else(|| self.gather_doc(copies, id))
     }
 
     /// The body of a live document, for the coordinator's own use.
     pub(crate) fn read_doc(&self, host: &Host, db: &str, id: &str) -> Option<Map<String, Value>> {
         let map = self.map_of(host, db)?;
-        let range = map.range_of(id)?;
-        let copies = self.copies(host, &map, range);
-        self.gather_doc(&copies, &map, range, id).live().map(|(_, body)| body.clone())
+        let copies = self.copies(host, &map, id);
+        self.read_with_quorum(&copies, id, copies.quorum).live().map(|(_, body)| body.clone())
     }
 
-    /// All documents, each range from one copy. `None` if a range has no copy.
+    /// All documents, from one ring of copies. `None` if there is no ring.
     pub(crate) fn gather_all(&self, host: &Host, map: &ShardMap) -> Option<Docs> {
+        let copies = self.live_copies(host, map);
+        let docs = |copy: &Copy| self.file(&copy.host, &copy.shard).map(|file| &file.docs);
+        // CouchDB takes the first copies that answer. The emptiest ones are the first here, so that a test notices that
+        // a node which is being refilled must be in maintenance mode.
+        let costs: Vec<(&str, usize)> = copies
+            .iter()
+            .map(|copy| (copy.shard.range.as_str(), docs(copy).map_or(0, |docs| docs.live().count())))
+            .collect();
         let mut all = Docs::default();
-        for range in map.by_range.keys() {
-            let shard = map.shard(range);
-            let copies = self.copies(host, map, range);
-            let files = copies.live.iter().filter_map(|h| self.nodes[h].volume.shards.get(&shard));
-            // CouchDB takes the first copy that answers. The emptiest one is the first here, so that a test notices
-            // that a node which is being refilled must be in maintenance mode.
-            all.merge(files.min_by_key(|docs| docs.live().count())?);
+        for index in cheapest_ring(&costs)? {
+            all.merge(docs(&copies[index])?);
         }
         Some(all)
+    }
+
+    /// The copy that authorises a request and answers for the properties of the database: on the node that was asked, or
+    /// else the first other one.
+    pub(crate) fn first_copy(&self, host: &Host, map: &ShardMap) -> Option<&ShardFile> {
+        let copies = self.live_copies(host, map);
+        let first = copies.iter().find(|copy| copy.host == *host).or_else(|| copies.first())?;
+        self.file(&first.host, &first.shard)
     }
 
     /// Writes a document to the copies that answer. The others get it when they are filled.
@@ -177,28 +238,27 @@ impl World {
         now: Time,
     ) -> Written {
         let DocWrite { id, mut edit, w } = write;
-        let Some(range) = map.range_of(id) else { return Written::NoCopy };
-        let copies = self.copies(host, map, range);
+        let copies = self.copies(host, map, id);
         if copies.live.is_empty() {
             return Written::NoCopy;
         }
         if map.db == "_users" {
             edit.body = self.hash_password(edit.body);
         }
-        let mut doc = self.gather_doc(&copies, map, range, id);
+        let mut doc = self.gather_doc(&copies, id);
         let rev = match doc.edit(edit) {
             Ok(rev) => rev,
             Err(EditError::Conflict) => return Written::Conflict,
         };
-        let shard = map.shard(range);
-        for holder in &copies.live {
-            if let Some(file) = self.shard_file_mut(holder, &shard) {
-                file.merge_doc(id, &doc);
+        for Copy { host, shard } in &copies.live {
+            if let Some(file) = self.shard_file_mut(host, shard) {
+                file.docs.merge_doc(id, &doc);
             }
+            self.push_soon(host, shard, now);
         }
-        self.fill_soon(&map.db, now);
-        // A request for more copies than there are is a request for all of them.
-        let wanted = w.unwrap_or(copies.quorum()).min(copies.n);
+        // A request for more copies than there are is a request for all of them; the default is not, so that a range with
+        // fewer copies than the one that determines the quorum answers 202.
+        let wanted = w.map_or(copies.quorum, |w| w.min(copies.n));
         if copies.live.len() >= wanted { Written::Quorum(rev) } else { Written::Partial(rev) }
     }
 
@@ -282,11 +342,9 @@ impl World {
 
     fn add_auth_design_doc(&mut self, host: &Host, db: &str) {
         let Some(map) = self.map_of(host, db) else { return };
-        let Some(range) = map.range_of(AUTH_DESIGN_DOC).map(str::to_owned) else { return };
-        let shard = map.shard(&range);
-        for holder in self.copies(host, &map, &range).live {
-            if let Some(file) = self.shard_file_mut(&holder, &shard) {
-                put_auth_design_doc(file);
+        for Copy { host, shard } in self.copies(host, &map, AUTH_DESIGN_DOC).live {
+            if let Some(file) = self.shard_file_mut(&host, &shard) {
+                put_auth_design_doc(&mut file.docs);
             }
         }
     }

@@ -37,7 +37,7 @@ impl LocalDb {
             Self::Nodes => Some(&mut volume.nodes),
             Self::Dbs => Some(&mut volume.dbs),
             Self::Users => volume.users.as_mut(),
-            Self::Shard(shard) => volume.shards.get_mut(shard),
+            Self::Shard(shard) => volume.shards.get_mut(shard).map(|file| &mut file.docs),
         }
     }
 }
@@ -144,7 +144,7 @@ pub(crate) fn read(doc: Option<&Doc>, id: &str, request: &Request) -> Response {
 }
 
 /// A document as it is sent: id and revision come first.
-fn with_id(id: &str, rev: &str, body: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn with_id(id: &str, rev: &str, body: &Map<String, Value>) -> Map<String, Value> {
     let mut full = Map::new();
     full.insert("_id".to_owned(), json!(id));
     full.insert("_rev".to_owned(), json!(rev));

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
 use super::http::Time;
 use super::ini::Ini;
 use super::password;
+use super::resharding::Resharding;
 use super::revs::{Docs, Edit};
 use super::seeds::Seeds;
 use super::settings::{NodeSettings, SettingsError};
+use super::shard_file::{ShardFile, admins_only};
 use super::shards::Shard;
 use crate::random::Random;
 
@@ -25,7 +27,7 @@ pub struct Volume {
     /// `_users`.
     pub users: Option<Docs>,
     /// Shard files, including those that no map lists any more.
-    pub shards: BTreeMap<Shard, Docs>,
+    pub shards: BTreeMap<Shard, ShardFile>,
 }
 
 /// A fault in a node's next `finish_cluster`; it happens once.
@@ -65,7 +67,7 @@ pub(crate) struct Process {
     /// Wrong passwords by user and source: their number, and the time of the first.
     pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
     pub(crate) seeds: Seeds,
-    pub(crate) reshard_stopped: bool,
+    pub(crate) resharding: Resharding,
     /// Node names that its Erlang knows; it keeps them until it exits.
     pub(crate) known_names: BTreeSet<String>,
     /// The time at which [`Volume::users`] is complete.
@@ -134,7 +136,7 @@ impl Node {
             next_reconnect: now,
             failures: BTreeMap::new(),
             seeds,
-            reshard_stopped: false,
+            resharding: Resharding::default(),
             known_names: BTreeSet::new(),
             auth_file_complete: now,
         });
@@ -233,6 +235,13 @@ impl Node {
     /// `true` in maintenance mode, in which the node's shards are not read or written.
     pub(crate) fn in_maintenance(&self) -> bool {
         self.config("couchdb", "maintenance_mode") == Some("true")
+    }
+
+    /// `_security` of a new shard file.
+    pub(crate) fn default_security(&self) -> Value {
+        let is_open =
+            self.settings.version.major < 3 || self.config("couchdb", "default_security") == Some("everyone");
+        if is_open { json!({}) } else { admins_only() }
     }
 
     pub(crate) fn secret(&self) -> Option<&str> {

@@ -11,7 +11,7 @@ use super::local_db::{self, LocalDb};
 use super::node::Restart;
 use super::revs::Docs;
 use super::settings::{Host, Version};
-use super::shards::{self, Shard};
+use super::shards;
 use super::world::World;
 
 /// `net_setuptime`: the time that a new connection may take. After it, a node that can't be reached is reported as
@@ -117,7 +117,8 @@ impl World {
             &json!({
                 "uptime": (now - started).as_secs(),
                 "memory": {},
-                "internal_replication_jobs": self.unfilled.len(),
+                // Only jobs that were put back are counted, and no running one.
+                "internal_replication_jobs": 0,
                 "distribution": sockets,
             }),
         )
@@ -135,6 +136,7 @@ impl World {
         }
         match path {
             [] => self.backend_welcome(target).after(busy),
+            ["_all_dbs"] if request.is_read() => self.all_files(target).after(busy),
             [db, rest @ ..] => self.local_db(target, db, rest, request, now).after(busy),
         }
     }
@@ -194,12 +196,8 @@ impl World {
         if db == LocalDb::Dbs && is_inconsistent_map(rest, request) {
             return Response::error(403, "forbidden", "by_node and by_range do not match");
         }
-        // Of files, only those of shards can be deleted.
-        if let LocalDb::Shard(shard) = &db
-            && rest.is_empty()
-            && request.method == "DELETE"
-        {
-            return self.delete_shard_file(host, shard);
+        if let LocalDb::Shard(shard) = &db {
+            return self.shard_api(host, shard, rest, request, now);
         }
         let Some(docs) = self.nodes.get_mut(host).and_then(|n| db.open(&mut n.volume)) else {
             return no_file();
@@ -216,25 +214,14 @@ impl World {
     fn local_db_changed(&mut self, host: &Host, db: &LocalDb, rest: &[&str], now: Time) {
         match db {
             LocalDb::Nodes => self.members_changed(host, now),
-            LocalDb::Users => {}
+            // Shard files are served by `shard_api`.
+            LocalDb::Users | LocalDb::Shard(_) => {}
             LocalDb::Dbs => {
                 if let [db, ..] = rest {
                     self.create_shard_files_of(host, db);
                 }
                 self.replicate_soon(now);
             }
-            LocalDb::Shard(shard) => {
-                if !rest.is_empty() {
-                    self.fill_soon(&shard.db, now);
-                }
-            }
-        }
-    }
-
-    fn delete_shard_file(&mut self, host: &Host, shard: &Shard) -> Response {
-        match self.nodes.get_mut(host).and_then(|n| n.volume.shards.remove(shard)) {
-            Some(_) => Response::ok(200),
-            None => no_file(),
         }
     }
 }

@@ -148,6 +148,18 @@ impl Doc {
         changed
     }
 
+    /// Removes a leaf without a trace in the history, as a purge does. Returns `true` if it was there.
+    fn purge(&mut self, rev: &Rev) -> bool {
+        let before = self.leaves.len();
+        self.leaves.retain(|leaf| leaf.path[0] != *rev);
+        self.leaves.len() < before
+    }
+
+    /// The revision that readers see, and `true` if it is a deletion. `None` without any revision.
+    pub(crate) fn version(&self) -> Option<(&Rev, bool)> {
+        self.winner().map(|w| (&w.path[0], w.deleted))
+    }
+
     /// A document with a given revision, for content from which the real revision can't be computed.
     pub(crate) fn with_rev(rev: Rev, body: Map<String, Value>) -> Self {
         Self { leaves: vec![Leaf { path: vec![rev], deleted: false, body }] }
@@ -160,8 +172,12 @@ pub struct Docs {
     docs: BTreeMap<String, Doc>,
     /// `_local/..` documents, which are not replicated and not listed, and have no history.
     pub(crate) local: BTreeMap<String, Map<String, Value>>,
-    /// The number of edits and merges; `update_seq`.
+    /// `update_seq`: the number of edits and merges, of purges, and of changed properties.
     pub(crate) seq: u64,
+    /// The ids of the documents by the sequence of their last change, as `_changes` lists them.
+    by_seq: BTreeMap<u64, String>,
+    /// The sequence of each document's last change.
+    changed_at: BTreeMap<String, u64>,
 }
 
 impl Docs {
@@ -198,7 +214,7 @@ impl Docs {
         let mut doc = self.docs.get(id).cloned().unwrap_or_default();
         let rev = doc.edit(edit)?;
         self.docs.insert(id.to_owned(), doc);
-        self.seq += 1;
+        self.changed(id);
         Ok(rev)
     }
 
@@ -221,8 +237,53 @@ impl Docs {
             Some(mine) => mine.merge(doc),
             None => self.docs.insert(id.to_owned(), doc.clone()).is_none(),
         };
-        self.seq += u64::from(changed);
+        if changed {
+            self.changed(id);
+        }
         changed
+    }
+
+    /// Gives the document the next sequence.
+    fn changed(&mut self, id: &str) {
+        self.seq += 1;
+        if let Some(before) = self.changed_at.insert(id.to_owned(), self.seq) {
+            self.by_seq.remove(&before);
+        }
+        self.by_seq.insert(self.seq, id.to_owned());
+    }
+
+    /// The sequence of the last change of a document; 0 if there is none.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.by_seq.last_key_value().map_or(0, |(seq, _)| *seq)
+    }
+
+    /// The documents that were changed after `since`, in the order of their last changes.
+    pub(crate) fn changes_since(
+        &self,
+        since: u64,
+    ) -> impl DoubleEndedIterator<Item = (u64, &String, &Doc)> + '_ {
+        let changes = self.by_seq.range(since.saturating_add(1)..);
+        changes.filter_map(|(seq, id)| self.docs.get(id).map(|doc| (*seq, id, doc)))
+    }
+
+    /// Purges revisions of a document. Returns those that were there.
+    pub(crate) fn purge(&mut self, id: &str, revs: &[Rev]) -> Vec<Rev> {
+        // Each purge has a sequence, also one that finds nothing, but it is no change of a document.
+        self.seq += 1;
+        let Some(doc) = self.docs.get_mut(id) else { return Vec::new() };
+        let purged: Vec<Rev> = revs.iter().filter(|rev| doc.purge(rev)).cloned().collect();
+        if doc.leaves.is_empty() {
+            self.docs.remove(id);
+            if let Some(seq) = self.changed_at.remove(id) {
+                self.by_seq.remove(&seq);
+            }
+        }
+        purged
+    }
+
+    /// All documents, deleted ones included, ordered by id.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&String, &Doc)> {
+        self.docs.iter()
     }
 }
 

@@ -7,7 +7,7 @@ use super::auth::{self, Caller};
 use super::databases::{READ_TIMEOUT, is_node_local};
 use super::http::{Answer, POLL, Request, Response, Time};
 use super::node::Persist;
-use super::settings::{Host, Version};
+use super::settings::Host;
 use super::world::{Cut, World};
 
 impl World {
@@ -76,7 +76,7 @@ fn serve(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer
         ["_cluster_setup"] => world.cluster_setup(host, request, now),
         ["_node", node, rest @ ..] => world.node_api(host, node, rest, request, now),
         ["_node"] => Response::error(400, "bad_request", "Incomplete path to _node request").into(),
-        ["_reshard", rest @ ..] => world.reshard(host, rest, request).into(),
+        ["_reshard", rest @ ..] => world.reshard(host, rest, request, now).into(),
         ["_active_tasks"] => Response::text(200, "[]\n").into(),
         ["_scheduler", "jobs"] => {
             Response::json(200, &json!({"total_rows": 0, "offset": 0, "jobs": []})).into()
@@ -170,35 +170,5 @@ impl World {
         }
         let all = self.connected(host);
         Response::json(200, &json!({"all_nodes": all, "cluster_nodes": self.nodes[host].members()}))
-    }
-
-    fn reshard(&mut self, host: &Host, rest: &[&str], request: &Request) -> Response {
-        if self.nodes[host].settings.version < Version::new(3, 0, 0) {
-            return Response::no_db();
-        }
-        let Some(process) = self.nodes.get_mut(host).and_then(|n| n.process.as_mut()) else {
-            return Response::missing();
-        };
-        if request.method == "PUT" && rest == ["state"] {
-            process.reshard_stopped = request.json().is_some_and(|b| b["state"] == "stopped");
-            return Response::ok(200);
-        }
-        if request.method != "GET" {
-            return Response::missing();
-        }
-        let is_stopped = process.reshard_stopped;
-        let state = if is_stopped { "stopped" } else { "running" };
-        let reason = is_stopped.then_some("Cluster-wide resharding stopped by the user");
-        // No job ever exists: splits are not imitated.
-        match rest {
-            [] => Response::json(
-                200,
-                &json!({"state": state, "state_reason": reason, "completed": 0, "failed": 0, "running": 0,
-                        "stopped": 0, "total": 0}),
-            ),
-            ["state"] => Response::json(200, &json!({"state": state, "reason": reason})),
-            ["jobs"] => Response::json(200, &json!({"total_rows": 0, "offset": 0, "jobs": []})),
-            _ => Response::missing(),
-        }
     }
 }

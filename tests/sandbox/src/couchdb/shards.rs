@@ -60,6 +60,26 @@ impl ShardMap {
         Self { db: db.to_owned(), suffix, by_range }
     }
 
+    /// The ranges that contain a document. After a split on one node these are several.
+    pub(crate) fn ranges_of(&self, doc: &str) -> impl Iterator<Item = &str> {
+        let hash = crc32(doc.as_bytes());
+        self.by_range.keys().map(String::as_str).filter(move |range| contains(range, hash))
+    }
+
+    /// The copies by which CouchDB computes the quorum of all ranges: those of the range that contains this id
+    /// (`mem3:n/1`).
+    pub(crate) fn copies_for_quorum(&self) -> usize {
+        self.ranges_of("_design/foo").map(|range| self.by_range[range].len()).sum()
+    }
+
+    /// The holders of ranges that overlap with this one, itself included, with their shards.
+    pub(crate) fn overlapping(&self, range: &str) -> Vec<(Shard, &str)> {
+        let overlaps = self.by_range.iter().filter(|(other, _)| overlap(range, other));
+        overlaps
+            .flat_map(|(range, holders)| holders.iter().map(|name| (self.shard(range), name.as_str())))
+            .collect()
+    }
+
     pub(crate) fn shard(&self, range: &str) -> Shard {
         Shard { db: self.db.clone(), suffix: self.suffix.clone(), range: range.to_owned() }
     }
@@ -71,11 +91,9 @@ impl ShardMap {
             .map(|(range, _)| self.shard(range))
     }
 
-    /// The range of a document.
+    /// The first range that contains a document.
     pub(crate) fn range_of(&self, doc: &str) -> Option<&str> {
-        let hash = crc32(doc.as_bytes());
-        let mut ranges = self.by_range.keys().map(String::as_str);
-        ranges.find(|range| bounds(range).is_some_and(|(low, high)| (low..=high).contains(&hash)))
+        self.ranges_of(doc).next()
     }
 
     /// The largest number of copies of a range. CouchDB reports it as the database's `n`.
@@ -97,9 +115,54 @@ impl ShardMap {
 }
 
 /// The two bounds of a range.
-fn bounds(range: &str) -> Option<(u32, u32)> {
+pub(crate) fn bounds(range: &str) -> Option<(u32, u32)> {
     let (low, high) = range.split_once('-')?;
     Some((u32::from_str_radix(low, 16).ok()?, u32::from_str_radix(high, 16).ok()?))
+}
+
+/// `true` if a document with this hash belongs into the range.
+fn contains(range: &str, hash: u32) -> bool {
+    bounds(range).is_some_and(|(low, high)| (low..=high).contains(&hash))
+}
+
+/// `true` if the document belongs into the range.
+pub(crate) fn contains_doc(range: &str, id: &str) -> bool {
+    contains(range, crc32(id.as_bytes()))
+}
+
+/// `true` if two ranges have a hash in common.
+fn overlap(a: &str, b: &str) -> bool {
+    bounds(a).zip(bounds(b)).is_some_and(|((a, b), (c, d))| a <= d && c <= b)
+}
+
+/// The two halves of a range; `None` if it can't be split.
+pub(crate) fn halves(range: &str) -> Option<[String; 2]> {
+    let (low, high) = bounds(range).filter(|(low, high)| low < high)?;
+    let middle = low + (high - low) / 2;
+    Some([format!("{low:08x}-{middle:08x}"), format!("{:08x}-{high:08x}", middle + 1)])
+}
+
+/// The cheapest of the rings: copies whose ranges follow on each other from 0 to ffffffff. Each copy has its range and
+/// its cost. Returns their indices; `None` if some hash is in no copy.
+pub(crate) fn cheapest_ring(copies: &[(&str, usize)]) -> Option<Vec<usize>> {
+    let mut edges: Vec<(u64, u64, usize, usize)> = copies
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (range, cost))| {
+            bounds(range).map(|(low, high)| (u64::from(low), u64::from(high) + 1, *cost, index))
+        })
+        .collect();
+    // By their first hash: a way to it is final when the copies that begin there are reached.
+    edges.sort_unstable();
+    let mut ways: BTreeMap<u64, (usize, Vec<usize>)> = BTreeMap::from([(0, (0, Vec::new()))]);
+    for (low, end, cost, index) in edges {
+        let Some((so_far, way)) = ways.get(&low).cloned() else { continue };
+        if ways.get(&end).is_none_or(|(known, _)| so_far + cost < *known) {
+            let way = way.into_iter().chain([index]).collect();
+            ways.insert(end, (so_far + cost, way));
+        }
+    }
+    ways.remove(&(1 << 32)).map(|(_, way)| way)
 }
 
 /// `true` if `by_node` and `by_range` of a `_dbs` document contain the same copies. CouchDB requires it since 3.2.1.
@@ -212,6 +275,23 @@ mod tests {
         assert_eq!(map.holders_as_listed("00000000-7fffffff"), ["N1", "N0"]);
         let shard = map.shard("00000000-7fffffff");
         assert_eq!(Shard::parse(&shard.to_string()), Some(shard));
+    }
+
+    #[test]
+    fn a_ring_may_consist_of_ranges_of_different_sizes() {
+        let ranges = [
+            ("00000000-7fffffff", 5),
+            ("00000000-3fffffff", 1),
+            ("40000000-7fffffff", 2),
+            ("80000000-ffffffff", 9),
+        ];
+        assert_eq!(cheapest_ring(&ranges), Some(vec![1, 2, 3]));
+        assert_eq!(cheapest_ring(&ranges[..2]), None);
+        assert_eq!(cheapest_ring(&[ranges[0], ranges[3]]), Some(vec![0, 1]));
+        assert_eq!(
+            halves("00000000-7fffffff"),
+            Some(["00000000-3fffffff", "40000000-7fffffff"].map(str::to_owned))
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::http::Time;
 use super::node::{Node, Restart, Volume};
+use super::replication::Pushes;
 use super::settings::{Host, NodeSettings, SettingsError};
 use crate::random::Random;
 
@@ -17,8 +18,12 @@ pub struct Timings {
     pub net_tick: Duration,
     /// The time until the other members have a change of `_nodes` or `_dbs`.
     pub replicate: Duration,
-    /// The time until a shard copy gets missing documents.
-    pub fill: Duration,
+    /// `[mem3] sync_delay`: the time from a change of a shard copy until it is pushed to the others.
+    pub sync_delay: Duration,
+    /// The time that one pass of internal replication takes.
+    pub pass: Duration,
+    /// The time that a resharding job takes.
+    pub split: Duration,
     /// The time for which `finish_cluster` waits for members to connect.
     pub finish_wait: Duration,
     /// The time from `_restart` until the node answers again.
@@ -34,7 +39,9 @@ impl Default for Timings {
             reconnect: Duration::from_secs(37),
             net_tick: Duration::from_secs(75),
             replicate: Duration::from_millis(200),
-            fill: Duration::from_millis(500),
+            sync_delay: Duration::from_secs(5),
+            pass: Duration::from_millis(500),
+            split: Duration::from_secs(1),
             finish_wait: Duration::from_secs(5),
             restart: Duration::from_millis(1500),
             auth_file: Duration::ZERO,
@@ -76,9 +83,9 @@ pub struct World {
     /// The time at which a connection last broke.
     pub(crate) broken: BTreeMap<Pair, Time>,
     pub(crate) replicate_at: Option<Time>,
-    pub(crate) fill_at: Option<Time>,
-    /// Databases with a copy in which documents may be missing.
-    pub(crate) unfilled: BTreeSet<String>,
+    pub(crate) pushes: Pushes,
+    /// The source of the uuids of shard files. Its own, so that their number changes no other random choice.
+    pub(crate) file_uuids: Random,
 }
 
 impl World {
@@ -96,8 +103,8 @@ impl World {
             blocked: BTreeMap::new(),
             broken: BTreeMap::new(),
             replicate_at: None,
-            fill_at: None,
-            unfilled: BTreeSet::new(),
+            pushes: Pushes::default(),
+            file_uuids: Random::new(!seed),
         }
     }
 
@@ -128,6 +135,8 @@ impl World {
         self.tick_reconnects(now);
         self.tick_seeds(now);
         self.tick_replication(now);
+        self.tick_pushes(now);
+        self.tick_resharding(now);
     }
 
     /// Adds a node and starts it.

@@ -1,0 +1,222 @@
+//! `/_reshard`: jobs that split a shard of one node. The copies on the other nodes stay as they are.
+
+use serde_json::{Map, Value, json};
+
+use super::http::{Request, Response, Time};
+use super::revs::Edit;
+use super::settings::{Host, Version};
+use super::shard_file::ShardFile;
+use super::shards::{Shard, ShardMap, contains_doc, halves};
+use super::world::World;
+
+/// The resharding of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Resharding {
+    is_stopped: bool,
+    jobs: Vec<Job>,
+}
+
+/// A job on the node that holds the source.
+#[derive(Debug, Clone)]
+struct Job {
+    id: String,
+    node: String,
+    source: Shard,
+    targets: [Shard; 2],
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running { until: Time },
+    Completed,
+}
+
+impl Job {
+    fn state(&self) -> &'static str {
+        match self.state {
+            State::Running { .. } => "running",
+            State::Completed => "completed",
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "type": "split",
+            "source": self.source.to_string(),
+            "target": self.targets.iter().map(Shard::to_string).collect::<Vec<_>>(),
+            "node": self.node,
+            "job_state": self.state(),
+            "split_state": self.state(),
+        })
+    }
+}
+
+impl World {
+    /// Answers a call for `/_reshard` and below.
+    pub(crate) fn reshard(&mut self, host: &Host, rest: &[&str], request: &Request, now: Time) -> Response {
+        if self.nodes[host].settings.version < Version::new(3, 0, 0) {
+            return Response::no_db();
+        }
+        let Some(own) = self.nodes[host].process.as_ref().map(|process| &process.resharding) else {
+            return Response::missing();
+        };
+        let is_stopped = own.is_stopped;
+        let state = if is_stopped { "stopped" } else { "running" };
+        let reason = is_stopped.then_some("Cluster-wide resharding stopped by the user");
+        match (request.method.as_str(), rest) {
+            ("PUT", ["state"]) => {
+                let stopped = request.json().is_some_and(|body| body["state"] == "stopped");
+                self.stop_resharding(host, stopped);
+                Response::ok(200)
+            }
+            ("POST", ["jobs"]) => self.create_jobs(host, request, now),
+            ("GET", []) => {
+                let jobs = self.jobs(host);
+                let count = |state| jobs.iter().filter(|job| job.state() == state).count();
+                Response::json(
+                    200,
+                    &json!({"state": state, "state_reason": reason, "completed": count("completed"), "failed": 0,
+                            "running": count("running"), "stopped": 0, "total": jobs.len()}),
+                )
+            }
+            ("GET", ["state"]) => Response::json(200, &json!({"state": state, "reason": reason})),
+            ("GET", ["jobs"]) => {
+                let jobs: Vec<Value> = self.jobs(host).iter().map(Job::json).collect();
+                Response::json(200, &json!({"total_rows": jobs.len(), "offset": 0, "jobs": jobs}))
+            }
+            _ => Response::missing(),
+        }
+    }
+
+    /// The jobs of all members that the node reaches.
+    fn jobs(&self, host: &Host) -> Vec<Job> {
+        let reached = self.nodes.keys().filter(|other| self.reaches(host, other));
+        let processes = reached.filter_map(|other| self.nodes[other].process.as_ref());
+        processes.flat_map(|process| process.resharding.jobs.iter().cloned()).collect()
+    }
+
+    fn stop_resharding(&mut self, host: &Host, stopped: bool) {
+        for other in self.nodes.keys().cloned().collect::<Vec<_>>() {
+            if self.reaches(host, &other)
+                && let Some(process) = self.nodes.get_mut(&other).and_then(|node| node.process.as_mut())
+            {
+                process.resharding.is_stopped = stopped;
+            }
+        }
+    }
+
+    /// Creates a job for each shard of the database, or for those on one node or of one range.
+    fn create_jobs(&mut self, host: &Host, request: &Request, now: Time) -> Response {
+        let body = request.json().unwrap_or_default();
+        let field = |name: &str| body[name].as_str().map(str::to_owned);
+        let named = field("shard").and_then(|shard| Shard::parse(&shard));
+        let db = named.as_ref().map(|shard| shard.db.clone()).or_else(|| field("db")).unwrap_or_default();
+        let range = named.map(|shard| shard.range).or_else(|| field("range"));
+        let Some(map) = self.map_of(host, &db) else {
+            return Response::error(400, "bad_request", "Database does not exist.");
+        };
+        let mut answers = Vec::new();
+        for (part, holders) in
+            map.by_range.iter().filter(|(part, _)| range.as_ref().is_none_or(|range| range == *part))
+        {
+            for holder in holders.iter().filter(|holder| field("node").is_none_or(|node| node == **holder)) {
+                answers.extend(self.create_job(&map, part, holder, now));
+            }
+        }
+        Response::json(201, &Value::Array(answers))
+    }
+
+    fn create_job(&mut self, map: &ShardMap, range: &str, holder: &str, now: Time) -> Option<Value> {
+        let targets = halves(range)?.map(|half| map.shard(&half));
+        let until = now + self.timings.split;
+        let id = format!("001-{}{}", self.file_uuids.hex32(), self.file_uuids.hex32());
+        let host = self.host_of(holder)?;
+        let source = map.shard(range);
+        let answer = json!({"ok": true, "id": id, "node": holder, "shard": source.to_string()});
+        let job = Job { id, node: holder.to_owned(), source, targets, state: State::Running { until } };
+        self.nodes.get_mut(&host)?.process.as_mut()?.resharding.jobs.push(job);
+        Some(answer)
+    }
+
+    /// Ends the jobs that are due.
+    pub(crate) fn tick_resharding(&mut self, now: Time) {
+        let mut done = Vec::new();
+        for (host, node) in &mut self.nodes {
+            let Some(resharding) = node.process.as_mut().map(|process| &mut process.resharding) else {
+                continue;
+            };
+            if resharding.is_stopped {
+                continue;
+            }
+            for job in &mut resharding.jobs {
+                if matches!(job.state, State::Running { until } if until <= now) {
+                    job.state = State::Completed;
+                    done.push((host.clone(), job.clone()));
+                }
+            }
+        }
+        for (host, job) in done {
+            self.split(&host, &job, now);
+        }
+    }
+
+    fn split(&mut self, host: &Host, job: &Job, now: Time) {
+        let Some(source) = self.nodes.get_mut(host).and_then(|node| node.volume.shards.remove(&job.source))
+        else {
+            return;
+        };
+        for target in &job.targets {
+            let mut file = ShardFile {
+                purges: Vec::new(),
+                ..ShardFile::new(self.file_uuids.hex32(), source.security.clone())
+            };
+            (file.revs_limit, file.purged_infos_limit) = (source.revs_limit, source.purged_infos_limit);
+            for (id, doc) in source.docs.all().filter(|(id, _)| contains_doc(&target.range, id)) {
+                file.docs.merge_doc(id, doc);
+            }
+            if let Some(node) = self.nodes.get_mut(host) {
+                node.volume.shards.insert(target.clone(), file);
+            }
+        }
+        let db = &job.source.db;
+        let Some(node) = self.nodes.get_mut(host) else { return };
+        let Some((rev, map)) = node.volume.dbs.get(db).and_then(|doc| doc.live()) else { return };
+        let (rev, mut map) = (rev.clone(), map.clone());
+        replace_range(&mut map, job);
+        // The revision was read just before, so the edit does not conflict.
+        let _ = node.volume.dbs.edit(db, Edit { rev: Some(rev), deleted: false, body: map });
+        self.replicate_soon(now);
+        for target in &job.targets {
+            self.push_soon(host, target, now);
+        }
+    }
+}
+
+/// Replaces the source by the targets, for the node of the job only (`mem3_reshard_dbdoc`).
+fn replace_range(map: &mut Map<String, Value>, job: &Job) {
+    let source = &job.source.range;
+    let targets = job.targets.iter().map(|target| target.range.clone());
+    if let Some(by_range) = map.get_mut("by_range").and_then(Value::as_object_mut) {
+        if let Some(holders) = by_range.get_mut(source).and_then(Value::as_array_mut) {
+            holders.retain(|holder| holder != &job.node);
+            if holders.is_empty() {
+                by_range.remove(source);
+            }
+        }
+        for range in targets.clone() {
+            let holders = by_range.entry(range).or_insert_with(|| json!([]));
+            holders.as_array_mut().into_iter().for_each(|holders| holders.push(json!(job.node)));
+        }
+    }
+    let ranges =
+        map.get_mut("by_node").and_then(|by_node| by_node.get_mut(&job.node)).and_then(Value::as_array_mut);
+    if let Some(ranges) = ranges {
+        ranges.retain(|range| range != source);
+        ranges.extend(targets.map(Value::from));
+    }
+    if let Some(changelog) = map.get_mut("changelog").and_then(Value::as_array_mut) {
+        changelog.push(json!(["split", source, 2, job.node]));
+    }
+}
