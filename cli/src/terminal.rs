@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use contract::error::chain;
+use contract::text::{MESSAGE_LIMIT, one_line};
 use program::exit;
 
 /// Parses a command line, the program's name first.
@@ -33,8 +34,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())
 }
 
-/// Prints a line on stderr, beside the result on stdout.
+/// Prints a message on stderr, beside the result on stdout. It may have several lines; values within them come from
+/// manifests and API servers.
 #[expect(clippy::print_stderr, reason = "the terminal's user reads it beside the result")]
-pub(crate) fn note(line: &str) {
-    eprintln!("{line}");
+pub(crate) fn note(message: &str) {
+    for line in message.lines() {
+        eprintln!("{}", one_line(line, MESSAGE_LIMIT));
+    }
 }

@@ -21,6 +21,7 @@
 //! * [`record`]: the founding record and its schema
 //! * [`status`]: the page that the agent serves
 //! * [`error`]: an error and its sources on one line
+//! * [`text`]: text of foreign origin as one line that a terminal shows and does not obey
 
 pub mod container;
 pub mod env;
@@ -33,6 +34,7 @@ pub mod objects;
 pub mod ports;
 pub mod record;
 pub mod status;
+pub mod text;
 pub mod workload;
 
 pub use name::{Label, NameError, PodFqdn, PodName};

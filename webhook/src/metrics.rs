@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     bodies: Histogram,
     refused: Family<[LabelPair; 1], Counter>,
     in_flight: Gauge,
+    connections_refused: Family<[LabelPair; 2], Counter>,
+    connections_evicted: Family<[LabelPair; 1], Counter>,
     /// Reviews refused because too many were in flight.
     pub(crate) shed: Counter,
     /// Reviews that made a handler panic.
@@ -56,6 +58,8 @@ impl Metrics {
             bodies: Histogram::new(exponential_buckets(1024.0, 2.0, 14)),
             refused: Family::default(),
             in_flight: Gauge::default(),
+            connections_refused: Family::default(),
+            connections_evicted: Family::default(),
             shed: Counter::default(),
             panics: Counter::default(),
             renewals: Counter::default(),
@@ -92,6 +96,16 @@ impl Metrics {
     /// Counts a request without a readable review.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&[("why", reason)]).inc();
+    }
+
+    /// Counts a connection that was closed at once, because the limit `why` was exceeded.
+    pub(crate) fn connection_refused(&self, port: &'static str, why: &'static str) {
+        self.connections_refused.get_or_create(&[("port", port), ("why", why)]).inc();
+    }
+
+    /// Counts a connection that was closed in favour of a new one.
+    pub(crate) fn connection_evicted(&self, port: &'static str) {
+        self.connections_evicted.get_or_create(&[("port", port)]).inc();
     }
 
     /// Sets the end of validity of the certificate in use.
@@ -144,7 +158,7 @@ impl Metrics {
         registry.register("review_duration_seconds", help, durations.clone());
         registry.register("review_body_bytes", "Length of reviews", bodies.clone());
         registry.register("requests_refused", "Requests without a readable review", refused.clone());
-        registry.register("reviews_in_flight", "Reviews being answered", in_flight.clone());
+        registry.register("reviews_in_flight", "Reviews being received or answered", in_flight.clone());
         let help = "Reviews refused because too many were in flight";
         registry.register("reviews_shed", help, shed.clone());
         registry.register(
@@ -152,8 +166,24 @@ impl Metrics {
             "Reviews that made the webhook panic: please report them",
             panics.clone(),
         );
+        self.register_connections();
         self.register_certificates();
         self.register_provider();
+    }
+
+    fn register_connections(&mut self) {
+        let Self { registry, connections_refused, connections_evicted, .. } = self;
+        let help = "Connections closed at once because the port was full of requests being answered";
+        registry.register("connections_refused", help, connections_refused.clone());
+        let help = "Connections closed in favour of new ones because the port was full";
+        registry.register("connections_evicted", help, connections_evicted.clone());
+        // From 0, so that an increase is seen from the first event on.
+        for port in ["admission", "probes"] {
+            connections_evicted.get_or_create(&[("port", port)]).inc_by(0);
+            for why in ["total", "per-address"] {
+                connections_refused.get_or_create(&[("port", port), ("why", why)]).inc_by(0);
+            }
+        }
     }
 
     fn register_provider(&mut self) {

@@ -105,3 +105,45 @@ async fn the_text_format_logs_one_line_per_review() {
     assert!(!line.contains('\u{1b}'), "no colours outside a terminal: {line}");
     end(&mut child).await;
 }
+
+/// Callers need no certificate, so a review can come from any pod.
+#[tokio::test]
+async fn a_caller_can_neither_forge_a_log_line_nor_flood_the_log() {
+    for format in ["text", "json"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut child, authority) = start(directory.path(), format);
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let serving = log.next_line().await.unwrap().unwrap();
+        let https = serving.split_once("127.0.0.1:").unwrap().1;
+        let port: u16 = https.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+        let mut connection = connect(([127, 0, 0, 1], port).into(), &authority).await.unwrap();
+
+        let forged = "\u{1b}[31m\n2026-01-01T00:00:00Z ERROR forged";
+        let body = serde_json::json!({ "apiVersion": forged.repeat(10_000), "kind": "AdmissionReview" });
+        let refused = connection.review(body.to_string().as_bytes()).await.unwrap();
+        assert_eq!(refused.status, 400);
+        assert!(refused.body.len() < 2_000, "{} bytes are sent back", refused.body.len());
+
+        let mut huge: Value = serde_json::from_slice(&review("CREATE")).unwrap();
+        huge["request"]["uid"] = forged.repeat(100).into();
+        for field in ["name", "namespace"] {
+            huge["request"][field] = forged.repeat(30_000).into();
+        }
+        huge["request"]["object"]["metadata"]["annotations"] =
+            serde_json::json!({ "couchdiscover.io/cluster-size": forged.repeat(30_000) });
+        let mut connection = connect(([127, 0, 0, 1], port).into(), &authority).await.unwrap();
+        assert_eq!(connection.review(huge.to_string().as_bytes()).await.unwrap().status, 200);
+
+        end(&mut child).await;
+        let mut events = vec![];
+        while let Some(line) = log.next_line().await.unwrap() {
+            assert!(line.len() < 8_000, "a line of {} bytes", line.len());
+            assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+            events.push(line);
+        }
+        assert!(!events.iter().any(|line| line.starts_with("2026-01-01T00:00:00Z ERROR")), "{events:#?}");
+        for event in ["malformed review", "outcome"] {
+            assert_eq!(events.iter().filter(|line| line.contains(event)).count(), 1, "{format}: {events:#?}");
+        }
+    }
+}

@@ -48,6 +48,7 @@ async fn requests_without_a_review_are_refused_with_a_reason() {
     ];
     for body in bodies {
         let reply = server.call().await.review(body.as_bytes()).await.unwrap();
+        assert!(reply.closes(), "only a review earns an open connection");
         answers += &format!("{} {}", reply.status, reply.text());
     }
     for head in [
@@ -56,6 +57,7 @@ async fn requests_without_a_review_are_refused_with_a_reason() {
         "POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
     ] {
         let reply = server.call().await.exchange(head.as_bytes(), &[]).await.unwrap();
+        assert!(reply.closes(), "only a review earns an open connection");
         answers += &format!("{} {}\n", reply.status, reply.text().trim_end());
     }
     insta::assert_snapshot!(answers, @"
@@ -136,28 +138,28 @@ async fn peers_that_never_finish_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_review_beyond_the_limit_is_refused_at_once() {
+async fn a_body_that_is_held_back_takes_no_slot() {
     let server = Server::start(&["--max-inflight", "1"]).await;
     let body = review("CREATE");
     let mut first = server.call().await;
     let (begun, rest) = body.split_at(10);
     first.send(&[head(body.len()).as_bytes(), begun].concat()).await.unwrap();
-    let shed = async {
-        loop {
-            let reply = server.call().await.review(&body).await.unwrap();
-            if reply.status == 429 {
-                return reply;
-            }
-        }
-    };
-    let reply = timeout(DEADLINE, shed).await.unwrap();
-    assert_eq!(reply.header("retry-after"), Some("1"));
-    assert!(server.probe("/metrics").await.text().contains("reviews_in_flight 1"));
+    let in_flight = async { while !server.probe("/metrics").await.text().contains("reviews_in_flight 1") {} };
+    timeout(DEADLINE, in_flight).await.unwrap();
+    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200);
     first.send(rest).await.unwrap();
     assert_eq!(first.receive().await.unwrap().status, 200);
-    let metrics = server.probe("/metrics").await;
-    assert!(!metrics.text().contains("reviews_shed_total 0"), "{}", metrics.text());
-    assert_eq!(server.call().await.review(&body).await.unwrap().status, 200, "the slot is free again");
+    assert!(server.probe("/metrics").await.text().contains("reviews_in_flight 0"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_would_fill_the_memory_is_refused() {
+    let server = Server::start(&[]).await;
+    let mut review: Value = json(&review("CREATE"));
+    review["request"]["uid"] = "u".repeat(1 << 20).into();
+    let reply = server.call().await.review(review.to_string().as_bytes()).await.unwrap();
+    assert_eq!((reply.status, reply.closes()), (413, true), "the answer would repeat it");
     server.stop().await;
 }
 
@@ -204,6 +206,8 @@ async fn metrics_have_the_documented_series() {
     # TYPE couchdiscover_webhook_build info
     # TYPE couchdiscover_webhook_ca_bundle_heals counter
     # TYPE couchdiscover_webhook_certificate_renewals counter
+    # TYPE couchdiscover_webhook_connections_evicted counter
+    # TYPE couchdiscover_webhook_connections_refused counter
     # TYPE couchdiscover_webhook_labelled_statefulsets gauge
     # TYPE couchdiscover_webhook_panics counter
     # TYPE couchdiscover_webhook_ready gauge
@@ -218,6 +222,12 @@ async fn metrics_have_the_documented_series() {
     couchdiscover_webhook_build_info{version="0.1.0"} 1
     couchdiscover_webhook_ca_bundle_heals_total 0
     couchdiscover_webhook_certificate_renewals_total 0
+    couchdiscover_webhook_connections_evicted_total{port="admission"} 0
+    couchdiscover_webhook_connections_evicted_total{port="probes"} 0
+    couchdiscover_webhook_connections_refused_total{port="admission",why="per-address"} 0
+    couchdiscover_webhook_connections_refused_total{port="admission",why="total"} 0
+    couchdiscover_webhook_connections_refused_total{port="probes",why="per-address"} 0
+    couchdiscover_webhook_connections_refused_total{port="probes",why="total"} 0
     couchdiscover_webhook_labelled_statefulsets 0
     couchdiscover_webhook_panics_total 0
     couchdiscover_webhook_ready 1

@@ -8,6 +8,7 @@ use std::time::Duration;
 use contract::env;
 use contract::error::chain;
 use contract::status::{NodeReport, Page, StateReport};
+use contract::text::{MESSAGE_LIMIT, one_line};
 use jiff::Timestamp;
 use program::exit;
 use serde::Deserialize;
@@ -36,7 +37,7 @@ pub(super) fn print_status(vars: &dyn Fn(&str) -> Option<String>, format: Status
             return fail(&message, exit::FAILURE);
         }
     };
-    let page = match Page::deserialize(&json) {
+    let page = match Page::deserialize(shown(&json)) {
         Ok(page) => page,
         Err(error) => return fail(&format!("the agent's page cannot be read: {error}\n"), exit::FAILURE),
     };
@@ -52,6 +53,17 @@ async fn fetch(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, re
     let host = if listen.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { listen.ip() };
     let url = format!("http://{}{}", SocketAddr::new(host, listen.port()), contract::ports::STATUS);
     client.get(url).timeout(TIMEOUT).send().await?.error_for_status()?.json().await
+}
+
+/// The value with every text and key as one line that a terminal does not obey: names and messages come from peers.
+fn shown(value: &Value) -> Value {
+    let line = |text: &str| one_line(text, MESSAGE_LIMIT).into_owned();
+    match value {
+        Value::String(text) => line(text).into(),
+        Value::Array(values) => values.iter().map(shown).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (line(key), shown(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
 }
 
 /// The page as text at `now`: readiness, then the step with its fix, then the facts. Pure. A field that an agent of another
@@ -171,7 +183,7 @@ mod tests {
     use super::*;
 
     fn table_at(page: &Value, now: &str) -> String {
-        table(&Page::deserialize(page).unwrap(), now.parse().unwrap())
+        table(&Page::deserialize(shown(page)).unwrap(), now.parse().unwrap())
     }
 
     #[test]
@@ -238,6 +250,27 @@ mod tests {
 
         0 expected, kubernetes unknown, founding record unknown
         ");
+    }
+
+    #[test]
+    fn what_a_peer_reports_can_neither_add_a_line_nor_reach_the_terminal() {
+        let forged = "\u{1b}[2J\u{9b}H\r\ndb-0 is ready";
+        let state = json!({ "reason": forged, "message": forged, "evidence": [forged], "cure": forged });
+        let page = json!({
+            "pod": forged,
+            "readiness": state,
+            "step": { "reason": "Settled", "message": forged },
+            "conditions": [state],
+            "since": forged,
+            "admin": { "user": forged, "source": forged },
+            "lastError": forged,
+            "progress": forged,
+            "nodes": { forged: { "unseen": forged } },
+        });
+        let table = table_at(&page, "2026-11-21T01:57:05Z");
+        assert!(!table.contains(|c: char| c.is_control() && c != '\n'), "{table:?}");
+        assert!(!table.lines().any(|line| line.starts_with("db-0 is ready")), "{table}");
+        assert!(table.contains(r"\u{1b}[2J"), "shown: {table}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
 use contract::PodFqdn;
 use contract::error::chain;
+use contract::text::{MESSAGE_LIMIT, one_line};
 use kube::Client;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -148,7 +149,8 @@ impl EventPoster {
                 "namespace": self.me.namespace().to_string(),
                 "uid": uid,
             },
-            "note": truncated(note),
+            // Names in it come from peers, and the API accepts 1024 bytes.
+            "note": one_line(note, MESSAGE_LIMIT),
             "type": match severity {
                 Severity::Normal => "Normal",
                 Severity::Warning => "Warning",
@@ -181,12 +183,6 @@ impl EventPoster {
     }
 }
 
-/// The longest beginning of `note` that the API accepts, cut between two characters.
-fn truncated(note: &str) -> &str {
-    let end = (0..=note.len().min(MAX_NOTE_LENGTH)).rev().find(|end| note.is_char_boundary(*end));
-    &note[..end.unwrap_or_default()]
-}
-
 fn digits(time: &str) -> String {
     time.chars().filter(char::is_ascii_digit).collect()
 }
@@ -197,17 +193,3 @@ const QUEUE_LENGTH: usize = 16;
 const BETWEEN_REPETITIONS: Duration = Duration::from_secs(600);
 /// An API server answers within about 10 ms; Events queue up in the meantime.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The API's limit for `note`, in bytes.
-const MAX_NOTE_LENGTH: usize = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_note_is_cut_between_characters() {
-        assert_eq!(truncated("short"), "short");
-        assert_eq!(truncated(&"ü".repeat(600)).len(), 1024);
-        assert_eq!(truncated(&format!("x{}", "ü".repeat(600))).len(), 1023);
-    }
-}

@@ -1,7 +1,9 @@
 //! The findings as a table for the terminal and as JSON for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use contract::text::{MESSAGE_LIMIT, one_line};
 use serde::Serialize;
 
 use super::finding::{Finding, Level};
@@ -44,6 +46,8 @@ impl Report {
     }
 
     /// A table with a heading per subject and a summary as its last line.
+    ///
+    /// Messages contain what pods report, so each is shown as one line that the terminal does not obey.
     pub fn to_table(&self) -> String {
         let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
         let mut table = String::new();
@@ -52,12 +56,12 @@ impl Report {
             if finding.subject != subject {
                 subject = &finding.subject;
                 let gap = if table.is_empty() { "" } else { "\n" };
-                let _ = writeln!(table, "{gap}{subject}");
+                let _ = writeln!(table, "{gap}{}", shown(subject));
             }
             let level = finding.level.word();
-            let _ = writeln!(table, "  {level:7}  {:width$}  {}", finding.check, finding.message);
+            let _ = writeln!(table, "  {level:7}  {:width$}  {}", finding.check, shown(&finding.message));
             if let Some(fix) = &finding.fix {
-                let _ = writeln!(table, "  {:7}  {:width$}  Fix: {fix}", "", "");
+                let _ = writeln!(table, "  {:7}  {:width$}  Fix: {}", "", "", shown(fix));
             }
         }
         let _ = writeln!(table, "\n{}", self.summary.line());
@@ -68,6 +72,10 @@ impl Report {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
+}
+
+fn shown(text: &str) -> Cow<'_, str> {
+    one_line(text, MESSAGE_LIMIT)
 }
 
 impl Level {
@@ -105,5 +113,28 @@ impl Summary {
             return format!("{wrong} wrong{warnings}{unknown}, {ok} ok");
         }
         format!("no problem found: {ok} ok{warnings}{unknown}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pod_reports_can_neither_add_a_line_nor_reach_the_terminal() {
+        let forged = "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{1b}[Hwebhook\n  ok  everything\u{9b}1m";
+        let finding = Finding {
+            level: Level::Wrong,
+            subject: format!("shop/{forged}"),
+            check: "pods",
+            message: forged.repeat(1000),
+            fix: Some(forged.to_owned()),
+        };
+        let table = Report::new(vec![finding]).to_table();
+        assert!(!table.contains(|c: char| c.is_control() && c != '\n'), "{table:?}");
+        // Subject, message, fix, an empty line and the summary.
+        assert_eq!(table.lines().count(), 5, "{table}");
+        assert!(table.len() < 4096, "{}", table.len());
+        assert!(table.contains(r"\u{1b}[2J"), "shown: {table}");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use contract::text::{MESSAGE_LIMIT, one_line};
 use kube::config::{InferConfigError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
@@ -95,7 +96,10 @@ pub async fn check(mut config: Config, args: &Args, now: OffsetDateTime) -> Resu
     // One cheap request first: without a cluster, every check would fail with the same error.
     if let Err(source) = client.apiserver_version().await {
         return Err(match look::status_of(&source) {
-            Some(status) if status.code == 401 => Error::Credentials { url, message: status.message.clone() },
+            Some(status) if status.code == 401 => {
+                // Of the server's choice, which need not be an API server.
+                Error::Credentials { url, message: one_line(&status.message, MESSAGE_LIMIT).into_owned() }
+            }
             Some(_) | None => Error::Unreachable { url, source },
         });
     }

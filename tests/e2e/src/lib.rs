@@ -5,6 +5,7 @@
 //! * [`demo`]: the whole path with printed steps, as the `demo` binary shows it
 //! * [`envtest`]: a real API server, for the tests that need one
 //! * [`example`]: the example manifest as a cluster
+//! * [`hostile_pod`]: an attack on a port by a pod without any rights
 //! * [`lossless`]: load on replicas of the webhook while certificates and replicas are replaced
 //! * [`manifest`]: manifests of users, and the pods of an injected StatefulSet
 //! * [`until`]: waiting with a deadline
@@ -14,6 +15,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod envtest;
 pub mod example;
+pub mod hostile_pod;
 pub mod lossless;
 pub mod manifest;
 pub mod until;

@@ -40,7 +40,11 @@ fn every_kustomization_refers_to_existing_files_and_the_base_applies_all_of_its_
                 assert!(target.is_file(), "{} names {path}", file.display());
             }
             for patch in kustomization["patches"].as_array().into_iter().flatten() {
-                assert_eq!(manifest::objects(patch["patch"].as_str().unwrap()).unwrap().len(), 1);
+                let text = match patch["path"].as_str() {
+                    Some(file) => fs::read_to_string(folder.join(file)).unwrap(),
+                    None => patch["patch"].as_str().unwrap().to_owned(),
+                };
+                assert_eq!(manifest::objects(&text).unwrap().len(), 1);
             }
         }
     }
@@ -207,10 +211,30 @@ fn components_set_flags_of_the_server_and_the_matching_ports() {
             assert_eq!(value("ports/1/containerPort").collect::<Vec<_>>(), probes);
         } else {
             assert_eq!(args.cert_mode, CertMode::Files);
-            let folder = value("volumeMounts").next().unwrap()[0]["mountPath"].as_str().unwrap().to_owned();
-            assert!(args.tls_cert.unwrap().starts_with(&folder) && args.tls_key.unwrap().starts_with(folder));
+            let [container] = &*merged_containers(component) else { panic!("{component}") };
+            let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+            assert!(args.tls_cert.unwrap().starts_with(folder) && args.tls_key.unwrap().starts_with(folder));
         }
     }
+}
+
+#[test]
+fn the_ca_of_callers_is_mounted_where_the_server_reads_it() {
+    let [container] = &*merged_containers("client-ca") else { panic!() };
+    let [flag] = &*container["env"].as_array().unwrap().clone() else { panic!("{container}") };
+    let known = Args::command();
+    let known = known.get_arguments().find(|argument| argument.get_id() == "client_ca").unwrap();
+    assert_eq!(flag["name"], known.get_env().unwrap().to_str().unwrap());
+    let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    assert_eq!(flag["value"], format!("{folder}/ca.crt"));
+    let text = read("components/client-ca/kustomization.yaml");
+    let args = Args::try_parse_from(["serve"]).unwrap();
+    assert!(
+        text.contains(&format!("- name: {}\n", args.server_name())),
+        "the user of the API server's kubeconfig"
+    );
+    assert!(text.contains("secret generic couchdiscover-webhook-client-ca --from-file=ca.crt"));
+    assert!(text.contains("secretName: couchdiscover-webhook-client-ca\n"));
 }
 
 #[test]
@@ -370,12 +394,22 @@ fn parsed(args: &Value, more: &[String]) -> Args {
     Args::try_parse_from(strings(args).iter().chain(more)).unwrap()
 }
 
+/// The containers in the strategic merge patches of a component.
+fn merged_containers(component: &str) -> Vec<Value> {
+    let kustomization = one(&root().join("components").join(component).join("kustomization.yaml"));
+    let patches = kustomization["patches"].as_array().unwrap().iter();
+    let patches = patches.map(|patch| one_of(patch["patch"].as_str().unwrap()));
+    let lists =
+        patches.filter_map(|patch| patch["spec"]["template"]["spec"]["containers"].as_array().cloned());
+    lists.flatten().collect()
+}
+
 /// The operations of all JSON patches of a component.
 fn operations(component: &str) -> Vec<Value> {
     let kustomization = one(&root().join("components").join(component).join("kustomization.yaml"));
     let patches = kustomization["patches"].as_array().unwrap().iter();
     let patches = patches.map(|patch| one_of(patch["patch"].as_str().unwrap()));
-    // All other patches remove an object.
+    // All other patches remove or merge an object.
     patches.filter_map(|patch| patch.as_array().cloned()).flatten().collect()
 }
 

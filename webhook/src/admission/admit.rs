@@ -1,5 +1,6 @@
 //! From a request to its response: which requests concern the webhook, and how a decision is answered.
 
+use contract::text::cut;
 use inject::{Decision, Outcome, Problem, Question, Reason, Settings, StatefulSet, decide, decide_read};
 
 use super::review::{self, Operation, Request, Response};
@@ -75,7 +76,8 @@ fn answer(settings: &Settings, request: &Request<'_>, decision: Decision) -> Ans
     let response = Response {
         uid: request.uid.as_str().to_owned(),
         patch,
-        denial: (!problems.is_empty()).then(|| Problem::message(&problems)),
+        denial: (!problems.is_empty())
+            .then(|| cut(&Problem::message(&problems), MAX_DENIAL_LENGTH).into_owned()),
         warnings: warnings.iter().map(ToString::to_string).collect(),
         audit: vec![
             ("outcome", outcome.as_str().into()),
@@ -85,3 +87,6 @@ fn answer(settings: &Settings, request: &Request<'_>, decision: Decision) -> Ans
     };
     Answer { response, outcome, reason }
 }
+
+/// Denials quote values, and every setting wrong makes about 3 kB. The answer is held in memory until it is fetched.
+const MAX_DENIAL_LENGTH: usize = 16 << 10;

@@ -1,6 +1,7 @@
 //! The calls: applying a RoleBinding, creating a Secret, reporting an Event.
 
 use contract::objects;
+use contract::text::{MESSAGE_LIMIT, one_line};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -50,8 +51,7 @@ impl Writer {
         let event = Event {
             type_: EventType::Warning,
             reason: "NotProvidedFor".to_owned(),
-            // The API server accepts at most 1 KiB.
-            note: Some(problems.join("; ").chars().take(1000).collect()),
+            note: Some(one_line(&problems.join("; "), MESSAGE_LIMIT).into_owned()),
             action: "Provide".to_owned(),
             secondary: None,
         };

@@ -1,25 +1,29 @@
 //! The routes of both ports.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use contract::ports;
+use contract::text::{MESSAGE_LIMIT, cut, one_line};
 use inject::{Settings, Text};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tracing::{error, info, warn};
 
-use super::body;
+use super::body::{self, BodyError};
+use super::budget::Budget;
+use super::pool::{Connection, Pool};
 use super::readiness::Readiness;
 use crate::admission::{self, Answer, admit_body};
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Metrics};
@@ -29,9 +33,11 @@ use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Metrics};
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
-    /// One permit per review in flight.
+    /// One permit per review that is being answered.
     pub(crate) slots: Semaphore,
-    pub(crate) max_inflight: usize,
+    pub(crate) budget: Arc<Budget>,
+    /// The connections of the TLS port.
+    pub(crate) connections: Arc<Pool>,
     pub(crate) readiness: Arc<Readiness>,
     /// Cancelled on SIGTERM.
     pub(crate) draining: CancellationToken,
@@ -44,7 +50,7 @@ pub(crate) fn admission(shared: Arc<Shared>) -> Router {
         .fallback(async || refuse(StatusCode::NOT_FOUND, ONLY_MUTATE))
         .method_not_allowed_fallback(async || refuse(StatusCode::METHOD_NOT_ALLOWED, ONLY_MUTATE))
         .layer(CatchPanicLayer::custom(PanicHandler(shared.clone())))
-        .layer(map_response_with_state(shared.clone(), close_when_draining))
+        .layer(map_response_with_state(shared.clone(), close_unless_answered))
         .with_state(shared)
 }
 
@@ -59,39 +65,62 @@ pub(crate) fn probes(shared: Arc<Shared>) -> Router {
 
 const ONLY_MUTATE: &str = "only 'POST /mutate' is served here";
 
-async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    // Refused rather than queued: past its timeout the caller is gone. Go's client retries after `Retry-After`, so the
-    // wait takes place where the caller's deadline is known.
-    let Ok(_slot) = shared.slots.try_acquire() else {
-        shared.metrics.shed.inc();
-        let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many reviews at a time: try again");
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        return response;
-    };
-    // From here on: the time of a refused request would distort the histogram.
+async fn mutate(
+    State(shared): State<Arc<Shared>>,
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
+) -> Response {
     let begun = Instant::now();
-    let body = match body::read(request).await {
-        Ok(body) => body,
+    let exchange = connection.receive();
+    let body = match body::read(request, &shared.budget).await {
+        Ok(body) => body.bytes,
+        Err(BodyError::Crowded) => return shed(&shared),
         Err(error) => {
             shared.metrics.refused(error.as_str());
             return refuse(error.status(), &error.to_string());
         }
     };
+    exchange.answer();
+    // After the body is there: a caller that holds its body back must not keep others from being answered.
+    let Ok(_slot) = shared.slots.try_acquire() else { return shed(&shared) };
     shared.metrics.body(body.len());
     match admit_body(&shared.settings, &body) {
         Ok((request, answer)) => {
+            let json = answer.response.to_json();
+            if json.len() > MAX_ANSWER_LENGTH {
+                shared.metrics.refused("answer-too-large");
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, ANSWER_TOO_LARGE);
+            }
             let duration = begun.elapsed();
             shared.metrics.answered(request.operation, &answer, duration);
             log(&request, &answer, duration);
-            ([(CONTENT_TYPE, "application/json")], answer.response.to_json()).into_response()
+            exchange.prove();
+            ([(CONTENT_TYPE, "application/json")], json).into_response()
         }
         Err(error) => {
-            let error = error.to_string();
+            // It may quote the body, which any pod can send.
+            let error = one_line(&error.to_string(), MESSAGE_LIMIT).into_owned();
             warn!(error, "malformed review");
             shared.metrics.refused("malformed");
             refuse(StatusCode::BAD_REQUEST, &error)
         }
     }
+}
+
+/// Answers are held until the caller fetches them, and all connections together must fit into the memory limit. The
+/// longest known one has about 12 kB.
+const MAX_ANSWER_LENGTH: usize = 128 << 10;
+const ANSWER_TOO_LARGE: &str =
+    "the patch of this review would be longer than 128 kB. Fix: shorten the annotations of couchdiscover.io";
+
+/// Refuses a review that may be sent again. Refused rather than queued: past its timeout the caller is gone. Go's client
+/// retries after `Retry-After`, so the wait takes place where the caller's deadline is known.
+fn shed(shared: &Shared) -> Response {
+    shared.metrics.shed.inc();
+    let error = BodyError::Crowded;
+    let mut response = refuse(error.status(), &error.to_string());
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
@@ -100,23 +129,29 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 
 fn log(request: &admission::Request<'_>, answer: &Answer, duration: Duration) {
     info!(
-        uid = request.uid.as_str(),
-        namespace = text(&request.namespace),
-        name = text(&request.name),
+        uid = &*cut(request.uid.as_str(), NAME_LIMIT),
+        namespace = &*text(&request.namespace),
+        name = &*text(&request.name),
         operation = request.operation.as_str(),
         dry_run = request.dry_run,
         outcome = answer.outcome.as_str(),
         reason = answer.reason.as_str(),
-        denial = answer.response.denial,
+        denial = answer.response.denial.as_deref().map(|denial| cut(denial, DENIAL_LIMIT)).as_deref(),
         warnings = answer.response.warnings.len(),
         duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         "review"
     );
 }
 
-fn text<'t>(text: &'t Option<Text<'_>>) -> &'t str {
-    text.as_ref().map_or("", Text::as_str)
+fn text<'t>(text: &'t Option<Text<'_>>) -> Cow<'t, str> {
+    cut(text.as_ref().map_or("", Text::as_str), NAME_LIMIT)
 }
+
+/// The longest name in Kubernetes. A review that no API server sent can contain names of megabytes, and a log line of
+/// that length would push others out of the kubelet's rotated files.
+const NAME_LIMIT: usize = 253;
+/// The denial of a StatefulSet with every setting wrong has about 3 kB.
+const DENIAL_LIMIT: usize = 4096;
 
 /// Answers a request after a panic of its handler. No panic is known; if there is one, its caller still gets an answer,
 /// and other callers are not affected.
@@ -130,15 +165,17 @@ impl ResponseForPanic for PanicHandler {
         // `panic!` carries a &str without arguments and a String with some.
         let text =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        error!(panic = text.unwrap_or("unknown"), "a review made the webhook panic: please report it");
+        let text = cut(text.unwrap_or("unknown"), MESSAGE_LIMIT);
+        error!(panic = &*text, "a review made the webhook panic: please report it");
         self.0.metrics.panics.inc();
         refuse(StatusCode::INTERNAL_SERVER_ERROR, "the webhook failed on this review: please report it")
     }
 }
 
-/// After SIGTERM, closes each connection with its next answer, so that callers move to another replica and lose no call.
-async fn close_when_draining(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
-    if shared.draining.is_cancelled() {
+/// Keeps the connection only after an answered review. A refused request was not an API server's, and after SIGTERM
+/// callers must move to another replica, so that they lose no call.
+async fn close_unless_answered(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
+    if shared.draining.is_cancelled() || response.status() != StatusCode::OK {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -156,8 +193,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    // Derived from the free slots, so that no path can forget to count down.
-    let in_flight = shared.max_inflight - shared.slots.available_permits();
+    let in_flight = shared.connections.in_flight();
     ([(CONTENT_TYPE, METRICS_TYPE)], shared.metrics.encode(in_flight)).into_response()
 }
 
@@ -166,21 +202,28 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::serve::budget::Limits;
+    use crate::serve::pool::Capacity;
 
-    #[tokio::test]
-    async fn a_panic_is_answered_and_counted() {
-        let shared = Arc::new(Shared {
+    fn shared(slots: usize) -> Arc<Shared> {
+        Arc::new(Shared {
             settings: Settings {
                 agent_image: String::new(),
                 cluster_domain: String::new(),
                 version: String::new(),
             },
             metrics: Arc::new(Metrics::new()),
-            slots: Semaphore::new(1),
-            max_inflight: 1,
+            slots: Semaphore::new(slots),
+            budget: Budget::new(Limits::default()),
+            connections: Arc::new(Pool::new(Capacity { total: 1, per_address: 1 })),
             readiness: Arc::new(Readiness::default()),
             draining: CancellationToken::new(),
-        });
+        })
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted() {
+        let shared = shared(1);
         let panics = Router::new()
             .route("/", get(async || -> &'static str { panic!("on purpose") }))
             .layer(CatchPanicLayer::custom(PanicHandler(shared.clone())));
@@ -189,5 +232,18 @@ mod tests {
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         }
         assert!(shared.metrics.encode(0).contains("couchdiscover_webhook_panics_total 2"));
+    }
+
+    #[tokio::test]
+    async fn a_review_without_a_slot_may_be_sent_again() {
+        let shared = shared(0);
+        let (connection, _) = shared.connections.enter([10, 0, 0, 1].into()).unwrap();
+        let mut request = Request::post(ports::MUTATE).body(Body::from("{}")).unwrap();
+        request.extensions_mut().insert(Arc::new(connection));
+        let answer = admission(shared.clone()).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        assert!(shared.metrics.encode(0).contains("couchdiscover_webhook_reviews_shed_total 1"));
+        assert_eq!(shared.connections.in_flight(), 0);
     }
 }

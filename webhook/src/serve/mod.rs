@@ -3,8 +3,10 @@
 //! ```text
 //! server       binds, starts the background tasks, drains
 //! accept       connections: limits and timeouts
+//! pool         the open connections, and which of them gives way to a new one
 //! app          routes
 //! body         reading a review's body
+//! budget       the memory that all bodies together may take
 //! readiness    the state behind `/readyz`
 //! verify       the check behind it: a handshake with the server itself, as an API server makes it
 //! renew        replacing the certificate in use
@@ -13,6 +15,8 @@
 mod accept;
 mod app;
 mod body;
+mod budget;
+mod pool;
 mod readiness;
 mod renew;
 mod server;

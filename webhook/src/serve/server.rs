@@ -15,8 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::accept::Port;
+use super::accept::{ADMISSION, PROBES, Port};
 use super::app::{self, Shared};
+use super::budget::{Budget, Limits};
+use super::pool::Pool;
 use super::readiness::Readiness;
 use super::renew::renew;
 use super::verify::{Endpoint, verify};
@@ -69,7 +71,8 @@ pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
         settings: args.injection.settings(),
         metrics: Arc::new(Metrics::new()),
         slots: Semaphore::new(max_inflight),
-        max_inflight,
+        budget: Budget::new(Limits::default()),
+        connections: Arc::new(Pool::new(ADMISSION.capacity)),
         readiness: Arc::new(Readiness::default()),
         draining: CancellationToken::new(),
     });
@@ -78,8 +81,24 @@ pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
         shared.metrics.expires(expiry);
     }
     let tls = Some(TlsAcceptor::from(Arc::new(tls)));
-    let admission = Port { listener: https_listener, tls, app: app::admission(shared.clone()) };
-    let probes = Port { listener: plain_listener, tls: None, app: app::probes(shared.clone()) };
+    let admission = Port {
+        listener: https_listener,
+        tls,
+        app: app::admission(shared.clone()),
+        limits: ADMISSION,
+        connections: shared.connections.clone(),
+        metrics: shared.metrics.clone(),
+        readiness: Some(shared.readiness.clone()),
+    };
+    let probes = Port {
+        listener: plain_listener,
+        tls: None,
+        app: app::probes(shared.clone()),
+        limits: PROBES,
+        connections: Arc::new(Pool::new(PROBES.capacity)),
+        metrics: shared.metrics.clone(),
+        readiness: None,
+    };
     Ok(Bound { args, kubernetes, admission, probes, https, plain, certificates, shared })
 }
 

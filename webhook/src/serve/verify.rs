@@ -71,6 +71,8 @@ pub(crate) async fn verify(
             () = stop.cancelled() => return,
             Ok(()) = trust.changed() => {}
             () = sleep(pause) => {}
+            // At most one check a second, however many connections are refused.
+            () = async { sleep(RETRY_INTERVAL).await; readiness.doubted().await } => {}
         }
     }
 }

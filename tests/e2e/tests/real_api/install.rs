@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use crate::literals::yaml;
 
 /// Without the overlay for cert-manager, whose kinds the API server does not know.
-const ALL: [&str; 7] = [
+const ALL: [&str; 9] = [
     "base",
+    "overlays/client-ca",
+    "examples/ingress",
     "overlays/single-replica",
     "overlays/other-port",
     "overlays/host-network",
