@@ -51,7 +51,7 @@ impl Webhook {
         let authority = certs::Authority::new("test", now).unwrap();
         let leaf = authority.leaf(&[NAME.to_owned()], now).unwrap();
         let ca = authority.certificate_pem().to_owned();
-        for (file, text) in [("ca.crt", ca.as_str()), ("tls.crt", &leaf.certificate_pem())] {
+        for (file, text) in [("ca.crt", ca.as_str()), ("tls.crt", leaf.certificate_pem())] {
             std::fs::write(folder.path().join(file), text).unwrap();
         }
         std::fs::write(folder.path().join("tls.key"), leaf.key_pem()).unwrap();
