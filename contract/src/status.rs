@@ -140,9 +140,12 @@ pub struct SeenNode {
     pub members: Vec<String>,
     /// The pods that it is connected to.
     pub connected: Vec<String>,
-    /// Entries of its `_nodes` that are not pods of this StatefulSet.
+    /// Entries of its `_nodes` that are not pods of this StatefulSet: the first 32, each cut to 255 bytes.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub strangers: BTreeSet<String>,
+    /// The number of further such entries.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_strangers: u64,
     /// The number of databases in its `_dbs`, system databases included.
     pub databases: u64,
     /// For each system database, the number of copies of the range that has the fewest.
@@ -150,6 +153,10 @@ pub struct SeenNode {
     /// The release series of its CouchDB, such as `3.5`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl fmt::Display for KubernetesState {
@@ -189,6 +196,7 @@ mod tests {
             members: vec!["db-0".to_owned(), "db-1".to_owned()],
             connected: vec!["db-0".to_owned()],
             strangers: ["couchdb@old".to_owned()].into(),
+            more_strangers: 0,
             databases: 2,
             system_database_copies: [("_users".to_owned(), 1)].into(),
             release: Some("3.5".to_owned()),

@@ -210,6 +210,7 @@ mod tests {
             members: members.iter().map(|name| (*name).to_owned()).collect(),
             connected: vec!["db-0".to_owned()],
             strangers: BTreeSet::new(),
+            more_strangers: 0,
             databases: 2,
             system_database_copies: BTreeMap::new(),
             release: None,

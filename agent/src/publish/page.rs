@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::decide::{Decision, Readiness};
-use agent_core::explain::{ExplainedDecision, Explanation};
+use agent_core::explain::{ExplainedDecision, Explanation, FirstNames};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, Unseen};
 use contract::status::{Admin, KubernetesState, NodeReport, Page, RecordState, SeenNode, StateReport};
 use contract::{Label, Naming, PodFqdn};
@@ -118,11 +118,13 @@ impl Pods<'_> {
             Ok(node) => node,
             Err(unseen) => return NodeReport::Unseen { unseen: unseen_word(unseen).to_owned() },
         };
+        let FirstNames { names, more } = FirstNames::of(&node.strangers);
         let copies = node.system.iter().map(|(database, spread)| (database.name().to_owned(), spread.copies));
         NodeReport::Seen(SeenNode {
             members: self.names(&node.members),
             connected: self.names(&node.connected),
-            strangers: node.strangers.clone(),
+            strangers: names.into_iter().collect(),
+            more_strangers: u64::try_from(more).unwrap_or(u64::MAX),
             databases: node.databases,
             system_database_copies: copies.collect(),
             release: node.release.as_ref().map(ToString::to_string),

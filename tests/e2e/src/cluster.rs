@@ -41,6 +41,8 @@ pub struct TestCluster {
     /// `true` if agents that are started from now on can connect to Erlang's ports. Each pair of pods needs two sockets,
     /// so that many pods exceed the usual limit of open files.
     pub erlang_ports: bool,
+    /// Pods whose names lead to another host, with its address, for the agents of other pods that are started from now on.
+    pub diverted: BTreeMap<usize, SocketAddr>,
     vars: Vec<(String, String)>,
 }
 
@@ -123,6 +125,7 @@ impl TestCluster {
             termination_log: None,
             aliases: vec![],
             erlang_ports: true,
+            diverted: BTreeMap::new(),
             vars: vec![],
         }
     }
@@ -272,7 +275,9 @@ impl TestCluster {
     fn addresses(&self, i: usize) -> HashMap<String, SocketAddr> {
         let mut addresses = HashMap::new();
         for j in self.ordinals() {
-            addresses.insert(self.fqdn(j).to_owned(), self.address(i, j));
+            let diverted = self.diverted.get(&j).filter(|_| j != i);
+            addresses
+                .insert(self.fqdn(j).to_owned(), diverted.copied().unwrap_or_else(|| self.address(i, j)));
             addresses.extend(self.erlang_addresses(i, j, self.fqdn(j)));
         }
         for (name, j) in &self.aliases {

@@ -7,6 +7,7 @@
 //! | [`couchdb`] | CouchDB nodes, the network and Erlang between them | [`conformance`] scripts, recorded on 3.5.0 |
 //! | [`apiserver`] | the API server, admission included | reviews recorded on 1.36.2 |
 //! | [`kubelet`] | a pod's names, environment and DNS | Kubernetes' own tables |
+//! | [`hostile`] | a host that does harm at a pod's name | |
 //!
 //! Each has a pure core (state, request and time in; answer out) in a shell of sockets. The differences from the real
 //! programs are:
@@ -88,6 +89,7 @@
 pub mod apiserver;
 pub mod conformance;
 pub mod couchdb;
+pub mod hostile;
 pub mod kubelet;
 
 mod date;

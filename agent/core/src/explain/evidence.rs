@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::explainer::Explainer;
 use super::explanation::predicate;
+use super::names::{FirstNames, cut_name};
 use super::waits::map_problems;
 use crate::decide::{Evidence, Refusal, Step, WaitFor, former_ordinal};
 use crate::facts::{KnownRecord, Node, Observed, PortCheck, Unseen};
@@ -31,7 +32,9 @@ impl Explainer<'_> {
                 lines.extend(self.nodes(observed));
                 lines
             }
-            Refusal::NodeNameMismatch { actual } => vec![format!("GET /_node/_local: name '{actual}'")],
+            Refusal::NodeNameMismatch { actual } => {
+                vec![format!("GET /_node/_local: name '{}'", cut_name(actual))]
+            }
             Refusal::NodeRenamed { strangers } => self.strangers(observed, strangers),
         }
     }
@@ -110,9 +113,11 @@ impl Explainer<'_> {
         }
     }
 
-    /// One line for each stranger.
+    /// One line for each of the first strangers.
     pub(super) fn strangers(&self, observed: &Observed, strangers: &BTreeSet<String>) -> Vec<String> {
-        strangers.iter().map(|stranger| self.renamed(observed, stranger)).collect()
+        let FirstNames { names, more } = FirstNames::of(strangers);
+        let others = (more > 0).then(|| format!("{more} more names that belong to no pod"));
+        names.iter().map(|stranger| self.renamed(observed, stranger)).chain(others).collect()
     }
 
     /// The old name, and the present name of the same pod where the old name contains its ordinal.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use super::names::{FirstNames, cut_name};
 use crate::facts::Unseen;
 
 /// A reason for machines and a message for people.
@@ -40,7 +41,7 @@ pub(super) fn predicate(unseen: &Unseen) -> String {
         Unseen::Busy => "is not up yet".to_owned(),
         Unseen::Garbled => "does not answer like CouchDB 3.x".to_owned(),
         Unseen::LockedOut => "has locked the admin out after too many wrong passwords".to_owned(),
-        Unseen::Misnamed(actual) => format!("runs as '{actual}'"),
+        Unseen::Misnamed(actual) => format!("runs as '{}'", cut_name(actual)),
         Unseen::NameUnknown => "is not in DNS".to_owned(),
         Unseen::NoAnswer => "does not answer in time".to_owned(),
         Unseen::Rejects => "rejects the admin's name or password".to_owned(),
@@ -59,9 +60,11 @@ pub(super) fn clauses(clauses: impl IntoIterator<Item = String>) -> String {
     Vec::from_iter(clauses).join("; ")
 }
 
-/// `'a', 'b'`
+/// `'a', 'b'`; of many names the first, and the number of the others.
 pub(super) fn quoted(words: &BTreeSet<String>) -> String {
-    list(words.iter().map(|word| format!("'{word}'")))
+    let FirstNames { names, more } = FirstNames::of(words);
+    let others = (more > 0).then(|| format!("and {more} more"));
+    list(names.iter().map(|word| format!("'{word}'")).chain(others))
 }
 
 /// The verb that fits the number of its subjects.

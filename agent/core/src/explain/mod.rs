@@ -6,6 +6,7 @@
 //! * `steps`, `waits`, `local`, `refusals`: the message of each step
 //! * `conditions`: the message of each condition
 //! * `evidence`: the observations behind a step
+//! * `names`: names that another node reported, cut
 //! * [`when_entered`], [`when_done`]: the Event that belongs to a step
 
 mod announce;
@@ -14,6 +15,7 @@ mod evidence;
 mod explainer;
 mod explanation;
 mod local;
+mod names;
 mod refusals;
 mod round;
 mod steps;
@@ -25,4 +27,5 @@ pub use announce::{
 pub use conditions::ExplainedCondition;
 pub use explainer::Explainer;
 pub use explanation::Explanation;
+pub use names::{FirstNames, cut_name};
 pub use round::ExplainedDecision;

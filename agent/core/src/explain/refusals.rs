@@ -4,6 +4,7 @@ use contract::{Naming, keys};
 
 use super::explainer::Explainer;
 use super::explanation::{Explanation, agreeing, quoted};
+use super::names::cut_name;
 use crate::decide::Refusal;
 
 impl Explainer<'_> {
@@ -48,7 +49,7 @@ impl Explainer<'_> {
                 "a newer agent recorded that a cluster was formed here, but no node holds data",
                 "run that version of the agent, which can read the record",
             ),
-            Refusal::NodeNameMismatch { actual } => self.name_mismatch(actual),
+            Refusal::NodeNameMismatch { actual } => self.name_mismatch(cut_name(actual)),
             Refusal::NodeRenamed { strangers } => Explanation::with_fix(
                 "NodeRenamed",
                 format!(

@@ -6,6 +6,7 @@ use contract::objects;
 
 use super::explainer::Explainer;
 use super::explanation::{Explanation, agreeing, clauses, predicate, quoted};
+use super::names::{cut_name, in_url};
 use crate::decide::WaitFor;
 use crate::facts::{BrokenMaps, MaintenanceMode, MapProblem, Release, Unseen};
 
@@ -174,7 +175,7 @@ impl Explainer<'_> {
             format!(
                 "if this is no node that will return, remove the entry: {}. If that is answered with a conflict, GET the \
                  document first and use its _rev",
-                clauses(names.iter().map(|name| self.delete_member(name)))
+                clauses(names.iter().take(COMMANDS).map(|name| self.delete_member(name)))
             ),
         )
     }
@@ -182,7 +183,7 @@ impl Explainer<'_> {
     /// The command that removes an entry from `_nodes`.
     fn delete_member(&self, name: &str) -> String {
         // The document of a member is empty as a rule, and then has this revision on every node.
-        self.curl(&format!("/_node/_local/_nodes/{name}?rev={EMPTY_DOCUMENT}"), " -X DELETE")
+        self.curl(&format!("/_node/_local/_nodes/{}?rev={EMPTY_DOCUMENT}", in_url(name)), " -X DELETE")
     }
 
     fn broken_maps(&self, broken: &BrokenMaps) -> Explanation {
@@ -337,6 +338,8 @@ impl Explainer<'_> {
     }
 }
 
+/// Commands that remove entries, of those in one message.
+const COMMANDS: usize = 4;
 /// The revision of a document without content.
 const EMPTY_DOCUMENT: &str = "1-967a00dff5e02add41819138abb3284d";
 
@@ -352,7 +355,7 @@ pub(super) fn map_problems(broken: &BrokenMaps) -> Vec<String> {
                 format!("the shard map of '{database}' is missing a range: no node holds part of its documents")
             }
             MapProblem::UnknownHolder(name) => {
-                format!("the shard map of '{database}' lists '{name}', which is not a member")
+                format!("the shard map of '{database}' lists '{}', which is not a member", cut_name(name))
             }
         });
     }

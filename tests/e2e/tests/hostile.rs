@@ -1,0 +1,94 @@
+//! A hostile host at the name of a pod: it changes no node, makes no pod unready, and takes no memory.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::time::Duration;
+
+use e2e::cluster::{PASSWORD, TestCluster, USER};
+use e2e::until::until;
+use sandbox::hostile::{HostilePeer, Mode};
+use serde_json::Value;
+
+/// The pod was deleted, and its address belongs to another pod now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_host_at_a_members_name_changes_no_node_and_no_readiness() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    for i in 0..3 {
+        cluster.kill_agent(i).await;
+    }
+    cluster.node(1).kill();
+    let identity = identities(&cluster).await;
+    forget_peak_memory();
+    let before = peak_memory();
+    for mode in Mode::ALL {
+        let hostile = HostilePeer::start(mode, &format!("couchdb@{}", cluster.fqdn(1))).unwrap();
+        cluster.diverted = [(1, hostile.address())].into();
+        for i in [0, 2] {
+            cluster.start_agent(i).await;
+        }
+        for i in [0, 2] {
+            cluster.until_ready(i).await;
+            let unseen = until_asked(&cluster, i).await;
+            let expected = match mode {
+                Mode::Deep | Mode::Endless | Mode::Lies | Mode::EndlessError => "garbled",
+                Mode::Drip => "noAnswer",
+                Mode::EndlessHead | Mode::Noise => "unreachable",
+            };
+            // An error is one of a node that starts.
+            let expected = if mode == Mode::EndlessError { "busy" } else { expected };
+            if mode != Mode::Lies {
+                assert_eq!(unseen["unseen"], expected, "{mode}");
+            }
+            assert_eq!(cluster.readyz(i).await.0, 200, "{mode}");
+            let shown = format!("{}{}", cluster.status(i).await, cluster.metrics(i).await);
+            assert!(shown.len() < 100_000, "{mode}: {} bytes", shown.len());
+            assert!(!shown.contains(PASSWORD));
+        }
+        assert_eq!(identities(&cluster).await, identity, "{mode}");
+        for i in [0, 2] {
+            cluster.kill_agent(i).await;
+        }
+    }
+    // Of the whole process, the stand-ins and the hostile peer included.
+    let grown = peak_memory() - before;
+    assert!(grown < 40 * 1024, "{grown} kB");
+}
+
+/// What the agent of pod `i` reports about pod 1, once it has asked it.
+async fn until_asked(cluster: &TestCluster, i: usize) -> Value {
+    until("a round", Duration::from_secs(30), async || {
+        let status = cluster.status(i).await;
+        if status["rounds"].as_u64() > Some(1) {
+            Ok(status["nodes"]["couchdb-1"].clone())
+        } else {
+            Err(status)
+        }
+    })
+    .await
+}
+
+/// The identity-bearing configuration of the nodes that run.
+async fn identities(cluster: &TestCluster) -> Vec<Value> {
+    let mut all = vec![];
+    for i in [0, 2] {
+        for section in ["admins", "chttpd_auth", "couchdb"] {
+            all.push(cluster.get(i, &format!("/_node/_local/_config/{section}")).await);
+        }
+    }
+    assert!(all[0][USER].is_string());
+    all
+}
+
+/// Begins a new measurement of the largest resident set of this process.
+fn forget_peak_memory() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// The largest resident set of this process, in kB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
