@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 
 use reqwest::Client;
 
+use super::first_login::FirstLogins;
 use super::maps::PAGE;
 use super::transport::Transport;
 use crate::metrics::Metrics;
@@ -14,6 +15,7 @@ use crate::settings::Credentials;
 #[derive(Debug)]
 pub struct Couch {
     pub(super) transport: Transport,
+    pub(super) first_logins: FirstLogins,
     /// The number of shard maps in the last page that was not too long.
     pub(super) fitting_page: AtomicUsize,
 }
@@ -22,7 +24,7 @@ impl Couch {
     /// A client that sends through `client`, which brings TLS and connect timeouts, and counts its calls in `metrics`.
     pub fn new(client: Client, credentials: Credentials, metrics: Arc<Metrics>) -> Self {
         let transport = Transport::new(client, credentials, metrics);
-        Self { transport, fitting_page: AtomicUsize::new(PAGE) }
+        Self { transport, first_logins: FirstLogins::default(), fitting_page: AtomicUsize::new(PAGE) }
     }
 
     /// The credentials in use.

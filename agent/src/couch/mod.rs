@@ -16,6 +16,7 @@
 mod client;
 mod config;
 mod error;
+mod first_login;
 mod identity;
 mod maps;
 mod membership;

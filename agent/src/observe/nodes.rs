@@ -8,6 +8,7 @@ use contract::error::chain;
 use contract::{Naming, PodName};
 use futures::StreamExt;
 use reqwest::StatusCode;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::directory::Directory;
@@ -77,7 +78,9 @@ impl Report {
 /// Asks the local node.
 pub(super) async fn ask_local(couch: &Couch, directory: &Directory) -> Result<(Report, LocalFacts), Unseen> {
     let base = directory.local();
+    let begun = Instant::now();
     let report = ask(couch, &base, directory.me.pod()).await?;
+    couch.note_own_login(begun.elapsed());
     let facts = ask_local_facts(couch, &base, report.databases.count == 0).await;
     Ok((report, facts.map_err(|error| unseen(&error))?))
 }
@@ -110,10 +113,22 @@ pub(super) async fn ask_peers(
         .await
 }
 
+/// Notes which of these nodes answer, without a login.
+pub(super) async fn greet_peers(couch: &Couch, directory: &Directory, ordinals: &BTreeSet<u32>) {
+    futures::stream::iter(ordinals)
+        .filter_map(|ordinal| async { directory.me.sibling(*ordinal).ok() })
+        .for_each_concurrent(AT_ONCE, |peer| async move { couch.greet(&directory.peer(&peer)).await })
+        .await;
+}
+
 async fn ask_peer(couch: &Couch, directory: &Directory, ordinal: u32) -> Result<Report, Unseen> {
     // A name with this ordinal would be too long for DNS.
     let peer = directory.me.sibling(ordinal).map_err(|_| Unseen::NameUnknown)?;
-    ask(couch, &directory.peer(&peer), peer.pod()).await
+    let base = directory.peer(&peer);
+    couch.until_its_own_agent_logged_in(&base).await;
+    let report = ask(couch, &base, peer.pod()).await;
+    couch.note_peer_login(&base, report.is_ok());
+    report
 }
 
 /// Asks the node of `pod` for its name, members and databases, and for its identity once it is established.

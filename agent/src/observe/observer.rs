@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::details::Details;
 use super::directory::Directory;
-use super::nodes::{LocalFacts, Report, ask_local, ask_peers};
+use super::nodes::{LocalFacts, Report, ask_local, ask_peers, greet_peers};
 use super::service::Service;
 use crate::couch::Couch;
 use crate::kubernetes::{Claim, Knowledge};
@@ -72,11 +72,16 @@ impl Observer {
         let mut peers: BTreeSet<u32> = &expectation.expected | &expectation.founders;
         peers.remove(&me);
         let base = self.directory.local();
-        let (local, up, reports) = tokio::join!(
-            ask_local(&self.couch, &self.directory),
-            self.couch.up(&base),
-            ask_peers(&self.couch, &self.directory, peers)
-        );
+        let ask_local = ask_local(&self.couch, &self.directory);
+        let ask_peers = ask_peers(&self.couch, &self.directory, peers.clone());
+        let (local, up, reports) = if self.couch.has_logged_in() {
+            tokio::join!(ask_local, self.couch.up(&base), ask_peers)
+        } else {
+            // The first login is at the own node. Meanwhile the peers' own agents log in there.
+            let (local, ()) = tokio::join!(ask_local, greet_peers(&self.couch, &self.directory, &peers));
+            let (up, reports) = tokio::join!(self.couch.up(&base), ask_peers);
+            (local, up, reports)
+        };
         let welcome_uuid = match local {
             Err(Unseen::LockedOut | Unseen::Rejects) => self.couch.uuid_without_login(&base).await,
             Ok(_) | Err(_) => None,

@@ -21,22 +21,15 @@ use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() {
-    let turns = 20;
-    let (mut agents, mut script) = (Duration::ZERO, Duration::ZERO);
-    for _ in 0..turns {
-        script += by_script(3).await;
-        agents += by_agents(3).await.1;
+    for (nodes, first_login) in [(3, Duration::ZERO), (3, FIRST_LOGIN), (5, FIRST_LOGIN)] {
+        compare(nodes, first_login).await;
     }
-    let ratio = agents.as_secs_f64() / script.as_secs_f64();
-    println!(
-        "3 nodes, formed and confirmed: agents {agents:?}, script {script:?} for {turns} turns; {ratio:.2} times"
-    );
     println!("{:>5} | calls of the busiest agent to form | of all | per 10 s once settled", "nodes");
     let arguments: Vec<usize> = std::env::args().skip(1).map(|nodes| nodes.parse().unwrap()).collect();
     // By default at most 32 nodes: with 64, each pair's port and connection exceed the usual limit of open files.
     let sizes = if arguments.is_empty() { vec![1, 3, 8, 16, 32] } else { arguments };
     for nodes in sizes {
-        let (cluster, _) = by_agents(nodes).await;
+        let cluster = by_agents(nodes).await;
         let forming = calls(&cluster);
         sleep(SETTLED).await;
         let settled = calls(&cluster).iter().sum::<usize>() - forming.iter().sum::<usize>();
@@ -49,31 +42,57 @@ async fn main() {
     }
 }
 
+/// Compares agents with a script that forms the same cluster, from the start of the nodes.
+async fn compare(nodes: usize, first_login: Duration) {
+    let turns = 10;
+    let (mut agents, mut script) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..turns {
+        let begun = Instant::now();
+        by_script(&start(nodes, first_login)).await;
+        script += begun.elapsed();
+        let begun = Instant::now();
+        form_by_agents(&mut start(nodes, first_login)).await;
+        agents += begun.elapsed();
+    }
+    let ratio = agents.as_secs_f64() / script.as_secs_f64();
+    println!(
+        "{nodes} nodes, first login {first_login:?}, formed and confirmed: agents {:?}, script {:?}; {ratio:.2} times",
+        agents / turns,
+        script / turns
+    );
+}
+
 /// The number of calls of each agent so far.
 fn calls(cluster: &TestCluster) -> Vec<usize> {
     cluster.ordinals().map(|i| cluster.calls_of_agent(i).len()).collect()
 }
 
-/// Forms a cluster by agents. Returns it, and the time from the moment when all nodes answer.
-async fn by_agents(nodes: usize) -> (TestCluster, Duration) {
-    let mut cluster = fresh(nodes).await;
+/// Forms a cluster by agents.
+async fn by_agents(nodes: usize) -> TestCluster {
+    let mut cluster = start(nodes, Duration::ZERO);
+    form_by_agents(&mut cluster).await;
+    cluster
+}
+
+async fn form_by_agents(cluster: &mut TestCluster) {
     cluster.erlang_ports = false;
-    let begun = Instant::now();
-    cluster.start_agents(0..nodes).await;
+    cluster.start_agents(cluster.ordinals()).await;
     cluster.until_formed().await;
-    (cluster, begun.elapsed())
 }
 
 /// Forms a cluster by the calls of a careful script: join, check every node, finish, check every node.
-async fn by_script(nodes: usize) -> Duration {
-    let cluster = fresh(nodes).await;
-    let begun = Instant::now();
+async fn by_script(cluster: &TestCluster) {
+    let nodes = cluster.ordinals().len();
+    // A new node creates the files that delay its first answers.
+    for i in 0..nodes {
+        until_answer(cluster, i, "/_node/_local/_dbs", |answer| answer["db_name"].is_string()).await;
+    }
     let first = format!("/_node/_local/_nodes/couchdb@{}", host(0));
     for i in 1..nodes {
         cluster.put(i, &first, &json!({})).await;
     }
     for i in 0..nodes {
-        until_answer(&cluster, i, "/_membership", |answer| {
+        until_answer(cluster, i, "/_membership", |answer| {
             ["all_nodes", "cluster_nodes"]
                 .iter()
                 .all(|list| answer[list].as_array().is_some_and(|list| list.len() == nodes))
@@ -84,19 +103,14 @@ async fn by_script(nodes: usize) -> Duration {
     let finish = reqwest::Client::new().post(url).basic_auth(USER, Some(PASSWORD));
     finish.json(&json!({ "action": "finish_cluster" })).send().await.unwrap().error_for_status().unwrap();
     for i in 0..nodes {
-        until_answer(&cluster, i, "/_node/_local/_dbs/_all_docs", |answer| answer["total_rows"] == 2).await;
-        until_answer(&cluster, i, "/_cluster_setup", |answer| answer["state"] == "cluster_finished").await;
+        until_answer(cluster, i, "/_node/_local/_dbs/_all_docs", |answer| answer["total_rows"] == 2).await;
+        until_answer(cluster, i, "/_cluster_setup", |answer| answer["state"] == "cluster_finished").await;
     }
-    begun.elapsed()
 }
 
-/// Starts nodes, and waits until they answer and have created the files that delay their first answers.
-async fn fresh(nodes: usize) -> TestCluster {
-    let cluster = TestCluster::in_real_time(nodes);
-    for i in 0..nodes {
-        until_answer(&cluster, i, "/_node/_local/_dbs", |answer| answer["db_name"].is_string()).await;
-    }
-    cluster
+/// Starts nodes with this cost of a first login.
+fn start(nodes: usize, first_login: Duration) -> TestCluster {
+    TestCluster::in_real_time_with(nodes, |settings| settings.first_login(first_login))
 }
 
 async fn until_answer(cluster: &TestCluster, i: usize, path: &str, is_enough: impl Fn(&Value) -> bool) {
@@ -105,5 +119,7 @@ async fn until_answer(cluster: &TestCluster, i: usize, path: &str, is_enough: im
     }
 }
 
+/// The time that 600,000 rounds of PBKDF2 take on an idle core.
+const FIRST_LOGIN: Duration = Duration::from_millis(250);
 /// Several intervals in which a settled agent checks its node.
 const SETTLED: Duration = Duration::from_secs(40);

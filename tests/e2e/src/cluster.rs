@@ -70,6 +70,11 @@ impl TestCluster {
         Self::at(Clock::faster(SPEED), count, change)
     }
 
+    /// Like [`Self::in_real_time`], with changed settings of the nodes.
+    pub fn in_real_time_with(count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
+        Self::at(Clock::real(), count, change)
+    }
+
     fn at(clock: Clock, count: usize, change: impl Fn(NodeSettings) -> NodeSettings) -> Self {
         let pods = manifest::example_pods(count, |_| {}).expect("the example can be injected");
         Self::of(pods, clock, None, change)

@@ -115,6 +115,22 @@ async fn a_joining_agent_may_be_killed_after_any_call_took_effect() {
     killed_after_every_call(2, Moment::After).await;
 }
 
+#[tokio::test]
+async fn agents_that_start_together_cost_each_node_about_one_password_hash() {
+    // Longer than the agents' starts are apart on a busy machine.
+    const COST: Duration = Duration::from_millis(700);
+    let nodes = 3;
+    let mut cluster = TestCluster::in_real_time_with(nodes, |settings| settings.first_login(COST));
+    cluster.start_agents(0..nodes).await;
+    cluster.until_formed().await;
+    let hashes: Vec<usize> = cluster
+        .ordinals()
+        .map(|i| cluster.net.world(|world| world.node(&host(i)).unwrap().hashes()))
+        .collect();
+    // Each agent alone needs one for each node: nine. An agent that started late may cost another one.
+    assert!(hashes.iter().sum::<usize>() < 2 * nodes, "{hashes:?}");
+}
+
 /// Kills one agent after its k-th call, whose connection is cut before or after the call takes effect, and starts it
 /// again; for every k until the cluster is formed with fewer calls.
 async fn killed_after_every_call(agent: usize, moment: Moment) {

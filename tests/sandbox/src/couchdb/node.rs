@@ -1,6 +1,7 @@
 //! One node: the state that outlives its process (the data volume, the container's own files) and the process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -66,6 +67,12 @@ pub(crate) struct Process {
     pub(crate) next_reconnect: Time,
     /// Wrong passwords by user and source: their number, and the time of the first.
     pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
+    /// The basic credentials of logins that have ended. Their next login costs nothing.
+    pub(crate) logins: BTreeSet<String>,
+    /// The number of password hashes that logins have cost since the start.
+    pub(crate) hashes: usize,
+    /// The core that computes password hashes.
+    pub(crate) core: Arc<tokio::sync::Mutex<()>>,
     pub(crate) seeds: Seeds,
     pub(crate) resharding: Resharding,
     /// Node names that its Erlang knows; it keeps them until it exits.
@@ -102,6 +109,12 @@ pub(crate) struct Restart {
 }
 
 impl Node {
+    /// The number of password hashes that logins have cost CouchDB since its start, where
+    /// [`NodeSettings::first_login`] gives them a cost.
+    pub fn hashes(&self) -> usize {
+        self.process.as_ref().map_or(0, |process| process.hashes)
+    }
+
     pub(crate) fn new(settings: NodeSettings) -> Self {
         Self {
             settings,
@@ -135,6 +148,9 @@ impl Node {
             started: now,
             next_reconnect: now,
             failures: BTreeMap::new(),
+            logins: BTreeSet::new(),
+            hashes: 0,
+            core: Arc::default(),
             seeds,
             resharding: Resharding::default(),
             known_names: BTreeSet::new(),

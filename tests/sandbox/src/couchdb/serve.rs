@@ -114,7 +114,10 @@ impl Caller {
             Treatment::Cut(Moment::Before) => return Err(CutOff),
             Treatment::Fail(status) => Response::error(status, "error", "injected by the test"),
             // The call has its effect before the connection is cut.
-            Treatment::Serve | Treatment::Cut(Moment::After) => self.handle(&request).await?,
+            Treatment::Serve | Treatment::Cut(Moment::After) => {
+                self.log_in(&request).await;
+                self.handle(&request).await?
+            }
         };
         if treatment == Treatment::Cut(Moment::After) {
             return Err(CutOff);
@@ -153,6 +156,28 @@ impl Caller {
         let forwarded = header(headers, "x-forwarded-for")?;
         let last = forwarded.rsplit(',').next()?.trim();
         Some(if last == "127.0.0.1" { self.host.as_str().to_owned() } else { last.to_owned() })
+    }
+
+    /// Takes the time of a login's hash, unless the same login has ended before. Logins that begin at the same time each take
+    /// it, one after another on the node's core (`couch_passwords_cache` knows only results).
+    async fn log_in(&self, request: &Request) {
+        let Some(authorization) = &request.authorization else { return };
+        let pending = self.shared.change(|world, _| {
+            let node = world.node(self.host.as_str())?;
+            let process = node.process.as_ref()?;
+            let cost = node.settings.first_login;
+            (!cost.is_zero() && !process.logins.contains(authorization))
+                .then(|| (cost, Arc::clone(&process.core)))
+        });
+        let Some((cost, core)) = pending else { return };
+        let _turn = core.lock().await;
+        self.shared.clock.sleep(cost).await;
+        self.shared.change(|world, _| {
+            if let Some(process) = world.nodes.get_mut(&self.host).and_then(|node| node.process.as_mut()) {
+                process.hashes += 1;
+                process.logins.insert(authorization.clone());
+            }
+        });
     }
 
     /// Handles a call until the world has decided about it, and waits as long as CouchDB would take.
