@@ -6,6 +6,9 @@ pub const AGENT_CONTAINER: &str = "couchdiscover-agent";
 pub const AGENT_CLUSTER_ROLE: &str = "couchdiscover-agent";
 /// Secret with the webhook's certificate authority, in the webhook's namespace, shared by its replicas.
 pub const CA_SECRET: &str = "couchdiscover-webhook-ca";
+/// Namespaces for which the webhook is not called: objects that a cluster needs to start must not wait for it. Neither is it
+/// called for its own.
+pub const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 /// Field manager of the webhook's writes.
 pub const WEBHOOK_MANAGER: &str = "couchdiscover-webhook";
 /// Key of the Erlang cookie in the generated Secret, and the default key in a user's Secret.

@@ -138,6 +138,8 @@ pub(super) enum PolicyState {
 pub(super) struct ClusterRoleFacts {
     /// `metadata.name`.
     pub(super) name: String,
+    /// The component of the manifests that removes the role; `None` for one that every installation has.
+    pub(super) removed_by: Option<&'static str>,
     /// Permissions of the manifest that the stored role does not grant, such as `get leases.coordination.k8s.io`; `None`
     /// if the role does not exist.
     pub(super) missing: Lookup<Option<Vec<String>>>,

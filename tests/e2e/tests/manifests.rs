@@ -10,7 +10,7 @@ use contract::{keys, objects, ports};
 use e2e::control_plane::CONFIGURATION;
 use e2e::manifest;
 use serde_json::{Value, json};
-use webhook::serve::{Args, CertMode};
+use webhook::serve::{Args, CertMode, Provide};
 
 #[test]
 fn every_file_contains_kubernetes_objects_as_yaml() {
@@ -275,6 +275,71 @@ fn certificates_from_files_remove_the_permission_to_read_the_authoritys_secret()
         "the removed objects are in the base: {removed:?}"
     );
     assert!(roles.iter().any(reads_secrets) && !left.any(reads_secrets));
+}
+
+#[test]
+fn each_component_removes_the_roles_that_it_makes_superfluous() {
+    let removed = |component: &str| {
+        let kustomization = one(&root().join("components").join(component).join("kustomization.yaml"));
+        let patches = kustomization["patches"].as_array().unwrap().iter();
+        let patches = patches.map(|patch| one_of(patch["patch"].as_str().unwrap()));
+        patches.filter(|patch| patch["$patch"] == "delete").map(|patch| identity(&patch)).collect::<Vec<_>>()
+    };
+    let roles = manifest::objects(&read("base/webhook-role.yaml")).unwrap();
+    let both = [removed("cert-manager"), removed("provide-off")].concat();
+    assert!(both.iter().all(|one| roles.iter().any(|role| identity(role) == *one)), "{both:?}");
+    let left = roles.iter().filter(|role| !both.contains(&identity(role)));
+    let rules: Vec<_> = left.flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default()).collect();
+    let [rule] = &*rules else { panic!("{rules:?}") };
+    assert_eq!(rule["resources"], json!(["mutatingwebhookconfigurations"]));
+    assert_eq!(rule["verbs"], json!(["get", "list", "watch"]));
+    let flags = operations("provide-off");
+    let flags: Vec<_> = flags.iter().map(|one| one["value"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(parsed(&json!(["serve"]), &flags).provide, Provide::Off);
+}
+
+#[test]
+fn the_policy_of_the_webhooks_account_names_what_the_webhook_creates() {
+    let objects = manifest::objects(&read("base/webhook-policy.yaml")).unwrap();
+    let [policy, binding] = &*objects else { panic!("{objects:?}") };
+    assert_eq!(
+        binding["spec"],
+        json!({ "policyName": policy["metadata"]["name"], "validationActions": ["Deny"] })
+    );
+    let (text, args) = (policy["spec"].to_string(), Args::try_parse_from(["serve"]).unwrap());
+    let account = base("service-account.yaml")["metadata"]["name"].as_str().unwrap().to_owned();
+    for word in [
+        format!("'system:serviceaccount:{}:{account}'", args.namespace),
+        format!("endsWith('{}')", objects::companion("")),
+        format!("'{}'", objects::CA_SECRET),
+        format!("'{}'", objects::AGENT_CLUSTER_ROLE),
+        format!("['{}', '{}']", objects::SYSTEM_NAMESPACES.join("', '"), args.namespace),
+    ] {
+        assert!(text.contains(&word), "{word} in {text}");
+    }
+}
+
+#[test]
+fn the_policy_of_the_agents_recognises_their_role() {
+    let objects = manifest::objects(&read("base/agent-policy.yaml")).unwrap();
+    let [policy, binding] = &*objects else { panic!("{objects:?}") };
+    assert_eq!(
+        binding["spec"],
+        json!({ "policyName": policy["metadata"]["name"], "validationActions": ["Deny"] })
+    );
+    let text = policy["spec"].to_string();
+    assert!(text.contains(&format!("endsWith('{}')", objects::companion(""))), "{text}");
+    assert!(text.contains(&format!("group('{}').resource('agents')", keys::DOMAIN)), "{text}");
+    let role = base("agent-role.yaml");
+    let rule = |resource: &str| {
+        let mut rules = role["rules"].as_array().unwrap().iter();
+        rules.find(|rule| rule["resources"] == json!([resource])).unwrap().clone()
+    };
+    assert_eq!(
+        rule("agents"),
+        json!({ "apiGroups": [keys::DOMAIN], "resources": ["agents"], "verbs": ["use"] })
+    );
+    assert!(!strings(&rule("leases")["verbs"]).contains(&"update".to_owned()), "it marks other roles");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use contract::keys;
+use contract::{keys, objects};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::core::PartialObjectMeta;
@@ -26,8 +26,13 @@ use crate::log_once::LogOnce;
 use crate::metrics::Metrics;
 use contract::error::chain;
 
-/// Provides for every labelled StatefulSet, until `stop`.
-pub(crate) async fn provide(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// Provides for every labelled StatefulSet for which the webhook is called, until `stop`. `home` is the webhook's namespace.
+pub(crate) async fn provide(
+    kubernetes: Kubernetes,
+    home: String,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let providing = async {
         let task = "connecting to Kubernetes to provide for labelled StatefulSets";
         let client = client(&kubernetes, task).await;
@@ -37,7 +42,10 @@ pub(crate) async fn provide(kubernetes: Kubernetes, metrics: Arc<Metrics>, stop:
         // Metadata is enough: a deleted RoleBinding is looked up by its name among the StatefulSets.
         let bindings: Api<PartialObjectMeta<RoleBinding>> = Api::all(client.clone());
         let bindings = watcher(bindings, watch_config(&provided));
-        Provider::new(client, metrics).run(sets.default_backoff(), bindings.default_backoff()).await;
+        let excluded = objects::SYSTEM_NAMESPACES.map(str::to_owned).into_iter().chain([home]).collect();
+        Provider::new(client, Queue::except(excluded), metrics)
+            .run(sets.default_backoff(), bindings.default_backoff())
+            .await;
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -69,10 +77,10 @@ struct Attempt {
 type BindingEvent = Event<PartialObjectMeta<RoleBinding>>;
 
 impl Provider {
-    fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+    fn new(client: Client, queue: Queue, metrics: Arc<Metrics>) -> Self {
         Self {
             writer: Writer::new(client),
-            queue: Queue::default(),
+            queue,
             bindings: Bindings::default(),
             metrics,
             watching_sets: LogOnce::new("watching labelled StatefulSets"),

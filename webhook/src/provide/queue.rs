@@ -17,6 +17,8 @@ pub(crate) struct Queue {
     due: BTreeSet<(Instant, Arc<Key>)>,
     /// The part of the current list that has come in; `None` outside of a list.
     listed: Option<HashSet<Arc<Key>>>,
+    /// Namespaces whose StatefulSets are ignored.
+    excluded: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,11 @@ pub(crate) enum News {
 }
 
 impl Queue {
+    /// A queue without the StatefulSets of these namespaces.
+    pub(crate) fn except(excluded: Vec<String>) -> Self {
+        Self { excluded, ..Self::default() }
+    }
+
     /// The number of labelled StatefulSets.
     pub(crate) fn len(&self) -> usize {
         self.sets.len()
@@ -71,6 +78,9 @@ impl Queue {
             Event::Init => self.listed = Some(HashSet::new()),
             Event::InitApply(set) | Event::Apply(set) => {
                 let key = Arc::new(Key::of(&set));
+                if self.excluded.contains(&key.namespace) {
+                    return;
+                }
                 if let Some(listed) = &mut self.listed {
                     listed.insert(key.clone());
                 }
@@ -340,5 +350,25 @@ mod tests {
         let news = queue.finish(&key("c"), vec!["gone".to_owned()], now, 0.0);
         assert_eq!(news, News::Unchanged);
         assert_eq!((queue.len(), queue.next_due()), (0, None));
+    }
+
+    #[test]
+    fn statefulsets_of_excluded_namespaces_are_ignored() {
+        let mut queue = Queue::except(vec!["kube-system".to_owned()]);
+        let now = Instant::now();
+        let set = |namespace: &str| {
+            let set = serde_json::json!({
+                "metadata": { "namespace": namespace, "name": "db", "uid": "u" },
+                "spec": { "template": { "spec": { "containers": [] } } },
+            });
+            serde_json::from_value::<Labelled>(set).unwrap()
+        };
+        for event in [Event::Init, Event::InitApply(set("kube-system")), Event::InitDone] {
+            queue.observe(event, now);
+        }
+        queue.observe(Event::Apply(set("kube-system")), now);
+        assert_eq!((queue.len(), queue.take(now)), (0, None));
+        queue.observe(Event::Apply(set("shop")), now);
+        assert_eq!(queue.len(), 1);
     }
 }

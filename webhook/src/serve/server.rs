@@ -139,7 +139,8 @@ impl Bound {
         tasks.spawn(probes.serve(stop.clone()));
         tasks.spawn(admission.serve(stop.clone()));
         if args.provide == Provide::On {
-            tasks.spawn(provide(kubernetes.clone(), metrics.clone(), stop.clone()));
+            let home = args.namespace.clone();
+            tasks.spawn(provide(kubernetes.clone(), home, metrics.clone(), stop.clone()));
         }
         let trust = watch::Sender::new(initial_trust(&args, &certificates));
         match args.cert_mode {

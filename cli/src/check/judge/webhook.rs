@@ -196,9 +196,17 @@ fn endpoints(findings: &mut Findings, endpoints: &Lookup<Option<EndpointCounts>>
     }
 }
 
-fn cluster_role(findings: &mut Findings, ClusterRoleFacts { name, missing }: &ClusterRoleFacts) {
+fn cluster_role(findings: &mut Findings, role: &ClusterRoleFacts) {
     const CHECK: &str = "role";
+    let ClusterRoleFacts { name, removed_by, missing } = role;
     match missing {
+        // The cluster does not store which components were applied.
+        Ok(None) if let Some(component) = removed_by => findings.unknown(
+            CHECK,
+            format!(
+                "ClusterRole '{name}' does not exist, as with the component '{component}'. Without it: {APPLY}"
+            ),
+        ),
         Ok(None) => findings.wrong(CHECK, format!("ClusterRole '{name}' does not exist"), APPLY),
         Ok(Some(missing)) if missing.is_empty() => {
             findings.ok(CHECK, format!("ClusterRole '{name}' is complete"));

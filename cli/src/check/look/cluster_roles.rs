@@ -16,7 +16,9 @@ pub(super) async fn look(client: &Client) -> Vec<ClusterRoleFacts> {
         let name = string(&shipped["metadata"]["name"]);
         let stored = get(client, &path(RBAC, None, "clusterroles"), &name).await;
         let missing = stored.map(|stored| stored.map(|stored| missing(&shipped["rules"], &stored["rules"])));
-        roles.push(ClusterRoleFacts { name, missing });
+        let component = COMPONENTS.iter().find(|(role, _)| *role == name);
+        let removed_by = component.map(|(_, component)| *component);
+        roles.push(ClusterRoleFacts { name, removed_by, missing });
     }
     roles
 }
@@ -88,11 +90,17 @@ impl std::fmt::Display for Permission<'_> {
     }
 }
 
+/// Roles that a component of the manifests removes.
+const COMPONENTS: [(&str, &str); 2] =
+    [("couchdiscover-webhook-publisher", "cert-manager"), ("couchdiscover-webhook-provider", "provide-off")];
+
 const AGENT_ROLE: &str = include_str!("../../../../manifests/base/agent-role.yaml");
 const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use contract::objects;
     use serde_json::json;
 
@@ -103,7 +111,14 @@ mod tests {
         let roles = shipped_roles();
         let names: Vec<&Value> = roles.iter().map(|role| &role["metadata"]["name"]).collect();
         assert_eq!(names[0], objects::AGENT_CLUSTER_ROLE);
-        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(names.len(), 4, "{names:?}");
+        for (role, component) in COMPONENTS {
+            assert!(names.contains(&&json!(role)), "{role}");
+            let patches =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/components").join(component);
+            let patches = std::fs::read_to_string(patches.join("kustomization.yaml")).unwrap();
+            assert!(patches.contains(&format!("    kind: ClusterRole\n    name: {role}\n")), "{component}");
+        }
         for rules in roles.iter().map(|role| &role["rules"]) {
             assert_eq!(missing(rules, rules), Vec::<String>::new());
             let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);

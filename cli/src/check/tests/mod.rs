@@ -118,7 +118,11 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
         handshake: Err(forbidden()),
         endpoints: Err(forbidden()),
         policy: Err(forbidden()),
-        roles: vec![ClusterRoleFacts { name: "couchdiscover-agent".to_owned(), missing: Err(forbidden()) }],
+        roles: vec![ClusterRoleFacts {
+            name: "couchdiscover-agent".to_owned(),
+            removed_by: None,
+            missing: Err(forbidden()),
+        }],
         scope: Scope::Fallback { namespace: "shop".to_owned(), error: forbidden() },
         stateful_sets: Err(forbidden()),
     };
@@ -222,7 +226,11 @@ fn good() -> ClusterFacts {
         handshake: Ok(Handshake::Verified(valid(-1, 6))),
         endpoints: Ok(Some(EndpointCounts { ready: 2, all: 2 })),
         policy: Ok(PolicyState::InForce),
-        roles: vec![ClusterRoleFacts { name: "couchdiscover-agent".to_owned(), missing: Ok(Some(vec![])) }],
+        roles: vec![ClusterRoleFacts {
+            name: "couchdiscover-agent".to_owned(),
+            removed_by: None,
+            missing: Ok(Some(vec![])),
+        }],
         scope: Scope::All,
         stateful_sets: Ok(vec![good_stateful_set()]),
     }

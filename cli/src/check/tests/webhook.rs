@@ -138,4 +138,8 @@ fn cluster_roles_without_a_permission() {
     wrong role of webhook: ClusterRole 'couchdiscover-agent' does not grant: get leases.coordination.k8s.io, list pods
     Fix: kubectl apply -k manifests/base
     ");
+    assert_snapshot!(problems(|facts| {
+        facts.roles[0].removed_by = Some("provide-off");
+        facts.roles[0].missing = Ok(None);
+    }), @"unknown role of webhook: ClusterRole 'couchdiscover-agent' does not exist, as with the component 'provide-off'. Without it: kubectl apply -k manifests/base");
 }

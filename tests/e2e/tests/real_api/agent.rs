@@ -96,6 +96,8 @@ async fn the_role_grants_only_the_permissions_that_an_agent_needs() {
         (Method::GET, here("api/v1", "secrets/couchdb-admin")),
         (Method::GET, here("api/v1", "configmaps")),
         (Method::GET, here("api/v1", "events")),
+        (Method::POST, here("api/v1", "events")),
+        (Method::PUT, here("apis/coordination.k8s.io/v1", "leases/couchdb-couchdiscover")),
         (Method::GET, here("api/v1", "services")),
         (Method::GET, here("api/v1", "persistentvolumeclaims")),
         (Method::POST, here("api/v1", "pods")),
@@ -162,12 +164,16 @@ async fn is_refused(user: &User, method: Method, path: &str) {
 
 fn event(ns: &TestNamespace) -> Value {
     ns.here(json!({
-        "apiVersion": "v1",
+        "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": { "name": "couchdb-0.formed" },
-        "involvedObject": { "kind": "Pod", "name": "couchdb-0", "namespace": ns.name },
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "couchdiscover.io/agent",
+        "reportingInstance": "couchdb-0",
+        "action": "Formed",
+        "regarding": { "kind": "Pod", "name": "couchdb-0", "namespace": ns.name },
         "reason": "Formed",
-        "message": "formed",
+        "note": "formed",
         "type": "Normal",
     }))
 }

@@ -121,9 +121,11 @@ impl Deployed {
             if object["metadata"]["namespace"].is_string() {
                 object["metadata"]["namespace"] = json!(self.home);
             } else {
-                object["metadata"]["name"] = json!(self.config_name);
+                // Such as couchdiscover-webhook-provider.
+                let here = |name: &Value| json!(name.as_str().unwrap().replace(SERVICE, &self.config_name));
+                object["metadata"]["name"] = here(&object["metadata"]["name"]);
                 if object["roleRef"].is_object() {
-                    object["roleRef"]["name"] = json!(self.config_name);
+                    object["roleRef"]["name"] = here(&object["roleRef"]["name"]);
                 }
             }
             self.admin.apply(&object).await.accepted();

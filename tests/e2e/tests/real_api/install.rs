@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::literals::yaml;
 
 /// Without the overlay for cert-manager, whose kinds the API server does not know.
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "base",
+    "overlays/provide-off",
     "overlays/client-ca",
     "examples/ingress",
     "overlays/single-replica",

@@ -27,7 +27,7 @@ fn the_configuration_uses_names_and_paths_of_the_webhook() {
         webhook["objectSelector"],
         json!({ "matchExpressions": [{ "key": keys::INJECT, "operator": "Exists" }] })
     );
-    let excluded = ["kube-system", "kube-public", "kube-node-lease", &args.namespace];
+    let excluded = [&objects::SYSTEM_NAMESPACES[..], &[&args.namespace]].concat();
     let key = "kubernetes.io/metadata.name";
     assert_eq!(
         webhook["namespaceSelector"],

@@ -20,4 +20,5 @@ mod policy;
 mod provider;
 mod published;
 mod removals;
+mod rights;
 mod updates;
