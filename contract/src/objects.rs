@@ -2,6 +2,8 @@
 
 /// Name of the sidecar container.
 pub const AGENT_CONTAINER: &str = "couchdiscover-agent";
+/// Beginning of the names of the volumes that are added to pods.
+pub const VOLUME_PREFIX: &str = "couchdiscover-";
 /// ClusterRole that is bound to the service account of injected pods.
 pub const AGENT_CLUSTER_ROLE: &str = "couchdiscover-agent";
 /// Secret with the webhook's certificate authority, in the webhook's namespace, shared by its replicas.

@@ -92,7 +92,8 @@ fn an_allowed_review_has_patch_warnings_and_audit_annotations() {
         "patch": "(in base64)",
         "warnings": [
           "container 'c' has no complete admin credentials, so the agent can only wait. Fix: set COUCHDB_USER and COUCHDB_PASSWORD, or COUCHDB_ADMIN_USER and COUCHDB_ADMIN_PASS",
-          "spec.volumeClaimTemplates: missing, so a pod that is moved or deleted loses its databases unless another volume holds them. Fix: add a claim template for CouchDB's data"
+          "spec.volumeClaimTemplates: missing, so a pod that is moved or deleted loses its databases unless another volume holds them. Fix: add a claim template for CouchDB's data",
+          "spec.template.spec.serviceAccountName: missing, so the agents' role is given to 'default', and to every pod of the namespace that names no account. Fix: create a ServiceAccount for these pods and name it"
         ],
         "auditAnnotations": {
           "outcome": "injected",

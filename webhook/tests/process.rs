@@ -73,7 +73,7 @@ async fn each_review_is_logged_as_one_json_object_and_sigterm_ends_the_program()
     assert!(
         fields.remove("timestamp").is_some() && fields.remove("duration_us").is_some_and(|it| it.is_u64())
     );
-    insta::assert_snapshot!(line, @r#"{"warnings":2,"level":"INFO","message":"review","uid":"b2bf5899-926a-4313-93ac-7e07956682cc","namespace":"t1","name":"web","operation":"create","dry_run":false,"outcome":"injected","reason":"created"}"#);
+    insta::assert_snapshot!(line, @r#"{"warnings":3,"level":"INFO","message":"review","uid":"b2bf5899-926a-4313-93ac-7e07956682cc","namespace":"t1","name":"web","operation":"create","dry_run":false,"outcome":"injected","reason":"created"}"#);
     end(&mut child).await;
     logged(&mut log, "stopping").await;
 }
@@ -101,7 +101,7 @@ async fn the_text_format_logs_one_line_per_review() {
     let line = next("review").await;
     let (_time, event) = line.split_once(' ').unwrap();
     let (event, _duration) = event.split_once(" duration_us=").unwrap();
-    insta::assert_snapshot!(event, @r#" INFO review uid="b2bf5899-926a-4313-93ac-7e07956682cc" namespace="t1" name="web" operation="create" dry_run=false outcome="injected" reason="created" warnings=2"#);
+    insta::assert_snapshot!(event, @r#" INFO review uid="b2bf5899-926a-4313-93ac-7e07956682cc" namespace="t1" name="web" operation="create" dry_run=false outcome="injected" reason="created" warnings=3"#);
     assert!(!line.contains('\u{1b}'), "no colours outside a terminal: {line}");
     end(&mut child).await;
 }

@@ -145,7 +145,7 @@ async fn members_stay_ready_while_every_node_has_another_password_than_the_secre
 async fn a_missing_role_is_named_and_the_example_role_is_sufficient() {
     let control_plane = ControlPlane::start().await.unwrap();
     let api = &control_plane.api;
-    api.add_token("of-the-pods", User::service_account("default", "default"));
+    api.add_token("of-the-pods", User::service_account("default", "couchdb"));
     for object in manifest::objects(ROLE).unwrap() {
         api.seed(object);
     }
@@ -224,7 +224,7 @@ fn binding(role: &str) -> Value {
         "kind": "RoleBinding",
         "metadata": { "namespace": "default", "name": role },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": "default" }],
+        "subjects": [{ "kind": "ServiceAccount", "name": "couchdb", "namespace": "default" }],
     })
 }
 

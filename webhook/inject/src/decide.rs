@@ -207,6 +207,8 @@ impl<'c> Case<'c> {
             Err(problems) => return Decision::deny(problems, warnings),
         };
         let injection = self.carries_injection();
+        let brought = injection.and_then(|(injection, _)| injection.brought_record());
+        warnings.extend(brought.and_then(|record| Warning::ignored(&record.ignored)));
         // Only nodes that run without an injected name have one that the injection can change.
         let is_named = match injection {
             Some((_, record)) => reason != Reason::OptedIn || names_the_node(record),

@@ -46,7 +46,8 @@ impl OptOut<'_> {
             Err(problem) => return Decision::deny(vec![problem], Vec::new()),
         };
         let injection = Injection::of(&self.view.spec.template, self.old.map(|old| &old.spec.template));
-        match removal {
+        let ignored = injection.brought_record().and_then(|record| Warning::ignored(&record.ignored));
+        let decision = match removal {
             OnRemoval::Agent if injection.record().is_some() => self.remove_agent(&injection, reason),
             OnRemoval::Everything if injection.brought_record().is_some() => {
                 self.remove_everything(&injection, reason)
@@ -59,7 +60,8 @@ impl OptOut<'_> {
             OnRemoval::Agent | OnRemoval::Everything => {
                 Decision::skipped(reason).with(self.removal_warnings(&injection))
             }
-        }
+        };
+        decision.with(ignored.into_iter().collect())
     }
 
     /// The choice of the command, else that of the annotation.

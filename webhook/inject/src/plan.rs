@@ -110,7 +110,7 @@ impl Additions {
             ranges.push(range);
         }
         let made = made(planning, container, &items);
-        let record = Record { version: planning.facts.version.to_owned(), items, made };
+        let record = Record { version: planning.facts.version.to_owned(), items, made, ignored: Vec::new() };
         Plan { container: planning.couchdb.index, naming_variable, record, json, ranges }
     }
 }

@@ -11,10 +11,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use contract::objects;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
+use crate::read::annotations::INJECTABLE;
 
 /// The content of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,9 @@ pub(crate) struct Record {
     pub(crate) items: Vec<Item>,
     /// The maps and lists that were created for the items, from the outside in.
     pub(crate) made: Vec<Parent>,
+    /// Names of entries that couchdiscover never adds. The user writes the annotation, too: if these were removed, it would
+    /// take out what another webhook has added to the StatefulSet.
+    pub(crate) ignored: Vec<String>,
 }
 
 /// One added entry.
@@ -86,8 +91,10 @@ impl Record {
             read(&mut items, &list, variables.as_object().ok_or(Broken)?)?;
         }
         read(&mut items, &List::Volumes, &record.volumes)?;
+        let (items, ignored) = items.into_iter().partition::<Vec<_>, _>(|item| item.place.can_be_ours());
+        let ignored = ignored.into_iter().map(|item| item.place.name.into_owned()).collect();
         let made = record.made.iter().map(|name| Parent::parse(name)).collect::<Result<_, _>>()?;
-        Ok(Self { version: record.version, items, made })
+        Ok(Self { version: record.version, items, made, ignored })
     }
 
     /// Compact JSON. Equal records have equal bytes.
@@ -119,6 +126,17 @@ impl Record {
 
     fn entries(&self, list: List) -> Entries<'_> {
         Entries { items: &self.items, list }
+    }
+}
+
+impl Place {
+    /// `true` for an entry that some version of couchdiscover may have added.
+    fn can_be_ours(&self) -> bool {
+        match self.list {
+            List::Containers | List::InitContainers => self.name == objects::AGENT_CONTAINER,
+            List::Volumes => self.name.starts_with(objects::VOLUME_PREFIX),
+            List::Env(_) => INJECTABLE.contains(&&*self.name),
+        }
     }
 }
 
@@ -256,17 +274,28 @@ mod tests {
         let couchdb = List::Env("couchdb".into());
         let place = |list: List, name: &'static str| Place { list, name: name.into() };
         let places = [
-            place(List::Containers, "agent"),
-            place(couchdb.clone(), "A"),
-            place(couchdb.clone(), "B"),
-            place(List::Volumes, "token"),
+            place(List::Containers, "couchdiscover-agent"),
+            place(couchdb.clone(), "NODENAME"),
+            place(couchdb.clone(), "POD_NAME"),
+            place(List::Volumes, "couchdiscover-token"),
         ];
         let digest = Digest::parse("0000beef").unwrap();
         let items = places.map(|place| Item { place, digest }).to_vec();
         let made = vec![Parent::Annotations, Parent::List(couchdb)];
-        let record = Record { version: "1.2.3".to_owned(), items, made };
-        insta::assert_snapshot!(record.to_json(), @r#"{"schema":1,"version":"1.2.3","containers":{"agent":"0000beef"},"env":{"couchdb":{"A":"0000beef","B":"0000beef"}},"volumes":{"token":"0000beef"},"made":["annotations","env:couchdb"]}"#);
+        let record = Record { version: "1.2.3".to_owned(), items, made, ignored: vec![] };
+        insta::assert_snapshot!(record.to_json(), @r#"{"schema":1,"version":"1.2.3","containers":{"couchdiscover-agent":"0000beef"},"env":{"couchdb":{"NODENAME":"0000beef","POD_NAME":"0000beef"}},"volumes":{"couchdiscover-token":"0000beef"},"made":["annotations","env:couchdb"]}"#);
         assert_eq!(Record::parse(&record.to_json()), Ok(record));
+    }
+
+    #[test]
+    fn entries_that_couchdiscover_never_adds_are_ignored() {
+        let text = r#"{"schema":1,"version":"1","containers":{"policy-sidecar":"00000000","couchdiscover-agent":"00000000"},
+            "initContainers":{"policy-init":"00000000"},"volumes":{"policy-ca":"00000000","couchdiscover-token":"00000000"},
+            "env":{"couchdb":{"HTTPS_PROXY":"00000000","NODENAME":"00000000"}}}"#;
+        let record = Record::parse(text).unwrap();
+        let names: Vec<&str> = record.items.iter().map(|item| &*item.place.name).collect();
+        assert_eq!(names, ["couchdiscover-agent", "NODENAME", "couchdiscover-token"]);
+        assert_eq!(record.ignored, ["policy-sidecar", "policy-init", "HTTPS_PROXY", "policy-ca"]);
     }
 
     #[test]

@@ -137,6 +137,49 @@ proptest! {
     }
 
     #[test]
+    fn a_record_removes_nothing_that_couchdiscover_never_adds(object in with_unknown_fields(), disabled in any::<bool>()) {
+        // As another webhook's policy would add it.
+        let mut object = object;
+        let spec = &mut object["spec"]["template"]["spec"];
+        for (list, name) in [("containers", "policy-sidecar"), ("initContainers", "policy-init"), ("volumes", "policy-ca")] {
+            if spec[list].is_null() {
+                spec[list] = serde_json::json!([]);
+            }
+            spec[list].as_array_mut().unwrap().push(serde_json::json!({ "name": name, "image": "policy:1" }));
+        }
+        // A record that names everything in the template but CouchDB's own container, which would leave nothing to inject into.
+        let names = |list: &str| -> Value {
+            let entries = object["spec"]["template"]["spec"][list].as_array().unwrap().iter();
+            let names = entries.map(|entry| entry["name"].as_str().unwrap());
+            names.filter(|name| *name != "couchdb").map(|name| (name.to_owned(), Value::from("00000000"))).collect()
+        };
+        let record = serde_json::json!({
+            "schema": 1, "version": "0.1.0",
+            "containers": names("containers"), "initContainers": names("initContainers"), "volumes": names("volumes"),
+        });
+        let kept: Vec<_> = ["containers", "initContainers", "volumes"].map(|list| (list, names(list))).into();
+        object["spec"]["template"]["metadata"]["annotations"]["couchdiscover.io/injected"] = record.to_string().into();
+        if disabled {
+            object["metadata"]["labels"]["couchdiscover.io/inject"] = "disabled".into();
+        }
+        let decision = decided("1", &object, None);
+        prop_assert_ne!(decision.outcome, Outcome::Deny, "{:?}", decision.problems);
+        prop_assert!(decision.warnings.iter().any(|warning| warning.to_string().contains("which couchdiscover never adds")));
+        for result in [
+            applied(&object, &decision.patch),
+            uninjected(&object, OnRemoval::Everything),
+            uninjected(&object, OnRemoval::Agent),
+        ] {
+            for (list, names) in &kept {
+                let left = result["spec"]["template"]["spec"][list].to_string();
+                for name in names.as_object().unwrap().keys() {
+                    prop_assert!(left.contains(&format!("\"name\":\"{name}\"")), "{} lost {}: {}", list, name, left);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_text_causes_a_panic(text in "[{}\\[\\]\":,a-z0-9 ]{0,80}") {
         decide(&settings("1"), &Question { object: &text, old: Some(&text), namespace: None });
     }

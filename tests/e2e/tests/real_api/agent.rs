@@ -188,7 +188,7 @@ async fn example_cluster(ns: &TestNamespace, nodes: usize) -> TestCluster {
         if object["kind"] == "StatefulSet" {
             object["spec"]["replicas"] = json!(nodes);
         }
-        ns.admin.create(&object).await.accepted();
+        ns.admin.apply(&object).await.accepted();
         secrets.extend((object["kind"] == "Secret").then_some(object));
     }
     let config = ns.plane.config(&token(ns, nodes).await);
@@ -205,7 +205,7 @@ pub(crate) async fn bind_role(ns: &TestNamespace) {
         "kind": "RoleBinding",
         "metadata": { "name": objects::companion("couchdb") },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": objects::AGENT_CLUSTER_ROLE },
-        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": ns.name }],
+        "subjects": [{ "kind": "ServiceAccount", "name": "couchdb", "namespace": ns.name }],
     }));
     ns.admin.create(&binding).await.accepted();
 }

@@ -229,7 +229,7 @@ fn objects(ns: &TestNamespace) -> Vec<Value> {
         "roleRef": {
             "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": objects::AGENT_CLUSTER_ROLE
         },
-        "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": ns.name }],
+        "subjects": [{ "kind": "ServiceAccount", "name": "couchdb", "namespace": ns.name }],
     });
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",

@@ -77,6 +77,11 @@ impl TestNamespace {
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels }
         });
         admin.create(&object).await.accepted();
+        // The account of the example's pods: without it, the controller creates none.
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "couchdb", "namespace": name }
+        });
+        admin.apply(&account).await.accepted();
         let webhook = Webhook::start(IMAGE).await;
         let ns = Self { plane, admin, name, webhook };
         ns.register(&ns.webhook, &[name]).await;

@@ -19,7 +19,7 @@ async fn endpoint_slices_show_the_reason_of_names_that_are_missing_from_dns() {
     bind_role(&ns).await;
     for object in manifest::objects(EXAMPLE).unwrap() {
         if object["kind"] != "Service" {
-            ns.admin.create(&ns.here(object)).await.accepted();
+            ns.admin.apply(&ns.here(object)).await.accepted();
         }
     }
     let client = Client::try_from(ns.plane.config(&token(&ns, 3).await)).unwrap();

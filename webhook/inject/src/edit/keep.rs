@@ -37,7 +37,8 @@ pub(super) fn keep_variables(tree: &mut Tree, own: &Record, stored: Option<&Stor
         ("", Some(record)) => record.version.clone(),
         (version, _) => version.to_owned(),
     };
-    let record = Record { version, items: kept.into_iter().map(|kept| kept.item).collect(), made };
+    let items = kept.into_iter().map(|kept| kept.item).collect();
+    let record = Record { version, items, made, ignored: Vec::new() };
     annotate(tree, &record.to_json());
     // The list of a container whose variables were all taken over or removed by the user.
     remove_empty(tree, own.made.iter().filter(|parent| !record.made.contains(parent)));

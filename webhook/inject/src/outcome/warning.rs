@@ -5,6 +5,7 @@
 use std::fmt;
 
 use contract::container::Guess;
+use contract::text::cut;
 use contract::{env, keys};
 use thiserror::Error;
 
@@ -292,7 +293,32 @@ pub enum Warning {
         key = keys::INJECTED
     )]
     BrokenRecord,
+    /// The record names entries that couchdiscover never adds.
+    #[error(
+        "spec.template.metadata.annotations[{key}]: names {names}, which couchdiscover never adds, so they stay. Fix: remove the annotation from the manifest",
+        key = keys::INJECTED
+    )]
+    ForeignRecord {
+        /// The names, separated by commas.
+        names: String,
+    },
+    /// The pods use the account that all pods without one have.
+    #[error(
+        "spec.template.spec.serviceAccountName: missing, so the agents' role is given to 'default', and to every pod of the namespace that names no account. Fix: create a ServiceAccount for these pods and name it"
+    )]
+    DefaultAccount,
 }
+
+impl Warning {
+    /// The warning about names in a record that are ignored, if there are any.
+    pub(crate) fn ignored(names: &[String]) -> Option<Self> {
+        let names = cut(&names.join(", "), MAX_NAMES_LENGTH).into_owned();
+        (!names.is_empty()).then_some(Self::ForeignRecord { names })
+    }
+}
+
+/// Leaves room for the rest of the message.
+const MAX_NAMES_LENGTH: usize = 80;
 
 /// The way to request the removal of everything that was injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

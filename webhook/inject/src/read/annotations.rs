@@ -84,8 +84,8 @@ pub enum OnRemoval {
     Everything,
 }
 
-/// The variables that may be injected into the CouchDB container, hence may be listed in `keep`.
-const INJECTABLE: [&str; 8] = [
+/// The variables that may be injected into the CouchDB container, hence may be listed in `keep` or in a record.
+pub(crate) const INJECTABLE: [&str; 8] = [
     env::COUCHDB_ERLANG_COOKIE,
     env::ERLANG_COOKIE,
     env::COUCHDB_SECRET,

@@ -89,6 +89,11 @@ pub(crate) struct PodSpec<'a> {
     pub(crate) volumes: Option<Vec<Volume<'a>>>,
     pub(crate) automount_service_account_token: Option<bool>,
     #[serde(borrow)]
+    pub(crate) service_account_name: Option<Text<'a>>,
+    /// The older name of the same field.
+    #[serde(borrow)]
+    pub(crate) service_account: Option<Text<'a>>,
+    #[serde(borrow)]
     pub(crate) hostname: Option<Text<'a>>,
     #[serde(borrow)]
     pub(crate) subdomain: Option<Text<'a>>,

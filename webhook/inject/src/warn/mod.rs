@@ -1,6 +1,7 @@
 //! Warnings about a StatefulSet that is about to be injected.
 //!
 //! ```text
+//! account      the service account of the pods
 //! annotations  those that have no effect
 //! storage      volumes, number of pods, credentials: what the data depends on
 //! container    image, entrypoint, probes and variables of the CouchDB container
@@ -8,6 +9,7 @@
 //! references   `$(VAR)` that Kubernetes does not expand
 //! ```
 
+mod account;
 mod annotations;
 mod container;
 mod node_names;
@@ -34,4 +36,5 @@ pub(crate) fn warn(
     storage::other_operators(planning, warnings);
     annotations::cookie_secret(planning, warnings);
     node_names::warn(planning, warnings);
+    account::warn(planning, warnings);
 }

@@ -134,7 +134,7 @@ pub(crate) fn manifest() -> Value {
             "selector": {"matchLabels": {"app": "db"}},
             "template": {
                 "metadata": {"labels": {"app": "db"}},
-                "spec": {"containers": [{
+                "spec": {"serviceAccountName": "db", "containers": [{
                     "name": "couchdb",
                     "image": "couchdb:3.5",
                     "env": [

@@ -20,6 +20,7 @@ pub(crate) fn stateful_set() -> Value {
     let recorded: Value = serde_json::from_str(recorded).unwrap();
     let mut object = recorded["review"]["request"]["object"].clone();
     object["metadata"]["labels"]["couchdiscover.io/inject"] = "enabled".into();
+    object["spec"]["template"]["spec"]["serviceAccountName"] = "couchdb".into();
     let couchdb = &mut object["spec"]["template"]["spec"]["containers"][0];
     couchdb["name"] = "couchdb".into();
     couchdb["image"] = "couchdb:3.5".into();
