@@ -26,6 +26,10 @@ crypto:
 deny:
     cargo deny --offline --log-level error check bans licenses sources
 
+# Compares Cargo.lock with the advisories of a day, by default today's (needs the network). For a daily schedule.
+advisories *day:
+    .ci/advisories {{ day }}
+
 # Runs all tests that need nothing but Rust. `just test -p couchdiscover-agent` runs those of one crate.
 test *args='--workspace':
     INSTA_UPDATE=no cargo test --locked {{ args }}

@@ -160,7 +160,7 @@ struct Held {
 }
 
 #[tokio::test]
-async fn connections_with_a_refused_request_shut_nobody_out() {
+async fn connections_with_a_refused_request_shut_no_caller_out() {
     let webhook = Webhook::start().await;
     webhook.until_ready().await;
     let attack = webhook.attacked(webhook.https, "refused", 1_100, &[]).await;
@@ -169,7 +169,7 @@ async fn connections_with_a_refused_request_shut_nobody_out() {
 }
 
 #[tokio::test]
-async fn connections_without_a_byte_shut_nobody_out() {
+async fn connections_without_a_byte_shut_no_caller_out() {
     let webhook = Webhook::start().await;
     webhook.until_ready().await;
     let attack = webhook.attacked(webhook.https, "silent", 1_100, &[]).await;
@@ -204,7 +204,7 @@ async fn bodies_that_are_held_back_take_no_slot() {
 }
 
 #[tokio::test]
-async fn callers_that_sent_a_review_and_wait_shut_nobody_out() {
+async fn callers_that_sent_a_review_and_wait_shut_no_caller_out() {
     let webhook = Webhook::start().await;
     webhook.until_ready().await;
     let request = webhook.folder.path().join("review.json");

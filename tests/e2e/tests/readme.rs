@@ -1,5 +1,9 @@
 //! The README lists all annotations, variables and paths, and no others.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+
 use contract::{env, keys, ports};
 
 const README: &str = include_str!("../../../README.md");
@@ -60,4 +64,38 @@ fn the_readme_names_label_port_and_paths_of_the_contract() {
         assert!(README.contains(&format!("`{path}`")), "{path}");
     }
     assert!(README.contains(&format!("on port {}", ports::AGENT)));
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let security = include_str!("../../../SECURITY.md");
+    let (_, table) = security.split_once("## Threat model").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 15, "{}", rows.len());
+    let mut sources = String::new();
+    read_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &mut sources);
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "a row without a test: {row}");
+        for name in names {
+            assert!(sources.contains(&format!("fn {name}(")), "{name} does not exist");
+        }
+    }
+}
+
+/// Appends all Rust files below a folder, without build artifacts.
+fn read_sources(folder: &Path, sources: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !name.starts_with('.') && name != "target" {
+                read_sources(&path, sources);
+            }
+        } else if name.ends_with(".rs") {
+            *sources += &std::fs::read_to_string(&path).unwrap();
+        }
+    }
 }
