@@ -6,6 +6,7 @@
 //! * [`envtest`]: a real API server, for the tests that need one
 //! * [`example`]: the example manifest as a cluster
 //! * [`hostile_pod`]: an attack on a port by a pod without any rights
+//! * [`hostile_user`]: what a user of one namespace submits against the webhook and its readers
 //! * [`lossless`]: load on replicas of the webhook while certificates and replicas are replaced
 //! * [`manifest`]: manifests of users, and the pods of an injected StatefulSet
 //! * [`until`]: waiting with a deadline
@@ -16,6 +17,7 @@ pub mod demo;
 pub mod envtest;
 pub mod example;
 pub mod hostile_pod;
+pub mod hostile_user;
 pub mod lossless;
 pub mod manifest;
 pub mod until;

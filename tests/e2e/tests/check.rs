@@ -3,15 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cli::check::{self, Level, Output};
 use contract::ports;
 use e2e::cluster::TestCluster;
 use e2e::control_plane::ControlPlane;
 use e2e::example::{example_cluster, stored_statefulset};
+use e2e::hostile_user::status_page;
 use sandbox::apiserver::Forbidden;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 #[tokio::test]
@@ -83,6 +85,45 @@ async fn a_pod_that_is_not_ready_is_reported_with_its_agents_reason() {
     assert_eq!(proxied(&control_plane, 2), [200, 200, 200, 200, 403]);
 }
 
+/// An account that may create pods in one namespace chooses the answer at an agent's address, and a cluster admin reads it.
+#[tokio::test]
+async fn a_hostile_page_is_read_up_to_a_limit_and_shown_on_one_line() {
+    let control_plane = ControlPlane::deployed().await.unwrap();
+    let _cluster = example_cluster(&control_plane, 3).await;
+    for (i, padding) in [(0, 0), (1, 2 << 20), (2, 0)] {
+        pod(&control_plane, i, Some(i == 2));
+        control_plane.api.route_pod(address(i), ports::AGENT, serve(&status_page(padding)).await);
+    }
+    let args = args();
+    let now = time::OffsetDateTime::now_utc();
+    let report = check::check(control_plane.client_config(), &args, now).await.unwrap();
+    let table = report.to_table();
+    assert!(!table.contains(|c: char| c.is_control() && c != '\n'), "{table:?}");
+    assert!(!table.lines().any(|line| line == "  ok       everything"), "{table}");
+    assert!(table.contains(r"pod 'couchdb-0' is not ready: Settled: \u{1b}]0;pwned"), "{table}");
+    let long =
+        "pod 'couchdb-1' is not ready: its agent does not answer: its page is longer than 1048576 bytes";
+    assert!(table.contains(long), "{table}");
+}
+
+/// Answers every request with this page, and returns the address.
+async fn serve(page: &Value) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = page.to_string();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
 /// Stores pod `i` in the API server stand-in; without `ready` it is not started yet.
 fn pod(control_plane: &ControlPlane, i: usize, ready: Option<bool>) {
     let set = stored_statefulset(control_plane);
@@ -125,16 +166,20 @@ async fn finish_alone(cluster: &TestCluster, i: usize) {
 
 /// The findings of `check` about the pods.
 async fn pod_findings(control_plane: &ControlPlane) -> Vec<(Level, String)> {
-    let args = check::Args {
-        namespace: Some("default".to_owned()),
-        context: None,
-        config_name: "couchdiscover".to_owned(),
-        output: Output::Table,
-    };
+    let args = args();
     let now = time::OffsetDateTime::now_utc();
     let report = check::check(control_plane.client_config(), &args, now).await.unwrap();
     let pods = report.findings.into_iter().filter(|finding| finding.check == "pods");
     pods.map(|finding| (finding.level, finding.message)).collect()
+}
+
+fn args() -> check::Args {
+    check::Args {
+        namespace: Some("default".to_owned()),
+        context: None,
+        config_name: "couchdiscover".to_owned(),
+        output: Output::Table,
+    }
 }
 
 /// The messages about the three pods, none of which is ready.

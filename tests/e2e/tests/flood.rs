@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use e2e::example::creation_review;
+use e2e::hostile_user;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -98,30 +99,30 @@ impl Webhook {
     /// Checks that reviews on new connections and the kubelet's probes are answered. None is repeated: a call that is
     /// reset or refused is a workload that cannot be deployed.
     async fn serves_others(&self) {
-        let authority = reqwest::Certificate::from_pem(self.ca.as_bytes()).unwrap();
-        let client = || {
-            reqwest::Client::builder()
-                .no_proxy()
-                .tls_certs_only([authority.clone()])
-                .local_address(Some([127, 0, 0, 3].into()))
-                .resolve(NAME, self.https)
-                .timeout(DEADLINE)
-                .build()
-                .unwrap()
-        };
         let review = creation_review();
         for _ in 0..10 {
-            let url = format!("https://{NAME}:{}/mutate", self.https.port());
-            let answer = client().post(url).json(&review).send().await.expect("an answer");
+            let answer = self.client().post(self.url()).json(&review).send().await.expect("an answer");
             assert_eq!(answer.status(), 200);
             let answer: Value = answer.json().await.unwrap();
             assert_eq!(answer["response"]["allowed"], true);
             for path in ["livez", "readyz"] {
                 let url = format!("http://{}/{path}", self.probes);
-                let answer = client().get(url).send().await.expect("an answer");
+                let answer = self.client().get(url).send().await.expect("an answer");
                 assert_eq!(answer.status(), 200, "/{path}");
             }
         }
+    }
+
+    /// A caller that has no connection yet, at another address than attacks come from.
+    fn client(&self) -> reqwest::Client {
+        let authority = reqwest::Certificate::from_pem(self.ca.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([authority]);
+        let client = client.local_address(Some([127, 0, 0, 3].into())).resolve(NAME, self.https);
+        client.timeout(DEADLINE).build().unwrap()
+    }
+
+    fn url(&self) -> String {
+        format!("https://{NAME}:{}/mutate", self.https.port())
     }
 
     async fn until_ready(&self) {
@@ -241,4 +242,48 @@ async fn large_heads_take_no_memory() {
     }
     let peak = webhook.peak_memory();
     assert!(peak < 64 * MIB, "{} MiB", peak / MIB);
+}
+
+/// The attacks of a user who may write StatefulSets in one namespace, through an API server.
+#[tokio::test]
+async fn a_hostile_user_reaches_neither_other_webhooks_nor_terminals_nor_memory() {
+    let webhook = Webhook::start().await;
+    webhook.until_ready().await;
+    let client = webhook.client();
+    for (attack, set) in hostile_user::stateful_sets() {
+        let mut review = creation_review();
+        review["request"]["object"] = set.clone();
+        let answer = client.post(webhook.url()).json(&review).send().await.expect("an answer");
+        // Too long an answer is refused, which denies the object.
+        assert!([200, 413].contains(&answer.status().as_u16()), "{attack}: {}", answer.status());
+        let body = answer.bytes().await.unwrap();
+        assert!(body.len() <= 128 << 10, "{attack}: {} bytes", body.len());
+        let Ok(answer) = serde_json::from_slice::<Value>(&body) else { continue };
+        let response = &answer["response"];
+        let denial = response["status"]["message"].as_str().unwrap_or_default();
+        let warnings = response["warnings"].as_array().into_iter().flatten();
+        for line in warnings.map(|warning| warning.as_str().unwrap()).chain(denial.lines()) {
+            assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{attack}: {line:?}");
+            assert!(!line.starts_with("  ok"), "{attack}: {line:?}");
+        }
+        let Some(patch) = response["patch"].as_str() else { continue };
+        let patch = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, patch).unwrap();
+        let mut stored = set;
+        json_patch::patch(&mut stored, &serde_json::from_slice::<json_patch::Patch>(&patch).unwrap())
+            .unwrap();
+        for (list, name) in hostile_user::POLICIES {
+            let left = stored["spec"]["template"]["spec"][list].as_array().unwrap();
+            // The attack with 5,000 containers replaces them itself.
+            assert!(
+                left.len() > 100 || left.iter().any(|entry| entry["name"] == name),
+                "{attack}: no {name}"
+            );
+        }
+    }
+    webhook.serves_others().await;
+    assert_eq!(webhook.metric("couchdiscover_webhook_panics_total").await, 0);
+    let peak = webhook.peak_memory();
+    assert!(peak < 128 * MIB, "{} MiB", peak / MIB);
+    let log = webhook.log.lock().unwrap().clone();
+    assert!(log.iter().all(|line| line.len() < 8_000 && !line.contains(char::is_control)), "{log:#?}");
 }

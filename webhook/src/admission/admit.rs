@@ -1,6 +1,6 @@
 //! From a request to its response: which requests concern the webhook, and how a decision is answered.
 
-use contract::text::cut;
+use contract::text::{MESSAGE_LIMIT, cut, one_line};
 use inject::{Decision, Outcome, Problem, Question, Reason, Settings, StatefulSet, decide, decide_read};
 
 use super::review::{self, Operation, Request, Response};
@@ -78,7 +78,11 @@ fn answer(settings: &Settings, request: &Request<'_>, decision: Decision) -> Ans
         patch,
         denial: (!problems.is_empty())
             .then(|| cut(&Problem::message(&problems), MAX_DENIAL_LENGTH).into_owned()),
-        warnings: warnings.iter().map(ToString::to_string).collect(),
+        // They quote names and values. An API server drops a warning with control characters.
+        warnings: warnings
+            .iter()
+            .map(|warning| one_line(&warning.to_string(), MESSAGE_LIMIT).into_owned())
+            .collect(),
         audit: vec![
             ("outcome", outcome.as_str().into()),
             ("reason", reason.as_str().into()),

@@ -1,14 +1,20 @@
 //! Requests to the API server. Objects are read as JSON: only a few fields of each are used, and the types of k8s-openapi
 //! for them would make the program 2 MB larger.
 
+use std::time::Duration;
+
 use contract::error::chain;
 use contract::ports;
 use contract::status::Page;
 use contract::workload;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::Client;
 use kube::api::{GetParams, ListParams, PostParams, Request};
+use kube::client::Body;
 use kube::core::Status;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::check::facts::{Lookup, LookupError};
 
@@ -65,14 +71,38 @@ pub(super) async fn agent_status(client: &Client, namespace: &str, pod: &str) ->
     let page = ports::STATUS.trim_start_matches('/');
     // An invalid name cannot occur in a path, and no such pod exists.
     let Ok(request) = Request::new(proxy).get(page, &GetParams::default()) else { return Ok(None) };
-    match client.request(request).await {
-        Ok(page) => Ok(Some(page)),
+    let answer = timeout(PAGE_TIMEOUT, answer(client, request)).await;
+    let (status, body) =
+        answer.map_err(|_| LookupError::Failed(format!("no complete answer within {PAGE_TIMEOUT:?}")))??;
+    match status {
+        StatusCode::OK => Ok(serde_json::from_slice(&body).ok()),
         // The API server's status for a pod that it cannot reach. The agent itself always answers this page with 200.
-        Err(error) if status_of(&error).is_some_and(|status| status.code == 503) => Err(failed(&error)),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            let refusal = serde_json::from_slice::<Status>(&body).unwrap_or_default();
+            Err(LookupError::Refused(refusal.message))
+        }
         // Most often the permission for pods/proxy is missing, which is not a fact about the agent.
-        Err(_) => Ok(None),
+        _ => Ok(None),
     }
 }
+
+/// Sends a request whose answer comes from a pod. Any program may listen there, so the answer has a limit.
+async fn answer(client: &Client, request: http::Request<Vec<u8>>) -> Lookup<(StatusCode, Vec<u8>)> {
+    let answer = client.send(request.map(Body::from)).await.map_err(|error| failed(&error))?;
+    let status = answer.status();
+    match Limited::new(answer.into_body(), PAGE_LIMIT).collect().await {
+        Ok(body) => Ok((status, body.to_bytes().into())),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(LookupError::Failed(format!("its page is longer than {PAGE_LIMIT} bytes")))
+        }
+        Err(error) => Err(LookupError::Failed(chain(&*error))),
+    }
+}
+
+/// A page of a cluster of 64 nodes has about 60 kB.
+const PAGE_LIMIT: usize = 1 << 20;
+/// For the whole answer: one that arrives byte by byte would keep the program waiting. An agent answers from memory.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The API server's answer, if the error is one.
 pub(crate) fn status_of(error: &kube::Error) -> Option<&Status> {

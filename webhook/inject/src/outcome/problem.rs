@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use contract::text::{MESSAGE_LIMIT, one_line};
 use contract::{NameError, env, keys};
 use thiserror::Error;
 
@@ -125,13 +126,15 @@ pub enum Problem {
 
 impl Problem {
     /// The message of a denial: a single problem on one line, several as a list.
+    ///
+    /// Problems quote values, and the message is printed on terminals, also on those of other people than the author.
     pub fn message(problems: &[Self]) -> String {
         if let [one] = problems {
-            return one.to_string();
+            return one_line(&one.to_string(), MESSAGE_LIMIT).into_owned();
         }
         let mut message = format!("{} problems:", problems.len());
         for problem in problems {
-            let _ = write!(message, "\n- {problem}");
+            let _ = write!(message, "\n- {}", one_line(&problem.to_string(), MESSAGE_LIMIT));
         }
         message
     }
