@@ -61,6 +61,8 @@
 //!   not recorded.
 //! - **TLS**, if enabled for a network, is on every HTTP port, with one certificate for all nodes. Real nodes serve it
 //!   on a second port (6984). Erlang's own connections are never encrypted.
+//! - **In a process of its own** (the program `couchdb-node`, in the form of the official image) a node assembles, for each
+//!   call, a world of itself and of the peers that it reaches over the network; see `couchdb/standalone`.
 //! - **Erlang's ports** (4369, 9100) exist for probes: EPMD answers names and ports; the distribution port accepts
 //!   connections and closes them at the first message.
 //!

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::http::Time;
+use super::node::Node;
 use super::revs::Edit;
 use super::seeds::Pull;
 use super::settings::Host;
@@ -169,6 +170,14 @@ impl World {
 
     pub(crate) fn replicate_soon(&mut self, now: Time) {
         self.replicate_at.get_or_insert(now + self.timings.replicate);
+    }
+
+    /// `true` if a timer of internal replication or of resharding is due.
+    pub(crate) fn is_replication_due(&self, now: Time) -> bool {
+        let is_splitting = |node: &Node| node.process.as_ref().is_some_and(|p| p.resharding.is_running());
+        self.replicate_at.is_some_and(|due| due <= now)
+            || self.pushes.are_due(now)
+            || self.nodes.values().any(is_splitting)
     }
 
     /// Breaks the connections over which no packet has passed for the tick time.

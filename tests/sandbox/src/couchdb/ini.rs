@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Sections of keys and values, in the order in which CouchDB prints them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ini(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Ini {
@@ -36,6 +37,32 @@ impl Ini {
             merged.0.entry(section.clone()).or_default().extend(keys.clone());
         }
         merged
+    }
+
+    /// Parses the text of an ini file: sections, `key = value`, and comments that begin with a semicolon.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut ini = Self::default();
+        let mut section = String::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(';')) {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                name.clone_into(&mut section);
+            } else if let Some((key, value)) = line.split_once('=') {
+                ini.set(&section, key.trim(), value.trim());
+            }
+        }
+        ini
+    }
+
+    /// The text of an ini file with these values.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (section, keys) in &self.0 {
+            text += &format!("[{section}]\n");
+            for (key, value) in keys {
+                text += &format!("{key} = {value}\n");
+            }
+        }
+        text
     }
 
     /// One section, in the form of an answer to `GET _config/{section}`.

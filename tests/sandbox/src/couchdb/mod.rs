@@ -46,6 +46,7 @@ mod shard_api;
 mod shard_file;
 mod shards;
 mod shared;
+mod standalone;
 mod world;
 
 pub use calls::{Call, CallFilter, Moment};
@@ -60,4 +61,5 @@ pub use service::Service;
 pub use settings::{Host, NodeSettings, SettingsError, Version};
 pub use shard_file::ShardFile;
 pub use shards::{Shard, ShardMap};
+pub use standalone::{Home, Standalone, StandaloneError};
 pub use world::{Cut, Timings, World};

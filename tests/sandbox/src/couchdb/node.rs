@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::http::Time;
@@ -18,7 +19,7 @@ use super::shards::Shard;
 use crate::random::Random;
 
 /// `/opt/couchdb/data`, which a PersistentVolumeClaim keeps.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Volume {
     /// The node-local database `_nodes`: one document per member.
     pub nodes: Docs,
@@ -55,7 +56,7 @@ pub(crate) enum Persist {
 }
 
 /// The Erlang VM while it runs.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Process {
     /// `None` is `nonode@nohost`.
     pub(crate) name: Option<String>,
@@ -66,12 +67,14 @@ pub(crate) struct Process {
     pub(crate) started: Time,
     pub(crate) next_reconnect: Time,
     /// Wrong passwords by user and source: their number, and the time of the first.
+    #[serde(with = "crate::json::pairs")]
     pub(crate) failures: BTreeMap<(String, String), (u32, Time)>,
     /// The basic credentials of logins that have ended. Their next login costs nothing.
     pub(crate) logins: BTreeSet<String>,
     /// The number of password hashes that logins have cost since the start.
     pub(crate) hashes: usize,
     /// The core that computes password hashes.
+    #[serde(skip)]
     pub(crate) core: Arc<tokio::sync::Mutex<()>>,
     pub(crate) seeds: Seeds,
     pub(crate) resharding: Resharding,
@@ -82,7 +85,7 @@ pub(crate) struct Process {
 }
 
 /// The CouchDB of one pod.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Node {
     pub(crate) settings: NodeSettings,
     /// The data volume, which outlives process and container.
@@ -97,12 +100,13 @@ pub struct Node {
     pub(crate) paused: bool,
     /// The additional delay of each answer.
     pub(crate) delay: Duration,
+    #[serde(skip)]
     pub(crate) finish_fault: Option<FinishFault>,
     pub(crate) restart: Option<Restart>,
 }
 
 /// A restart that `_restart` has scheduled.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Restart {
     pub(crate) down_at: Time,
     pub(crate) up_at: Time,

@@ -47,6 +47,15 @@ struct Pass {
     done_at: Time,
 }
 
+impl Pushes {
+    /// `true` if a push begins now, or a pass ends.
+    pub(crate) fn are_due(&self, now: Time) -> bool {
+        !self.node_ups.is_empty()
+            || self.waiting.values().any(|at| *at <= now)
+            || self.running.iter().any(|pass| pass.done_at <= now)
+    }
+}
+
 impl World {
     pub(crate) fn push_all_on_node_up(&mut self, a: &Host, b: &Host) {
         self.pushes.node_ups.extend([(a.clone(), b.clone()), (b.clone(), a.clone())]);

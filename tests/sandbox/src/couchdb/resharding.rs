@@ -1,5 +1,6 @@
 //! `/_reshard`: jobs that split a shard of one node. The copies on the other nodes stay as they are.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::http::{Request, Response, Time};
@@ -10,14 +11,14 @@ use super::shards::{Shard, ShardMap, contains_doc, halves};
 use super::world::World;
 
 /// The resharding of one node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Resharding {
     is_stopped: bool,
     jobs: Vec<Job>,
 }
 
 /// A job on the node that holds the source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Job {
     id: String,
     node: String,
@@ -26,10 +27,17 @@ struct Job {
     state: State,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Running { until: Time },
     Completed,
+}
+
+impl Resharding {
+    /// `true` while a job is under way.
+    pub(crate) fn is_running(&self) -> bool {
+        self.jobs.iter().any(|job| job.state != State::Completed)
+    }
 }
 
 impl Job {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::crypto::{hex, md5, unhex};
 
 /// A revision, for example `1-967a00dff5e02add41819138abb3284d`: the number of edits and the digest of the last one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rev {
     pub(crate) pos: u64,
     pub(crate) hash: String,
@@ -51,7 +52,7 @@ impl Rev {
 }
 
 /// One end of a document's history.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Leaf {
     /// Newest first.
     path: Vec<Rev>,
@@ -60,7 +61,7 @@ struct Leaf {
 }
 
 /// A document with its conflicts.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Doc {
     leaves: Vec<Leaf>,
 }
@@ -167,7 +168,7 @@ impl Doc {
 }
 
 /// One database file: the documents of `_nodes`, of `_dbs`, or of one shard copy.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Docs {
     docs: BTreeMap<String, Doc>,
     /// `_local/..` documents, which are not replicated and not listed, and have no history.

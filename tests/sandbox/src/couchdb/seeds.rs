@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::http::Time;
@@ -13,14 +14,14 @@ use crate::date::rfc3339_micros;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// One node of the list, and the last pull from it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Seed {
     pub(crate) name: String,
     last: Option<Pull>,
 }
 
 /// The result of a pull, and its time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Pull {
     /// The seed was not connected.
     Failed(Time),
@@ -29,7 +30,7 @@ pub(crate) enum Pull {
 }
 
 /// The seeds, without the node itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Seeds {
     list: Vec<Seed>,
     /// Index of the seed that is pulled from next.

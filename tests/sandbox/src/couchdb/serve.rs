@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::calls::{Moment, Treatment};
 use super::erlang_ports;
-use super::http::{Answer, Request, Response};
+use super::http::{Answer, Request, Response, Time};
 use super::service::{Service, Source};
 use super::settings::{Host, Version};
 use super::shared::{Served, Shared, lock};
@@ -26,7 +26,7 @@ use super::world::World;
 /// The connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut")]
-struct CutOff;
+pub(super) struct CutOff;
 
 /// Serves one port in a task of its own.
 pub(crate) fn spawn(port: Served) {
@@ -127,35 +127,13 @@ impl Caller {
     }
 
     async fn read(&self, request: hyper::Request<Incoming>) -> Result<Request, CutOff> {
-        let (parts, body) = request.into_parts();
-        let body = body.collect().await.map_err(|_| CutOff)?.to_bytes().to_vec();
         let (source, local) = match &self.source {
             // The tests themselves, which need to reach a node that is bound to 127.0.0.1.
             Source::Any => (self.peer.ip().to_string(), true),
             Source::Named(name) => (name.clone(), name == self.host.as_str()),
         };
-        let source = self.forwarded_source(&parts.headers).unwrap_or(source);
-        Ok(Request {
-            method: parts.method.to_string(),
-            path: parts.uri.path().to_owned(),
-            query: parts.uri.query().unwrap_or_default().to_owned(),
-            authorization: header(&parts.headers, "authorization"),
-            cookie: header(&parts.headers, "cookie"),
-            content_type: header(&parts.headers, "content-type"),
-            persist: header(&parts.headers, "x-couch-persist"),
-            body,
-            source,
-            local,
-            received: self.shared.clock.now(),
-        })
-    }
-
-    /// The source that a caller names in `X-Forwarded-For`: CouchDB believes every caller with a private address. The
-    /// loopback address is that of the containers in the node's own pod.
-    fn forwarded_source(&self, headers: &hyper::HeaderMap) -> Option<String> {
-        let forwarded = header(headers, "x-forwarded-for")?;
-        let last = forwarded.rsplit(',').next()?.trim();
-        Some(if last == "127.0.0.1" { self.host.as_str().to_owned() } else { last.to_owned() })
+        let origin = Origin { host: &self.host, source, local };
+        read(request, origin, self.shared.clock.now()).await
     }
 
     /// Takes the time of a login's hash, unless the same login has ended before. Logins that begin at the same time each take
@@ -198,12 +176,57 @@ impl Caller {
     }
 }
 
+/// The caller of a request, and the node that it is sent to.
+pub(super) struct Origin<'a> {
+    pub(super) host: &'a Host,
+    pub(super) source: String,
+    pub(super) local: bool,
+}
+
+impl Origin<'_> {
+    /// The source that a caller names in `X-Forwarded-For`: CouchDB believes every caller with a private address. The
+    /// loopback address is that of the containers in the node's own pod.
+    fn forwarded(&self, headers: &hyper::HeaderMap) -> Option<String> {
+        let forwarded = header(headers, "x-forwarded-for")?;
+        let last = forwarded.rsplit(',').next()?.trim();
+        Some(if last == "127.0.0.1" { self.host.as_str().to_owned() } else { last.to_owned() })
+    }
+}
+
+/// Reads a request with its body.
+pub(super) async fn read(
+    request: hyper::Request<Incoming>,
+    origin: Origin<'_>,
+    received: Time,
+) -> Result<Request, CutOff> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| CutOff)?.to_bytes().to_vec();
+    let forwarded = origin.forwarded(&parts.headers);
+    Ok(Request {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        authorization: header(&parts.headers, "authorization"),
+        cookie: header(&parts.headers, "cookie"),
+        content_type: header(&parts.headers, "content-type"),
+        persist: header(&parts.headers, "x-couch-persist"),
+        body,
+        source: forwarded.unwrap_or(origin.source),
+        local: origin.local,
+        received,
+    })
+}
+
 fn header(headers: &hyper::HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// Converts an answer, and adds the headers that every answer of CouchDB has.
-fn write(response: Response, number: u64, version: Version) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
+pub(super) fn write(
+    response: Response,
+    number: u64,
+    version: Version,
+) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
     let mut builder = hyper::Response::builder()
         .status(response.status)
         .header("cache-control", "must-revalidate")

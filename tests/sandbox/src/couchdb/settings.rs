@@ -6,10 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::ini::Ini;
 
 /// The fully qualified host name of a node's pod. It identifies the node in the [`World`](super::World).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Host(String);
 
 impl Host {
@@ -43,7 +45,7 @@ impl fmt::Display for Host {
 }
 
 /// A release of CouchDB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
     /// Major version: 3 in 3.5.0.
     pub major: u8,
@@ -135,7 +137,7 @@ pub enum SettingsError {
 }
 
 /// The settings that a node's next start uses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeSettings {
     pub(crate) host: Host,
     pub(crate) version: Version,

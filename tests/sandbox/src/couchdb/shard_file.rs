@@ -2,13 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::crypto::md5;
 use super::revs::{Docs, Rev};
 
 /// One copy of a shard. A file that was lost and created again has another uuid and the default properties.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShardFile {
     pub(crate) uuid: String,
     /// The documents, and the checkpoints of internal replication as `_local` documents.
@@ -24,7 +25,7 @@ pub struct ShardFile {
 }
 
 /// The removal of revisions without a trace in the document's history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Purge {
     /// The same in each copy that the purge was replicated to.
     pub(crate) uuid: String,
