@@ -56,6 +56,10 @@ release:
 images:
     .ci/images
 
+# Runs the tests on a real Kubernetes node (needs root, the binaries of `just images`, Go, podman and containerd).
+cluster:
+    .ci/cluster
+
 # Runs the demo with the commands of the README.
 demo:
     cargo run --release --bin demo
