@@ -89,3 +89,13 @@ fn mutated_annotations_pass() {
     let values = "couchdb\n3\nmine/cookie\nimage:1\n5m\n1\n16Mi\n64Mi\ninfo\nnative\noff\nERL_FLAGS, NODENAME\nx\n+S 2\n$(A)$$(B)\n3\nA\n$(A)\n{\"schema\":1,\"version\":\"1\",\"env\":{\"couchdb\":{\"A\":\"00000000\"}},\"made\":[\"annotations\"]}\ncouchdb\ncouchdb:3\ndb\ndb";
     run(&[values.as_bytes().to_vec()], 3_000, targets::annotations);
 }
+
+#[test]
+fn mutated_records_remove_nothing_of_others() {
+    let seeds = [
+        r#"{"schema":1,"version":"1","containers":{"policy-sidecar":"00000000","couchdiscover-agent":"00000000"},"initContainers":{"policy-init":"00000000"},"volumes":{"policy-ca":"00000000","couchdiscover-token":"00000000"},"env":{"policy-sidecar":{"HTTPS_PROXY":"00000000"}},"made":["volumes","initContainers","env:couchdb","metadata","annotations"]}"#,
+        r#"{"schema":1,"version":"1","env":{"couchdb":{"HTTPS_PROXY":"00000000","NODENAME":"00000000"}},"made":["env:couchdb"]}"#,
+    ];
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+    run(&seeds, 3_000, targets::record);
+}

@@ -86,3 +86,40 @@ pub(crate) fn annotations(bytes: &[u8]) {
     set["spec"]["serviceName"] = "db".into();
     object(set.to_string().as_bytes());
 }
+
+/// Treats the bytes as the record of an injection, which a user writes. Whatever it names, entries that couchdiscover never adds
+/// stay.
+pub(crate) fn record(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let named = |name: &str| json!({"name": name, "image": "couchdb:3.5", "env": [{"name": "HTTPS_PROXY", "value": "x"}]});
+    let spec = json!({
+        "containers": [named("couchdb"), named("policy-sidecar"), named("couchdiscover-agent")],
+        "initContainers": [named("policy-init")],
+        "volumes": [{"name": "policy-ca"}, {"name": "couchdiscover-token"}],
+    });
+    for label in ["enabled", "disabled"] {
+        let mut set = json!({
+            "metadata": {"name": "db", "labels": {"couchdiscover.io/inject": label}, "annotations": {"couchdiscover.io/on-removal": "everything"}},
+            "spec": {"serviceName": "db", "template": {"metadata": {"annotations": {"couchdiscover.io/injected": text}}, "spec": spec}},
+        });
+        let object = set.to_string();
+        for old in [None, Some(object.as_str())] {
+            let decision = decide(&settings(), &Question { object: &object, old, namespace: None });
+            let mut set = set.clone();
+            assert!(decision.patch.is_empty() || apply(&mut set, &decision.patch), "{}", decision.patch);
+            keeps_policies(&set);
+        }
+        let patch = uninject(&object, None).patch;
+        assert!(patch.is_empty() || apply(&mut set, &patch), "{patch}");
+        keeps_policies(&set);
+    }
+}
+
+fn keeps_policies(set: &Value) {
+    let spec = set["spec"]["template"]["spec"].to_string();
+    for name in ["policy-sidecar", "policy-init", "policy-ca"] {
+        assert!(spec.contains(name), "lost {name}: {spec}");
+    }
+    // In CouchDB's container and the two policies'; the agent's own container is rendered again.
+    assert!(spec.matches("HTTPS_PROXY").count() >= 3, "{spec}");
+}
