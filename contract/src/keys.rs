@@ -51,6 +51,9 @@ pub const REFRESH: &str = "couchdiscover.io/refresh";
 pub const ON_REMOVAL: &str = "couchdiscover.io/on-removal";
 /// The uuid of a cluster whose data is lost for good. Allows the empty nodes to form a new cluster, once.
 pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
+/// The tokens that `ShardsLost` refusals print, separated by commas. Accepts that the only copies on the lost volumes are
+/// gone.
+pub const ACCEPT_LOSS: &str = "couchdiscover.io/accept-loss";
 
 /// Every annotation that a user may set on a StatefulSet. Any other key under [`DOMAIN`] is a spelling mistake.
 pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
@@ -72,6 +75,7 @@ pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     REFRESH,
     SIDECAR,
     FORM_ANEW,
+    ACCEPT_LOSS,
 ];
 
 /// On the Lease: when the cluster was formed, RFC 3339.

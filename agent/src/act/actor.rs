@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use agent_core::shards::Survey;
 use tokio::sync::Mutex;
 
+use super::compare::Comparison;
 use crate::couch::Couch;
 use crate::kubernetes::Claim;
 
@@ -19,7 +19,7 @@ pub struct Actor {
     /// The StatefulSet's Lease, where Kubernetes is used.
     pub claim: Option<Claim>,
     /// A comparison of shards that takes several rounds, so that it does not begin again in each.
-    pub survey: Arc<Mutex<Option<Survey>>>,
+    pub comparison: Arc<Mutex<Option<Comparison>>>,
 }
 
 impl fmt::Debug for Actor {

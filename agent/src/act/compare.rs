@@ -1,17 +1,43 @@
-//! Reads the pages and counts that a comparison of shards asks for.
+//! Reads the pages, counts and checkpoints that a comparison of shards asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_core::facts::VolumeNote;
-use agent_core::shards::{Compared, LocalShard, Next, OtherCopy, Purpose, ShardCounts, Survey, local_shards};
-use futures::future::try_join_all;
+use agent_core::decide::is_stalled;
+use agent_core::facts::{Stalled, VolumeNote};
+use agent_core::shards::{
+    Compared, LocalShard, Next, OtherCopy, Purpose, ShardState, Survey, reads_properties, sync_is_due,
+};
+use contract::error::chain;
+use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::actor::Actor;
 use super::error::{ActError, Progress};
-use crate::couch::{Couch, CouchError};
+use crate::couch::{Couch, CouchError, FileAt};
 use crate::observe::Directory;
+
+/// A comparison that takes several rounds.
+#[derive(Debug)]
+pub struct Comparison {
+    survey: Survey,
+    begun: Instant,
+    /// The database that is replicated, and the time of the last `_sync_shards` for it.
+    synced: Option<(String, Instant)>,
+    /// The last state of the database that is behind, and the time since which it has been the same.
+    last: Option<(LastSeen, Instant)>,
+    /// The failure of the last write to the local volume, which is tried while nothing arrives.
+    write_error: Option<String>,
+}
+
+/// The state of a database that is behind, as far as it shows progress.
+#[derive(Debug, PartialEq, Eq)]
+struct LastSeen {
+    database: String,
+    /// Changes in the local copies, and those that checkpoints of other copies have reached.
+    progress: [u64; 2],
+}
 
 /// Another node that holds copies.
 #[derive(Clone, Debug)]
@@ -34,6 +60,9 @@ struct Holders<'a> {
     others: Vec<Holder>,
 }
 
+/// A database with the state of its local shards.
+type States = Vec<(LocalShard, ShardState)>;
+
 impl Actor {
     /// Continues the comparison of the local shards with those of the nodes `with`, for about [`SLICE`]. Returns the
     /// survey once all databases have been compared.
@@ -44,17 +73,88 @@ impl Actor {
         purpose: Purpose,
     ) -> Result<Survey, ActError> {
         let holders = Holders::ask(&self.couch, directory, with).await?;
-        let mut kept = self.survey.lock().await;
-        let mut survey =
-            kept.take().filter(|survey| survey.purpose() == purpose).unwrap_or_else(|| Survey::new(purpose));
+        let mut kept = self.comparison.lock().await;
+        let begun = kept.take().filter(|comparison| comparison.survey.purpose() == purpose);
+        let mut comparison = begun.unwrap_or_else(|| Comparison::new(purpose));
         // After a failed call, too, the comparison goes on where it stopped.
-        let error = match holders.compare_for(SLICE, &mut survey).await {
-            Ok(None) => return Ok(survey),
+        let error = match holders.compare_for(SLICE, &mut comparison).await {
+            Ok(None) => return Ok(comparison.survey),
             Ok(Some(progress)) => ActError::NotYet(progress),
             Err(error) => error.into(),
         };
-        *kept = Some(survey);
+        *kept = Some(comparison);
         Err(error)
+    }
+
+    /// The lack of progress of the comparison, if it has lasted for long.
+    pub async fn stalled(&self) -> Option<Stalled> {
+        let kept = self.comparison.lock().await;
+        let comparison = kept.as_ref()?;
+        let (last, since) = comparison.last.as_ref()?;
+        let database = last.database.clone();
+        is_stalled(since.elapsed()).then(|| Stalled { database, write_error: comparison.write_error.clone() })
+    }
+
+    /// Replicates once more, and sets what single files have no interface for, after the node was opened.
+    ///
+    /// A failure leaves the node open: what it missed arrives by CouchDB's own replication.
+    pub(super) async fn complete_opening(&self, base: &str, survey: &Survey) {
+        for some in survey.last_pass().chunks(AT_ONCE) {
+            for synced in join_all(some.iter().map(|database| self.couch.sync_shards(base, database))).await {
+                if let Err(error) = synced {
+                    debug!(error = chain(&error), "failed to replicate a database after opening the node");
+                }
+            }
+        }
+        for (database, limit) in survey.purge_limits() {
+            if let Err(error) = self.couch.set_purge_limit(base, database, *limit).await {
+                warn!(database, limit, error = chain(&error), "failed to set _purged_infos_limit");
+            }
+        }
+    }
+
+    /// Notes on the local volume which volumes the nodes `with` have, so that their loss can be detected.
+    pub(super) async fn remember_volumes(
+        &self,
+        directory: &Directory,
+        with: &BTreeSet<u32>,
+    ) -> Result<(), ActError> {
+        let peers = with.iter().filter_map(|ordinal| Some((*ordinal, directory.me.sibling(*ordinal).ok()?)));
+        let found = try_join_all(peers.map(|(ordinal, peer)| async move {
+            let volume = self.couch.volume(&directory.peer(&peer)).await?;
+            Ok::<_, CouchError>(volume.map(|volume| (directory.node(ordinal), volume)))
+        }))
+        .await?;
+        let volumes: BTreeMap<String, String> = found.into_iter().flatten().collect();
+        Ok(self.couch.remember_volumes(&directory.local(), volumes).await?)
+    }
+}
+
+impl Comparison {
+    fn new(purpose: Purpose) -> Self {
+        Self {
+            survey: Survey::new(purpose),
+            begun: Instant::now(),
+            synced: None,
+            last: None,
+            write_error: None,
+        }
+    }
+
+    /// Takes the state of a database that is behind. Returns `true` if it has been the same for long.
+    fn observe(&mut self, database: &str, states: &States) -> bool {
+        let progress = states.iter().fold([0, 0], |[mine, sent]: [u64; 2], (_, state)| {
+            let reached =
+                state.theirs.iter().map(|copy| copy.checkpoint.saturating_add(copy.purge_checkpoint));
+            [mine.saturating_add(state.mine.update_seq), reached.fold(sent, u64::saturating_add)]
+        });
+        let seen = LastSeen { database: database.to_owned(), progress };
+        let since = match &self.last {
+            Some((last, since)) if *last == seen => *since,
+            Some(_) | None => Instant::now(),
+        };
+        self.last = Some((seen, since));
+        is_stalled(since.elapsed())
     }
 }
 
@@ -65,7 +165,7 @@ impl<'a> Holders<'a> {
         for &ordinal in with {
             if let Ok(peer) = directory.me.sibling(ordinal) {
                 let base = directory.peer(&peer);
-                let note = couch.note(&base).await?;
+                let note = couch.note(&base).await?.state;
                 others.push(Holder { name: directory.node(ordinal), base, note });
             }
         }
@@ -77,23 +177,23 @@ impl<'a> Holders<'a> {
     async fn compare_for(
         &self,
         slice: Duration,
-        survey: &mut Survey,
+        comparison: &mut Comparison,
     ) -> Result<Option<Progress>, CouchError> {
         let end = Instant::now() + slice;
         loop {
-            let page = self.couch.maps_page(&self.base, survey.next_page()).await?;
-            survey.begin_page(page.total_rows);
+            let page = self.couch.maps_page(&self.base, comparison.survey.next_page()).await?;
+            comparison.survey.begin_page(page.total_rows);
             if page.rows.is_empty() {
                 return Ok(None);
             }
             for row in &page.rows {
                 let Some(map) = row.map() else {
-                    survey.pass(&row.id);
+                    comparison.survey.pass(&row.id);
                     continue;
                 };
-                let counted = self.count_all(local_shards(map, &row.id, &self.me)).await?;
-                if let (compared, Next::Stop) = survey.compare(&row.id, &counted) {
-                    return Ok(Some(self.replicate(row.id.clone(), compared).await?));
+                let shards = map.local_shards(&row.id, &self.me);
+                if let Some(progress) = self.compare_database(comparison, &row.id, shards).await? {
+                    return Ok(Some(progress));
                 }
             }
             if Instant::now() >= end {
@@ -102,38 +202,167 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// Counts the documents in all copies of these shards.
-    async fn count_all(&self, shards: Vec<LocalShard>) -> Result<Vec<(LocalShard, ShardCounts)>, CouchError> {
-        let mut counted = Vec::with_capacity(shards.len());
-        for some in shards.chunks(AT_ONCE) {
-            let counts = try_join_all(some.iter().map(|shard| self.count(shard))).await?;
-            counted.extend(some.iter().cloned().zip(counts));
+    /// Compares one database; the reason to stop there, if it is incomplete.
+    async fn compare_database(
+        &self,
+        comparison: &mut Comparison,
+        database: &str,
+        shards: Vec<LocalShard>,
+    ) -> Result<Option<Progress>, CouchError> {
+        let purpose = comparison.survey.purpose();
+        // Before the goals are read, so that they never seem newer than they are.
+        let now = comparison.begun.elapsed();
+        let mut states = self.read_all(shards, purpose).await?;
+        // Properties are read once: while documents are missing, they decide nothing.
+        if purpose == Purpose::Completeness && !comparison.survey.is_behind(&states, now) {
+            self.read_all_properties(comparison, database, &mut states).await?;
         }
-        Ok(counted)
-    }
-
-    async fn count(&self, shard: &LocalShard) -> Result<ShardCounts, CouchError> {
-        let mut theirs = vec![];
-        for other in self.others.iter().filter(|other| shard.holders.contains(&other.name)) {
-            let documents = self.couch.documents(&other.base, &shard.file).await?;
-            theirs.push(OtherCopy { documents, note: other.note });
-        }
-        // The local count last: documents that arrive meanwhile must not make the copy seem behind.
-        let mine = self.couch.documents(&self.base, &shard.file).await?;
-        Ok(ShardCounts { mine, theirs })
-    }
-
-    /// Starts replication of a database that was found behind.
-    async fn replicate(&self, database: String, compared: Compared) -> Result<Progress, CouchError> {
-        let Compared::Behind { mine, theirs } = compared else {
-            return Ok(Progress::Unanswered { database });
+        let (compared, Next::Stop) = comparison.survey.compare(database, &states, now) else {
+            return Ok(None);
         };
-        self.couch.sync_shards(&self.base, &database).await?;
-        Ok(Progress::Behind { database, mine, theirs })
+        let database = database.to_owned();
+        Ok(Some(match compared {
+            Compared::Behind { mine, theirs } => {
+                if comparison.observe(&database, &states) {
+                    comparison.write_error = self.try_to_write().await;
+                }
+                self.replicate(comparison, &database).await?;
+                Progress::Behind { database, mine, theirs }
+            }
+            Compared::Differs(repairs) => {
+                for repair in repairs {
+                    self.couch.set_property(self.local(&repair.file), &repair.property).await?;
+                }
+                Progress::Properties { database }
+            }
+            Compared::Unanswered | Compared::Complete => Progress::Unanswered { database },
+        }))
+    }
+
+    fn local<'f>(&'f self, file: &'f str) -> FileAt<'f> {
+        FileAt { base: &self.base, node: "_local", file }
+    }
+
+    /// Reads the states of all copies of these shards.
+    async fn read_all(&self, shards: Vec<LocalShard>, purpose: Purpose) -> Result<States, CouchError> {
+        let mut read = Vec::with_capacity(shards.len());
+        for some in shards.chunks(AT_ONCE) {
+            let states = try_join_all(some.iter().map(|shard| self.read(shard, purpose))).await?;
+            read.extend(some.iter().cloned().zip(states));
+        }
+        Ok(read)
+    }
+
+    async fn read(&self, shard: &LocalShard, purpose: Purpose) -> Result<ShardState, CouchError> {
+        // The uuid of the local file, which the other copies' checkpoints name.
+        let mut mine = self.couch.file_state(self.local(&shard.file)).await?;
+        let indices = 0..shard.others.len();
+        let theirs = indices.filter_map(|index| Some((index, self.holder(shard, index)?)));
+        let theirs = try_join_all(
+            theirs.map(|(index, other)| self.read_other(shard, index, other, mine.uuid.as_deref())),
+        );
+        let theirs: Vec<OtherCopy> = theirs.await?.into_iter().flatten().collect();
+        if purpose == Purpose::Volume {
+            // Counted last: documents that arrive meanwhile must not make the copy seem behind.
+            mine = self.couch.file_state(self.local(&shard.file)).await?;
+        }
+        Ok(ShardState { mine, theirs })
+    }
+
+    /// The node of an other copy, if it answers.
+    fn holder(&self, shard: &LocalShard, index: usize) -> Option<&Holder> {
+        let file = shard.others.get(index)?;
+        self.others.iter().find(|other| other.name == file.node)
+    }
+
+    async fn read_other(
+        &self,
+        shard: &LocalShard,
+        index: usize,
+        holder: &Holder,
+        mine: Option<&str>,
+    ) -> Result<Option<OtherCopy>, CouchError> {
+        let Some(file) = shard.others.get(index) else { return Ok(None) };
+        let at = FileAt { base: &holder.base, node: "_local", file: &file.file };
+        let state = self.couch.file_state(at).await?;
+        let Some(mut copy) = OtherCopy::new(shard, index, holder.note, state) else { return Ok(None) };
+        // Most shards of many databases are empty: nothing more is asked about them.
+        if copy.state.update_seq == 0 {
+            return Ok(Some(copy));
+        }
+        if let Some(mine) = mine {
+            copy.checkpoint = self.couch.checkpoint(at, mine).await?;
+            if let Some(source) = copy.state.uuid.as_deref().filter(|_| copy.state.purge_seq > 0) {
+                copy.purge_checkpoint = self.couch.purge_checkpoint(at, source, mine).await?;
+            }
+        }
+        // A checkpoint that has reached all changes of any kind has reached those of documents.
+        copy.last_change = match copy.checkpoint {
+            reached if reached >= copy.state.update_seq => reached,
+            _ => self.couch.last_change(at).await?,
+        };
+        Ok(Some(copy))
+    }
+
+    async fn read_all_properties(
+        &self,
+        comparison: &mut Comparison,
+        database: &str,
+        states: &mut States,
+    ) -> Result<(), CouchError> {
+        let mut informed = None;
+        for (shard, state) in
+            states.iter_mut().filter(|(_, state)| reads_properties(&state.mine, &state.theirs))
+        {
+            state.mine.properties = self.couch.properties(self.local(&shard.file)).await?;
+            for copy in &mut state.theirs {
+                let Some((holder, file)) = self.file_of(shard, copy) else { continue };
+                let at = FileAt { base: &holder.base, node: "_local", file };
+                copy.state.properties = self.couch.properties(at).await?;
+                if holder.note != VolumeNote::Filling {
+                    informed = Some(holder);
+                }
+            }
+        }
+        if let Some(holder) = informed
+            && let Some(limit) = self.couch.purge_limit(&holder.base, database).await?
+        {
+            comparison.survey.found_purge_limit(database, limit);
+        }
+        Ok(())
+    }
+
+    /// The holder and the file of an other copy.
+    fn file_of<'s>(&'s self, shard: &'s LocalShard, copy: &OtherCopy) -> Option<(&'s Holder, &'s str)> {
+        let file = shard.others.get(copy.index())?;
+        let holder = self.others.iter().find(|other| other.name == file.node)?;
+        Some((holder, file.file.as_str()))
+    }
+
+    /// Starts a pass of internal replication, unless one was started a moment ago.
+    async fn replicate(&self, comparison: &mut Comparison, database: &str) -> Result<(), CouchError> {
+        let last = comparison.synced.as_ref().filter(|(synced, _)| synced == database);
+        if sync_is_due(last.map(|(_, at)| at.elapsed())) {
+            self.couch.sync_shards(&self.base, database).await?;
+            comparison.synced = Some((database.to_owned(), Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Writes the note on the local volume again. CouchDB reports no free space, but a full disk fails the write.
+    async fn try_to_write(&self) -> Option<String> {
+        let written = async {
+            let note = self.couch.note(&self.base).await?;
+            self.couch.write_note(&self.base, note).await
+        };
+        match written.await {
+            Err(error @ CouchError::Refused { .. }) => Some(chain(&error)),
+            Err(_) | Ok(()) => None,
+        }
     }
 }
 
 /// The agent observes again after this time, even with 10,000 databases to compare.
 const SLICE: Duration = Duration::from_secs(1);
-/// Shards of one database that are counted at the same time.
+/// Calls for shards of one database, or databases, that are sent at the same time.
 const AT_ONCE: usize = 8;

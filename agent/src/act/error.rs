@@ -26,14 +26,20 @@ pub enum ActError {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Progress {
     /// The local copy of this database is missing documents.
-    #[error("'{database}' has {mine} of {theirs} documents on this node")]
+    #[error("'{database}' has {mine} of {theirs} documents on this node, and not all changes of them")]
     Behind {
         /// The database.
         database: String,
         /// The documents in the local copy, deleted ones included.
         mine: u64,
-        /// The documents in the fullest other copies.
+        /// The documents in the fullest other copies. Where the numbers are equal, edits are missing.
         theirs: u64,
+    },
+    /// The properties of the local copy were set as those of the others are.
+    #[error("setting the properties of '{database}' on this node")]
+    Properties {
+        /// The database.
+        database: String,
     },
     /// There are more databases to compare.
     #[error("comparing the databases' shards")]

@@ -2,9 +2,11 @@
 
 mod actor;
 mod compare;
+mod copies;
 mod error;
 mod step;
 
 pub use actor::Actor;
+pub use compare::Comparison;
 pub use error::{ActError, Progress};
 pub use step::act;

@@ -6,6 +6,7 @@ use agent_core::shards::Purpose;
 
 use super::actor::Actor;
 use super::error::ActError;
+use crate::couch::Note;
 use crate::kubernetes::Founding;
 use crate::observe::Directory;
 
@@ -16,7 +17,7 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
     match step {
         Step::AddCopies(databases) => {
             for database in databases {
-                couch.add_copy(&local, &directory.node(directory.me.pod().ordinal()), *database).await?;
+                actor.add_copy(&local, &directory.node(directory.me.pod().ordinal()), *database).await?;
             }
         }
         Step::Adopt(difference) => match &difference.from {
@@ -36,19 +37,34 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
         Step::EnableCluster { node_count } => couch.enable_cluster(&local, bind_address, *node_count).await?,
         Step::EnterMaintenance => couch.set_maintenance(&local, MaintenanceMode::On).await?,
         Step::Fill { from } => {
-            actor.compare(directory, from, Purpose::Completeness).await?;
-            // The note last: an agent that ends in between finds the old note, and compares again.
+            let survey = actor.compare(directory, from, Purpose::Completeness).await?;
+            // The note after everything else: an agent that ends in between finds the old note, and compares again.
             couch.end_maintenance(&local).await?;
-            couch.write_note(&local, VolumeNote::Complete).await?;
+            actor.complete_opening(&local, &survey).await;
+            let disagreeing = survey.disagreeing().clone();
+            couch.write_note(&local, Note { state: VolumeNote::Complete, first: false, disagreeing }).await?;
+            actor.remember_volumes(directory, from).await?;
             couch.mark_compared(&local).await?;
         }
         Step::Found => couch.finish_cluster(&local).await?,
         Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
-        Step::NoteFilling => couch.write_note(&local, VolumeNote::Filling).await?,
+        Step::NoteFilling => {
+            let Note { state, first, .. } = couch.note(&local).await?;
+            let first = first || state == VolumeNote::None;
+            let note = Note { state: VolumeNote::Filling, first, ..Note::default() };
+            couch.write_note(&local, note).await?;
+        }
         Step::CompareVolume { with } => {
             let survey = actor.compare(directory, with, Purpose::Volume).await?;
-            couch.write_note(&local, survey.note()).await?;
+            let Note { state, first, disagreeing } = couch.note(&local).await?;
+            let first = state == VolumeNote::None || first;
+            let state = survey.note();
+            let first = first && state == VolumeNote::Filling;
+            couch.write_note(&local, Note { state, first, disagreeing }).await?;
+            if state == VolumeNote::Complete {
+                actor.remember_volumes(directory, with).await?;
+            }
             couch.mark_compared(&local).await?;
         }
         Step::RecordFounding { size, instead_of, uuid: decided } => {

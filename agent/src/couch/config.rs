@@ -1,11 +1,10 @@
-//! A node's configuration, and the note that agents keep on its volume.
+//! A node's configuration.
 
 use std::collections::HashMap;
 
-use agent_core::facts::{MaintenanceMode, VolumeNote};
+use agent_core::facts::MaintenanceMode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, StatusCode};
-use serde::Deserialize;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::Couch;
@@ -83,35 +82,6 @@ impl Couch {
         }
         self.set_maintenance(base, MaintenanceMode::Off).await
     }
-
-    /// The note on the node's volume. The document is local to the node's own `_dbs`: it is never replicated, and is lost
-    /// with the volume.
-    pub async fn note(&self, base: &str) -> Result<VolumeNote, CouchError> {
-        #[derive(Deserialize)]
-        struct NoteDocument {
-            #[serde(default)]
-            state: String,
-        }
-        match self.transport.get::<NoteDocument>(base, NOTE).await {
-            Ok(NoteDocument { state }) if state == FILLING => Ok(VolumeNote::Filling),
-            Ok(NoteDocument { state }) if state == COMPLETE => Ok(VolumeNote::Complete),
-            // An empty note, or a word of another release: the volume is examined as if it had none.
-            Ok(NoteDocument { .. }) => Ok(VolumeNote::None),
-            // The volume is new, or was never examined.
-            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(VolumeNote::None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Replaces the note on the node's volume.
-    pub async fn write_note(&self, base: &str, note: VolumeNote) -> Result<(), CouchError> {
-        let state = match note {
-            VolumeNote::Filling => FILLING,
-            VolumeNote::None => "",
-            VolumeNote::Complete => COMPLETE,
-        };
-        self.transport.put(base, NOTE, &json!({ "state": state })).await
-    }
 }
 
 /// The node's part in serving requests, as its own configuration has it.
@@ -136,9 +106,5 @@ pub(super) const COUCHDB: &str = "couchdb";
 const MAINTENANCE_MODE: &str = "maintenance_mode";
 /// An option that CouchDB doesn't know; it disappears when CouchDB ends.
 const COMPARED: &str = "couchdiscover_compared";
-const NOTE: &str = "/_node/_local/_dbs/_local/couchdiscover";
-const FILLING: &str = "filling";
-/// The word of the first release, which stays: notes outlive agents.
-const COMPLETE: &str = "whole";
 /// `[cluster] n` where it is not set.
 const DEFAULT_COPIES: u32 = 3;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use agent_core::facts::{BrokenMaps, SystemDatabase};
-use agent_core::shards::{PageRequest, ShardMap, with_copy};
+use agent_core::facts::{BrokenMaps, LostRanges, NamedDatabases, SystemDatabase};
+use agent_core::shards::{PageRequest, ShardMap};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde::Deserialize;
@@ -22,30 +22,65 @@ impl Couch {
         self.transport.get_up_to::<SystemMaps>(SYSTEM_MAPS, base, path).await.map(Databases::from)
     }
 
-    /// The maps of all databases that have a problem; `members` are the names of all nodes that may hold a copy.
-    ///
-    /// Reads `_dbs` in pages: 10,000 databases take about 20 calls.
-    pub async fn broken_maps(
+    /// The maps of all databases that have a problem or a single copy; `members` are the names of all nodes that may hold a
+    /// copy.
+    pub async fn check_maps(
         &self,
         base: &str,
         members: &BTreeSet<String>,
-    ) -> Result<BrokenMaps, CouchError> {
-        let mut broken = BrokenMaps::default();
+    ) -> Result<MapFindings, CouchError> {
+        let mut found = MapFindings::default();
+        self.for_each_map(base, |database, map| {
+            if let Some(problem) = map.problem(members) {
+                found.broken.add(database, problem);
+            }
+            if map.fewest_copies() == 1 {
+                found.single_copies.add(database);
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// The ranges of which the node called `me` is the only holder.
+    pub async fn ranges_held_only_by(&self, base: &str, me: &str) -> Result<LostRanges, CouchError> {
+        let mut only = LostRanges::default();
+        self.for_each_map(base, |database, map| {
+            let ranges = map.held_only_by(me);
+            if !ranges.is_empty() {
+                only.add(database, ranges);
+            }
+        })
+        .await?;
+        Ok(only)
+    }
+
+    /// Reads `_dbs` in pages: 10,000 databases take about 20 calls.
+    async fn for_each_map(
+        &self,
+        base: &str,
+        mut each: impl FnMut(&str, &ShardMap),
+    ) -> Result<(), CouchError> {
         let mut after: Option<String> = None;
         loop {
             let page =
                 self.maps_page(base, PageRequest { after: after.as_deref(), skip: 0, limit: PAGE }).await?;
             for row in &page.rows {
-                if let Some(problem) = row.map().and_then(|map| map.problem(members)) {
-                    broken.add(&row.id, problem);
+                if let Some(map) = row.map() {
+                    each(&row.id, map);
                 }
             }
             let more = page.rows.len() == page.limit;
             match page.rows.into_iter().next_back() {
                 Some(last) if more => after = Some(last.id),
-                Some(_) | None => return Ok(broken),
+                Some(_) | None => return Ok(()),
             }
         }
+    }
+
+    /// The shard map of one database, by the node's own `_dbs`.
+    pub(crate) async fn map(&self, base: &str, database: &str) -> Result<Map<String, Value>, CouchError> {
+        self.transport.get_up_to(SYSTEM_MAPS, base, &map_path(database)).await
     }
 
     /// One page of the node's shard maps. A page that is too long is halved until it fits: a map of 256 ranges has about
@@ -80,15 +115,30 @@ impl Couch {
         self.transport.post(base, &format!("/{}/_sync_shards", encoded(database)), &json!({})).await
     }
 
-    /// Adds `node` to every range of the database's map, in the node's own `_dbs`. A map that already has the node, or that
-    /// was changed in between (409), is not modified.
-    pub async fn add_copy(&self, base: &str, node: &str, database: SystemDatabase) -> Result<(), CouchError> {
-        let path = format!("/_node/_local/_dbs/{}", database.name());
-        let map: Map<String, Value> = self.transport.get_up_to(SYSTEM_MAPS, base, &path).await?;
-        let Some(map) = with_copy(map, node) else { return Ok(()) };
-        self.transport.send(base, Method::PUT, &path, READ_TIMEOUT, |request| request.json(&map)).await?;
-        self.sync_shards(base, database.name()).await
+    /// Replaces the shard map of a database in the node's own `_dbs`, unless it was changed in between (409).
+    pub(crate) async fn put_map(
+        &self,
+        base: &str,
+        database: &str,
+        map: &Map<String, Value>,
+    ) -> Result<(), CouchError> {
+        let path = map_path(database);
+        self.transport.send(base, Method::PUT, &path, READ_TIMEOUT, |request| request.json(map)).await?;
+        Ok(())
     }
+}
+
+fn map_path(database: &str) -> String {
+    format!("/_node/_local/_dbs/{}", encoded(database))
+}
+
+/// What the shard maps of all databases show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapFindings {
+    /// Maps that need repair.
+    pub broken: BrokenMaps,
+    /// Databases with a single copy of some documents.
+    pub single_copies: NamedDatabases,
 }
 
 /// A node's databases: their number, and the holders of the system databases.
@@ -151,21 +201,14 @@ struct SystemMaps {
 #[derive(Deserialize)]
 struct SystemRow {
     id: String,
-    doc: Option<SystemMap>,
+    doc: Option<ShardMap>,
 }
 
-#[derive(Deserialize)]
-struct SystemMap {
-    #[serde(default)]
-    by_range: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl SystemMap {
-    fn held(&self) -> Held {
+impl From<&ShardMap> for Held {
+    fn from(map: &ShardMap) -> Self {
         // A database is only as safe as its range with the fewest copies. A map without ranges has none.
-        let fewest = self.by_range.values().map(BTreeSet::len).min().unwrap_or_default();
-        let everywhere = self.by_range.values().cloned().reduce(|all, nodes| &all & &nodes);
-        Held { copies: u32::try_from(fewest).unwrap_or(u32::MAX), everywhere: everywhere.unwrap_or_default() }
+        let copies = u32::try_from(map.fewest_copies()).unwrap_or(u32::MAX);
+        Self { copies, everywhere: map.held_everywhere_by() }
     }
 }
 
@@ -175,7 +218,7 @@ impl From<SystemMaps> for Databases {
         let designs = rows.iter().filter(|row| row.id.starts_with("_design/")).count();
         let system = SystemDatabase::ALL.into_iter().filter_map(|database| {
             let row = rows.iter().find(|row| row.id == database.name())?;
-            Some((database, row.doc.as_ref().map(SystemMap::held).unwrap_or_default()))
+            Some((database, row.doc.as_ref().map(Held::from).unwrap_or_default()))
         });
         let designs = u64::try_from(designs).unwrap_or_default();
         Self { count: total_rows.saturating_sub(designs), system: system.collect() }

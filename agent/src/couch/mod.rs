@@ -8,7 +8,8 @@
 //! | [`config`] | `_config`: copies, maintenance mode, marks that a restart removes |
 //! | [`identity`] | uuid, session secret and admin hashes, compared and copied by digest |
 //! | [`maps`] | shard maps in `_dbs` |
-//! | [`shards`] | documents of single shard files |
+//! | [`shards`] | single shard files: counts, checkpoints, properties |
+//! | [`volume`] | the note about completeness, and the volumes of other members |
 //!
 //! Each group uses [`transport`] only. `add_node` is not used: CouchDB answers 201 to refused joins, and the receiver logs
 //! the Erlang cookie in clear.
@@ -25,12 +26,15 @@ mod setup;
 mod shards;
 pub mod tls;
 mod transport;
+mod volume;
 
 pub use client::Couch;
 pub use config::Standing;
 pub use error::CouchError;
-pub use maps::{Databases, Held};
+pub use maps::{Databases, Held, MapFindings};
 pub use membership::Membership;
 pub use node::Pulse;
 pub use setup::SetupState;
+pub(crate) use shards::FileAt;
 pub use transport::QUARANTINE;
+pub use volume::Note;

@@ -123,6 +123,7 @@ fn set_facts(set: &StatefulSetView) -> SetFacts {
         start: u32::try_from(spec.ordinals.start).unwrap_or(0),
         pod_management: policy.unwrap_or(PodManagement::OrderedReady),
         form_anew: annotations.and_then(|annotations| annotations.get(keys::FORM_ANEW)).cloned(),
+        accept_loss: annotations.and_then(|annotations| annotations.get(keys::ACCEPT_LOSS)).cloned(),
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn absent_fields_have_the_defaults_of_kubernetes() {
         let pod_management = PodManagement::OrderedReady;
-        let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None };
+        let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None, accept_loss: None };
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
         assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
         let text = format!(
@@ -157,13 +158,16 @@ mod tests {
         );
         let pod_management = PodManagement::Parallel;
         let form_anew = Some("u".to_owned());
-        assert_eq!(parse(&text), SetFacts { replicas: 0, start: 5, pod_management, form_anew });
+        assert_eq!(
+            parse(&text),
+            SetFacts { replicas: 0, start: 5, pod_management, form_anew, accept_loss: None }
+        );
     }
 
     #[test]
     fn a_failure_keeps_the_last_known_facts() {
         let pod_management = PodManagement::Parallel;
-        let set = SetFacts { replicas: 3, start: 0, pod_management, form_anew: None };
+        let set = SetFacts { replicas: 3, start: 0, pod_management, form_anew: None, accept_loss: None };
         let known =
             Knowledge { set: Some(set), ..Knowledge::at_start(ApiState::Current, KnownRecord::Absent) };
         let after = known.clone().after_set(Err(&watcher::Error::NoResourceVersion));

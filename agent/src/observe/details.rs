@@ -2,9 +2,13 @@
 //! the shard maps of all databases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use agent_core::decide::{Step, checks_maps, checks_ports, checks_service, unconnected_members};
-use agent_core::facts::{BrokenMaps, Observed, PortCheck, Publication, Unseen};
+use agent_core::decide::{
+    Step, checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, unconnected_members,
+};
+use agent_core::facts::{LostRanges, NamedDatabases, Observed, PortCheck, Publication, Unseen, VolumeOrigin};
+use agent_core::shards::ShardMap;
 use contract::error::chain;
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -13,7 +17,7 @@ use tracing::debug;
 use super::directory::Directory;
 use super::ports::probe;
 use super::service::Service;
-use crate::couch::Couch;
+use crate::couch::{Couch, CouchError, FileAt, MapFindings};
 
 /// The ages of the details, and the results that outlive a round.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(super) struct Details {
     unconnected_since: Option<Instant>,
     names: Names,
     maps: Maps,
+    lost: Lost,
+    properties: Disagreements,
 }
 
 /// Pod names that are missing from DNS.
@@ -36,7 +42,21 @@ struct Names {
 #[derive(Debug, Default)]
 struct Maps {
     read: Option<Instant>,
-    broken: BrokenMaps,
+    found: MapFindings,
+}
+
+/// The ranges of which this node is the only holder.
+#[derive(Debug, Default)]
+struct Lost {
+    read: Option<Instant>,
+    found: LostRanges,
+}
+
+/// Databases with different properties on other nodes, which are looked at again from time to time.
+#[derive(Debug, Default)]
+struct Disagreements {
+    read: Option<Instant>,
+    left: NamedDatabases,
 }
 
 impl Details {
@@ -51,11 +71,23 @@ impl Details {
     ) -> Observed {
         observed.port_checks = self.port_checks(directory, &observed).await;
         observed.publication = self.names.publication(service, &observed).await;
-        observed.broken_maps = self.maps.broken.clone();
+        observed.resharding = checks_resharding(&observed) && resharding(couch, directory, &observed).await;
+        if checks_origin(&observed) {
+            observed.origin = origin(couch, directory, &observed).await;
+        }
+        if observed.origin != VolumeOrigin::Unknown {
+            observed.lost = self.lost.read(couch, directory).await;
+        }
+        if observed.disagreeing.count > 0 {
+            observed.disagreeing = self.properties.read(couch, directory, &observed).await;
+        }
+        observed.broken_maps = self.maps.found.broken.clone();
+        observed.single_copies = self.maps.found.single_copies.clone();
         // 10,000 maps take about 20 calls: read when the cluster has just settled, then every 10 minutes.
         if checks_maps(&observed, before, self.maps.read.map(|read| read.elapsed())) {
             self.maps.read(couch, directory, &observed).await;
-            observed.broken_maps = self.maps.broken.clone();
+            observed.broken_maps = self.maps.found.broken.clone();
+            observed.single_copies = self.maps.found.single_copies.clone();
         }
         observed
     }
@@ -94,13 +126,96 @@ impl Maps {
         // Members outside of the StatefulSet may hold copies as well.
         let members = local.members.iter().map(|ordinal| directory.node(*ordinal));
         let members = members.chain(local.strangers.iter().cloned()).collect();
-        match couch.broken_maps(&directory.local(), &members).await {
-            Ok(broken) => *self = Self { read: Some(Instant::now()), broken },
+        match couch.check_maps(&directory.local(), &members).await {
+            Ok(found) => *self = Self { read: Some(Instant::now()), found },
             Err(error) => {
                 debug!(error = chain(&error), "failed to check the shard maps");
             }
         }
     }
+}
+
+impl Lost {
+    /// Reads the ranges, at most every 10 s. If that fails, the result of the last time stays.
+    async fn read(&mut self, couch: &Couch, directory: &Directory) -> LostRanges {
+        if self.read.is_none_or(|read| read.elapsed() > BETWEEN_LOOKS) {
+            let me = directory.node(directory.me.pod().ordinal());
+            match couch.ranges_held_only_by(&directory.local(), &me).await {
+                Ok(found) => *self = Self { read: Some(Instant::now()), found },
+                Err(error) => {
+                    debug!(error = chain(&error), "failed to read which ranges only this node holds")
+                }
+            }
+        }
+        self.found.clone()
+    }
+}
+
+impl Disagreements {
+    /// The databases among those of the note that still have different properties. If they can't be read, all of them.
+    async fn read(&mut self, couch: &Couch, directory: &Directory, observed: &Observed) -> NamedDatabases {
+        if self.read.is_none_or(|read| read.elapsed() > BETWEEN_LOOKS) {
+            let mut left = observed.disagreeing.clone();
+            for database in &observed.disagreeing.named {
+                if agree(couch, directory, database).await.is_ok_and(|agree| agree) {
+                    left.named.remove(database);
+                    left.count = left.count.saturating_sub(1);
+                }
+            }
+            *self = Self { read: Some(Instant::now()), left };
+        }
+        self.left.clone()
+    }
+}
+
+/// Returns `true` if all copies of each local shard have the same properties.
+async fn agree(couch: &Couch, directory: &Directory, database: &str) -> Result<bool, CouchError> {
+    let base = directory.local();
+    let document = couch.map(&base, database).await?;
+    let Ok(map) = serde_json::from_value::<ShardMap>(document.into()) else { return Ok(false) };
+    let me = directory.node(directory.me.pod().ordinal());
+    for shard in map.local_shards(database, &me) {
+        let mine = couch.properties(FileAt { base: &base, node: "_local", file: &shard.file }).await?;
+        for other in &shard.others {
+            let theirs =
+                couch.properties(FileAt { base: &base, node: &other.node, file: &other.file }).await?;
+            if theirs != mine {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The origin of the local volume, by what the members remember that this node lists and is connected to.
+async fn origin(couch: &Couch, directory: &Directory, observed: &Observed) -> VolumeOrigin {
+    let (Ok(local), Ok(Some(present))) = (&observed.local, couch.volume(&directory.local()).await) else {
+        return VolumeOrigin::Unknown;
+    };
+    let me = directory.node(observed.me);
+    for ordinal in local.members.intersection(&local.connected).filter(|ordinal| **ordinal != observed.me) {
+        let Ok(peer) = directory.me.sibling(*ordinal) else { continue };
+        // A member that does not answer, or has forgotten, proves nothing.
+        let remembered = couch.remembered_volumes(&directory.peer(&peer)).await.unwrap_or_default();
+        if remembered.get(&me).is_some_and(|volume| *volume != present) {
+            return VolumeOrigin::Replaced { present };
+        }
+    }
+    VolumeOrigin::Unknown
+}
+
+/// Returns `true` if a resharding job runs on a node that answers.
+async fn resharding(couch: &Couch, directory: &Directory, observed: &Observed) -> bool {
+    let answering = observed.peers.iter().filter(|(_, peer)| peer.is_ok());
+    let peers = answering.filter_map(|(ordinal, _)| directory.me.sibling(*ordinal).ok());
+    let bases = std::iter::once(directory.local()).chain(peers.map(|peer| directory.peer(&peer)));
+    for base in bases {
+        // A release without resharding answers 404.
+        if couch.is_resharding(&base).await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn check_ports(directory: &Directory, members: BTreeSet<u32>) -> BTreeMap<u32, PortCheck> {
@@ -116,5 +231,7 @@ async fn check_ports_of(directory: &Directory, ordinal: u32) -> PortCheck {
     probe(&epmd, directory.naming.name(), |port| directory.erlang(ordinal, port)).await
 }
 
+/// Between two looks at what only a person can change, so that the message disappears soon after the repair.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 /// Members whose ports are checked at the same time.
 const AT_ONCE: usize = 16;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::decide::{LocalName, ours_and_strangers};
-use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen, VolumeNote};
+use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen};
 use contract::error::chain;
 use contract::{Naming, PodName};
 use futures::StreamExt;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::directory::Directory;
-use crate::couch::{Couch, CouchError, Databases, Membership, Standing};
+use crate::couch::{Couch, CouchError, Databases, Membership, Note, Standing};
 
 /// The answers of one node, with names as the node reports them.
 pub(super) struct Report {
@@ -33,7 +33,7 @@ pub(super) struct LocalFacts {
     pub(super) finished: bool,
     pub(super) session_secret: bool,
     pub(super) wanted_copies: u32,
-    pub(super) note: VolumeNote,
+    pub(super) note: Note,
     pub(super) maintenance: MaintenanceMode,
     pub(super) compared: bool,
 }

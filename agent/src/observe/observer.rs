@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agent_core::decide::{Step, displaced_by, expectation};
-use agent_core::facts::{BrokenMaps, LeaseState, Observed, PodInstance, Publication, Unseen};
+use agent_core::facts::{
+    BrokenMaps, LeaseState, LostRanges, NamedDatabases, Observed, PodInstance, Publication, Stalled, Unseen,
+    VolumeOrigin,
+};
 use tokio::time::Instant;
 
 use super::details::Details;
@@ -35,6 +38,8 @@ pub struct Inputs<'a> {
     pub knowledge: &'a Knowledge,
     /// The StatefulSet's Lease, where Kubernetes is used.
     pub claim: Option<&'a Claim>,
+    /// The lack of progress of a comparison.
+    pub stalled: Option<Stalled>,
 }
 
 impl Inputs<'_> {
@@ -118,7 +123,15 @@ impl Observer {
             enabled: facts.enabled,
             session_secret: facts.session_secret,
             wanted_copies: facts.wanted_copies,
-            note: facts.note,
+            note: facts.note.state,
+            first_note: facts.note.first,
+            origin: VolumeOrigin::Unknown,
+            lost: LostRanges::default(),
+            accept_loss: set.and_then(|set| set.accept_loss.clone()),
+            disagreeing: facts.note.disagreeing,
+            single_copies: NamedDatabases::default(),
+            resharding: false,
+            stalled: inputs.stalled.clone(),
             maintenance: facts.maintenance,
             compared: facts.compared,
             peers,

@@ -70,7 +70,8 @@ impl Agent {
         let mut memory = Memory::new((self.clock)());
         loop {
             let known = knowledge.borrow_and_update().clone();
-            let observed = observer.observe(self.inputs(&known), memory.step.as_ref()).await;
+            let inputs = Inputs { stalled: self.actor.stalled().await, ..self.inputs(&known) };
+            let observed = observer.observe(inputs, memory.step.as_ref()).await;
             if self.replace_rejected_credentials(&mut memory, &observed).await
                 || self.replace_untrusted_authorities(&mut memory, &observed)
             {
@@ -96,7 +97,7 @@ impl Agent {
     }
 
     fn inputs<'a>(&'a self, knowledge: &'a Knowledge) -> Inputs<'a> {
-        Inputs { size: self.size, pod: &self.pod, knowledge, claim: self.actor.claim.as_ref() }
+        Inputs { size: self.size, pod: &self.pod, knowledge, claim: self.actor.claim.as_ref(), stalled: None }
     }
 
     fn explain(&self, observer: &Observer, observed: &Observed, decision: &Decision) -> ExplainedDecision {

@@ -142,7 +142,7 @@ impl Parts {
                 couch,
                 bind_address: any_address(settings.pod.ip).to_owned(),
                 claim,
-                survey: Arc::default(),
+                comparison: Arc::default(),
             },
             trust,
             knowledge,

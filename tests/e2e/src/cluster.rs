@@ -188,6 +188,29 @@ impl TestCluster {
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
+    /// Writes a document on the node of pod `i` as an admin, and returns its revision.
+    ///
+    /// # Panics
+    ///
+    /// If the node does not answer, or refuses it.
+    pub async fn put_document(&self, i: usize, path: &str, body: &Value) -> String {
+        let answer = self.as_admin(i, Method::PUT, path).json(body).send().await.expect("the node answers");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        let answer: Value = answer.json().await.unwrap_or_default();
+        answer["rev"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Sends a POST request to the node of pod `i` as an admin, and returns the answer.
+    ///
+    /// # Panics
+    ///
+    /// If the node does not answer, or refuses it.
+    pub async fn post(&self, i: usize, path: &str, body: &Value) -> Value {
+        let answer = self.as_admin(i, Method::POST, path).json(body).send().await.expect("the node answers");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.unwrap_or_default()
+    }
+
     /// Deletes a document on the node of pod `i` as an admin.
     ///
     /// # Panics

@@ -280,7 +280,7 @@ impl<'c> Case<'c> {
 /// A warning for each changed annotation that takes effect only when the injection is rendered.
 fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
     // These take effect at once, or when the user opts out.
-    const IMMEDIATE: [&str; 3] = [keys::REFRESH, keys::FORM_ANEW, keys::ON_REMOVAL];
+    const IMMEDIATE: [&str; 4] = [keys::REFRESH, keys::FORM_ANEW, keys::ACCEPT_LOSS, keys::ON_REMOVAL];
     keys::STATEFULSET_ANNOTATIONS
         .iter()
         .filter(|key| !IMMEDIATE.contains(key) && new.annotation(key) != old.annotation(key))

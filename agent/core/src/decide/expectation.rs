@@ -55,7 +55,13 @@ mod tests {
     }
 
     fn set(replicas: u16, start: u32) -> Option<SetFacts> {
-        Some(SetFacts { replicas, start, pod_management: PodManagement::Parallel, form_anew: None })
+        Some(SetFacts {
+            replicas,
+            start,
+            pod_management: PodManagement::Parallel,
+            form_anew: None,
+            accept_loss: None,
+        })
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::lease::may_take_lease;
+use super::loss::{is_replaced, lost_shards};
 use super::step::Step;
 use super::view::View;
 use crate::facts::{LeaseState, MaintenanceMode, Node, Observed, SystemDatabase, VolumeNote};
@@ -18,7 +19,16 @@ pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
     }
     // Not while a peer is unreachable: the node could not be reopened until it returns.
     let may_close = view.unseen(&observed.expected).is_empty();
+    if lost_shards(observed).is_some() {
+        return Some(if observed.note == VolumeNote::Filling {
+            Step::EnterMaintenance
+        } else {
+            Step::NoteFilling
+        });
+    }
     match observed.note {
+        // What a lost volume held is missing, however few documents it was.
+        VolumeNote::None if may_close && is_replaced(observed) => Some(Step::NoteFilling),
         // The comparison takes a while where there are many databases. A complete node reopens right after it.
         VolumeNote::None if may_close && just_started(view) => Some(Step::NoteFilling),
         VolumeNote::None => Some(Step::CompareVolume { with: others }),
@@ -49,6 +59,9 @@ pub(super) fn fill(view: &View<'_>, observed: &Observed) -> Option<Step> {
     if observed.note != VolumeNote::Filling || observed.maintenance == MaintenanceMode::Off {
         return None;
     }
+    if let Some(refusal) = lost_shards(observed) {
+        return Some(Step::Refuse(refusal));
+    }
     let fill = Step::Fill { from: view.holders() };
     let Some((_, databases)) = next_copy(view, observed).filter(|(ordinal, _)| *ordinal == view.me) else {
         return Some(fill);
@@ -71,6 +84,7 @@ pub(super) fn next_copy(view: &View<'_>, observed: &Observed) -> Option<(u32, BT
     if view.wait_until_gathered(&observed.expected).is_some()
         || maps_differ
         || view.mixed_releases().is_some()
+        || observed.resharding
     {
         return None;
     }

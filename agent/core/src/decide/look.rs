@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::loss::may_be_new;
 use super::order::next_step;
 use super::step::{Step, WaitFor};
-use crate::facts::Observed;
+use crate::facts::{Observed, VolumeNote};
 
 /// Returns `true` if the Erlang ports of unconnected members must be checked; `unconnected_for` is the time since a
 /// member first answered without being connected.
@@ -32,6 +33,28 @@ pub fn checks_maps(observed: &Observed, before: Option<&Step>, since_last_look: 
     matches!(step, Step::Wait(WaitFor::BrokenMaps(_))) && older_than(BETWEEN_BROKEN_MAP_LOOKS)
 }
 
+/// Returns `true` if the origin of the local volume must be read in this round, given the facts without it: the volume is
+/// about to be compared or filled, and no agent has found it complete.
+pub fn checks_origin(observed: &Observed) -> bool {
+    let step = next_step(observed);
+    may_be_new(observed) && matches!(step, Step::CompareVolume { .. } | Step::Fill { .. })
+}
+
+/// Returns `true` if the resharding jobs must be read in this round, given the facts without them: a copy is about to be
+/// added to a shard map, which a job changes by its own picture of the map.
+pub fn checks_resharding(observed: &Observed) -> bool {
+    let step = next_step(observed);
+    let begins_to_add = step == Step::NoteFilling && observed.note == VolumeNote::Complete;
+    begins_to_add || matches!(step, Step::AddCopies(_))
+}
+
+/// Returns `true` if a node that is being filled has got nothing for so long that a person must know.
+pub fn is_stalled(since_progress: Duration) -> bool {
+    since_progress >= STALLED_AFTER
+}
+
+/// A node under load may need a minute for one batch of large documents.
+const STALLED_AFTER: Duration = Duration::from_secs(180);
 /// Members that join are connected within a second, and so are those that are dialled.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
 /// Endpoints follow their pods within about a second.

@@ -10,6 +10,7 @@
 //! | `join` | joins the established cluster |
 //! | `guard` | stops where data of two clusters might meet |
 //! | `fill` | closes an incomplete node, gives it its copies, reopens it |
+//! | `loss` | keeps a node closed whose lost volume held the only copies of some documents |
 //! | `heal` | makes uuid, session secret and admin hashes equal |
 //! | `prove` | requires everything that makes a cluster settled |
 //! | `obstacle` | replaces a wait by its cause |
@@ -29,6 +30,7 @@ mod heal;
 mod join;
 mod lease;
 mod look;
+mod loss;
 mod naming;
 mod obstacle;
 mod order;
@@ -44,7 +46,7 @@ pub use conditions::Condition;
 pub use decision::{Decision, decide};
 pub use expectation::{Expectation, displaced_by, expectation};
 pub use lease::{LeaseFacts, LeaseUser};
-pub use look::{checks_maps, checks_ports, checks_service};
+pub use look::{checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, is_stalled};
 pub use naming::{Agreed, LocalName, agree, ours_and_strangers};
 pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};

@@ -56,6 +56,9 @@ fn copies(view: &View<'_>, observed: &Observed) -> Option<Step> {
         if let Some(wait) = view.mixed_releases() {
             return Some(Step::Wait(wait));
         }
+        if observed.resharding {
+            return Some(Step::Wait(WaitFor::Resharding));
+        }
         let turn = next_copy(view, observed).map(|(ordinal, _)| ordinal);
         // A node that is closed manually gets no copy.
         let my_turn = turn == Some(view.me) && observed.maintenance == MaintenanceMode::Off;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::facts::{BrokenMaps, Digest, IdentityPart, MaintenanceMode, Release, SystemDatabase, Unseen};
+use crate::facts::{
+    BrokenMaps, Digest, IdentityPart, LostRanges, MaintenanceMode, Release, SystemDatabase, Unseen,
+};
 
 /// The one thing to do now. Doing it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -166,6 +168,8 @@ pub enum WaitFor {
     Peers(BTreeMap<u32, Unseen>),
     /// Erlang's ports must be open on members that answer over HTTP; `None` where no node is registered.
     PortsBlocked(BTreeMap<u32, Option<u16>>),
+    /// Resharding jobs must end before a copy is added to a shard map.
+    Resharding,
     /// The headless Service must exist and select the pods; these names are missing from DNS.
     Service(BTreeSet<u32>),
     /// The number of nodes must become known.
@@ -212,6 +216,13 @@ pub enum Refusal {
     NodeRenamed {
         /// The names.
         strangers: BTreeSet<String>,
+    },
+    /// The volume of this node was lost, and with it the only copies of some documents.
+    ShardsLost {
+        /// The ranges.
+        lost: LostRanges,
+        /// The value of the annotation that accepts the loss.
+        token: String,
     },
     /// Two groups hold data and do not list each other.
     SplitCluster {
@@ -315,6 +326,7 @@ impl WaitFor {
             Self::OneRelease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::Peers(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
             Self::PortsBlocked(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
+            Self::Resharding => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::Service(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
             Self::Size => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::Strangers(_) => (Ends::ByPerson, Connect::No, Evidence::Particulars),

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::explainer::Explainer;
-use super::explanation::{Explanation, agreeing};
+use super::explanation::{Explanation, agreeing, quoted};
 use crate::decide::{Condition, WaitFor};
-use crate::facts::{Observed, Unseen};
+use crate::facts::{NamedDatabases, Observed, Stalled, Unseen};
 
 /// A condition, explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +23,54 @@ impl Explainer<'_> {
         let (explanation, evidence) = match condition {
             Condition::AdminPasswordsDiffer(peers) => (self.passwords_differ(peers), self.nodes(observed)),
             Condition::ClosedByHand(mode) => (self.closed(*mode), vec![]),
+            Condition::CopiesDisagree(databases) => (self.copies_disagree(databases), vec![]),
             Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), admin),
             Condition::CredentialsRejected => (self.local(&Unseen::Rejects), admin),
+            Condition::FillingStalled(stalled) => (self.stalled(stalled), vec![]),
             Condition::MembersBeyondSize(pods) => {
                 (self.wait(&WaitFor::MembersBeyondSize(pods.clone())), self.nodes(observed))
             }
+            Condition::SingleCopies(databases) => (single_copies(databases), vec![]),
             Condition::StrangersListed(names) => {
                 (self.strangers_listed(names), self.strangers(observed, names))
             }
         };
         ExplainedCondition { explanation, evidence }
+    }
+
+    fn copies_disagree(&self, databases: &NamedDatabases) -> Explanation {
+        Explanation::with_fix(
+            "CopiesDisagree",
+            format!(
+                "the copies of {} on the other nodes have different _security or _revs_limit: the same request is allowed \
+                 at some nodes only",
+                named(databases)
+            ),
+            format!(
+                "set the right values once more, for all copies: {}, and the same with _revs_limit",
+                self.curl("/DATABASE/_security", " -X PUT -d @security.json")
+            ),
+        )
+    }
+
+    fn stalled(&self, Stalled { database, write_error }: &Stalled) -> Explanation {
+        let behind =
+            format!("this node is being filled, and nothing has arrived for '{database}' for some minutes");
+        match write_error {
+            Some(error) => Explanation::with_fix(
+                "FillingStalled",
+                format!("{behind}: CouchDB cannot write to its volume, which is probably full ({error})"),
+                format!("enlarge the volume: {}", self.kubectl("get pvc")),
+            ),
+            None => Explanation::with_fix(
+                "FillingStalled",
+                format!("{behind}; what has arrived stays"),
+                format!(
+                    "read the log of CouchDB on this node and on the holders: {}; check that the volume is not full",
+                    self.kubectl(&format!("logs {} -c CONTAINER --tail=50", self.me.pod()))
+                ),
+            ),
+        }
     }
 
     fn passwords_differ(&self, peers: &BTreeSet<u32>) -> Explanation {
@@ -52,4 +90,24 @@ impl Explainer<'_> {
             ),
         )
     }
+}
+
+fn single_copies(databases: &NamedDatabases) -> Explanation {
+    Explanation::with_fix(
+        "SingleCopies",
+        format!(
+            "{} {} a single copy of some documents in a cluster of several nodes: when a node is down they cannot be read, \
+             and with its volume they are lost",
+            named(databases),
+            if databases.count == 1 { "has" } else { "have" }
+        ),
+        "create such databases with n=2 or more ([cluster] n, or PUT /DATABASE?n=3), and replicate their documents into them",
+    )
+}
+
+/// The databases that are named, and the number of the others.
+fn named(databases: &NamedDatabases) -> String {
+    let more = databases.count.saturating_sub(databases.named.len());
+    let names = quoted(&databases.named);
+    if more > 0 { format!("{names} and {more} more") } else { names }
 }

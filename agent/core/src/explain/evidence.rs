@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::explainer::Explainer;
 use super::explanation::predicate;
 use super::names::{FirstNames, cut_name};
+use super::refusals::lost_ranges;
 use super::waits::map_problems;
 use crate::decide::{Evidence, Refusal, Step, WaitFor, former_ordinal};
 use crate::facts::{KnownRecord, Node, Observed, PortCheck, Unseen};
@@ -36,6 +37,7 @@ impl Explainer<'_> {
                 vec![format!("GET /_node/_local: name '{}'", cut_name(actual))]
             }
             Refusal::NodeRenamed { strangers } => self.strangers(observed, strangers),
+            Refusal::ShardsLost { lost, .. } => lost_ranges(lost),
         }
     }
 

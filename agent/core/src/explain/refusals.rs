@@ -3,9 +3,10 @@
 use contract::{Naming, keys};
 
 use super::explainer::Explainer;
-use super::explanation::{Explanation, agreeing, quoted};
+use super::explanation::{Explanation, agreeing, clauses, quoted};
 use super::names::cut_name;
 use crate::decide::Refusal;
+use crate::facts::LostRanges;
 
 impl Explainer<'_> {
     /// Explains a refusal.
@@ -62,6 +63,22 @@ impl Explainer<'_> {
                 "restore the pods' old names (of the StatefulSet, its Service and the cluster's domain), or set NODENAME \
                  on the CouchDB container so that the nodes have their old names",
             ),
+            Refusal::ShardsLost { lost, token } => Explanation::with_fix(
+                "ShardsLost",
+                format!(
+                    "the volume of this node was lost, and it held the only copies of some documents of {}: the node \
+                     stays out of reads and writes",
+                    clauses(lost_ranges(lost))
+                ),
+                format!(
+                    "mount the volume again, or a backup of it; to give these documents up for good: {}",
+                    self.kubectl(&format!(
+                        "annotate statefulset/{} --overwrite {}={token}",
+                        self.me.pod().set(),
+                        keys::ACCEPT_LOSS
+                    ))
+                ),
+            ),
             Refusal::SplitCluster { groups } => Explanation::with_fix(
                 "SplitCluster",
                 format!(
@@ -86,4 +103,16 @@ impl Explainer<'_> {
         let state = format!("CouchDB runs as '{actual}', but its peers look for '{node}'");
         Explanation::with_fix("NodeNameMismatch", state, fix)
     }
+}
+
+/// The databases that are named, each with its lost ranges, and the number of the others.
+pub(super) fn lost_ranges(lost: &LostRanges) -> Vec<String> {
+    let named = lost.named.iter();
+    let mut lines: Vec<String> =
+        named.map(|(database, ranges)| format!("'{database}' ({})", ranges.join(", "))).collect();
+    let more = lost.count.saturating_sub(lost.named.len());
+    if more > 0 {
+        lines.push(format!("{more} more"));
+    }
+    lines
 }

@@ -128,6 +128,10 @@ impl Explainer<'_> {
                     self.kubectl("get networkpolicies")
                 ),
             ),
+            WaitFor::Resharding => Explanation::new(
+                "WaitingForResharding",
+                "a system database has too few copies, and a resharding job is running: a copy is added when it has ended",
+            ),
             WaitFor::Service(pods) => self.no_service(pods),
             WaitFor::Size => Explanation::with_fix(
                 "SizeUnknown",

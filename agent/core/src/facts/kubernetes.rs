@@ -82,6 +82,8 @@ pub struct SetFacts {
     pub pod_management: PodManagement,
     /// The uuid of a lost cluster that the user gave up by an annotation.
     pub form_anew: Option<String>,
+    /// The tokens of losses that the user accepted by an annotation.
+    pub accept_loss: Option<String>,
 }
 
 /// A StatefulSet's `podManagementPolicy`.

@@ -1,6 +1,8 @@
 //! Shard maps that need repair.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 /// Databases with a problem in their shard map: the count of all, and the names of the first few.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -9,6 +11,47 @@ pub struct BrokenMaps {
     pub named: BTreeMap<String, MapProblem>,
     /// The number of all, the named ones included.
     pub count: usize,
+}
+
+/// Databases with a common property: the count of all, and the names of the first few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NamedDatabases {
+    /// The first few.
+    pub named: BTreeSet<String>,
+    /// The number of all, the named ones included.
+    pub count: usize,
+}
+
+impl NamedDatabases {
+    /// Counts one more database, and names it while there are few.
+    pub fn add(&mut self, database: &str) {
+        if self.named.contains(database) {
+            return;
+        }
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.insert(database.to_owned());
+        }
+    }
+}
+
+/// Ranges of databases whose only copies were on a volume that was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LostRanges {
+    /// The ranges of the first few databases.
+    pub named: BTreeMap<String, Vec<String>>,
+    /// The number of all databases, the named ones included.
+    pub count: usize,
+}
+
+impl LostRanges {
+    /// Counts one more database, and names it while there are few.
+    pub fn add(&mut self, database: &str, ranges: Vec<String>) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.insert(database.to_owned(), ranges);
+        }
+    }
 }
 
 /// A problem in one database's shard map.

@@ -10,6 +10,6 @@ pub use identity::{Digest, Identity, IdentityPart};
 pub use kubernetes::{
     ApiState, KnownRecord, LeaseState, PodInstance, PodManagement, Publication, SetFacts, Size,
 };
-pub use maps::{BrokenMaps, MapProblem};
+pub use maps::{BrokenMaps, LostRanges, MapProblem, NamedDatabases};
 pub use node::{MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, UpAnswer, VolumeNote};
-pub use observed::{Observed, PortCheck};
+pub use observed::{Observed, PortCheck, Stalled, VolumeOrigin};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication};
-use super::maps::BrokenMaps;
+use super::maps::{BrokenMaps, LostRanges, NamedDatabases};
 use super::node::{MaintenanceMode, Node, Unseen, UpAnswer, VolumeNote};
 
 /// The facts of one round. A step follows from them alone.
@@ -43,6 +43,25 @@ pub struct Observed {
     pub wanted_copies: u32,
     /// The note about completeness on the local volume.
     pub note: VolumeNote,
+    /// `true` if the volume had no note before the present one: it may be another volume than the one that the members
+    /// know.
+    pub first_note: bool,
+    /// The origin of a volume without a note, or with its first one. Read only while the volume is to be compared or
+    /// filled.
+    pub origin: VolumeOrigin,
+    /// The ranges whose only copies were on this node's lost volume. Read only where it was lost.
+    pub lost: LostRanges,
+    /// The tokens of losses that the user accepted by an annotation.
+    pub accept_loss: Option<String>,
+    /// Databases whose other copies had different properties when this node was filled, and still have.
+    pub disagreeing: NamedDatabases,
+    /// Databases with a single copy of some documents, in a cluster of several nodes. Looked for only while everything else
+    /// is in order.
+    pub single_copies: NamedDatabases,
+    /// `true` while a resharding job runs on a node that answers. Read only before a shard map is changed.
+    pub resharding: bool,
+    /// The lack of progress while the node is filled, if it has lasted for long.
+    pub stalled: Option<Stalled>,
     /// The maintenance mode of the local node.
     pub maintenance: MaintenanceMode,
     /// `true` if the local shards have been compared with the other copies since CouchDB started.
@@ -57,6 +76,28 @@ pub struct Observed {
     /// The pods that the headless Service publishes, read once names have been missing for some seconds. Changes only
     /// the explanation, no step.
     pub publication: Publication,
+}
+
+/// The origin of the local volume, by the uuid of its `_dbs` file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum VolumeOrigin {
+    /// A member remembers another volume of this node: that one was lost or replaced.
+    Replaced {
+        /// The uuid of the present volume.
+        present: String,
+    },
+    /// Not read, or no member that is connected remembers a volume of this node.
+    #[default]
+    Unknown,
+}
+
+/// A node that is being filled and has got nothing for some minutes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stalled {
+    /// The database that is behind.
+    pub database: String,
+    /// The failure of a write to the local volume, if one was tried and failed.
+    pub write_error: Option<String>,
 }
 
 /// The result of a connection attempt to the Erlang ports of another node.

@@ -1,10 +1,11 @@
 //! Shard maps, and the comparison of the shards that they list.
 
 mod completeness;
+mod copies;
 mod map;
+mod range;
 mod survey;
 
-pub use map::{ShardMap, with_copy};
-pub use survey::{
-    Compared, LocalShard, Next, OtherCopy, PageRequest, Purpose, ShardCounts, Survey, local_shards,
-};
+pub use copies::{FileState, OtherCopy, Properties, Property, Repair, ShardState, reads_properties};
+pub use map::{LocalShard, OtherFile, ShardMap, missing_ranges, with_copy};
+pub use survey::{Compared, Next, PageRequest, Purpose, Survey, sync_is_due};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_core::decide::Step;
 use agent_core::facts::{Digest, Identity, IdentityPart, SystemDatabase, VolumeNote};
+use agent_core::shards::FileState;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Couch {
@@ -94,6 +95,13 @@ impl Couch {
     /// The documents in each of its copies: more than the few that would not count as a lost volume.
     pub(crate) fn documents(&self) -> u64 {
         if self.filled { 1000 } else { 0 }
+    }
+
+    /// The file of each of its copies.
+    pub(crate) fn file(&self) -> FileState {
+        let documents = self.documents();
+        let uuid = Some(format!("{}-{}", self.identity, self.incarnation));
+        FileState { uuid, documents, update_seq: documents, ..FileState::default() }
     }
 
     pub(crate) fn make(&mut self, me: u8, database: SystemDatabase) {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its result")]
 
+mod copies;
 mod couch;
 mod proof;
 #[path = "../support/mod.rs"]

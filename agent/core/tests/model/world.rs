@@ -1,6 +1,7 @@
 //! The cluster, what its agents observe, and every event that can happen.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use agent_core::decide::{IdentityDifference, IdentitySource, Step, StepKind, next_step};
@@ -8,7 +9,8 @@ use agent_core::facts::{
     ApiState, Digest, Identity, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Spread,
     SystemDatabase, Unseen, VolumeNote,
 };
-use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardCounts, Survey};
+use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardMap, ShardState, Survey};
+use serde_json::json;
 
 use crate::couch::{Couch, IMPOSTOR, Map, RESTARTED};
 use crate::support::round;
@@ -299,17 +301,17 @@ impl World {
             if others.iter().any(|other| !self.reaches(me, *other)) {
                 return;
             }
-            let shard = LocalShard {
-                file: database.name().to_owned(),
-                holders: map.holders.iter().map(ToString::to_string).collect(),
-            };
-            let theirs = others.iter().map(|other| {
-                let other = self.node(*other);
-                OtherCopy { documents: other.documents(), note: other.note }
+            let shard = shard_on(&map.holders, me);
+            let theirs = shard.others.iter().enumerate().filter_map(|(index, file)| {
+                let other = self.node(*others.iter().find(|other| other.to_string() == file.node)?);
+                let mut copy = OtherCopy::new(&shard, index, other.note, other.file())?;
+                copy.last_change = other.documents();
+                // Every pass copies everything, from one complete copy.
+                copy.checkpoint = if self.node(me).filled { other.documents() } else { 0 };
+                Some(copy)
             });
-            let theirs = theirs.collect();
-            let counts = ShardCounts { mine: self.node(me).documents(), theirs };
-            if let (_, Next::Stop) = survey.compare(database.name(), &[(shard, counts)]) {
+            let state = ShardState { mine: self.node(me).file(), theirs: theirs.collect() };
+            if let (_, Next::Stop) = survey.compare(database.name(), &[(shard, state)], Duration::ZERO) {
                 return;
             }
         }
@@ -520,4 +522,20 @@ impl World {
         self.decided[at] = None; // the agent ran in the same pod
         self.left.wipes -= 1;
     }
+}
+
+thread_local! {
+    /// Maps are few, and parsing one takes longer than a comparison.
+    static SHARDS: RefCell<HashMap<(BTreeSet<u8>, u8), LocalShard>> = RefCell::default();
+}
+
+/// The shard of a database with one range on these nodes, as `me` holds it.
+fn shard_on(holders: &BTreeSet<u8>, me: u8) -> LocalShard {
+    let parse = || {
+        let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+        let map: ShardMap =
+            serde_json::from_value(json!({"by_range": {"00000000-ffffffff": names}})).unwrap();
+        map.local_shards("db", &me.to_string()).remove(0)
+    };
+    SHARDS.with_borrow_mut(|shards| shards.entry((holders.clone(), me)).or_insert_with(parse).clone())
 }

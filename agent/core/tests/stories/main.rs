@@ -4,6 +4,7 @@
 
 mod cluster;
 mod conditions;
+mod copies;
 mod diagnosis;
 mod established;
 mod forming;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::decide::{Readiness, decide};
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, MaintenanceMode, MapProblem, Node, Observed,
-    PodManagement, SystemDatabase, Unseen, UpAnswer, VolumeNote,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, LostRanges, MaintenanceMode, MapProblem, NamedDatabases,
+    Node, Observed, PodManagement, SystemDatabase, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
 };
 
 use crate::cluster::{cluster, copies_on, member, member_with_one_copy, pristine, release, up, with_uuid};
@@ -79,6 +79,9 @@ fn situations() -> Vec<Observed> {
     let half =
         Node { system: [(SystemDatabase::Users, copies_on(0..2))].into(), databases: 1, ..member(0..2) };
     let filling = Observed { note: VolumeNote::Filling, ..cluster(3).members(0..3).observed() };
+    let (mut databases, mut lost) = (NamedDatabases::default(), LostRanges::default());
+    databases.add("orders");
+    lost.add("orders", vec!["00000000-ffffffff".to_owned()]);
     let record = KnownRecord::Formed { uuid: "u".to_owned(), instead_of: None };
     let unnamed = SystemDatabase::ALL.map(|database| (database, copies_on([]))).into();
     let renamed =
@@ -95,6 +98,15 @@ fn situations() -> Vec<Observed> {
         Observed { compared: false, ..settled() },
         Observed { enabled: false, ..settled() },
         Observed { api: ApiState::Current, record: KnownRecord::Absent, ..settled() },
+        Observed { resharding: true, ..cluster(3).me(1).all(0..3, &member_with_one_copy(0..3)).observed() },
+        Observed { disagreeing: databases.clone(), single_copies: databases, ..settled() },
+        Observed {
+            origin: VolumeOrigin::Replaced { present: "0123456789ab".to_owned() },
+            lost,
+            first_note: true,
+            maintenance: MaintenanceMode::On,
+            ..filling.clone()
+        },
         Observed { lease: LeaseState::Mine, ..settled() },
         Observed { finished: false, ..settled() },
         Observed { broken_maps, ..settled() },

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Publication, Unseen,
-    UpAnswer, VolumeNote,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, LostRanges, MaintenanceMode, NamedDatabases, Node,
+    Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
 };
 
 /// A round in which the agent of pod `me` observed `nodes`, its own included. Kubernetes is not used, every node of the
@@ -29,6 +29,14 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         session_secret: true,
         wanted_copies: 3,
         note: VolumeNote::Complete,
+        first_note: false,
+        origin: VolumeOrigin::Unknown,
+        lost: LostRanges::default(),
+        accept_loss: None,
+        disagreeing: NamedDatabases::default(),
+        single_copies: NamedDatabases::default(),
+        resharding: false,
+        stalled: None,
         maintenance: MaintenanceMode::Off,
         compared: true,
         peers: nodes,

@@ -164,7 +164,7 @@ fn full_doc(doc: &Doc, id: &str, rev: &Rev, body: &Map<String, Value>, request: 
 
 fn info(docs: &Docs, db: &str) -> Response {
     let live = docs.live().count();
-    let uuid = hex(&md5(db.as_bytes()));
+    let uuid = hex(&md5(format!("{}{db}", docs.salt).as_bytes()));
     // Sizes are not those of CouchDB; they only grow with the number of documents.
     Response::json(
         200,
@@ -188,7 +188,7 @@ fn info(docs: &Docs, db: &str) -> Response {
 }
 
 /// The part of `_all_docs` that a request is for.
-struct Listing {
+pub(crate) struct Listing {
     start: Option<String>,
     end: Option<String>,
     descending: bool,
@@ -198,7 +198,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         // `key` is a range of one.
         let key = key_param(request, "key", "key");
         Self {
@@ -213,6 +213,11 @@ impl Listing {
 
     fn is_before(&self, a: &str, b: &str) -> bool {
         if self.descending { a > b } else { a < b }
+    }
+
+    /// `true` if the id is between the start and the end key.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        self.start.as_deref().is_none_or(|start| !self.is_before(id, start)) && self.is_before_end(id)
     }
 
     fn is_before_end(&self, id: &str) -> bool {

@@ -145,6 +145,12 @@ impl Node {
             // A conflict means that the member is listed already.
             let _ = self.volume.nodes.edit(member, Edit::create(Map::new()));
         }
+        // CouchDB creates these files at the first start on a volume.
+        for docs in [&mut self.volume.nodes, &mut self.volume.dbs] {
+            if docs.salt.is_empty() {
+                docs.salt = format!("{}-{}-{}-", self.settings.host, now.as_nanos(), self.boots);
+            }
+        }
         self.process = Some(Process {
             name: self.settings.name.clone(),
             cookie: self.cookie_file.clone().unwrap_or_default(),

@@ -120,11 +120,19 @@ impl World {
             node.volume.dbs.live().map(|(db, _, doc)| ShardMap::parse(db, doc)).collect();
         for map in maps {
             for shard in map.shards_of(&own) {
+                // Most files of many databases are empty on both sides: a push would find nothing.
+                if self.was_never_written(from, &shard) && self.was_never_written(to, &shard) {
+                    continue;
+                }
                 if map.overlapping(&shard.range).iter().any(|(_, holder)| *holder == peer) {
                     self.begin_push(Push { shard, from: from.clone(), to: to.clone() }, now);
                 }
             }
         }
+    }
+
+    fn was_never_written(&self, host: &Host, shard: &Shard) -> bool {
+        self.file(host, shard).is_some_and(|file| file.docs.seq == 0)
     }
 
     /// Begins a pass to each of the target's copies that overlap with the source.

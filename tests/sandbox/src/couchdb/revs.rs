@@ -173,6 +173,8 @@ pub struct Docs {
     docs: BTreeMap<String, Doc>,
     /// `_local/..` documents, which are not replicated and not listed, and have no history.
     pub(crate) local: BTreeMap<String, Map<String, Value>>,
+    /// Distinguishes the file from one of the same name on another volume.
+    pub(crate) salt: String,
     /// `update_seq`: the number of edits and merges, of purges, and of changed properties.
     pub(crate) seq: u64,
     /// The ids of the documents by the sequence of their last change, as `_changes` lists them.

@@ -230,10 +230,12 @@ fn changes(file: &ShardFile, request: &Request) -> Response {
 }
 
 fn local_docs(file: &ShardFile, request: &Request) -> Response {
+    let listing = local_db::Listing::of(request);
     let rows: Vec<Value> = file
         .docs
         .local
         .iter()
+        .filter(|(id, _)| listing.contains(id))
         .map(|(id, body)| {
             let mut row = json!({"id": id, "key": id, "value": {"rev": "0-1"}});
             if request.flag("include_docs") {

@@ -1,0 +1,42 @@
+//! Volumes that were lost, and with them the only copies of some documents.
+
+use super::step::Refusal;
+use crate::facts::{Observed, VolumeNote, VolumeOrigin};
+
+/// Returns `true` if the origin of the local volume matters: no agent has found it complete.
+pub(super) fn may_be_new(observed: &Observed) -> bool {
+    match observed.note {
+        VolumeNote::None => true,
+        VolumeNote::Filling => observed.first_note,
+        VolumeNote::Complete => false,
+    }
+}
+
+/// Returns `true` if a member remembers another volume of this node.
+pub(super) fn is_replaced(observed: &Observed) -> bool {
+    observed.origin != VolumeOrigin::Unknown
+}
+
+/// Returns the refusal of a node that held the only copies of some documents on a volume that was lost, until a person
+/// accepts the loss.
+///
+/// Open, the node would answer with empty shards, and the documents would seem never to have existed.
+pub(super) fn lost_shards(observed: &Observed) -> Option<Refusal> {
+    let VolumeOrigin::Replaced { present } = &observed.origin else { return None };
+    if observed.lost.count == 0 || !may_be_new(observed) {
+        return None;
+    }
+    let token = token(present);
+    // Several pods may have lost their volumes at once.
+    let accepted = observed.accept_loss.as_deref().unwrap_or_default();
+    let is_accepted = accepted.split(',').any(|accepted| accepted.trim() == token);
+    (!is_accepted).then(|| Refusal::ShardsLost { lost: observed.lost.clone(), token })
+}
+
+/// The token of one loss. It follows from the new volume, so a later loss needs another acceptance.
+fn token(volume: &str) -> String {
+    volume.chars().take(TOKEN).collect()
+}
+
+/// As many digits as a person can compare.
+const TOKEN: usize = 12;

@@ -1,0 +1,131 @@
+//! Lost volumes, copies that differ, and resharding.
+
+use std::collections::BTreeSet;
+
+use agent_core::decide::{Condition, Readiness, Step, checks_origin, checks_resharding, decide, next_step};
+use agent_core::facts::{
+    LostRanges, MaintenanceMode, NamedDatabases, Observed, PodManagement, Stalled, VolumeNote, VolumeOrigin,
+};
+use insta::assert_snapshot;
+
+use crate::cluster::{cluster, member_with_one_copy, up};
+use crate::{evidence, explain, explained};
+
+fn replaced() -> VolumeOrigin {
+    VolumeOrigin::Replaced { present: "0123456789abcdef0123456789abcdef".to_owned() }
+}
+
+/// Node 0 of three came back with an empty volume, and held the only copies of a range of two databases.
+fn lost() -> Observed {
+    let mut lost = LostRanges::default();
+    lost.add("_users", vec!["00000000-7fffffff".to_owned()]);
+    lost.add("orders", vec!["00000000-7fffffff".to_owned(), "80000000-ffffffff".to_owned()]);
+    Observed { note: VolumeNote::None, origin: replaced(), lost, ..cluster(3).members(0..3).observed() }
+}
+
+fn closed(observed: Observed) -> Observed {
+    Observed { note: VolumeNote::Filling, first_note: true, maintenance: MaintenanceMode::On, ..observed }
+}
+
+#[test]
+fn the_only_holder_of_a_range_that_lost_its_volume_is_closed_and_refuses() {
+    assert_eq!(next_step(&lost()), Step::NoteFilling);
+    let noted = Observed { note: VolumeNote::Filling, first_note: true, ..lost() };
+    assert_eq!(next_step(&noted), Step::EnterMaintenance);
+    assert_snapshot!(explained(&closed(lost())), @"[not ready] ShardsLost: the volume of this node was lost, and it held the only copies of some documents of '_users' (00000000-7fffffff); 'orders' (00000000-7fffffff, 80000000-ffffffff): the node stays out of reads and writes. Fix: mount the volume again, or a backup of it; to give these documents up for good: kubectl -n default annotate statefulset/couchdb --overwrite couchdiscover.io/accept-loss=0123456789ab");
+    assert_snapshot!(evidence(&closed(lost())), @"
+    '_users' (00000000-7fffffff)
+    'orders' (00000000-7fffffff, 80000000-ffffffff)
+    ");
+}
+
+#[test]
+fn a_person_accepts_the_loss_by_its_token() {
+    for tokens in ["0123456789ab", "another, 0123456789ab"] {
+        let accepted = Observed { accept_loss: Some(tokens.to_owned()), ..closed(lost()) };
+        assert!(matches!(next_step(&accepted), Step::Fill { .. }), "{tokens}");
+    }
+    let other = Observed { accept_loss: Some("ba9876543210".to_owned()), ..closed(lost()) };
+    assert!(matches!(next_step(&other), Step::Refuse(_)), "the token of an earlier loss");
+}
+
+#[test]
+fn a_volume_that_was_replaced_is_filled_however_few_documents_it_held() {
+    let replaced = Observed { lost: LostRanges::default(), ..lost() };
+    assert_eq!(next_step(&replaced), Step::NoteFilling);
+    assert!(matches!(next_step(&closed(replaced)), Step::Fill { .. }));
+    let silent = cluster(3).members(0..3).unseen(2, agent_core::facts::Unseen::NoAnswer).observed();
+    let silent = Observed { note: VolumeNote::None, origin: self::replaced(), ..silent };
+    assert!(matches!(next_step(&silent), Step::CompareVolume { .. }), "it could not be reopened");
+}
+
+#[test]
+fn the_origin_of_a_volume_is_read_only_where_no_agent_has_found_it_complete() {
+    let unread =
+        |observed| Observed { origin: VolumeOrigin::Unknown, lost: LostRanges::default(), ..observed };
+    assert!(checks_origin(&unread(lost())) && checks_origin(&unread(closed(lost()))));
+    assert!(!checks_origin(&Observed { first_note: false, ..unread(closed(lost())) }), "copies are added");
+    let settled = cluster(3).members(0..3).observed();
+    assert!(!checks_origin(&settled) && !checks_origin(&Observed { compared: false, ..settled }));
+    // Nothing may delay closing a node that has just started.
+    let node = |uptime| up(uptime, agent_core::facts::Node { databases: 3, ..crate::cluster::member(0..2) });
+    let started = cluster(2).node(0, node(1)).node(1, node(99)).observed();
+    assert!(!checks_origin(&Observed { note: VolumeNote::None, ..started }));
+}
+
+#[test]
+fn no_copy_is_added_while_a_resharding_job_runs() {
+    let grown = cluster(3).me(1).all(0..3, &member_with_one_copy(0..3)).observed();
+    assert_eq!(next_step(&grown), Step::NoteFilling);
+    assert!(checks_resharding(&grown));
+    let waiting = Observed { resharding: true, ..grown.clone() };
+    assert_snapshot!(explained(&waiting), @"[ready] WaitingForResharding: a system database has too few copies, and a resharding job is running: a copy is added when it has ended");
+    let closed = Observed { note: VolumeNote::Filling, maintenance: MaintenanceMode::On, ..grown };
+    assert!(matches!(next_step(&closed), Step::AddCopies(_)) && checks_resharding(&closed));
+    assert!(
+        matches!(next_step(&Observed { resharding: true, ..closed }), Step::Fill { .. }),
+        "it does not stay closed"
+    );
+}
+
+fn named(databases: &[&str]) -> NamedDatabases {
+    let mut named = NamedDatabases::default();
+    databases.iter().for_each(|database| named.add(database));
+    named
+}
+
+#[test]
+fn problems_of_copies_are_conditions() {
+    let stalled = Stalled { database: "orders".to_owned(), write_error: None };
+    let filling = Observed { stalled: Some(stalled.clone()), ..closed(cluster(2).members(0..2).observed()) };
+    let full = Some("PUT /_node/_local/_dbs/_local/couchdiscover: 507".to_owned());
+    let full =
+        Observed { stalled: Some(Stalled { write_error: full, ..stalled.clone() }), ..filling.clone() };
+    let open = cluster(2).members(0..2).observed();
+    let single = Observed { single_copies: named(&["a", "b", "c", "d", "e", "f"]), ..open.clone() };
+    let disagreeing = Observed { disagreeing: named(&["orders"]), ..open.clone() };
+    let mut lines = vec![];
+    for observed in [&filling, &full, &single, &disagreeing] {
+        let decision = decide(observed, PodManagement::Parallel);
+        for condition in &decision.conditions {
+            lines.push(explain(observed, |explainer| explainer.condition(observed, condition)).explanation);
+        }
+    }
+    let lines =
+        Vec::from_iter(lines.iter().map(|line| format!("{}: {}", line.reason, line.message))).join("\n");
+    assert_snapshot!(lines, @"
+    FillingStalled: this node is being filled, and nothing has arrived for 'orders' for some minutes; what has arrived stays. Fix: read the log of CouchDB on this node and on the holders: kubectl -n default logs couchdb-0 -c CONTAINER --tail=50; check that the volume is not full
+    FillingStalled: this node is being filled, and nothing has arrived for 'orders' for some minutes: CouchDB cannot write to its volume, which is probably full (PUT /_node/_local/_dbs/_local/couchdiscover: 507). Fix: enlarge the volume: kubectl -n default get pvc
+    SingleCopies: 'a', 'b', 'c', 'd', 'e' and 1 more have a single copy of some documents in a cluster of several nodes: when a node is down they cannot be read, and with its volume they are lost. Fix: create such databases with n=2 or more ([cluster] n, or PUT /DATABASE?n=3), and replicate their documents into them
+    CopiesDisagree: the copies of 'orders' on the other nodes have different _security or _revs_limit: the same request is allowed at some nodes only. Fix: set the right values once more, for all copies: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/DATABASE/_security' -X PUT -d @security.json, and the same with _revs_limit
+    ");
+    for observed in [&single, &disagreeing] {
+        assert_eq!(decide(observed, PodManagement::Parallel).readiness, Readiness::Ready);
+    }
+    let alone = Observed { single_copies: named(&["a"]), ..cluster(1).members([0]).observed() };
+    assert_eq!(decide(&alone, PodManagement::Parallel).conditions, [], "there is no place for a second copy");
+    let over = Observed { stalled: Some(stalled), ..open };
+    let conditions: BTreeSet<Condition> =
+        decide(&over, PodManagement::Parallel).conditions.into_iter().collect();
+    assert!(conditions.is_empty(), "{conditions:?}");
+}
