@@ -1,5 +1,7 @@
 //! The whole path as a demo for a person: a labelled StatefulSet, the real webhook, real agents, a formed cluster.
 
+mod on_cluster;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::TestCluster;
 use crate::control_plane::{Applied, ControlPlane, ControlPlaneError};
 use crate::manifest::{self, ManifestError};
+
+pub use on_cluster::{ClusterDemoError, run as run_on_cluster};
 
 /// The options of a demo.
 #[derive(Clone, Debug)]

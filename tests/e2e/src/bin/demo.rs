@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use contract::error::chain;
-use e2e::demo::{Options, run};
+use e2e::demo::{Options, run, run_on_cluster};
 use e2e::manifest::EXAMPLE;
 
 /// Shows how a labelled StatefulSet becomes a CouchDB cluster, on this machine, in a few seconds.
@@ -22,6 +22,9 @@ struct Flags {
     /// Manifest to apply instead of manifests/examples/couchdb.yaml
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// Use the cluster that KUBECONFIG names, and kubectl, instead of stand-ins; everything is removed afterwards
+    #[arg(long)]
+    cluster: bool,
 }
 
 #[tokio::main]
@@ -47,5 +50,8 @@ async fn demo(flags: Flags) -> Result<(), String> {
     };
     let options =
         Options { manifest, title, nodes: flags.nodes.map(usize::from), wipe: flags.wipe.map(usize::from) };
+    if flags.cluster {
+        return run_on_cluster(&options, &mut io::stdout()).await.map_err(|error| chain(&error));
+    }
     run(&options, &mut io::stdout()).await.map_err(|error| chain(&error))
 }

@@ -1,5 +1,7 @@
 //! The installation that the tests share: `kubectl apply -k manifests/base`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::diagnosis;
@@ -8,6 +10,8 @@ use crate::waiting::{Look, until};
 
 /// `true` once the product is installed. Tests that take the webhook away hold it for writing.
 static INSTALLED: RwLock<bool> = RwLock::const_new(false);
+/// `true` from the beginning of an installation until it has succeeded.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// The namespace of the webhook.
 pub(crate) const NAMESPACE: &str = "couchdiscover";
@@ -25,8 +29,15 @@ pub(crate) async fn shared() -> RwLockReadGuard<'static, bool> {
 /// The installed product, for a test that changes it and leaves it installed.
 pub(crate) async fn exclusive() -> RwLockWriteGuard<'static, bool> {
     let mut installed = INSTALLED.write().await;
+    // One test waits for it and reports the reason; the others need not wait as long again.
+    assert!(
+        !FAILED.load(Ordering::Relaxed),
+        "the product could not be installed; see the test that failed first"
+    );
     if !*installed {
+        FAILED.store(true, Ordering::Relaxed);
         install().await;
+        FAILED.store(false, Ordering::Relaxed);
         *installed = true;
     }
     installed
