@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::status::Page;
+use contract::status::{KubernetesState, Page, RecordState};
 use contract::{keys, ports};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -185,10 +185,7 @@ impl Set {
                 |page| format!("not ready, {}", page.step.reason),
             );
         }
-        match self.page(pod).await {
-            Ok(page) => page.step.reason,
-            Err(error) => error,
-        }
+        self.page(pod).await.map_or_else(|error| error, |page| summary(&page))
     }
 
     /// The agent's page of a pod.
@@ -280,6 +277,20 @@ impl Set {
     pub(crate) async fn delete(self) {
         self.kubectl.run(&["delete", "namespace", &self.kubectl.namespace, "--wait=false"]).await;
     }
+}
+
+/// The step of a ready agent, and what it works without: agents form a cluster without some permissions, too.
+fn summary(page: &Page) -> String {
+    let conditions: Vec<&str> = page.conditions.iter().map(|condition| &*condition.reason).collect();
+    let step = &page.step.reason;
+    if page.kubernetes == KubernetesState::Current
+        && page.record == RecordState::Formed
+        && conditions.is_empty()
+    {
+        return step.clone();
+    }
+    let (kubernetes, record) = (page.kubernetes, page.record);
+    format!("{step}, Kubernetes API: {kubernetes:?}, founding record: {record:?}, conditions: {conditions:?}")
 }
 
 fn address(pod: &Value) -> Result<&str, String> {
