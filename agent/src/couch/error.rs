@@ -16,6 +16,14 @@ pub enum CouchError {
         /// The error of the parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// None of CouchDB's authentication handlers reads passwords or session cookies.
+    #[error(
+        "'{call}' was refused: CouchDB ignores basic authentication and session cookies ([chttpd] authentication_handlers)"
+    )]
+    LoginIgnored {
+        /// Method and URL.
+        call: String,
+    },
     /// CouchDB has locked out the user for this address, for 5 minutes from the first wrong password.
     #[error(
         "'{call}' was refused: CouchDB has locked out '{user}' for 5 minutes after too many wrong passwords from this address"
@@ -99,7 +107,7 @@ impl CouchError {
             Self::NameUnknown { .. } => "name_unknown",
             Self::NoAnswer { .. } => "no_answer",
             Self::Refused { .. } => "refused",
-            Self::Rejects { .. } => "rejected",
+            Self::LoginIgnored { .. } | Self::Rejects { .. } => "rejected",
             Self::Unreachable { .. } => "unreachable",
             Self::Untrusted { .. } => "untrusted",
         }

@@ -1,8 +1,8 @@
 //! The identity-bearing part of a node's configuration: uuid, session secret, admin hashes. No volume keeps it; a node that
 //! restarted gets it back from another node.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use agent_core::decide::IdentityDifference;
 use agent_core::facts::{Digest, Identity, IdentityPart};
@@ -11,36 +11,23 @@ use serde_json::{Value, json};
 use super::client::Couch;
 use super::config::COUCHDB;
 use super::error::CouchError;
-use super::node::Pulse;
+use crate::settings::Secret;
 
 impl Couch {
-    /// The digests of all parts of the node's identity, and its uptime.
-    pub async fn identity(&self, base: &str) -> Result<Identity, CouchError> {
-        let Pulse { uptime, .. } = self.pulse(base).await?;
-        let mut parts = BTreeMap::new();
-        let mut new_hashes = BTreeSet::new();
+    /// The digests of all parts of the node's identity, except for a uuid that was not generated yet, and the hash of
+    /// the agent's own admin. `uptime` is that of the node.
+    pub async fn identity(&self, base: &str, uptime: Duration) -> Result<IdentityReport, CouchError> {
+        let user = &self.credentials().user;
+        let mut report = IdentityReport::new(uptime);
         for section in [ADMINS, AUTH, COUCHDB, OLD_AUTH] {
             // Releases before 3.2.1 keep the secret in another section; newer ones need no further call.
-            if section == OLD_AUTH && parts.contains_key(&IdentityPart::SessionSecret) {
+            let has_secret = report.identity.parts.contains_key(&IdentityPart::SessionSecret);
+            if section == OLD_AUTH && has_secret {
                 continue;
             }
-            for (key, value) in self.section(base, section).await? {
-                if let (Some(what), Some(value)) = (part_of(section, key), value.as_str()) {
-                    if let IdentityPart::Admin(name) = &what
-                        && value.starts_with(NEW_HASH)
-                    {
-                        new_hashes.insert(name.clone());
-                    }
-                    parts.insert(what, Digest::of([value]));
-                }
-            }
+            report.add(section, self.section(base, section).await?, user);
         }
-        // CouchDB generates its uuid at the first `GET /`, which a client might send in an hour. Asked now, so that it can be
-        // corrected now.
-        if let Entry::Vacant(missing) = parts.entry(IdentityPart::Uuid) {
-            missing.insert(Digest::of([self.uuid(base).await?]));
-        }
-        Ok(Identity { parts, uptime, new_hashes })
+        Ok(report)
     }
 
     /// Copies a part of the identity from the node at `from` to the one at `to`, in memory only: where the ini is on no volume,
@@ -87,6 +74,38 @@ impl Couch {
             }
         }
         Ok(false)
+    }
+}
+
+/// The identity of a node.
+#[derive(Clone, Debug)]
+pub struct IdentityReport {
+    /// Its parts, by digest.
+    pub identity: Identity,
+    /// The hash of the agent's own admin; `None` where the node has no such admin.
+    pub admin_hash: Option<Secret>,
+}
+
+impl IdentityReport {
+    /// Nothing but the node's uptime.
+    pub(crate) fn new(uptime: Duration) -> Self {
+        Self { identity: Identity { uptime, ..Identity::default() }, admin_hash: None }
+    }
+
+    /// Adds the parts of the identity that a section of the configuration contains. `user` is the agent's own admin.
+    pub(crate) fn add(&mut self, section: &str, options: HashMap<String, Value>, user: &str) {
+        for (key, value) in options {
+            let (Some(part), Some(value)) = (part_of(section, key), value.as_str()) else { continue };
+            if let IdentityPart::Admin(name) = &part {
+                if value.starts_with(NEW_HASH) {
+                    self.identity.new_hashes.insert(name.clone());
+                }
+                if name == user {
+                    self.admin_hash = Some(Secret::new(value));
+                }
+            }
+            self.identity.parts.insert(part, Digest::of([value]));
+        }
     }
 }
 

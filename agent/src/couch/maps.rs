@@ -16,10 +16,14 @@ use super::transport::READ_TIMEOUT;
 
 impl Couch {
     /// The node's own list of databases, in one call: `total_rows` counts all of them, and only system databases have
-    /// names that begin with an underscore.
+    /// names that begin with an underscore. Uses and extends the session at the node, if there is one.
     pub async fn databases(&self, base: &str) -> Result<Databases, CouchError> {
         let path = "/_node/_local/_dbs/_all_docs?startkey=%22_%22&endkey=%22_z%22&include_docs=true";
-        self.transport.get_up_to::<SystemMaps>(SYSTEM_MAPS, base, path).await.map(Databases::from)
+        let maps = match self.transport.get_by_session(SYSTEM_MAPS, base, path).await {
+            Some(answered) => answered,
+            None => self.transport.get_up_to::<SystemMaps>(SYSTEM_MAPS, base, path).await,
+        };
+        maps.map(Databases::from)
     }
 
     /// The maps of all databases that have a problem or a single copy; `members` are the names of all nodes that may hold a
@@ -150,6 +154,13 @@ pub struct Databases {
     pub system: BTreeMap<SystemDatabase, Held>,
 }
 
+impl Databases {
+    /// Parses a node's list of system databases.
+    pub(crate) fn parse(answer: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice::<SystemMaps>(answer).map(Self::from)
+    }
+}
+
 /// The holders of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
@@ -165,6 +176,14 @@ pub(crate) struct MapPage {
     pub(crate) rows: Vec<MapRow>,
     /// The number of rows that were requested, which may be fewer than the caller wanted. A page with fewer is the last.
     limit: usize,
+}
+
+impl MapPage {
+    /// Parses a page of `_dbs`.
+    pub(crate) fn parse(answer: &[u8]) -> serde_json::Result<Self> {
+        let PageAnswer { total_rows, rows } = serde_json::from_slice(answer)?;
+        Ok(Self { total_rows, rows, limit: PAGE })
+    }
 }
 
 #[derive(Deserialize)]
@@ -237,7 +256,7 @@ mod tests {
     use super::*;
 
     fn databases(text: &str) -> Databases {
-        serde_json::from_str::<SystemMaps>(text).unwrap().into()
+        Databases::parse(text.as_bytes()).unwrap()
     }
 
     #[test]

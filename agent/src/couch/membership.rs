@@ -14,6 +14,11 @@ impl Couch {
         self.transport.get(base, "/_membership").await
     }
 
+    /// The members that a node lists, from its own `_nodes`.
+    pub async fn listed(&self, base: &str) -> Result<Vec<String>, CouchError> {
+        self.transport.get::<Listed>(base, "/_node/_local/_nodes/_all_docs").await.map(Listed::names)
+    }
+
     /// Writes `peer` into the node's own `_nodes`. The empty document has the same revision on every node, so concurrent
     /// writers don't conflict; a repeat is a 409.
     pub async fn join(&self, base: &str, peer: &str) -> Result<(), CouchError> {
@@ -30,4 +35,22 @@ pub struct Membership {
     pub all_nodes: Vec<String>,
     /// Nodes listed in `_nodes`.
     pub cluster_nodes: Vec<String>,
+}
+
+/// The documents of `_nodes`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listed {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: String,
+}
+
+impl Listed {
+    /// The names of the members. A design document is none.
+    pub(crate) fn names(self) -> Vec<String> {
+        self.rows.into_iter().map(|row| row.id).filter(|id| !id.starts_with('_')).collect()
+    }
 }

@@ -11,7 +11,8 @@
 //! | [`shards`] | single shard files: counts, checkpoints, properties |
 //! | [`volume`] | the note about completeness, and the volumes of other members |
 //!
-//! Each group uses [`transport`] only. `add_node` is not used: CouchDB answers 201 to refused joins, and the receiver logs
+//! Each group uses [`transport`] only, which sends calls about members to the local node (`/_node/<name>/..`), and logs in
+//! by password or session cookie. `add_node` is not used: CouchDB answers 201 to refused joins, and the receiver logs
 //! the Erlang cookie in clear.
 
 mod client;
@@ -19,9 +20,12 @@ mod config;
 mod error;
 mod first_login;
 mod identity;
+mod login;
 mod maps;
 mod membership;
 mod node;
+mod password;
+mod redact;
 mod setup;
 mod shards;
 pub mod tls;
@@ -31,9 +35,14 @@ mod volume;
 pub use client::Couch;
 pub use config::Standing;
 pub use error::CouchError;
+pub use identity::IdentityReport;
+pub use login::LoginRefusal;
+pub(crate) use maps::MapPage;
 pub use maps::{Databases, Held, MapFindings};
+pub(crate) use membership::Listed;
 pub use membership::Membership;
-pub use node::Pulse;
+pub use node::{Pulse, Welcome};
+pub(crate) use password::is_hash_of;
 pub use setup::SetupState;
 pub(crate) use shards::FileAt;
 pub use transport::QUARANTINE;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use agent_core::facts::{Release, UpAnswer};
 use contract::error::chain;
 use reqwest::StatusCode;
-use reqwest::header::SERVER;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tracing::debug;
@@ -16,29 +15,31 @@ use super::error::CouchError;
 use super::transport::{ANSWER, parse};
 
 impl Couch {
-    /// The node's Erlang name, and the release in the answer's `Server` header.
-    pub async fn name(&self, base: &str) -> Result<(String, Option<Release>), CouchError> {
+    /// The node's Erlang name.
+    pub async fn name(&self, base: &str) -> Result<String, CouchError> {
         #[derive(Deserialize)]
         struct Name {
             name: String,
         }
-        let path = "/_node/_local";
-        let response = self.transport.get_response(base, path).await?;
-        let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok());
-        let release = server.and_then(Release::from_server);
-        let Name { name } = parse(format!("GET {base}{path}"), response, ANSWER).await?;
-        Ok((name, release))
+        self.transport.get(base, "/_node/_local").await.map(|Name { name }| name)
     }
 
-    /// The uuid in the node's welcome. CouchDB generates it at the first such call.
+    /// The node's welcome. CouchDB generates its uuid at the first such call, which a client might send in an hour.
+    pub async fn welcome(&self, base: &str) -> Result<Welcome, CouchError> {
+        self.transport.get(base, "/").await
+    }
+
+    /// The uuid in the node's welcome.
     pub async fn uuid(&self, base: &str) -> Result<String, CouchError> {
-        self.transport.get(base, "/").await.map(|Welcome { uuid }| uuid)
+        let call = format!("GET {base}/");
+        // The answer of 2.x does not contain it.
+        self.welcome(base).await?.uuid.ok_or(CouchError::Garbled { call, source: "no uuid".into() })
     }
 
     /// The same without a login; `None` where the node does not answer, or requires a login for every path.
     pub async fn uuid_without_login(&self, base: &str) -> Option<String> {
         let response = self.transport.get_openly(base, "/").await.ok()?;
-        parse(format!("GET {base}/"), response, ANSWER).await.ok().map(|Welcome { uuid }| uuid)
+        parse::<Welcome>(format!("GET {base}/"), response, ANSWER).await.ok()?.uuid
     }
 
     /// The node's answer to `/_up` without a login.
@@ -50,9 +51,13 @@ impl Couch {
         }
     }
 
-    /// The node's uptime and connections: one cheap call that shows a restart or a lost peer.
+    /// The node's uptime and connections: one cheap call that shows a restart or a lost peer. It uses the session at the
+    /// node, if there is one, and so extends it.
     pub async fn pulse(&self, base: &str) -> Result<Pulse, CouchError> {
-        self.transport.get(base, "/_node/_local/_system").await
+        match self.transport.get_by_session(ANSWER, base, PULSE).await {
+            Some(answered) => answered,
+            None => self.transport.get(base, PULSE).await,
+        }
     }
 
     /// Makes the node connect to `peer`: it has to, to answer a call about another node. The result shows in its
@@ -66,9 +71,19 @@ impl Couch {
 }
 
 /// The answer to `GET /`.
-#[derive(Deserialize)]
-struct Welcome {
-    uuid: String,
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Welcome {
+    /// The node's uuid.
+    pub uuid: Option<String>,
+    /// CouchDB's version, such as `3.5.0`.
+    pub version: Option<String>,
+}
+
+impl Welcome {
+    /// The release series in the version.
+    pub fn release(&self) -> Option<Release> {
+        self.version.as_deref().and_then(Release::from_version)
+    }
 }
 
 /// The part of `GET /_node/_local/_system` that shows whether a node is still the same.
@@ -97,6 +112,7 @@ impl Pulse {
     }
 }
 
+const PULSE: &str = "/_node/_local/_system";
 /// Uptimes and the time between two of them are rounded to seconds.
 const ROUNDING: Duration = Duration::from_secs(3);
 

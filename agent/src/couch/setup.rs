@@ -52,9 +52,7 @@ impl Couch {
 
     /// Logs in once: CouchDB generates a session secret at the first login.
     pub async fn make_session_secret(&self, base: &str) -> Result<(), CouchError> {
-        let admin = self.credentials();
-        let body = json!({ "name": admin.user, "password": admin.password.reveal() });
-        self.transport.post(base, "/_session", &body).await
+        self.transport.open_session(base).await
     }
 }
 

@@ -1,16 +1,18 @@
-//! One HTTP call: credentials, deadlines, the meaning of a status, and the quarantine of nodes that refuse the login.
+//! One HTTP call: its route, credentials, deadlines, the meaning of a status, and the length of an answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::error::CouchError;
+use super::login::{Login, LoginRefusal, Logins};
+use super::redact::redacted;
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
 
@@ -19,25 +21,33 @@ use crate::settings::Credentials;
 pub(super) struct Transport {
     client: RwLock<Client>,
     credentials: RwLock<Arc<Credentials>>,
-    /// Base URLs that refused the credentials, each with the end of its quarantine.
-    refused: Mutex<HashMap<String, (Instant, LoginRefusal)>>,
+    pub(super) logins: Logins,
+    members: RwLock<Members>,
     metrics: Arc<Metrics>,
 }
 
-/// The way in which a node refused the credentials.
-#[derive(Clone, Copy, Debug)]
-enum LoginRefusal {
-    /// It has locked the user out; the right password would be refused too.
-    Lockout,
-    /// It does not accept the user or the password.
-    Rejection,
+/// The members of the local node. Calls about them are sent to the local node, which passes them on over Erlang.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// Base URL of the local node.
+    pub(super) local: String,
+    /// The Erlang name of each member by its base URL.
+    pub(super) names: HashMap<String, String>,
 }
 
-impl LoginRefusal {
-    fn error(self, call: String, Credentials { user, source, .. }: &Credentials) -> CouchError {
-        match self {
-            Self::Lockout => CouchError::LockedOut { call, user: user.clone() },
-            Self::Rejection => CouchError::Rejects { call, user: user.clone(), origin: source.clone() },
+impl Members {
+    /// The base URL and path to which a call is sent.
+    ///
+    /// A connection of Erlang proves that the member has the cluster's cookie, while any host may answer at its name. And
+    /// the password stays in the pod.
+    fn route(&self, base: &str, path: &str) -> (String, String) {
+        let direct = (base.to_owned(), path.to_owned());
+        let Some(name) = self.names.get(base) else { return direct };
+        match path.strip_prefix(OWN_NODE) {
+            Some(rest) => (self.local.clone(), format!("/_node/{name}{rest}")),
+            // The welcome contains uuid and version.
+            None if path == "/" => (self.local.clone(), format!("/_node/{name}")),
+            None => direct,
         }
     }
 }
@@ -47,7 +57,8 @@ impl Transport {
         Self {
             client: RwLock::new(client),
             credentials: RwLock::new(Arc::new(credentials)),
-            refused: Mutex::default(),
+            logins: Logins::default(),
+            members: RwLock::default(),
             metrics,
         }
     }
@@ -60,10 +71,14 @@ impl Transport {
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
-    /// Replaces the credentials. The quarantine ends: it was about the old ones.
+    /// Replaces the credentials. Quarantines and sessions end: they were about the old ones.
     pub(super) fn set_credentials(&self, credentials: Credentials) {
         *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.logins.forget();
+    }
+
+    pub(super) fn set_members(&self, members: Members) {
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
     /// Sends a GET and parses the JSON answer.
@@ -72,21 +87,15 @@ impl Transport {
     }
 
     /// The same for an answer that may have up to `limit` bytes.
+    ///
+    /// A 409 to a GET is repeated: while two releases run, their nodes overwrite the design document `_auth` in each
+    /// other's `_users` (`couch_auth_cache` of 3.3, 3.4 and 3.5), and calls below `/_node/_local/` get the conflict.
     pub(super) async fn get_up_to<T: DeserializeOwned>(
         &self,
         limit: usize,
         base: &str,
         path: &str,
     ) -> Result<T, CouchError> {
-        let response = self.get_response(base, path).await?;
-        parse(format!("GET {base}{path}"), response, limit).await
-    }
-
-    /// Sends a GET; the answer's headers are available too.
-    ///
-    /// A 409 to a GET is repeated: while two releases run, their nodes overwrite the design document `_auth` in each
-    /// other's `_users` (`couch_auth_cache` of 3.3, 3.4 and 3.5), and calls below `/_node/_local/` get the conflict.
-    pub(super) async fn get_response(&self, base: &str, path: &str) -> Result<Response, CouchError> {
         let mut conflicts = 0;
         loop {
             match self.send(base, Method::GET, path, READ_TIMEOUT, |request| request).await {
@@ -96,7 +105,7 @@ impl Transport {
                     conflicts += 1;
                     sleep(CONFLICT_PAUSE).await;
                 }
-                answered => return answered,
+                answered => return parse(format!("GET {base}{path}"), answered?, limit).await,
             }
         }
     }
@@ -115,75 +124,157 @@ impl Transport {
         .map(drop)
     }
 
-    /// Sends one call and counts its outcome.
+    /// Sends one call, with the session where the node does not accept the password, and counts its outcome.
     pub(super) async fn send(
         &self,
         base: &str,
         method: Method,
         path: &str,
         timeout: Duration,
-        complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, CouchError> {
-        let result = self.send_uncounted(base, method, path, timeout, complete).await;
+        let (base, path) = self.route(base, path);
+        let admin = self.credentials();
+        let call = Call { base, method, path, timeout };
+        let result = self.send_as(&admin, &call, complete).await;
         self.metrics.called(result.as_ref().map_or_else(CouchError::outcome, |_| "answered"));
         result
     }
 
-    async fn send_uncounted(
+    async fn send_as(
         &self,
-        base: &str,
-        method: Method,
-        path: &str,
-        timeout: Duration,
-        complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+        admin: &Arc<Credentials>,
+        call: &Call,
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, CouchError> {
-        let call = format!("{method} {base}{path}");
-        let admin = self.credentials();
         // Another failure would bring the lockout closer, also for the other containers behind this address.
-        if let Some(refusal) = self.quarantined(base) {
-            return Err(refusal.error(call, &admin));
-        }
-        let request = self
-            .client()
-            .request(method, format!("{base}{path}"))
-            .basic_auth(&admin.user, Some(admin.password.reveal()))
-            .timeout(timeout);
-        let response = complete(request).send().await;
-        let response = response.map_err(|source| CouchError::unanswered(call.clone(), source))?;
-        match response.status() {
-            status if status.is_success() => Ok(response),
-            StatusCode::UNAUTHORIZED => {
-                self.quarantine(base, &admin, LoginRefusal::Rejection);
-                Err(LoginRefusal::Rejection.error(call, &admin))
+        let refusal = match self.logins.quarantined(&call.base) {
+            Some(refusal) => refusal,
+            None => match self.attempt(admin, call, &Login::Password, &complete).await {
+                Err(Failure::Login(LoginRefusal::Ignored)) => LoginRefusal::Ignored,
+                Err(Failure::Login(refusal)) => self.refused(admin, call, refusal).await?,
+                Err(Failure::Other(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+            },
+        };
+        if let Some(session) = self.logins.session(&call.base) {
+            match self.attempt(admin, call, &Login::Session(session), &complete).await {
+                // It has ended, for example with another session secret.
+                Err(Failure::Login(_)) => self.logins.end_session(&call.base),
+                Err(Failure::Other(error)) => return Err(error),
+                Ok(response) => return Ok(response),
             }
-            _ => Err(self.refusal(base, call, response, &admin).await),
+        }
+        // A password that is refused must not be sent again; one that is ignored opens another session.
+        if refusal != LoginRefusal::Ignored {
+            return Err(refusal.error(call.to_string(), admin));
+        }
+        let refusal = self.refused(admin, call, refusal).await?;
+        let Some(session) = self.logins.session(&call.base) else {
+            return Err(refusal.error(call.to_string(), admin));
+        };
+        match self.attempt(admin, call, &Login::Session(session), &complete).await {
+            Err(Failure::Login(_)) => {
+                self.logins.end_session(&call.base);
+                Err(refusal.error(call.to_string(), admin))
+            }
+            Err(Failure::Other(error)) => Err(error),
+            Ok(response) => Ok(response),
         }
     }
 
-    /// The error behind an answer that is neither a success nor a 401.
-    async fn refusal(
+    /// Begins the quarantine after `refusal`. A node that ignores the password gets it once more, to open a session.
+    async fn refused(
         &self,
-        base: &str,
-        call: String,
-        response: Response,
         admin: &Arc<Credentials>,
-    ) -> CouchError {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct ErrorBody {
-            error: String,
-            reason: String,
+        call: &Call,
+        refusal: LoginRefusal,
+    ) -> Result<LoginRefusal, CouchError> {
+        let refusal = match refusal {
+            LoginRefusal::Ignored => match self.open_session(&call.base).await {
+                Ok(()) => LoginRefusal::Ignored,
+                Err(CouchError::Rejects { .. }) => LoginRefusal::Rejection,
+                Err(CouchError::LockedOut { .. }) => LoginRefusal::Lockout,
+                Err(error) => return Err(error),
+            },
+            LoginRefusal::Lockout | LoginRefusal::Rejection => refusal,
+        };
+        // Unless the credentials were replaced while the call was under way.
+        if Arc::ptr_eq(admin, &self.credentials()) {
+            self.logins.quarantine(&call.base, refusal);
         }
-        let status = response.status();
-        // An answer that is longer is not CouchDB's, and is reported by its status alone.
-        let body = body(response, ERROR_ANSWER).await.unwrap_or_default();
-        let ErrorBody { error, reason } = serde_json::from_slice(&body).unwrap_or_default();
-        // CouchDB's words for a lockout since 3.4; the right password gets this answer too.
-        if status == StatusCode::FORBIDDEN && reason.contains("temporarily locked") {
-            self.quarantine(base, admin, LoginRefusal::Lockout);
-            return LoginRefusal::Lockout.error(call, admin);
+        Ok(refusal)
+    }
+
+    /// Logs in at the node, and keeps the session's cookie.
+    pub(super) async fn open_session(&self, base: &str) -> Result<(), CouchError> {
+        let admin = self.credentials();
+        let call = Call {
+            base: base.to_owned(),
+            method: Method::POST,
+            path: "/_session".to_owned(),
+            timeout: WRITE_TIMEOUT,
+        };
+        let body = serde_json::json!({ "name": admin.user, "password": admin.password.reveal() });
+        #[derive(Deserialize)]
+        struct Session {
+            roles: Vec<String>,
         }
-        CouchError::Refused { call, status, error, reason }
+        match self.attempt(&admin, &call, &Login::None, |request| request.json(&body)).await {
+            Err(Failure::Login(refusal)) => Err(refusal.error(call.to_string(), &admin)),
+            Err(Failure::Other(error)) => Err(error),
+            Ok(response) => {
+                let Session { roles } = parse(call.to_string(), response, ANSWER).await?;
+                if roles.iter().any(|role| role == "_admin") {
+                    return Ok(());
+                }
+                // A user of `_users` with the admin's name and password.
+                self.logins.end_session(base);
+                Err(LoginRefusal::Rejection.error(call.to_string(), &admin))
+            }
+        }
+    }
+
+    /// A call with the session alone, if there is one that the node accepts. CouchDB extends it with the answer.
+    pub(super) async fn get_by_session<T: DeserializeOwned>(
+        &self,
+        limit: usize,
+        base: &str,
+        path: &str,
+    ) -> Option<Result<T, CouchError>> {
+        let login = Login::Session(self.logins.session(base)?);
+        let call =
+            Call { base: base.to_owned(), method: Method::GET, path: path.to_owned(), timeout: READ_TIMEOUT };
+        let answered = self.attempt(&self.credentials(), &call, &login, |request| request).await;
+        match answered {
+            Err(Failure::Login(_)) => {
+                self.logins.end_session(&call.base);
+                None
+            }
+            Err(Failure::Other(error)) => Some(Err(error)),
+            Ok(response) => {
+                self.metrics.called("answered");
+                Some(parse(call.to_string(), response, limit).await)
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        admin: &Credentials,
+        call: &Call,
+        login: &Login,
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Failure> {
+        let request = self.client().request(call.method.clone(), format!("{}{}", call.base, call.path));
+        let request = login.add_to(request, admin).timeout(call.timeout);
+        let response = complete(request).send().await;
+        let response = response.map_err(|source| CouchError::unanswered(call.to_string(), source))?;
+        if response.status().is_success() {
+            self.logins.keep_session(&call.base, &response);
+            return Ok(response);
+        }
+        Err(refusal(admin, call, response).await)
     }
 
     /// Sends a GET without credentials, as any client may. It neither needs a login nor counts as a failed one, so a
@@ -196,25 +287,65 @@ impl Transport {
         result
     }
 
+    fn route(&self, base: &str, path: &str) -> (String, String) {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).route(base, path)
+    }
+
     fn client(&self) -> Client {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
-    /// The refusal of `base` that its quarantine began with, while it lasts.
-    fn quarantined(&self, base: &str) -> Option<LoginRefusal> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.retain(|_, (until, _)| *until > Instant::now());
-        refused.get(base).map(|(_, refusal)| *refusal)
-    }
+/// One call, after it was routed.
+struct Call {
+    base: String,
+    method: Method,
+    path: String,
+    timeout: Duration,
+}
 
-    /// Starts the quarantine of `base`, unless the credentials were replaced while the call was under way.
-    fn quarantine(&self, base: &str, admin: &Arc<Credentials>, refusal: LoginRefusal) {
-        if !Arc::ptr_eq(admin, &self.credentials()) {
-            return;
-        }
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(base.to_owned(), (Instant::now() + QUARANTINE, refusal));
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}{}", self.method, self.base, self.path)
     }
+}
+
+/// A call that failed.
+enum Failure {
+    /// The node does not accept the login.
+    Login(LoginRefusal),
+    Other(CouchError),
+}
+
+impl From<CouchError> for Failure {
+    fn from(error: CouchError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The failure behind an answer that is no success.
+async fn refusal(admin: &Credentials, call: &Call, response: Response) -> Failure {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct ErrorBody {
+        error: String,
+        reason: String,
+    }
+    let status = response.status();
+    // An answer that is longer is not CouchDB's, and is reported by its status alone.
+    let body = body(response, ERROR_ANSWER).await.unwrap_or_default();
+    let ErrorBody { error, reason } = serde_json::from_slice(&body).unwrap_or_default();
+    // CouchDB's words for a lockout since 3.4; the right password gets this answer too.
+    if status == StatusCode::FORBIDDEN && reason.contains("temporarily locked") {
+        return Failure::Login(LoginRefusal::Lockout);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // With these words CouchDB refuses a caller without a login: none of its handlers has read the password.
+        let ignored = reason.contains("not a server admin") || reason.contains("Authentication required");
+        return Failure::Login(if ignored { LoginRefusal::Ignored } else { LoginRefusal::Rejection });
+    }
+    let [error, reason] = [error, reason].map(|text| redacted(&text, admin));
+    Failure::Other(CouchError::Refused { call: call.to_string(), status, error, reason })
 }
 
 /// Parses a JSON answer to `call` that may have up to `limit` bytes.
@@ -264,6 +395,13 @@ pub(super) fn accept(
     }
 }
 
+/// Locks a mutex. A panic while it was locked leaves nothing half done here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The path below which a node answers about itself.
+const OWN_NODE: &str = "/_node/_local";
 /// The longest answer to an ordinary read, in bytes. `_membership` of 64 nodes has about 10 kB.
 pub(super) const ANSWER: usize = 64 * 1024;
 /// The longest error, in bytes. Those of CouchDB have a few hundred.
@@ -279,3 +417,25 @@ pub const QUARANTINE: Duration = Duration::from_secs(75);
 /// Repeats of a GET that is answered with a conflict. A conflict between two releases lasts about 10 ms.
 const CONFLICT_RETRIES: u8 = 5;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_about_a_member_go_to_the_local_node() {
+        let names = HashMap::from([("http://db-1".to_owned(), "couchdb@db-1".to_owned())]);
+        let members = Members { local: "http://[::1]".to_owned(), names };
+        let route = |base, path| {
+            let (base, path) = members.route(base, path);
+            format!("{base} {path}")
+        };
+        assert_eq!(
+            route("http://db-1", "/_node/_local/_config/admins"),
+            "http://[::1] /_node/couchdb@db-1/_config/admins"
+        );
+        assert_eq!(route("http://db-1", "/"), "http://[::1] /_node/couchdb@db-1");
+        assert_eq!(route("http://db-2", "/_node/_local/_system"), "http://db-2 /_node/_local/_system");
+        assert_eq!(route("http://[::1]", "/_node/_local/_system"), "http://[::1] /_node/_local/_system");
+    }
+}

@@ -68,6 +68,9 @@ async fn make_client(config: Option<Config>) -> Result<Client, ConnectError> {
     Client::try_from(config).map_err(ConnectError::Unusable)
 }
 
+/// An API server answers a change within about 10 ms. No other agent waits for the Lease in the meantime.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// No client for the Kubernetes API.
 #[derive(Debug, Error)]
 enum ConnectError {

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use agent_core::decide::LeaseUser;
 use agent_core::facts::LeaseState;
@@ -20,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::client::{RequestError, answer};
+use super::client::{RequestError, WRITE_TIMEOUT, answer};
 use super::holding::{Holding, LEASE_DURATION};
 use super::knowledge::{Knowledge, update};
 use super::record::{self, Founding, RecordError};
@@ -175,11 +174,10 @@ impl Claim {
     }
 }
 
-/// An API server answers a change within about 10 ms. No other agent waits for the Lease in the meantime.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use agent_core::facts::{ApiState, KnownRecord};
 
     use super::*;

@@ -12,12 +12,27 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use thiserror::Error;
 
+use super::client::{RequestError, WRITE_TIMEOUT, answer};
+
 /// The record could not be written.
 #[derive(Debug, Error)]
-#[error("failed to write the founding record into Lease '{name}'")]
-pub struct RecordError {
-    name: String,
-    source: kube::Error,
+pub enum RecordError {
+    /// No answer in time.
+    #[error(
+        "failed to write the founding record into Lease '{name}': the Kubernetes API does not answer in time"
+    )]
+    NoAnswer {
+        /// The Lease.
+        name: String,
+    },
+    /// The API refuses it, or can't be reached.
+    #[error("failed to write the founding record into Lease '{name}'")]
+    Refused {
+        /// The Lease.
+        name: String,
+        /// The error of the client.
+        source: Box<kube::Error>,
+    },
 }
 
 /// Reads the record from the Lease. A Lease without its annotations contains none.
@@ -66,8 +81,13 @@ pub(super) async fn write(
     });
     // By force, because the taking of the Lease is another manager's write to the same object.
     let params = PatchParams::apply(objects::AGENT_CONTAINER).force();
-    let written = leases.patch(name, &params, &Patch::Apply(&lease)).await;
-    written.map_err(|source| RecordError { name: name.to_owned(), source })
+    // An API server that accepts the request and never answers must not stop the rounds.
+    let written = answer(WRITE_TIMEOUT, leases.patch(name, &params, &Patch::Apply(&lease))).await;
+    let name = name.to_owned();
+    written.map_err(|error| match error {
+        RequestError::NoAnswer => RecordError::NoAnswer { name },
+        RequestError::Failed(source) => RecordError::Refused { name, source: Box::new(source) },
+    })
 }
 
 #[cfg(test)]
@@ -77,6 +97,21 @@ mod tests {
     fn read(annotations: serde_json::Value) -> KnownRecord {
         let lease = json!({ "metadata": { "annotations": annotations }, "spec": {} });
         record_of(Some(&serde_json::from_value(lease).unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_without_an_answer_fails_in_time() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = kube::Config::new(format!("http://{}", silent.local_addr().unwrap()).parse().unwrap());
+        let leases = Objects::namespaced(kube::Client::try_from(config).unwrap(), "shop");
+        let founding = Founding {
+            uuid: "u".to_owned(),
+            size: 1,
+            instead_of: None,
+            at: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let written = write(&leases, "db-couchdiscover", founding).await;
+        assert!(matches!(written, Err(RecordError::NoAnswer { .. })), "{written:?}");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent_core::decide::{
-    Step, checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, unconnected_members,
+    Step, checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, misses_database,
+    unconnected_members,
 };
 use agent_core::facts::{LostRanges, NamedDatabases, Observed, PortCheck, Publication, Unseen, VolumeOrigin};
 use agent_core::shards::ShardMap;
@@ -24,6 +25,8 @@ use crate::couch::{Couch, CouchError, FileAt, MapFindings};
 pub(super) struct Details {
     /// Start of the time in which some member has answered without being connected.
     unconnected_since: Option<Instant>,
+    /// Start of the time in which some system database is on no node.
+    absent_since: Option<Instant>,
     names: Names,
     maps: Maps,
     lost: Lost,
@@ -70,6 +73,9 @@ impl Details {
         before: Option<&Step>,
     ) -> Observed {
         observed.port_checks = self.port_checks(directory, &observed).await;
+        self.absent_since =
+            misses_database(&observed).then(|| self.absent_since.unwrap_or_else(Instant::now));
+        observed.absent_for = self.absent_since.map(|since| since.elapsed()).unwrap_or_default();
         observed.publication = self.names.publication(service, &observed).await;
         observed.resharding = checks_resharding(&observed) && resharding(couch, directory, &observed).await;
         if checks_origin(&observed) {

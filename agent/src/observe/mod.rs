@@ -12,7 +12,7 @@
 
 mod details;
 mod directory;
-mod nodes;
+pub(crate) mod nodes;
 mod observer;
 mod ports;
 pub(crate) mod restart;

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::directory::Directory;
-use crate::couch::{Couch, CouchError, Databases, Membership, Note, Standing};
+use crate::couch::{Couch, CouchError, Databases, IdentityReport, Membership, Note, Pulse, Standing};
+use crate::settings::Secret;
 
 /// The answers of one node, with names as the node reports them.
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The node's Erlang name.
     name: String,
     /// The naming rule that its name implies for all nodes.
@@ -24,6 +25,24 @@ pub(super) struct Report {
     membership: Membership,
     databases: Databases,
     identity: Identity,
+    /// The hash of the agent's admin, which shows a member's password without a login.
+    pub(super) admin_hash: Option<Secret>,
+}
+
+/// The answers of the local node that show which peers are its members.
+pub(super) struct Introduction {
+    name: String,
+    naming: Naming,
+    membership: Membership,
+}
+
+impl Introduction {
+    /// The Erlang name of the node with this ordinal, if it is a member that the local node is connected to.
+    pub(super) fn member(&self, ordinal: u32) -> Option<String> {
+        let name = self.naming.node(ordinal).to_string();
+        let Membership { all_nodes, cluster_nodes } = &self.membership;
+        (all_nodes.contains(&name) && cluster_nodes.contains(&name)).then_some(name)
+    }
 }
 
 /// Facts that are read from the local node only.
@@ -39,8 +58,23 @@ pub(super) struct LocalFacts {
 }
 
 impl Report {
+    pub(crate) fn new(
+        (name, naming): (String, Naming),
+        release: Option<Release>,
+        membership: Membership,
+        databases: Databases,
+        IdentityReport { identity, admin_hash }: IdentityReport,
+    ) -> Self {
+        Self { name, naming, release, membership, databases, identity, admin_hash }
+    }
+
     pub(super) fn naming(&self) -> &Naming {
         &self.naming
+    }
+
+    /// `true` if the node holds databases.
+    pub(super) fn is_established(&self) -> bool {
+        self.databases.count > 0
     }
 
     pub(super) fn local_name(&self) -> LocalName<'_> {
@@ -48,7 +82,7 @@ impl Report {
     }
 
     /// The node with ordinals instead of names, if its name follows the common rule.
-    pub(super) fn resolve(self, naming: &Naming) -> Result<Node, Unseen> {
+    pub(crate) fn resolve(self, naming: &Naming) -> Result<Node, Unseen> {
         if self.naming != *naming {
             return Err(Unseen::Misnamed(self.name));
         }
@@ -75,14 +109,50 @@ impl Report {
     }
 }
 
-/// Asks the local node.
-pub(super) async fn ask_local(couch: &Couch, directory: &Directory) -> Result<(Report, LocalFacts), Unseen> {
+/// Asks the local node for its name and its members.
+pub(super) async fn ask_introduction(couch: &Couch, directory: &Directory) -> Result<Introduction, Unseen> {
     let base = directory.local();
     let begun = Instant::now();
-    let report = ask(couch, &base, directory.me.pod()).await?;
+    let name = couch.name(&base).await.map_err(|error| unseen(&error))?;
     couch.note_own_login(begun.elapsed());
-    let facts = ask_local_facts(couch, &base, report.databases.count == 0).await;
+    let naming = naming_of(&name, directory.me.pod())?;
+    let membership = couch.membership(&base).await.map_err(|error| unseen(&error))?;
+    Ok(Introduction { name, naming, membership })
+}
+
+/// Asks the local node for everything else.
+pub(super) async fn ask_local(
+    couch: &Couch,
+    directory: &Directory,
+    introduction: Result<&Introduction, Unseen>,
+) -> Result<(Report, LocalFacts), Unseen> {
+    let Introduction { name, naming, membership } = introduction?;
+    let base = directory.local();
+    let release = couch.welcome(&base).await.map(|welcome| welcome.release());
+    let (name, naming, membership) = (name.clone(), naming.clone(), membership.clone());
+    let release = release.map_err(|error| unseen(&error))?;
+    let databases = couch.databases(&base).await.map_err(|error| unseen(&error))?;
+    let established = databases.count > 0;
+    let mut report = Report {
+        name,
+        naming,
+        release,
+        membership,
+        databases,
+        identity: Identity::default(),
+        admin_hash: None,
+    };
+    if established {
+        let identity = ask_identity(couch, &base).await.map_err(|error| unseen(&error))?;
+        (report.identity, report.admin_hash) = (identity.identity, identity.admin_hash);
+    }
+    let facts = ask_local_facts(couch, &base, !established).await;
     Ok((report, facts.map_err(|error| unseen(&error))?))
+}
+
+async fn ask_identity(couch: &Couch, base: &str) -> Result<IdentityReport, CouchError> {
+    let Pulse { uptime, .. } = couch.pulse(base).await?;
+    couch.identity(base, uptime).await
 }
 
 async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<LocalFacts, CouchError> {
@@ -100,14 +170,17 @@ async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<Lo
     })
 }
 
-/// Asks the nodes of these ordinals.
+/// Asks the nodes of these ordinals; those in `members` through the local node.
 pub(super) async fn ask_peers(
     couch: &Couch,
     directory: &Directory,
+    members: &BTreeMap<u32, String>,
     ordinals: BTreeSet<u32>,
 ) -> BTreeMap<u32, Result<Report, Unseen>> {
     futures::stream::iter(ordinals)
-        .map(|ordinal| async move { (ordinal, ask_peer(couch, directory, ordinal).await) })
+        .map(|ordinal| async move {
+            (ordinal, ask_peer(couch, directory, ordinal, members.get(&ordinal)).await)
+        })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await
@@ -121,42 +194,88 @@ pub(super) async fn greet_peers(couch: &Couch, directory: &Directory, ordinals: 
         .await;
 }
 
-async fn ask_peer(couch: &Couch, directory: &Directory, ordinal: u32) -> Result<Report, Unseen> {
+async fn ask_peer(
+    couch: &Couch,
+    directory: &Directory,
+    ordinal: u32,
+    member: Option<&String>,
+) -> Result<Report, Unseen> {
     // A name with this ordinal would be too long for DNS.
     let peer = directory.me.sibling(ordinal).map_err(|_| Unseen::NameUnknown)?;
     let base = directory.peer(&peer);
+    if let Some(name) = member {
+        return ask_member(couch, &base, name, peer.pod()).await;
+    }
     couch.until_its_own_agent_logged_in(&base).await;
-    let report = ask(couch, &base, peer.pod()).await;
+    let report = ask_stranger(couch, &base, peer.pod()).await;
     couch.note_peer_login(&base, report.is_ok());
     report
 }
 
-/// Asks the node of `pod` for its name, members and databases, and for its identity once it is established.
-async fn ask(couch: &Couch, base: &str, pod: &PodName) -> Result<Report, Unseen> {
-    let (name, release, membership, databases) =
-        ask_cluster(couch, base).await.map_err(|error| unseen(&error))?;
-    let Some(naming) = name.parse().ok().and_then(|node| Naming::of(&node, pod)) else {
-        return Err(Unseen::Misnamed(name));
+/// Asks the local node about the member `name`. No answer comes from the host at `base`.
+async fn ask_member(couch: &Couch, base: &str, name: &str, pod: &PodName) -> Result<Report, Unseen> {
+    let naming = naming_of(name, pod)?;
+    let ask = async {
+        let release = couch.welcome(base).await?.release();
+        let cluster_nodes = couch.listed(base).await?;
+        let Pulse { uptime, connected } = couch.pulse(base).await?;
+        let all_nodes = connected.into_iter().chain([name.to_owned()]).collect();
+        let databases = couch.databases(base).await?;
+        let mut report = Report {
+            name: name.to_owned(),
+            naming,
+            release,
+            membership: Membership { all_nodes, cluster_nodes },
+            databases,
+            identity: Identity::default(),
+            admin_hash: None,
+        };
+        if report.databases.count > 0 {
+            let identity = couch.identity(base, uptime).await?;
+            (report.identity, report.admin_hash) = (identity.identity, identity.admin_hash);
+        }
+        Ok(report)
     };
-    let identity = match databases.count {
-        0 => Identity::default(),
-        _ => couch.identity(base).await.map_err(|error| unseen(&error))?,
-    };
-    Ok(Report { name, naming, release, membership, databases, identity })
+    ask.await.map_err(|error: CouchError| unseen(&error))
 }
 
-async fn ask_cluster(
-    couch: &Couch,
-    base: &str,
-) -> Result<(String, Option<Release>, Membership, Databases), CouchError> {
-    let (name, release) = couch.name(base).await?;
-    Ok((name, release, couch.membership(base).await?, couch.databases(base).await?))
+/// Asks a node that is no connected member at its own address, with the password: before it has joined, there is no other
+/// way.
+async fn ask_stranger(couch: &Couch, base: &str, pod: &PodName) -> Result<Report, Unseen> {
+    let ask = async {
+        let name = couch.name(base).await?;
+        let release = couch.welcome(base).await?.release();
+        Ok((name, release, couch.membership(base).await?, couch.databases(base).await?))
+    };
+    let (name, release, membership, databases) = ask.await.map_err(|error: CouchError| unseen(&error))?;
+    let naming = naming_of(&name, pod)?;
+    let mut report = Report {
+        name,
+        naming,
+        release,
+        membership,
+        databases,
+        identity: Identity::default(),
+        admin_hash: None,
+    };
+    if report.databases.count > 0 {
+        report.identity = ask_identity(couch, base).await.map_err(|error| unseen(&error))?.identity;
+    }
+    Ok(report)
+}
+
+/// The naming rule that a node's name implies.
+pub(crate) fn naming_of(name: &str, pod: &PodName) -> Result<Naming, Unseen> {
+    let naming = name.parse().ok().and_then(|node| Naming::of(&node, pod));
+    naming.ok_or_else(|| Unseen::Misnamed(name.to_owned()))
 }
 
 /// The fact behind a failed call. The details go to the debug log only: the same failure would fill the log otherwise.
 fn unseen(error: &CouchError) -> Unseen {
     debug!(error = chain(error), "failed to observe a node");
     match error {
+        // The local node has lost the connection to the member.
+        CouchError::Refused { error, .. } if error == "nodedown" => Unseen::Unreachable,
         // A node that starts answers 500, and 409 where a call below `/_node/_local/` meets the creation of `_users`.
         CouchError::Refused { status, .. } if status.is_server_error() || *status == StatusCode::CONFLICT => {
             Unseen::Busy
@@ -165,6 +284,7 @@ fn unseen(error: &CouchError) -> Unseen {
             Unseen::Garbled
         }
         CouchError::LockedOut { .. } => Unseen::LockedOut,
+        CouchError::LoginIgnored { .. } => Unseen::LoginIgnored,
         CouchError::NameUnknown { .. } => Unseen::NameUnknown,
         CouchError::NoAnswer { .. } => Unseen::NoAnswer,
         CouchError::Rejects { .. } => Unseen::Rejects,

@@ -1,22 +1,25 @@
 //! One round of observation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_core::decide::{Step, displaced_by, expectation};
 use agent_core::facts::{
-    BrokenMaps, LeaseState, LostRanges, NamedDatabases, Observed, PodInstance, Publication, Stalled, Unseen,
-    VolumeOrigin,
+    BrokenMaps, LeaseState, Login, LostRanges, NamedDatabases, Observed, PodInstance, Publication, Stalled,
+    Unseen, VolumeOrigin,
 };
+use contract::error::chain;
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::details::Details;
 use super::directory::Directory;
-use super::nodes::{LocalFacts, Report, ask_local, ask_peers, greet_peers};
+use super::nodes::{Introduction, LocalFacts, Report, ask_introduction, ask_local, ask_peers, greet_peers};
 use super::service::Service;
-use crate::couch::Couch;
+use crate::couch::{Couch, LoginRefusal};
 use crate::kubernetes::{Claim, Knowledge};
-use crate::settings::{Pod, Size};
+use crate::settings::{Pod, Secret, Size};
 
 /// Observes the cluster once a round.
 #[derive(Debug)]
@@ -77,18 +80,26 @@ impl Observer {
         let mut peers: BTreeSet<u32> = &expectation.expected | &expectation.founders;
         peers.remove(&me);
         let base = self.directory.local();
-        let ask_local = ask_local(&self.couch, &self.directory);
-        let ask_peers = ask_peers(&self.couch, &self.directory, peers.clone());
-        let (local, up, reports) = if self.couch.has_logged_in() {
-            tokio::join!(ask_local, self.couch.up(&base), ask_peers)
+        let introduction = ask_introduction(&self.couch, &self.directory);
+        // The first login is at the own node. Meanwhile the peers' own agents log in there.
+        let introduction = if self.couch.has_logged_in() {
+            introduction.await
         } else {
-            // The first login is at the own node. Meanwhile the peers' own agents log in there.
-            let (local, ()) = tokio::join!(ask_local, greet_peers(&self.couch, &self.directory, &peers));
-            let (up, reports) = tokio::join!(self.couch.up(&base), ask_peers);
-            (local, up, reports)
+            tokio::join!(introduction, greet_peers(&self.couch, &self.directory, &peers)).0
         };
+        let members = self.ask_through_local(introduction.as_ref().ok(), &peers);
+        let (local, up, mut reports) = tokio::join!(
+            ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
+            self.couch.up(&base),
+            ask_peers(&self.couch, &self.directory, &members, peers)
+        );
+        let login = self.login(&base, &local).await;
+        let hash = local.as_ref().ok().and_then(|(report, _)| report.admin_hash.clone());
+        self.refuse_other_passwords(&members, hash.filter(|_| login == Login::Accepted), &mut reports).await;
         let welcome_uuid = match local {
-            Err(Unseen::LockedOut | Unseen::Rejects) => self.couch.uuid_without_login(&base).await,
+            Err(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects) => {
+                self.couch.uuid_without_login(&base).await
+            }
             Ok(_) | Err(_) => None,
         };
         let (local, facts) = match local {
@@ -119,6 +130,7 @@ impl Observer {
             local,
             up,
             welcome_uuid,
+            login,
             finished: facts.finished,
             enabled: facts.enabled,
             session_secret: facts.session_secret,
@@ -136,8 +148,68 @@ impl Observer {
             compared: facts.compared,
             peers,
             broken_maps: BrokenMaps::default(),
+            absent_for: Duration::ZERO,
             port_checks: BTreeMap::new(),
             publication: Publication::default(),
+        }
+    }
+
+    /// Sends calls about connected members through the local node, and returns their Erlang names.
+    fn ask_through_local(
+        &self,
+        introduction: Option<&Introduction>,
+        peers: &BTreeSet<u32>,
+    ) -> BTreeMap<u32, String> {
+        let mut members = BTreeMap::new();
+        let mut routes = HashMap::new();
+        for &ordinal in peers {
+            let name = introduction.and_then(|introduction| introduction.member(ordinal));
+            if let (Some(name), Ok(peer)) = (name, self.directory.me.sibling(ordinal)) {
+                routes.insert(self.directory.peer(&peer), name.clone());
+                members.insert(ordinal, name);
+            }
+        }
+        self.couch.set_members(&self.directory.local(), routes);
+        members
+    }
+
+    /// The local node's answer to the password. Opens a session at an established node, for the time of a lockout.
+    async fn login(&self, base: &str, local: &Result<(Report, LocalFacts), Unseen>) -> Login {
+        match self.couch.login_refusal(base) {
+            Some(LoginRefusal::Ignored) => return Login::Ignored,
+            Some(LoginRefusal::Lockout) => return Login::LockedOut,
+            Some(LoginRefusal::Rejection) => return Login::Rejected,
+            None => {}
+        }
+        if local.as_ref().is_ok_and(|(report, _)| report.is_established())
+            && let Err(error) = self.couch.keep_session(base).await
+        {
+            debug!(error = chain(&error), "failed to open a session");
+        }
+        Login::Accepted
+    }
+
+    /// Members with another password count as unseen, as if they had refused a login: their hashes must not replace one
+    /// of this password. A member with the hash of the local node, which accepts the password, has the same.
+    async fn refuse_other_passwords(
+        &self,
+        members: &BTreeMap<u32, String>,
+        accepted: Option<Secret>,
+        reports: &mut BTreeMap<u32, Result<Report, Unseen>>,
+    ) {
+        for (_, report) in reports.iter_mut().filter(|(ordinal, _)| members.contains_key(ordinal)) {
+            // The hash of a pristine node is replaced when the cluster is formed.
+            let Some(member) = report.as_ref().ok().filter(|report| report.is_established()) else {
+                continue;
+            };
+            let accepts = match &member.admin_hash {
+                Some(hash) if Some(hash) == accepted.as_ref() => true,
+                Some(hash) => self.couch.is_own_password(hash.reveal().to_owned()).await,
+                None => false,
+            };
+            if !accepts {
+                *report = Err(Unseen::Rejects);
+            }
         }
     }
 }

@@ -137,6 +137,7 @@ fn unseen_word(unseen: &Unseen) -> &'static str {
         Unseen::Busy => "busy",
         Unseen::Garbled => "garbled",
         Unseen::LockedOut => "lockedOut",
+        Unseen::LoginIgnored => "loginIgnored",
         Unseen::Misnamed(_) => "misnamed",
         Unseen::NameUnknown => "nameUnknown",
         Unseen::NoAnswer => "noAnswer",

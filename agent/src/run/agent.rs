@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::memory::Memory;
-use super::rest::{Resting, rest};
+use super::rest::{Resting, Seen, rest};
 use crate::act::{ActError, Actor, act};
 use crate::couch::tls::Trust;
 use crate::credentials::Resolver;
@@ -91,7 +91,10 @@ impl Agent {
             }
             let pause = pause(&decision.step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             let members = observer.directory().member_names(&observed);
-            let resting = Resting { step: &decision.step, up: observed.up, members, pause };
+            let local = observed.local.as_ref().ok();
+            let databases = local.map(|node| node.system.keys().copied().collect()).unwrap_or_default();
+            let seen = Seen { up: observed.up, members, databases };
+            let resting = Resting { step: &decision.step, seen, pause };
             rest(&self.actor.couch, observer.directory(), resting, &mut knowledge).await;
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_core::decide::until_asked_again;
 use agent_core::explain::Explanation;
-use agent_core::facts::{Node, Observed, Unseen};
+use agent_core::facts::{Login, Node, Observed, Unseen};
 use contract::PodFqdn;
 use contract::error::chain;
 use contract::status::Page;
@@ -26,7 +26,9 @@ impl Agent {
         memory: &mut Memory,
         observed: &Observed,
     ) -> bool {
-        let rejected = matches!(observed.local, Err(Unseen::Rejects | Unseen::LockedOut));
+        // A session may work on while the password is refused.
+        let rejected = matches!(observed.local, Err(Unseen::Rejects | Unseen::LockedOut))
+            || matches!(observed.login, Login::LockedOut | Login::Rejected);
         let Some(resolver) = self.resolver.as_ref().filter(|_| rejected) else { return false };
         if Instant::now() < memory.next_credentials_lookup {
             return false;

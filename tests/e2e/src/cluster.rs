@@ -11,7 +11,7 @@ use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
 use reqwest::{Method, RequestBuilder};
 use sandbox::couchdb::{
-    Call, CallFilter, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Service, Timings,
+    Call, CallFilter, CallLogin, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Service, Timings,
 };
 use sandbox::kubelet::Pod;
 use serde_json::Value;
@@ -457,6 +457,11 @@ impl TestCluster {
     pub fn calls_of_agent(&self, i: usize) -> Vec<Call> {
         self.net.calls_of(&CallFilter::all().from(self.fqdn(i)))
     }
+}
+
+/// `true` for a call with a password that was refused. CouchDB counts these, and locks the caller out after five.
+pub fn is_refused_password(call: &Call) -> bool {
+    call.login == CallLogin::Password && call.status == Some(401)
 }
 
 /// The settings of the node that the official image starts with a pod's environment.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use e2e::cluster::{PASSWORD, TestCluster};
+use e2e::cluster::{PASSWORD, TestCluster, is_refused_password};
 use e2e::control_plane::ControlPlane;
 use e2e::example::stored_statefulset;
 use e2e::manifest::{self, EXAMPLE, companion_secret};
@@ -109,7 +109,7 @@ async fn a_changed_password_is_read_again_after_one_rejection() {
     for i in 0..3 {
         until("a call with the new password", DEADLINE, async || {
             let calls = cluster.calls_of_agent(i);
-            let rejected = calls.iter().filter(|call| call.status == Some(401)).count();
+            let rejected = calls.iter().filter(|call| is_refused_password(call)).count();
             let after = calls.iter().skip_while(|call| call.status != Some(401));
             let accepted = after.filter(|call| call.status == Some(200)).count();
             if rejected > 0 && accepted > 0 { Ok(()) } else { Err((rejected, accepted)) }
@@ -119,7 +119,7 @@ async fn a_changed_password_is_read_again_after_one_rejection() {
         cluster.until_ready(i).await;
     }
     let mut rejections: HashMap<_, u32> = HashMap::new();
-    for call in cluster.net.calls().into_iter().filter(|call| call.status == Some(401)) {
+    for call in cluster.net.calls().into_iter().filter(is_refused_password) {
         *rejections.entry((call.source, call.node.as_str().to_owned())).or_default() += 1;
     }
     assert!(rejections.values().all(|count| *count == 1), "{rejections:?}");
@@ -187,7 +187,7 @@ async fn injected_credentials_are_used_without_reading_secrets() {
     let message = cluster.until_step(0, "CredentialsRejected").await;
     assert!(message.contains("COUCHDB_USER and COUCHDB_PASSWORD") && !message.contains("wrong"), "{message}");
     assert!(control_plane.api.calls().iter().all(|call| !call.path.contains("/secrets")));
-    let attempts = cluster.net.calls().into_iter().filter(|call| call.status == Some(401)).count();
+    let attempts = cluster.net.calls().into_iter().filter(is_refused_password).count();
     assert_eq!(attempts, 1);
 }
 

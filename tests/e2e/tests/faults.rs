@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use e2e::cluster::{PASSWORD, TestCluster, USER, host};
+use e2e::cluster::{PASSWORD, TestCluster, USER, host, is_refused_password};
 use e2e::until::until;
 use sandbox::couchdb::{CallFilter, Cut, NodeSettings, Version};
 use serde_json::{Value, json};
@@ -126,28 +126,51 @@ async fn a_wrong_password_is_tried_once_and_reported() {
     })
     .await;
     // A lockout would also affect the pod's other containers.
-    let attempts = cluster.net.calls().into_iter().filter(|call| call.status == Some(401)).count();
+    let attempts = cluster.net.calls().into_iter().filter(is_refused_password).count();
     assert_eq!(attempts, 1);
     assert_eq!(cluster.readyz(0).await.0, 503, "nothing shows that it is a member");
 }
 
 #[tokio::test]
-async fn a_member_whose_admin_is_locked_out_stays_ready_and_reports_the_lockout() {
+async fn a_member_whose_admin_is_locked_out_goes_on_by_its_session_and_reports_the_lockout() {
     // In faster time the 5 minutes of the lockout would be over before the agent's next call.
     let mut cluster = TestCluster::in_real_time(3);
     cluster.start_agents(0..3).await;
     cluster.until_formed().await;
-    let client = reqwest::Client::new();
-    for _ in 0..6 {
-        let guess = client.get(format!("{}/_session", cluster.node(1).url()));
-        let guess = guess.header("X-Forwarded-For", "127.0.0.1").basic_auth(USER, Some("guess"));
-        guess.send().await.unwrap();
-    }
-    let message = cluster.until_step(1, "CredentialsLockedOut").await;
+    lock_out(&cluster, 1).await;
+    let condition = until("the condition", DEADLINE, async || {
+        let status = cluster.status(1).await;
+        assert_eq!(cluster.readyz(1).await.0, 200, "its clients are served");
+        let condition = status["conditions"][0].clone();
+        if condition["reason"] == "CredentialsLockedOut" { Ok(condition) } else { Err(status) }
+    })
+    .await;
+    let message = condition["message"].as_str().unwrap();
     assert!(
         message.contains("which the containers of a pod and clients behind one proxy share"),
         "{message}"
     );
+    let status = cluster.status(1).await;
+    assert_eq!(status["step"]["reason"], "Settled", "the session is still valid");
+    let metrics = cluster.metrics(1).await;
+    assert!(
+        metrics.contains("couchdiscover_agent_condition{reason=\"CredentialsLockedOut\"} 1"),
+        "{metrics}"
+    );
+    for i in [0, 2] {
+        assert_eq!(cluster.readyz(i).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn without_a_session_a_locked_out_agent_keeps_its_member_ready_and_reports_the_lockout() {
+    let mut cluster = TestCluster::in_real_time(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    cluster.kill_agent(1).await;
+    lock_out(&cluster, 1).await;
+    cluster.start_agent(1).await;
+    cluster.until_step(1, "CredentialsLockedOut").await;
     let before = cluster.status(1).await["rounds"].as_u64();
     until("rounds during the lockout", DEADLINE, async || {
         let status = cluster.status(1).await;
@@ -156,9 +179,43 @@ async fn a_member_whose_admin_is_locked_out_stays_ready_and_reports_the_lockout(
         if status["rounds"].as_u64() > before.map(|before| before + 2) { Ok(()) } else { Err(status) }
     })
     .await;
-    for i in [0, 2] {
+}
+
+/// Guesses the admin's password from within the pod until CouchDB locks the admin out.
+async fn lock_out(cluster: &TestCluster, i: usize) {
+    let client = reqwest::Client::new();
+    for _ in 0..6 {
+        let guess = client.get(format!("{}/_session", cluster.node(i).url()));
+        let guess = guess.header("X-Forwarded-For", "127.0.0.1").basic_auth(USER, Some("guess"));
+        guess.send().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_basic_authentication_is_off_a_cluster_is_formed_by_sessions_and_the_setting_is_named() {
+    let cookies_only = "{chttpd_auth, cookie_authentication_handler}";
+    let mut cluster = TestCluster::with_settings(3, |settings| {
+        settings.ini("chttpd", "authentication_handlers", cookies_only)
+    });
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    for i in 0..3 {
+        let condition = cluster.status(i).await["conditions"][0].clone();
+        assert_eq!(condition["reason"], "BasicAuthenticationOff");
+        let message = condition["message"].as_str().unwrap();
+        assert!(message.contains("[chttpd] authentication_handlers"), "{message}");
         assert_eq!(cluster.readyz(i).await.0, 200);
     }
+}
+
+#[tokio::test]
+async fn where_no_login_of_the_agent_is_possible_the_setting_is_named() {
+    let mut cluster = TestCluster::with_settings(1, |settings| {
+        settings.ini("chttpd", "authentication_handlers", "{chttpd_auth, jwt_authentication_handler}")
+    });
+    cluster.start_agent(0).await;
+    let message = cluster.until_step(0, "BasicAuthenticationOff").await;
+    assert!(message.contains("to [chttpd] authentication_handlers"), "{message}");
 }
 
 #[tokio::test]
@@ -187,6 +244,30 @@ async fn a_deleted_system_database_makes_no_member_unready() {
     cluster.start_agent(1).await;
     cluster.until_step(1, "WaitingForSystemDatabase").await;
     assert_eq!(cluster.readyz(1).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_deleted_system_database_is_created_again_by_one_agent_of_a_settled_cluster() {
+    let cluster = formed_of(3).await;
+    cluster.net.forget_calls();
+    cluster.delete(1, "/_replicator").await;
+    let databases = async |i| cluster.get(i, "/_all_dbs").await;
+    for expected in [json!(["_users"]), json!(["_replicator", "_users"])] {
+        // Longer than the pause between two looks of a settled agent, and far shorter than that between two full rounds.
+        until("the databases on all nodes", Duration::from_secs(90), async || {
+            for i in 0..3 {
+                assert_eq!(cluster.readyz(i).await.0, 200);
+                if databases(i).await != expected {
+                    return Err(i);
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+    let writes = cluster.net.calls_of(&CallFilter::all().writes().below("/_replicator"));
+    let created = writes.iter().filter(|call| call.method == "PUT");
+    assert_eq!(Vec::from_iter(created.map(|call| call.source.as_str())), [host(0)]);
 }
 
 #[tokio::test]

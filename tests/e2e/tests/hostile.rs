@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use e2e::cluster::{PASSWORD, TestCluster, USER};
 use e2e::until::until;
+use sandbox::couchdb::CallLogin;
 use sandbox::hostile::{HostilePeer, Mode};
 use serde_json::Value;
 
@@ -54,6 +55,54 @@ async fn a_hostile_host_at_a_members_name_changes_no_node_and_no_readiness() {
     // Of the whole process, the stand-ins and the hostile peer included.
     let grown = peak_memory() - before;
     assert!(grown < 40 * 1024, "{grown} kB");
+}
+
+/// Erlang has authenticated the members, so the password stays in its pod.
+#[tokio::test]
+async fn between_members_no_call_contains_a_password() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    for i in 0..3 {
+        cluster.kill_agent(i).await;
+    }
+    cluster.net.forget_calls();
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    let calls = cluster.net.calls();
+    let (own, others): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|call| call.source == call.node.as_str());
+    // What remains is the question whether the node answers, which needs no login.
+    assert!(others.iter().all(|call| call.login == CallLogin::Open && call.path == "/_up"), "{others:#?}");
+    for i in 0..3 {
+        let path = format!("/_node/couchdb@{}/_config/admins", cluster.fqdn(i));
+        let asked_by = own.iter().filter(|call| call.path == path);
+        assert!(asked_by.count() >= 2, "each other member reads the identity of couchdb-{i}");
+    }
+}
+
+/// A restarted node has another hash and secret. Its peers hold the right ones, and the node reads them over Erlang.
+#[tokio::test]
+async fn the_identity_of_a_restarted_member_is_repaired_while_a_hostile_host_has_a_peers_name() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    let right = identities(&cluster).await;
+    cluster.kill_agent(2).await;
+    let hostile = HostilePeer::start(Mode::Lies, &format!("couchdb@{}", cluster.fqdn(1))).unwrap();
+    cluster.diverted = [(1, hostile.address())].into();
+    cluster.node(2).restart_container().unwrap();
+    assert_ne!(identities(&cluster).await, right, "the container's ini is lost");
+    // The members are connected before the agent asks for the first time.
+    until("connections", Duration::from_secs(30), async || {
+        let membership = cluster.get(2, "/_membership").await;
+        if membership["all_nodes"].as_array().map(Vec::len) == Some(3) { Ok(()) } else { Err(membership) }
+    })
+    .await;
+    cluster.start_agent(2).await;
+    cluster.until_formed().await;
+    assert_eq!(identities(&cluster).await, right);
+    assert!(hostile.calls().iter().all(|call| !call.authorized), "the host gets no password");
 }
 
 /// What the agent of pod `i` reports about pod 1, once it has asked it.

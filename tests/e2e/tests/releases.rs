@@ -39,6 +39,18 @@ async fn a_cluster_is_formed_only_once_all_nodes_have_one_release() {
 }
 
 #[tokio::test]
+async fn a_release_is_known_where_the_server_header_does_not_contain_it() {
+    let mut cluster = TestCluster::with_settings(2, |settings| {
+        let updated = settings.host().as_str() == host(1);
+        let version = if updated { Version::new(3, 5, 0) } else { Version::new(3, 3, 3) };
+        settings.version(version).ini("chttpd", "server_header_versions", "false")
+    });
+    cluster.start_agents(0..2).await;
+    let message = cluster.until_step(0, "MixedReleases").await;
+    assert!(message.contains("(3.3: couchdb-0; 3.5: couchdb-1)"), "{message}");
+}
+
+#[tokio::test]
 async fn a_wiped_node_is_filled_while_two_releases_are_running() {
     let mut cluster = TestCluster::with_nodes(3);
     cluster.start_agents(0..3).await;
@@ -59,9 +71,9 @@ async fn a_transient_conflict_is_retried_within_the_round() {
     let mut cluster = TestCluster::with_nodes(2);
     cluster.start_agents(0..2).await;
     cluster.until_formed().await;
-    for node in 0..2 {
+    for node in ["_local".to_owned(), format!("couchdb@{}", host(1))] {
         cluster.kill_agent(0).await;
-        let calls = CallFilter::all().on(host(node)).below("/_node/_local/_dbs");
+        let calls = CallFilter::all().on(host(0)).below(&format!("/_node/{node}/_dbs"));
         cluster.net.fail_calls(calls, 3, 409);
         cluster.start_agent(0).await;
         cluster.until_formed().await;

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use e2e::cluster::TestCluster;
+use e2e::cluster::{TestCluster, is_refused_password};
 use e2e::control_plane::ControlPlane;
 use e2e::example::{example_cluster, stored_statefulset};
 use e2e::manifest;
@@ -44,13 +44,12 @@ async fn a_rolling_restart_brings_a_new_password_to_all_nodes() {
             assert_eq!(session["userCtx"]["name"], "admin", "couchdb-{i}");
         }
         let mut rejections: HashMap<_, u32> = HashMap::new();
-        for call in cluster.net.calls().into_iter().filter(|call| call.status == Some(401)) {
+        for call in cluster.net.calls().into_iter().filter(is_refused_password) {
             *rejections.entry((call.source, call.node.as_str().to_owned())).or_default() += 1;
         }
         // CouchDB locks an address out after five failures. An agent's calls from before and after its restart count as
         // those of one address here.
         assert!(rejections.values().all(|count| *count <= 2), "{rejections:?}");
-        assert!(nodes == 1 || !rejections.is_empty(), "no call used another password");
     }
 }
 
@@ -64,7 +63,7 @@ async fn a_password_that_only_couchdb_got_is_reported_with_a_fix() {
     let message = cluster.until_step(0, "CredentialsRejected").await;
     assert!(message.contains("delete pod couchdb-0"), "{message}");
     assert_eq!(cluster.readyz(0).await.0, 503);
-    assert_eq!(cluster.net.calls().iter().filter(|call| call.status == Some(401)).count(), 1);
+    assert_eq!(cluster.net.calls().into_iter().filter(is_refused_password).count(), 1);
     // After the deletion of the pod, both start with the Secret's current content.
     cluster.kill_agent(0).await;
     cluster.start_agent(0).await;

@@ -210,7 +210,8 @@ async fn a_settled_agent_makes_one_call_in_ten_seconds_and_none_to_kubernetes() 
     })
     .await;
     let since = cluster.net.calls().split_off(before);
-    let glances = ["GET /_node/_local/_system", "GET /_up", "GET /_membership"];
+    let glances =
+        ["GET /_node/_local/_system", "GET /_node/_local/_dbs/_all_docs", "GET /_up", "GET /_membership"];
     assert!(since.iter().all(|call| glances.contains(&call.line().as_str())), "{since:#?}");
     assert!(since.iter().all(|call| call.source == call.node.as_str()), "{since:#?}");
     assert_eq!(control_plane.api.calls().len(), api_calls, "a watch instead of polls");

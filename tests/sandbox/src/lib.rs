@@ -52,7 +52,7 @@
 //!   `internal_replication_jobs` is 0, as it is while jobs run. No `_utils`, no `_metrics`, no proxy or JWT authentication,
 //!   no logs.
 //! - **The first login** with a password costs time only where `first_login` of [`couchdb::NodeSettings`] sets it.
-//! - **Cookies** of sessions are not refreshed; a session cookie is validated as by real nodes.
+//! - **Cookies** of sessions are validated and extended as by real nodes; `[chttpd_auth] timeout` is ignored.
 //! - **Other versions** than 3.5 differ in the location of the secret, the content of `features`, the admin party and
 //!   `cluster_disabled` of 2.x, and `/_node/{node}/_nodes` since 3.0. Port 5986 and all other differences are missing.
 //! - `add_node` and `remote_node` call within the world without a socket, so faults and rules of the network do not

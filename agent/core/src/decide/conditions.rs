@@ -1,15 +1,21 @@
 //! Conditions: problems that are reported beside the step. None stops a step or makes a pod unready by itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::heal::admins_on_some_nodes;
 use super::strangers::stray;
-use crate::facts::{MaintenanceMode, NamedDatabases, Node, Observed, Stalled, Unseen, VolumeNote};
+use super::view::View;
+use crate::facts::{Login, MaintenanceMode, NamedDatabases, Node, Observed, Stalled, Unseen, VolumeNote};
 
 /// A problem that a person has to solve.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// These members reject the password that the local node accepts.
     AdminPasswordsDiffer(BTreeSet<u32>),
+    /// Admins that exist on some members only and are copied to no other, each with the members that have it.
+    AdminsOnSomeNodes(BTreeMap<String, BTreeSet<u32>>),
+    /// The local CouchDB ignores basic authentication.
+    BasicAuthenticationOff,
     /// The local node is in a maintenance mode that no agent set.
     ClosedByHand(MaintenanceMode),
     /// The local CouchDB has locked the admin out.
@@ -32,11 +38,20 @@ pub enum Condition {
 /// Returns the conditions of a round, in a fixed order. While the local node does not answer, those that its answers would
 /// show are unknown, and missing.
 pub(super) fn conditions(observed: &Observed) -> Vec<Condition> {
-    match &observed.local {
-        Ok(local) => conditions_of(local, observed),
-        Err(Unseen::LockedOut) => vec![Condition::CredentialsLockedOut],
-        Err(Unseen::Rejects) => vec![Condition::CredentialsRejected],
-        Err(_) => vec![],
+    let mut conditions = Vec::from_iter(login(observed));
+    if let Ok(local) = &observed.local {
+        conditions.extend(conditions_of(local, observed));
+    }
+    conditions
+}
+
+/// The problem with the agent's login, which a session may hide from everything else.
+fn login(observed: &Observed) -> Option<Condition> {
+    match (&observed.local, observed.login) {
+        (Err(Unseen::LoginIgnored), _) | (_, Login::Ignored) => Some(Condition::BasicAuthenticationOff),
+        (Err(Unseen::LockedOut), _) | (_, Login::LockedOut) => Some(Condition::CredentialsLockedOut),
+        (Err(Unseen::Rejects), _) | (_, Login::Rejected) => Some(Condition::CredentialsRejected),
+        (Ok(_) | Err(_), Login::Accepted) => None,
     }
 }
 
@@ -46,6 +61,10 @@ fn conditions_of(local: &Node, observed: &Observed) -> Vec<Condition> {
     rejecting.retain(|peer| observed.peers.get(peer) == Some(&Err(Unseen::Rejects)));
     if !rejecting.is_empty() {
         conditions.push(Condition::AdminPasswordsDiffer(rejecting));
+    }
+    let partial = admins_on_some_nodes(&View { me: observed.me, local, peers: &observed.peers });
+    if !partial.is_empty() {
+        conditions.push(Condition::AdminsOnSomeNodes(partial));
     }
     // Agents close a node only under a note on its volume.
     if observed.maintenance != MaintenanceMode::Off && observed.note != VolumeNote::Filling {

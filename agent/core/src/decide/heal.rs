@@ -14,9 +14,31 @@ use crate::facts::{Digest, IdentityPart, Node, Observed, Release};
 /// Copies the first part of the identity that differs on the local node.
 pub(super) fn heal(view: &View<'_>, observed: &Observed) -> Option<Step> {
     let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
-    // A foreign node has an identity of its own, and a host that answers at a pod's name may report any.
-    let voters = view.connected_nodes().filter(|(_, node)| node.databases > 0).collect();
-    difference(view.me, &voters, recorded.as_deref()).map(Step::Adopt)
+    difference(view.me, &voters(view), recorded.as_deref()).map(Step::Adopt)
+}
+
+/// The nodes that decide about the identity. A foreign node has an identity of its own, and a host that answers at a pod's
+/// name may report any.
+fn voters<'v>(view: &'v View<'_>) -> BTreeMap<u32, &'v Node> {
+    view.connected_nodes().filter(|(_, node)| node.databases > 0).collect()
+}
+
+/// The admins that some member does not have and will not get, each with the members that have it: one that was created
+/// through a load balancer, or removed on some nodes only.
+pub(super) fn admins_on_some_nodes(view: &View<'_>) -> BTreeMap<String, BTreeSet<u32>> {
+    let nodes = voters(view);
+    let mut partial = BTreeMap::new();
+    let parts: BTreeSet<&IdentityPart> = nodes.values().flat_map(|node| node.identity.parts.keys()).collect();
+    for part in parts {
+        let IdentityPart::Admin(name) = part else { continue };
+        let (with, without): (BTreeSet<u32>, BTreeSet<u32>) =
+            nodes.keys().partition(|node| nodes[node].identity.parts.contains_key(part));
+        // A node that restarted copies what most of the others have.
+        if without.iter().any(|node| from_members(*node, &nodes, part).is_none()) {
+            partial.insert(name.clone(), with);
+        }
+    }
+    partial
 }
 
 /// Returns the first part in which `me` differs from what most of `nodes` have.
@@ -64,12 +86,17 @@ fn from_members(me: u32, nodes: &BTreeMap<u32, &Node>, part: &IdentityPart) -> O
     let mine = votes.get(&me).and_then(|vote| vote.value);
     // If most members have no such admin, it is not deleted from the others.
     let digest = right.filter(|_| mine != right)?;
-    // This node keeps its own hash until it runs a release that can read the others'.
-    if let IdentityPart::Admin(name) = part
-        && nodes.get(&from)?.identity.new_hashes.contains(name)
-        && nodes.get(&me)?.release.is_some_and(|release| release < READS_NEW_HASHES)
-    {
-        return None;
+    if let IdentityPart::Admin(name) = part {
+        // A member that alone has an admin may have got it from an attacker, or lost the others' deletion.
+        if mine.is_none() && votes.values().filter(|vote| vote.value == Some(digest)).count() < 2 {
+            return None;
+        }
+        // This node keeps its own hash until it runs a release that can read the others'.
+        if nodes.get(&from)?.identity.new_hashes.contains(name)
+            && nodes.get(&me)?.release.is_none_or(|release| release < READS_NEW_HASHES)
+        {
+            return None;
+        }
     }
     Some(IdentityDifference { part: part.clone(), from: IdentitySource::Member(from), digest })
 }

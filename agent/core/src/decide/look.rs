@@ -5,12 +5,19 @@ use std::time::Duration;
 use super::loss::may_be_new;
 use super::order::next_step;
 use super::step::{Step, WaitFor};
-use crate::facts::{Observed, VolumeNote};
+use crate::facts::{Observed, SystemDatabase, VolumeNote};
 
 /// Returns `true` if the Erlang ports of unconnected members must be checked; `unconnected_for` is the time since a
 /// member first answered without being connected.
 pub fn checks_ports(unconnected_for: Option<Duration>) -> bool {
     unconnected_for.is_some_and(|time| time > CONNECTED_WITHIN)
+}
+
+/// Returns `true` if a system database of the established cluster is on no node that answers.
+pub fn misses_database(observed: &Observed) -> bool {
+    let Some(local) = observed.local.as_ref().ok().filter(|local| local.databases > 0) else { return false };
+    let nodes = || std::iter::once(local).chain(observed.peers.values().flatten());
+    SystemDatabase::ALL.iter().any(|database| nodes().all(|node| !node.system.contains_key(database)))
 }
 
 /// Returns `true` if the Service's EndpointSlices must be read, which may explain that names are missing from DNS.

@@ -17,7 +17,7 @@
 //! | `conditions` | problems beside the step, which stop nothing |
 //!
 //! Besides: [`readiness`], the pace of rounds ([`pause`], [`is_due`]), the checks of the next round ([`checks_ports`],
-//! [`checks_service`], [`checks_maps`]), and facts that are computed from others ([`expectation`], [`displaced_by`],
+//! [`checks_service`], [`checks_maps`], [`misses_database`]), and facts that are computed from others ([`expectation`], [`displaced_by`],
 //! [`LeaseUser::state`], [`agree`]).
 
 mod conditions;
@@ -46,7 +46,9 @@ pub use conditions::Condition;
 pub use decision::{Decision, decide};
 pub use expectation::{Expectation, displaced_by, expectation};
 pub use lease::{LeaseFacts, LeaseUser};
-pub use look::{checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, is_stalled};
+pub use look::{
+    checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, is_stalled, misses_database,
+};
 pub use naming::{Agreed, LocalName, agree, ours_and_strangers};
 pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};

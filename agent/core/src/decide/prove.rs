@@ -1,6 +1,7 @@
 //! Confirming that the cluster is formed: the last rules, when every expected node is a member.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::fill::next_copy;
 use super::lease::may_take_lease;
@@ -30,7 +31,8 @@ fn existence(view: &View<'_>, observed: &Observed) -> Option<Step> {
             .collect();
         let on_no_node = missing_on.len() == view.nodes().count();
         if on_no_node && let Some(&lowest) = observed.expected.first() {
-            return Some(if lowest == view.me {
+            // Its creation is left to the person who has deleted it, for a moment: two maps of one name would conflict.
+            return Some(if lowest == view.me && observed.absent_for >= LEFT_TO_A_PERSON {
                 Step::CreateDatabase(database)
             } else {
                 Step::Wait(WaitFor::SystemDatabase { by: lowest, database })
@@ -114,3 +116,6 @@ fn service(view: &View<'_>, observed: &Observed) -> Step {
         mode @ (MaintenanceMode::On | MaintenanceMode::NoLb) => Step::Wait(WaitFor::ClosedByHand(mode)),
     }
 }
+
+/// Scripts that replace a database create it again at once.
+const LEFT_TO_A_PERSON: Duration = Duration::from_secs(5);

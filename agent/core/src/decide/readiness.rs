@@ -53,7 +53,9 @@ fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Op
     }
     let local = match &observed.local {
         Ok(local) => local,
-        Err(Unseen::LockedOut | Unseen::Rejects) if is_member_without_login(observed) => {
+        Err(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects)
+            if is_member_without_login(observed) =>
+        {
             return reason_against_serving(observed);
         }
         Err(_) => return Some(NotReady::LocalCouchDb),

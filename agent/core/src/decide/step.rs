@@ -162,8 +162,8 @@ pub enum WaitFor {
     /// Names that the Service keeps out of DNS until their pods are ready, while the pods become ready only once their
     /// names are in DNS.
     NotPublished(BTreeSet<u32>),
-    /// An update must end: these nodes run more than one release.
-    OneRelease(BTreeMap<Release, BTreeSet<u32>>),
+    /// An update must end: these nodes run more than one release, `None` where it is unknown.
+    OneRelease(BTreeMap<Option<Release>, BTreeSet<u32>>),
     /// Peers must answer.
     Peers(BTreeMap<u32, Unseen>),
     /// Erlang's ports must be open on members that answer over HTTP; `None` where no node is registered.
@@ -313,7 +313,7 @@ impl WaitFor {
             Self::KubernetesApi => (Ends::ByItself, Connect::No, Evidence::Message),
             Self::Lease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
             // Wrong credentials stay wrong; a CouchDB that ended is restarted by the kubelet.
-            Self::LocalCouchDb(Unseen::LockedOut | Unseen::Rejects) => {
+            Self::LocalCouchDb(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects) => {
                 (Ends::ByPerson, Connect::No, Evidence::Particulars)
             }
             Self::LocalCouchDb(_) => (Ends::ByItself, Connect::No, Evidence::Message),

@@ -154,23 +154,24 @@ impl View<'_> {
     /// The wait for the end of an update, while nodes run more than one release. Nothing is started meanwhile that
     /// another release may do differently.
     pub(super) fn mixed_releases(&self) -> Option<WaitFor> {
-        let mut releases: BTreeMap<Release, BTreeSet<u32>> = BTreeMap::new();
+        let mut releases: BTreeMap<Option<Release>, BTreeSet<u32>> = BTreeMap::new();
         for (ordinal, node) in self.nodes() {
-            if let Some(release) = node.release {
-                releases.entry(release).or_default().insert(ordinal);
-            }
+            // An unknown release counts as another one than every known.
+            releases.entry(node.release).or_default().insert(ordinal);
         }
         (releases.len() > 1).then_some(WaitFor::OneRelease(releases))
     }
 
-    /// Returns `true` if this node was started after a node of a newer release. A downgrade does that, and so does a
-    /// restart in the middle of an update; an update itself does not.
+    /// Returns `true` if this node was started after a node of a newer release, or may have been, where one of the two is
+    /// unknown. A downgrade does that, and so does a restart in the middle of an update; an update itself does not.
     pub(super) fn was_downgraded(&self) -> bool {
         let Node { release, identity, .. } = self.local;
-        release.is_some()
-            && self
-                .connected_nodes()
-                .any(|(_, node)| node.release > *release && node.identity.uptime > identity.uptime)
+        let may_be_newer = |other: Option<Release>| match (other, release) {
+            (Some(other), Some(own)) => other > *own,
+            (other, own) => other != *own,
+        };
+        self.connected_nodes()
+            .any(|(_, node)| may_be_newer(node.release) && node.identity.uptime > identity.uptime)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The messages of conditions: problems that are reported beside the step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::explainer::Explainer;
-use super::explanation::{Explanation, agreeing, quoted};
+use super::explanation::{Explanation, agreeing, clauses, quoted};
+use super::local::BASIC_HANDLER;
+use super::names::cut_name;
 use crate::decide::{Condition, WaitFor};
 use crate::facts::{NamedDatabases, Observed, Stalled, Unseen};
 
@@ -22,6 +24,11 @@ impl Explainer<'_> {
         let admin = vec![format!("user '{}' from {}", self.user, self.credentials_source)];
         let (explanation, evidence) = match condition {
             Condition::AdminPasswordsDiffer(peers) => (self.passwords_differ(peers), self.nodes(observed)),
+            Condition::AdminsOnSomeNodes(admins) => (self.partial_admins(observed, admins), vec![]),
+            Condition::BasicAuthenticationOff if observed.local.is_err() => {
+                (self.local(&Unseen::LoginIgnored), admin)
+            }
+            Condition::BasicAuthenticationOff => (self.basic_authentication_off(), admin),
             Condition::ClosedByHand(mode) => (self.closed(*mode), vec![]),
             Condition::CopiesDisagree(databases) => (self.copies_disagree(databases), vec![]),
             Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), admin),
@@ -90,6 +97,42 @@ impl Explainer<'_> {
             ),
         )
     }
+
+    fn basic_authentication_off(&self) -> Explanation {
+        Explanation::with_fix(
+            "BasicAuthenticationOff",
+            format!(
+                "CouchDB at {} ignores basic authentication: [chttpd] authentication_handlers does not contain \
+                 default_authentication_handler. The agent uses session cookies instead",
+                self.couchdb_url
+            ),
+            format!(
+                "if other clients need basic authentication, add '{BASIC_HANDLER}' to [chttpd] authentication_handlers"
+            ),
+        )
+    }
+
+    fn partial_admins(&self, observed: &Observed, admins: &BTreeMap<String, BTreeSet<u32>>) -> Explanation {
+        let first = admins
+            .iter()
+            .take(FEW)
+            .map(|(name, nodes)| format!("admin '{}' exists on {} only", cut_name(name), self.pods(nodes)));
+        let more = admins.len().saturating_sub(FEW);
+        let more = (more > 0).then(|| format!("{more} more admins exist on some members only"));
+        let me = self.pod(observed.me);
+        Explanation::with_fix(
+            "AdminsOnSomeNodes",
+            format!(
+                "{}: logins fail on the other members, and the next restart of these nodes forgets the admin",
+                clauses(first.chain(more))
+            ),
+            format!(
+                "create an admin on every member (PUT /_node/<node>/_config/admins/<name> for each name that GET \
+                 /_membership lists, for example at {me}), and put it into an ini file that every pod mounts; or create \
+                 a user in _users instead, which all members share"
+            ),
+        )
+    }
 }
 
 fn single_copies(databases: &NamedDatabases) -> Explanation {
@@ -111,3 +154,6 @@ fn named(databases: &NamedDatabases) -> String {
     let names = quoted(&databases.named);
     if more > 0 { format!("{names} and {more} more") } else { names }
 }
+
+/// Admins that are named in one message.
+const FEW: usize = 5;

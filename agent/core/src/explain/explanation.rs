@@ -41,6 +41,7 @@ pub(super) fn predicate(unseen: &Unseen) -> String {
         Unseen::Busy => "is not up yet".to_owned(),
         Unseen::Garbled => "does not answer like CouchDB 3.x".to_owned(),
         Unseen::LockedOut => "has locked the admin out after too many wrong passwords".to_owned(),
+        Unseen::LoginIgnored => "ignores basic authentication and session cookies".to_owned(),
         Unseen::Misnamed(actual) => format!("runs as '{}'", cut_name(actual)),
         Unseen::NameUnknown => "is not in DNS".to_owned(),
         Unseen::NoAnswer => "does not answer in time".to_owned(),

@@ -36,6 +36,11 @@ impl Explainer<'_> {
                     self.kubectl(&format!("delete pod {}", self.me.pod()))
                 ),
             ),
+            Unseen::LoginIgnored => Explanation::with_fix(
+                "BasicAuthenticationOff",
+                format!("{state}, so the agent cannot log in"),
+                format!("add '{COOKIE_HANDLER}, {BASIC_HANDLER}' to [chttpd] authentication_handlers"),
+            ),
             Unseen::Garbled => Explanation::with_fix(
                 "CouchDbUnclear",
                 format!("the server at {url} does not answer like CouchDB 3.x"),
@@ -66,3 +71,8 @@ impl Explainer<'_> {
         }
     }
 }
+
+/// Reads session cookies.
+const COOKIE_HANDLER: &str = "{chttpd_auth, cookie_authentication_handler}";
+/// Reads user and password.
+pub(super) const BASIC_HANDLER: &str = "{chttpd_auth, default_authentication_handler}";

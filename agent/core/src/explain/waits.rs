@@ -286,8 +286,11 @@ impl Explainer<'_> {
         )
     }
 
-    fn releases(&self, releases: &BTreeMap<Release, BTreeSet<u32>>) -> String {
-        let releases = releases.iter().map(|(release, pods)| format!("{release}: {}", self.pods(pods)));
+    fn releases(&self, releases: &BTreeMap<Option<Release>, BTreeSet<u32>>) -> String {
+        let releases = releases.iter().map(|(release, pods)| {
+            let release = release.map_or_else(|| "unknown".to_owned(), |release| release.to_string());
+            format!("{release}: {}", self.pods(pods))
+        });
         format!("the nodes run more than one release ({}): waiting until they run one", clauses(releases))
     }
 
@@ -321,6 +324,7 @@ impl Explainer<'_> {
             Unseen::Busy
             | Unseen::Garbled
             | Unseen::LockedOut
+            | Unseen::LoginIgnored
             | Unseen::Misnamed(_)
             | Unseen::NoAnswer
             | Unseen::Unreachable => None,

@@ -11,5 +11,5 @@ pub use kubernetes::{
     ApiState, KnownRecord, LeaseState, PodInstance, PodManagement, Publication, SetFacts, Size,
 };
 pub use maps::{BrokenMaps, LostRanges, MapProblem, NamedDatabases};
-pub use node::{MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, UpAnswer, VolumeNote};
+pub use node::{Login, MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, UpAnswer, VolumeNote};
 pub use observed::{Observed, PortCheck, Stalled, VolumeOrigin};

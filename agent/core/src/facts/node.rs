@@ -24,7 +24,8 @@ pub struct Node {
     pub identity: Identity,
     /// The spread of each system database in its `_dbs`.
     pub system: BTreeMap<SystemDatabase, Spread>,
-    /// The release in its `Server` header; `None` where a proxy removes the header.
+    /// The release in its welcome; `None` where the version has another form than CouchDB's. Counts as another one than
+    /// every known release.
     pub release: Option<Release>,
 }
 
@@ -90,6 +91,20 @@ pub enum UpAnswer {
     Silent,
 }
 
+/// The answer of the local node to the agent's password. The node may be observed by a session all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Login {
+    /// It accepts the password, as far as that is known.
+    #[default]
+    Accepted,
+    /// It ignores basic authentication.
+    Ignored,
+    /// It has locked the admin out.
+    LockedOut,
+    /// It rejects the user or the password.
+    Rejected,
+}
+
 /// A release series of CouchDB, such as 3.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release {
@@ -108,6 +123,8 @@ pub enum Unseen {
     Garbled,
     /// It has locked the admin out after too many wrong passwords.
     LockedOut,
+    /// It ignores basic authentication and session cookies.
+    LoginIgnored,
     /// It runs under another name than its pod's.
     Misnamed(String),
     /// Its name is not in DNS.
@@ -136,9 +153,9 @@ impl SystemDatabase {
 }
 
 impl Release {
-    /// Parses CouchDB's `Server` header, such as `CouchDB/3.5.0 (Erlang OTP/25)`.
-    pub fn from_server(header: &str) -> Option<Self> {
-        let mut numbers = header.strip_prefix("CouchDB/")?.split('.').map(str::parse);
+    /// Parses CouchDB's version, such as `3.5.0` or `3.5.0-RC1`.
+    pub fn from_version(version: &str) -> Option<Self> {
+        let mut numbers = version.split('.').map(str::parse);
         Some(Self { major: numbers.next()?.ok()?, minor: numbers.next()?.ok()? })
     }
 }

@@ -1,10 +1,11 @@
 //! Everything that one round observes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication};
 use super::maps::{BrokenMaps, LostRanges, NamedDatabases};
-use super::node::{MaintenanceMode, Node, Unseen, UpAnswer, VolumeNote};
+use super::node::{Login, MaintenanceMode, Node, Unseen, UpAnswer, VolumeNote};
 
 /// The facts of one round. A step follows from them alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,8 @@ pub struct Observed {
     pub up: UpAnswer,
     /// The uuid in the local node's welcome, without a login. Read only where it refuses the agent's login.
     pub welcome_uuid: Option<String>,
+    /// The local node's answer to the agent's password.
+    pub login: Login,
     /// `true` if the local node has left the state `cluster_disabled`: it listens on the network and has an admin.
     pub enabled: bool,
     /// `true` if the local node reports `cluster_finished`: it can open the system databases.
@@ -70,6 +73,8 @@ pub struct Observed {
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
     /// Databases with shard maps that need repair. Looked for only while everything else is in order.
     pub broken_maps: BrokenMaps,
+    /// The time for which some system database has been on no node that answers.
+    pub absent_for: Duration,
     /// The Erlang ports of members that answer but have not been connected for some seconds. Changes only the
     /// explanation, no step.
     pub port_checks: BTreeMap<u32, PortCheck>,

@@ -324,11 +324,8 @@ impl World {
         let theirs = match from {
             IdentitySource::Member(from) => {
                 let from = u8::try_from(*from).unwrap();
-                if self.impostors.contains(&from) {
-                    Some(IMPOSTOR)
-                } else {
-                    self.reaches(me, from).then(|| self.node(from).identity)
-                }
+                // Over Erlang, by the local node. A host that answers at the name by now is never asked.
+                self.connected(me, from).then(|| self.node(from).identity)
             }
             IdentitySource::Record { uuid } => uuid.parse().ok(),
         };

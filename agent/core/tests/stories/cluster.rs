@@ -110,3 +110,11 @@ pub(crate) fn up(uptime: u64, node: Node) -> Node {
 pub(crate) fn release(minor: u16, node: Node) -> Node {
     Node { release: Some(Release { major: 3, minor }), ..node }
 }
+
+/// The node with these admins, which have the same hash wherever they exist.
+pub(crate) fn with_admins(names: &[&str], mut node: Node) -> Node {
+    for name in names {
+        node.identity.parts.insert(IdentityPart::Admin((*name).to_owned()), Digest::of([name]));
+    }
+    node
+}

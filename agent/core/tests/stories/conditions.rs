@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use agent_core::decide::{Condition, Decision, Readiness, Step, decide};
 use agent_core::facts::{
-    MaintenanceMode, Node, Observed, PodManagement, Spread, SystemDatabase, Unseen, VolumeNote,
+    Login, MaintenanceMode, Node, Observed, PodManagement, Spread, SystemDatabase, Unseen, VolumeNote,
 };
 use insta::assert_snapshot;
 
-use crate::cluster::{cluster, copies_on, member, pristine};
+use crate::cluster::{cluster, copies_on, member, pristine, up, with_admins};
 use crate::{explain, explained};
 
 fn decided(observed: &Observed) -> Decision {
@@ -108,10 +108,54 @@ fn a_peer_that_rejects_what_the_local_node_accepts_has_another_password() {
 }
 
 #[test]
+fn an_admin_on_some_members_only_is_named_with_them_and_copied_on_the_word_of_no_single_one() {
+    let all = || with_admins(&["admin"], member(0..3));
+    let late = || with_admins(&["admin", "late"], member(0..3));
+    let one = cluster(3).all(0..3, &all()).node(2, late()).observed();
+    assert_snapshot!(conditions(&one), @"AdminsOnSomeNodes: admin 'late' exists on couchdb-2 only: logins fail on the other members, and the next restart of these nodes forgets the admin. Fix: create an admin on every member (PUT /_node/<node>/_config/admins/<name> for each name that GET /_membership lists, for example at couchdb-0), and put it into an ini file that every pod mounts; or create a user in _users instead, which all members share");
+    assert_eq!(decided(&one).step, Step::Settled);
+    // Two members: neither is the majority, and the older one may be an attacker's.
+    let two = |me| {
+        let node = |node: Node| Node { members: [0, 1].into(), connected: [0, 1].into(), ..node };
+        cluster(2).me(me).node(0, up(9, node(all()))).node(1, up(900, node(late()))).observed()
+    };
+    for me in 0..2 {
+        assert!(!matches!(decided(&two(me)).step, Step::Adopt(_)));
+        let partial = [("late".to_owned(), [1].into())].into();
+        assert_eq!(decided(&two(me)).conditions, [Condition::AdminsOnSomeNodes(partial)]);
+    }
+    // A node that restarted gets the admin back from the others, so nothing is reported.
+    let restarted = cluster(3).all(0..3, &late()).node(0, all()).observed();
+    assert!(matches!(decided(&restarted).step, Step::Adopt(_)));
+    assert_eq!(decided(&restarted).conditions, []);
+}
+
+#[test]
+fn a_refused_password_is_a_condition_of_a_member_that_is_observed_by_a_session() {
+    let with = |login| {
+        let decision = decided(&Observed { login, ..cluster(2).members(0..2).observed() });
+        assert_eq!((decision.step, decision.readiness), (Step::Settled, Readiness::Ready));
+        decision.conditions
+    };
+    assert_eq!(with(Login::Accepted), []);
+    assert_eq!(with(Login::Ignored), [Condition::BasicAuthenticationOff]);
+    assert_eq!(with(Login::LockedOut), [Condition::CredentialsLockedOut]);
+    assert_eq!(with(Login::Rejected), [Condition::CredentialsRejected]);
+    let off = Observed { login: Login::Ignored, ..cluster(1).members([0]).observed() };
+    assert_snapshot!(conditions(&off), @r"
+    BasicAuthenticationOff: CouchDB at http://127.0.0.1:5984 ignores basic authentication: [chttpd] authentication_handlers does not contain default_authentication_handler. The agent uses session cookies instead. Fix: if other clients need basic authentication, add '{chttpd_auth, default_authentication_handler}' to [chttpd] authentication_handlers
+      user 'admin' from COUCHDB_USER and COUCHDB_PASSWORD
+    ");
+    let no_login = cluster(1).members([0]).unseen(0, Unseen::LoginIgnored).observed();
+    assert_snapshot!(explained(&no_login), @"[not ready] BasicAuthenticationOff: CouchDB at http://127.0.0.1:5984 ignores basic authentication and session cookies, so the agent cannot log in. Fix: add '{chttpd_auth, cookie_authentication_handler}, {chttpd_auth, default_authentication_handler}' to [chttpd] authentication_handlers");
+}
+
+#[test]
 fn a_refused_login_is_a_condition() {
     let with = |unseen| decided(&cluster(2).members(0..2).unseen(0, unseen).observed()).conditions;
     assert_eq!(with(Unseen::LockedOut), [Condition::CredentialsLockedOut]);
     assert_eq!(with(Unseen::Rejects), [Condition::CredentialsRejected]);
+    assert_eq!(with(Unseen::LoginIgnored), [Condition::BasicAuthenticationOff]);
     assert!(with(Unseen::Unreachable).is_empty());
 }
 

@@ -1,11 +1,26 @@
 //! An established cluster: what keeps it formed, and what is refused.
 
-use agent_core::decide::{IdentitySource, Step, next_step};
+use std::time::Duration;
+
+use agent_core::decide::{IdentitySource, Step, WaitFor, next_step};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, SystemDatabase, Unseen};
 use insta::assert_snapshot;
 
 use crate::cluster::{cluster, copies_on, member, pristine, with_uuid};
 use crate::explained;
+
+#[test]
+fn a_missing_system_database_is_left_to_a_person_for_a_moment() {
+    let half =
+        Node { system: [(SystemDatabase::Users, copies_on(0..2))].into(), databases: 1, ..member(0..2) };
+    let after = |seconds| {
+        let absent_for = Duration::from_secs(seconds);
+        next_step(&Observed { absent_for, ..cluster(2).all(0..2, &half).observed() })
+    };
+    let database = SystemDatabase::Replicator;
+    assert_eq!(after(4), Step::Wait(WaitFor::SystemDatabase { by: 0, database }));
+    assert_eq!(after(5), Step::CreateDatabase(database));
+}
 
 #[test]
 fn a_node_that_is_alone_adopts_the_recorded_uuid_unless_that_cluster_was_given_up() {

@@ -4,7 +4,7 @@ use agent_core::decide::{Step, WaitFor, next_step};
 use agent_core::facts::{ApiState, KnownRecord, LeaseState, Node, Observed, PodManagement, Release, Unseen};
 use insta::assert_snapshot;
 
-use crate::cluster::{cluster, member, member_with_one_copy, pristine, release};
+use crate::cluster::{cluster, member, member_with_one_copy, pristine, release, up};
 use crate::{explained, is_ready};
 
 #[test]
@@ -55,12 +55,26 @@ fn nothing_is_started_while_the_nodes_run_more_than_one_release() {
 }
 
 #[test]
-fn a_release_is_read_from_the_server_header() {
+fn an_unknown_release_counts_as_another_one() {
+    let unknown = cluster(2).joined(0..2).node(1, release(5, pristine(0..2))).observed();
+    assert_snapshot!(explained(&unknown), @"[not ready] MixedReleases: the nodes run more than one release (unknown: couchdb-0; 3.5: couchdb-1): waiting until they run one");
+    let all_unknown = cluster(2).joined(0..2).observed();
+    assert_eq!(next_step(&all_unknown), Step::Found);
+    // It may have gone back to a release that reads files in a state of before the update.
+    let younger = |node: Node| up(5, Node { databases: 3, ..node });
+    let back =
+        cluster(2).node(0, younger(member(0..2))).node(1, up(900, release(5, member(0..2)))).observed();
+    assert_eq!(next_step(&Observed { compared: false, ..back }), Step::NoteFilling);
+}
+
+#[test]
+fn a_release_is_read_from_the_version() {
     let parsed = Some(Release { major: 3, minor: 5 });
-    assert_eq!(Release::from_server("CouchDB/3.5.0 (Erlang OTP/25)"), parsed);
-    assert_eq!(Release::from_server("CouchDB/3.5"), parsed);
-    for other in ["nginx/1.29", "CouchDB/3", "CouchDB/x.y", ""] {
-        assert_eq!(Release::from_server(other), None);
+    for version in ["3.5.0", "3.5", "3.5.0-RC1", "3.5.0-cf0fdae6a"] {
+        assert_eq!(Release::from_version(version), parsed, "{version}");
+    }
+    for other in ["CouchDB/3.5.0", "3", "x.y", ""] {
+        assert_eq!(Release::from_version(other), None);
     }
 }
 

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::decide::{Readiness, decide};
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, LostRanges, MaintenanceMode, MapProblem, NamedDatabases,
-    Node, Observed, PodManagement, SystemDatabase, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MapProblem,
+    NamedDatabases, Node, Observed, PodManagement, SystemDatabase, Unseen, UpAnswer, VolumeNote,
+    VolumeOrigin,
 };
 
-use crate::cluster::{cluster, copies_on, member, member_with_one_copy, pristine, release, up, with_uuid};
+use crate::cluster::{
+    cluster, copies_on, member, member_with_one_copy, pristine, release, up, with_admins, with_uuid,
+};
 use crate::explain;
 
 const RULES: &str = include_str!("../../../../docs/design/rules.md");
@@ -135,6 +138,11 @@ fn situations() -> Vec<Observed> {
         cluster(3).me(2).members(0..2).node(2, member(0..3)).observed(),
         members_but(Unseen::Rejects),
         members_but(Unseen::LockedOut),
+        members_but(Unseen::LoginIgnored),
+        Observed { login: Login::Ignored, ..settled() },
+        Observed { login: Login::LockedOut, ..settled() },
+        Observed { login: Login::Rejected, ..settled() },
+        cluster(2).members(0..2).node(1, with_admins(&["late"], member(0..2))).observed(),
         members_but(Unseen::Unreachable),
         members_but(Unseen::Garbled),
         members_but(Unseen::Untrusted),

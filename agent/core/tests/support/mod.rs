@@ -1,9 +1,10 @@
 //! The one place where tests write an [`Observed`] out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, LostRanges, MaintenanceMode, NamedDatabases, Node,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, NamedDatabases, Node,
     Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
 };
 
@@ -26,6 +27,7 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         local,
         up: UpAnswer::Serving,
         welcome_uuid: None,
+        login: Login::Accepted,
         session_secret: true,
         wanted_copies: 3,
         note: VolumeNote::Complete,
@@ -41,6 +43,7 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         compared: true,
         peers: nodes,
         broken_maps: BrokenMaps::default(),
+        absent_for: Duration::MAX,
         port_checks: BTreeMap::new(),
         publication: Publication::default(),
     }

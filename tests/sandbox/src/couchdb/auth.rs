@@ -38,6 +38,14 @@ pub(crate) enum Proof {
 }
 
 impl Proof {
+    /// The function of the authentication handler in `[chttpd] authentication_handlers`.
+    fn function(self) -> &'static str {
+        match self {
+            Self::Password => "default_authentication_handler",
+            Self::Cookie => "cookie_authentication_handler",
+        }
+    }
+
     /// The name of the authentication handler in `/_session`.
     fn handler(self) -> &'static str {
         match self {
@@ -128,13 +136,17 @@ impl World {
 
     /// Authenticates a request. The error is the answer that ends it.
     pub(crate) fn caller(&mut self, host: &Host, request: &Request, now: Time) -> Result<Caller, Response> {
+        let handlers = self.handlers(host);
         // A cookie that is not valid here is no error: the next credential counts.
-        if let Some(session) = request.cookie.as_deref().and_then(Session::parse)
+        if handlers.contains(&Proof::Cookie)
+            && let Some(session) = request.cookie.as_deref().and_then(Session::parse)
             && let Some(caller) = self.caller_by_cookie(host, &session, now)
         {
             return Ok(caller);
         }
-        if let Some((user, pass)) = request.authorization.as_deref().and_then(password::basic) {
+        if handlers.contains(&Proof::Password)
+            && let Some((user, pass)) = request.authorization.as_deref().and_then(password::basic)
+        {
             return self.caller_by_password(host, (&user, &pass), &request.source, now);
         }
         let node = &self.nodes[host];
@@ -143,6 +155,29 @@ impl World {
             return Ok(Caller::Admin { name: String::new(), by: Proof::Password });
         }
         Ok(Caller::Anonymous)
+    }
+
+    /// The credentials that the node reads: `[chttpd] authentication_handlers`. A credential of another kind is ignored.
+    fn handlers(&self, host: &Host) -> Vec<Proof> {
+        let all = [Proof::Cookie, Proof::Password];
+        match self.nodes[host].config("chttpd", "authentication_handlers") {
+            Some(set) => all.into_iter().filter(|proof| set.contains(proof.function())).collect(),
+            None => all.into(),
+        }
+    }
+
+    /// The cookie that extends the session of a request, which CouchDB sends once a tenth of its time has passed.
+    pub(crate) fn extended_session(&self, host: &Host, request: &Request, now: Time) -> Option<String> {
+        let session = request.cookie.as_deref().and_then(Session::parse)?;
+        self.caller_by_cookie(host, &session, now)?;
+        if now < session.created() + SESSION / 10 {
+            return None;
+        }
+        let salt = self.account(host, &session.user)?.password.salt;
+        Some(session_cookie(
+            &password::session_token(&session.user, self.nodes[host].secret()?, &salt, now),
+            now,
+        ))
     }
 
     /// Verifies a user name and password. A wrong one counts against the user and the source.
@@ -198,7 +233,7 @@ impl World {
     /// `GET`, `POST` and `DELETE /_session`.
     pub(crate) fn session(&mut self, host: &Host, request: &Request, caller: &Caller, now: Time) -> Response {
         match request.method.as_str() {
-            "GET" | "HEAD" => session_info(caller),
+            "GET" | "HEAD" => session_info(caller, &self.handlers(host)),
             "POST" => self.log_in(host, request, now),
             "DELETE" => {
                 // Sessions are not stored: a logout only clears the client's cookie.
@@ -220,10 +255,7 @@ impl World {
         let salt = self.account(host, &user).map(|account| account.password.salt).unwrap_or_default();
         let token = password::session_token(&user, &secret, &salt, now);
         let mut response = Response::json(200, &json!({"ok": true, "name": user, "roles": caller.roles()}));
-        let expires = cookie_date(now + SESSION);
-        let cookie =
-            format!("AuthSession={token}; Version=1; Expires={expires}; Max-Age=600; Path=/; HttpOnly");
-        response.headers.push(("set-cookie", cookie));
+        response.headers.push(("set-cookie", session_cookie(&token, now)));
         response
     }
 
@@ -240,13 +272,19 @@ impl World {
     }
 }
 
+fn session_cookie(token: &str, now: Time) -> String {
+    let expires = cookie_date(now + SESSION);
+    format!("AuthSession={token}; Version=1; Expires={expires}; Max-Age=600; Path=/; HttpOnly")
+}
+
 fn user_doc_id(user: &str) -> String {
     format!("org.couchdb.user:{user}")
 }
 
 /// The answer to `GET /_session`.
-fn session_info(caller: &Caller) -> Response {
-    let mut info = json!({"authentication_handlers": ["cookie", "default"]});
+fn session_info(caller: &Caller, handlers: &[Proof]) -> Response {
+    let handlers = Vec::from_iter(handlers.iter().map(|proof| proof.handler()));
+    let mut info = json!({"authentication_handlers": handlers});
     if let Some(proof) = caller.proof() {
         info["authenticated"] = json!(proof.handler());
     }

@@ -18,6 +18,8 @@ pub struct Call {
     pub path: String,
     /// The query without its `?`.
     pub query: String,
+    /// The credentials in the call, before they are verified.
+    pub login: CallLogin,
     /// HTTP status of the answer. `None` while the call runs, and if the connection was cut.
     pub status: Option<u16>,
     /// Time of arrival on the network's clock.
@@ -33,6 +35,27 @@ impl Call {
     /// `true` if the method may change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+}
+
+/// The kind of credentials in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallLogin {
+    /// None.
+    Open,
+    /// User and password: in a header, or in the body of a login.
+    Password,
+    /// The cookie of a session, and no password.
+    Session,
+}
+
+impl CallLogin {
+    fn of(request: &Request) -> Self {
+        let is_login = request.path == "/_session" && request.method == "POST";
+        if request.authorization.is_some() || is_login {
+            return Self::Password;
+        }
+        if request.cookie.is_some() { Self::Session } else { Self::Open }
     }
 }
 
@@ -158,6 +181,7 @@ impl Calls {
             method: request.method.clone(),
             path: request.path.clone(),
             query: request.query.clone(),
+            login: CallLogin::of(request),
             status: None,
             at: request.received,
         };

@@ -270,6 +270,14 @@ impl Node {
         if is_open { json!({}) } else { admins_only() }
     }
 
+    /// The `Server` header: without versions where `[chttpd] server_header_versions` is `false`.
+    pub(crate) fn server(&self) -> String {
+        if self.config("chttpd", "server_header_versions") == Some("false") {
+            return "CouchDB".to_owned();
+        }
+        format!("CouchDB/{} (Erlang OTP/25)", self.settings.version)
+    }
+
     pub(crate) fn secret(&self) -> Option<&str> {
         self.config(self.settings.version.secret_section(), "secret")
     }

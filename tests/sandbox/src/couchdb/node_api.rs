@@ -8,7 +8,7 @@ use super::distribution::pair;
 use super::fabric::put_auth_design_doc;
 use super::http::{Answer, POLL, Request, Response, Time};
 use super::local_db::{self, LocalDb};
-use super::node::Restart;
+use super::node::{Persist, Restart};
 use super::revs::Docs;
 use super::settings::{Host, Version};
 use super::shards;
@@ -177,7 +177,14 @@ impl World {
         self.nodes[host].settings.version.minor.clamp(3, 5)
     }
 
-    fn backend_welcome(&self, target: &Host) -> Response {
+    fn backend_welcome(&mut self, target: &Host) -> Response {
+        // As `GET /`, it generates the uuid (`couch_server:get_uuid`).
+        let new_uuid = self.random.hex32();
+        if let Some(node) = self.nodes.get_mut(target)
+            && node.config("couchdb", "uuid").is_none()
+        {
+            node.set_config("couchdb", "uuid", &new_uuid, Persist::OnDisk);
+        }
         let node = &self.nodes[target];
         Response::json(
             200,

@@ -118,6 +118,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The time at which the session began, or was extended.
+    pub(crate) fn created(&self) -> Time {
+        self.created
+    }
+
     /// Parses a `Cookie` header.
     pub(crate) fn parse(header: &str) -> Option<Self> {
         let token = header.split(';').find_map(|pair| pair.trim().strip_prefix("AuthSession="))?;

@@ -52,25 +52,37 @@ fn answer(world: &mut World, host: &Host, request: &Request, now: Time) -> Answe
 fn serve(world: &mut World, host: &Host, request: &Request, now: Time) -> Answer {
     let segments = request.segments();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let extended = world.extended_session(host, request, now);
+    let answer = serve_path(world, host, request, &path, now);
+    match (answer, extended) {
+        (Answer::Ready { mut response, after }, Some(cookie)) if request.path != "/_session" => {
+            response.headers.push(("set-cookie", cookie));
+            Answer::Ready { response, after }
+        }
+        (answer, _) => answer,
+    }
+}
+
+fn serve_path(world: &mut World, host: &Host, request: &Request, path: &[&str], now: Time) -> Answer {
     let caller = match world.caller(host, request, now) {
         Ok(caller) => caller,
         Err(response) => return response.into(),
     };
-    if caller == Caller::Anonymous && requires_user(world, host, &path) {
+    if caller == Caller::Anonymous && requires_user(world, host, path) {
         let mut response = Response::error(401, "unauthorized", "Authentication required.");
         response.headers.push(("www-authenticate", "Basic realm=\"server\"".to_owned()));
         return response.into();
     }
-    match path.as_slice() {
+    match path {
         // Open to every caller, for probes and logins.
         [] => read_only(request, || world.welcome(host)),
         ["_up"] => read_only(request, || world.up(host)),
         ["_session"] => world.session(host, request, &caller, now).into(),
         ["_uuids"] => read_only(request, || Response::json(200, &json!({"uuids": [world.random.hex32()]}))),
         ["_utils", ..] | ["favicon.ico"] => Response::missing().into(),
-        [db, ..] if is_db_name(world, host, db) => world.database(host, request, &caller, &path, now),
+        [db, ..] if is_db_name(world, host, db) => world.database(host, request, &caller, path, now),
         // All endpoints from here on are for admins.
-        _ if !caller.is_admin() && !is_public(world, host, &path) => Response::not_admin().into(),
+        _ if !caller.is_admin() && !is_public(world, host, path) => Response::not_admin().into(),
         ["_membership"] => world.membership(host, request).into(),
         ["_all_dbs"] => world.all_dbs(host, request).into(),
         ["_cluster_setup"] => world.cluster_setup(host, request, now),

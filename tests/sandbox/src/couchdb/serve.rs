@@ -19,7 +19,7 @@ use super::calls::{Moment, Treatment};
 use super::erlang_ports;
 use super::http::{Answer, Request, Response, Time};
 use super::service::{Service, Source};
-use super::settings::{Host, Version};
+use super::settings::Host;
 use super::shared::{Served, Shared, lock};
 use super::world::World;
 
@@ -123,7 +123,7 @@ impl Caller {
             return Err(CutOff);
         }
         lock(&self.shared.calls).end(number, response.status);
-        write(response, number, self.shared.version_of(&self.host))
+        write(response, number, &self.shared.server_of(&self.host))
     }
 
     async fn read(&self, request: hyper::Request<Incoming>) -> Result<Request, CutOff> {
@@ -225,13 +225,13 @@ fn header(headers: &hyper::HeaderMap, name: &str) -> Option<String> {
 pub(super) fn write(
     response: Response,
     number: u64,
-    version: Version,
+    server: &str,
 ) -> Result<hyper::Response<Full<Bytes>>, CutOff> {
     let mut builder = hyper::Response::builder()
         .status(response.status)
         .header("cache-control", "must-revalidate")
         .header("content-type", "application/json")
-        .header("server", format!("CouchDB/{version} (Erlang OTP/25)"))
+        .header("server", server)
         .header("x-couch-request-id", format!("{number:010x}"))
         .header("x-couchdb-body-time", "0");
     for (name, value) in &response.headers {

@@ -11,7 +11,7 @@ use super::calls::Calls;
 use super::clock::Clock;
 use super::http::Time;
 use super::service::{Service, Source};
-use super::settings::{Host, Version};
+use super::settings::Host;
 use super::world::World;
 use crate::port;
 use crate::tls::ServerTls;
@@ -88,9 +88,9 @@ impl Shared {
         result
     }
 
-    /// The CouchDB release of a node.
-    pub(crate) fn version_of(&self, host: &Host) -> Version {
-        lock(&self.state).world.nodes[host].settings.version
+    /// The `Server` header of a node.
+    pub(crate) fn server_of(&self, host: &Host) -> String {
+        lock(&self.state).world.nodes[host].server()
     }
 }
 

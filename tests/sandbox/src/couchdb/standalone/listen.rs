@@ -254,8 +254,8 @@ impl Standalone {
         let request = serve::read(request, origin, self.own.clock.now()).await?;
         let response = self.handle(&request).await?;
         let number = self.served.fetch_add(1, Ordering::Relaxed);
-        let version = self.own.alone(|world, _| world.nodes[host].settings.version).await;
-        serve::write(response, number, version.map_err(|_| CutOff)?)
+        let server = self.own.alone(|world, _| world.nodes[host].server()).await;
+        serve::write(response, number, &server.map_err(|_| CutOff)?)
     }
 
     /// Handles a call until the world has decided about it, and waits as long as CouchDB would take.
