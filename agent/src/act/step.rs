@@ -1,7 +1,7 @@
 //! One match without choices: what to do was decided before, from facts.
 
 use agent_core::decide::{IdentitySource, Step, recorded_uuid};
-use agent_core::facts::{MaintenanceMode, VolumeNote};
+use agent_core::facts::{MaintenanceMode, SystemDatabase, VolumeNote};
 use agent_core::shards::Purpose;
 
 use super::actor::Actor;
@@ -73,6 +73,12 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
             if let (Some(claim), Some(uuid)) = (claim, uuid) {
                 let founding = Founding { uuid, size: *size, instead_of: instead_of.as_ref(), at: now };
                 claim.record_founding(founding).await?;
+            }
+        }
+        Step::RemoveEmptyDatabases => {
+            let me = directory.node(directory.me.pod().ordinal());
+            for database in SystemDatabase::ALL {
+                couch.remove_if_empty(&local, &me, database).await?;
             }
         }
         Step::ReleaseLease => {

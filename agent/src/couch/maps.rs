@@ -8,11 +8,12 @@ use agent_core::shards::{PageRequest, ShardMap};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::client::Couch;
 use super::error::CouchError;
-use super::transport::READ_TIMEOUT;
+use super::transport::{READ_TIMEOUT, WRITE_TIMEOUT};
 
 impl Couch {
     /// The node's own list of databases, in one call: `total_rows` counts all of them, and only system databases have
@@ -113,6 +114,39 @@ impl Couch {
         }
     }
 
+    /// `true` if the database contains nothing but design documents.
+    pub async fn is_empty(&self, base: &str, database: SystemDatabase) -> Result<bool, CouchError> {
+        #[derive(Deserialize)]
+        struct Rows {
+            rows: Vec<IgnoredAny>,
+        }
+        // The keys before and behind those of design documents.
+        for keys in ["endkey=%22_design%2F%22&inclusive_end=false", "startkey=%22_design0%22"] {
+            let path = format!("/{}/_all_docs?limit=1&{keys}", database.name());
+            let Rows { rows } = self.transport.get(base, &path).await?;
+            if !rows.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes a system database if it is empty and only the node `me` holds it, by a look right before.
+    pub async fn remove_if_empty(
+        &self,
+        base: &str,
+        me: &str,
+        database: SystemDatabase,
+    ) -> Result<(), CouchError> {
+        let alone = self.listed(base).await? == [me];
+        let held = self.databases(base).await?.system.remove(&database);
+        if !alone || !held.is_some_and(|held| held.is_only_on(me)) || !self.is_empty(base, database).await? {
+            return Ok(());
+        }
+        let path = format!("/{}", database.name());
+        self.transport.send(base, Method::DELETE, &path, WRITE_TIMEOUT, |request| request).await.map(drop)
+    }
+
     /// Makes all holders of a database replicate their shards to each other. Without it a copy that was added to a map stays
     /// empty until the next write.
     pub async fn sync_shards(&self, base: &str, database: &str) -> Result<(), CouchError> {
@@ -168,6 +202,13 @@ pub struct Held {
     pub copies: u32,
     /// The names of the nodes that hold every range.
     pub everywhere: BTreeSet<String>,
+}
+
+impl Held {
+    /// `true` if the node `me` holds every range, and no other node any.
+    pub fn is_only_on(&self, me: &str) -> bool {
+        self.copies == 1 && self.everywhere.iter().eq([me])
+    }
 }
 
 /// One page of `_dbs`.

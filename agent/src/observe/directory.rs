@@ -56,6 +56,13 @@ impl Directory {
         pods.chain(local.strangers.iter().cloned()).collect()
     }
 
+    /// The nodes that the local node is connected to, itself included, as observed.
+    pub(crate) fn connected_names(&self, observed: &Observed) -> BTreeSet<String> {
+        let Ok(local) = &observed.local else { return BTreeSet::new() };
+        let pods = local.connected.iter().map(|ordinal| self.node(*ordinal));
+        pods.chain(local.connected_strangers.iter().cloned()).collect()
+    }
+
     /// Address of a port of a peer's Erlang, which other nodes look up by the host in the node's name.
     pub(super) fn erlang(&self, peer: u32, port: u16) -> String {
         let name = format!("{}:{port}", self.naming.node(peer).host());

@@ -55,6 +55,7 @@ pub(super) struct LocalFacts {
     pub(super) note: Note,
     pub(super) maintenance: MaintenanceMode,
     pub(super) compared: bool,
+    pub(super) holds_nothing: bool,
 }
 
 impl Report {
@@ -146,8 +147,32 @@ pub(super) async fn ask_local(
         let identity = ask_identity(couch, &base).await.map_err(|error| unseen(&error))?;
         (report.identity, report.admin_hash) = (identity.identity, identity.admin_hash);
     }
-    let facts = ask_local_facts(couch, &base, !established).await;
-    Ok((report, facts.map_err(|error| unseen(&error))?))
+    let ask = async {
+        let mut facts = ask_local_facts(couch, &base, !established).await?;
+        facts.holds_nothing = may_hold_nothing(&report) && has_only_empty_databases(couch, &base).await?;
+        Ok(facts)
+    };
+    let facts = ask.await.map_err(|error: CouchError| unseen(&error))?;
+    Ok((report, facts))
+}
+
+/// `true` if the node lists no other, and holds system databases alone and nothing else.
+fn may_hold_nothing(report: &Report) -> bool {
+    let Report { name, membership, databases, .. } = report;
+    let only_system = usize::try_from(databases.count).is_ok_and(|count| count == databases.system.len());
+    databases.count > 0
+        && only_system
+        && membership.cluster_nodes.iter().eq([name])
+        && databases.system.values().all(|held| held.is_only_on(name))
+}
+
+async fn has_only_empty_databases(couch: &Couch, base: &str) -> Result<bool, CouchError> {
+    for database in couch.databases(base).await?.system.into_keys() {
+        if !couch.is_empty(base, database).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn ask_identity(couch: &Couch, base: &str) -> Result<IdentityReport, CouchError> {
@@ -167,6 +192,7 @@ async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<Lo
         note: couch.note(base).await?,
         maintenance,
         compared,
+        holds_nothing: false,
     })
 }
 

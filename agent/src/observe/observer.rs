@@ -144,6 +144,7 @@ impl Observer {
             single_copies: NamedDatabases::default(),
             resharding: false,
             stalled: inputs.stalled.clone(),
+            holds_nothing: facts.holds_nothing,
             maintenance: facts.maintenance,
             compared: facts.compared,
             peers,

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use contract::error::chain;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -41,6 +42,15 @@ pub(super) async fn serve(listener: TcpListener, app: Router) {
     }
 }
 
+/// The caller of a request, by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Any host of the network.
+    Network,
+    /// A process in the agent's own pod, such as `couchdiscover-agent status`.
+    Pod,
+}
+
 /// The connections that are open.
 #[derive(Default)]
 struct Connections {
@@ -57,7 +67,7 @@ struct Connection {
 impl Connections {
     fn serve(&mut self, stream: TcpStream, peer: IpAddr, app: Router) {
         let phase = SharedPhase::new();
-        let task = self.tasks.spawn(serve_connection(stream, phase.clone(), app));
+        let task = self.tasks.spawn(serve_connection(stream, peer, phase.clone(), app));
         self.open.insert(task.id(), Connection { peer, phase, task });
     }
 
@@ -159,12 +169,14 @@ impl SharedPhase {
     }
 }
 
-async fn serve_connection(stream: TcpStream, phase: SharedPhase, app: Router) {
+async fn serve_connection(stream: TcpStream, peer: IpAddr, phase: SharedPhase, app: Router) {
     // Answers are written at once: waiting to fill a packet would only add latency.
     let _ = stream.set_nodelay(true);
     let on_request = phase.clone();
-    let app = app.map_request(move |request| {
+    let caller = if peer.to_canonical().is_loopback() { Caller::Pod } else { Caller::Network };
+    let app = app.map_request(move |mut request: Request<_>| {
         on_request.requested();
+        request.extensions_mut().insert(caller);
         request
     });
     let stream = Watched { stream, phase: phase.clone() };

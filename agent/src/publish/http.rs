@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -13,6 +14,7 @@ use contract::status::Page;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::accept::Caller;
 use super::{accept, exposition};
 use crate::metrics::Metrics;
 
@@ -50,11 +52,41 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     )
 }
 
-async fn status(State(shown): State<Shown>) -> Json<Page> {
-    Json(shown.page.borrow().clone())
+/// The page. The admin's name and the source of the password are for callers in the pod only: the port is open to every
+/// pod of the Kubernetes cluster.
+async fn status(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> Json<Page> {
+    let page = shown.page.borrow().clone();
+    Json(match caller {
+        Caller::Pod => page,
+        Caller::Network => Page { admin: None, ..page },
+    })
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
     let page = shown.page.borrow().clone();
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(page, shown.metrics.counts()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use contract::status::Admin;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_admins_name_is_shown_within_the_pod_only() {
+        let admin = Admin { user: "root".to_owned(), source: "COUCHDB_USER".to_owned() };
+        let page = Page { admin: Some(admin), ..Page::default() };
+        let (_sender, page) = watch::channel(page);
+        for (caller, shown) in [(Caller::Pod, true), (Caller::Network, false)] {
+            let app = router(Shown { page: page.clone(), metrics: Arc::default() });
+            let request = Request::get(ports::STATUS).extension(caller).body(Body::empty()).unwrap();
+            let answer = app.oneshot(request).await.unwrap();
+            let body = to_bytes(answer.into_body(), 10_000).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&body).contains("root"), shown, "{caller:?}");
+        }
+    }
 }

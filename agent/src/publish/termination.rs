@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use contract::text;
+
 /// The file from which Kubernetes reads a container's termination message, if there is one.
 #[derive(Clone, Debug, Default)]
 pub struct TerminationLog {
@@ -14,6 +16,11 @@ impl TerminationLog {
     /// The file exists only in a container; it is never created.
     pub fn new(file: Option<PathBuf>) -> Self {
         Self { file }
+    }
+
+    /// Replaces the message by one line. Names that a peer reported may be part of the text.
+    pub fn write_line(&self, text: &str) {
+        self.write(&format!("{}\n", text::one_line(text, text::MESSAGE_LIMIT)));
     }
 
     /// Replaces the message.
@@ -44,5 +51,10 @@ mod tests {
         log.write("a longer message");
         log.write("short");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "short");
+        log.write_line("NodeNameMismatch: 'x\r\nFAKE\u{1b}[2J'");
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap(),
+            "NodeNameMismatch: 'x\\u{d}\\u{a}FAKE\\u{1b}[2J'\n"
+        );
     }
 }

@@ -93,7 +93,8 @@ impl Agent {
             let members = observer.directory().member_names(&observed);
             let local = observed.local.as_ref().ok();
             let databases = local.map(|node| node.system.keys().copied().collect()).unwrap_or_default();
-            let seen = Seen { up: observed.up, members, databases };
+            let connected = observer.directory().connected_names(&observed);
+            let seen = Seen { up: observed.up, members, connected, databases };
             let resting = Resting { step: &decision.step, seen, pause };
             rest(&self.actor.couch, observer.directory(), resting, &mut knowledge).await;
         }
@@ -128,7 +129,7 @@ impl Agent {
         let explanation = &explained.step;
         if step.kind() == StepKind::Refuse {
             self.outputs.metrics.refused(explanation.reason);
-            self.outputs.termination.write(&format!("{}: {}\n", explanation.reason, explanation.message));
+            self.outputs.termination.write_line(&format!("{}: {}", explanation.reason, explanation.message));
             error!(reason = explanation.reason, "{}", explanation.message);
         } else {
             info!(reason = explanation.reason, "{}", explanation.message);
@@ -187,7 +188,7 @@ impl Agent {
                 // The same failure in every round would fill the log.
                 if memory.last_error.as_ref() != Some(&line) {
                     warn!(error = line, "step failed; observing again");
-                    self.outputs.termination.write(&format!("{line}\n"));
+                    self.outputs.termination.write_line(&line);
                 }
                 memory.last_error = Some(line);
             }

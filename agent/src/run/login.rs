@@ -101,7 +101,7 @@ impl Waiting<'_> {
                 Some(_) | None => {
                     // Once for each explanation: the same one in every round would fill the log.
                     warn!(reason = explanation.reason, "{}", explanation.message);
-                    self.termination.write(&format!("{}: {}\n", explanation.reason, explanation.message));
+                    self.termination.write_line(&format!("{}: {}", explanation.reason, explanation.message));
                     (self.clock)()
                 }
             };

@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) up: UpAnswer,
     /// The names in its `_nodes`.
     pub(super) members: BTreeSet<String>,
+    /// The names that it is connected to, its own included.
+    pub(super) connected: BTreeSet<String>,
     /// The system databases in its `_dbs`.
     pub(super) databases: BTreeSet<SystemDatabase>,
 }
@@ -94,22 +96,20 @@ struct Known<'a> {
     members: BTreeSet<String>,
     databases: BTreeSet<SystemDatabase>,
     login: Option<LoginRefusal>,
-    /// The local node's Erlang name.
-    name: String,
+    connected: BTreeSet<String>,
     pulse: (Pulse, Instant),
 }
 
 /// Returns when the local CouchDB does not answer, restarted, lost or gained a connection, or differs from what the round
 /// observed. Costs one call every [`GLANCE`].
 async fn until_local_node_changes(couch: &Couch, directory: &Directory, seen: Seen) {
-    let Seen { up, members, databases } = seen;
+    let Seen { up, members, connected, databases } = seen;
     let local = directory.local();
     let login = couch.login_refusal(&local);
     let mut watch = RestartWatch::open(&directory.endpoint).await;
     let Ok(pulse) = couch.pulse(&local).await else { return };
     let pulse = (pulse, Instant::now());
-    let name = directory.node(directory.me.pod().ordinal());
-    let mut known = Known { couch, local, up, members, databases, login, name, pulse };
+    let mut known = Known { couch, local, up, members, databases, login, connected, pulse };
     for glance in glances(directory.endpoint.scheme).iter().cycle() {
         // The connection ends with CouchDB's process: a restart is noticed at once and not at the next glance.
         if let Ok(lasted) = timeout(GLANCE, watch.ended()).await {
@@ -143,14 +143,9 @@ impl Known<'_> {
         }
     }
 
-    async fn membership_differs(&mut self) -> bool {
+    async fn membership_differs(&self) -> bool {
         let Ok(membership) = self.couch.membership(&self.local).await else { return true };
-        // A pulse may leave the node itself out.
-        let others = |names: &mut dyn Iterator<Item = &String>| {
-            names.filter(|name| **name != self.name).cloned().collect::<BTreeSet<_>>()
-        };
-        let connected = others(&mut membership.all_nodes.iter());
-        connected != others(&mut self.pulse.0.connected.iter())
+        BTreeSet::from_iter(membership.all_nodes) != self.connected
             || BTreeSet::from_iter(membership.cluster_nodes) != self.members
             || self.couch.login_refusal(&self.local) != self.login
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use agent_core::decide::decide;
 use agent_core::explain::Explainer;
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, MaintenanceMode, Observed, PodManagement,
-    Publication, UpAnswer, VolumeNote,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, NamedDatabases,
+    Observed, PodManagement, Publication, UpAnswer, VolumeNote, VolumeOrigin,
 };
 use contract::status::{Admin, Page};
 use contract::{Naming, PodFqdn};
@@ -77,7 +77,16 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
         finished: true,
         session_secret: true,
         wanted_copies: 3,
+        holds_nothing: false,
         note: VolumeNote::Complete,
+        first_note: false,
+        origin: VolumeOrigin::Unknown,
+        lost: LostRanges::default(),
+        accept_loss: None,
+        disagreeing: NamedDatabases::default(),
+        single_copies: NamedDatabases::default(),
+        resharding: false,
+        stalled: None,
         maintenance: MaintenanceMode::Off,
         compared: false,
         peers: [(1, peer)].into(),

@@ -40,6 +40,7 @@ async fn a_pod_that_is_not_ready_is_reported_with_its_agents_reason() {
     // Two clusters of one node, formed manually; the third pod has no agent.
     for i in [0, 2] {
         finish_alone(&cluster, i).await;
+        cluster.put(i, "/orders", &json!(null)).await;
     }
     cluster.start_agents([0, 2]).await;
     for i in [0, 2] {

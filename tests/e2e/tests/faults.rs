@@ -50,6 +50,7 @@ async fn a_node_with_data_that_the_cluster_does_not_know_is_not_joined() {
     let mut cluster = TestCluster::with_nodes(3);
     // Node 2 was used before: it has databases of its own.
     finish_alone(&cluster, 2).await;
+    cluster.put(2, "/orders", &json!(null)).await;
     // The others are a manually formed cluster of two.
     join_manually(&cluster, 1, 0).await;
     finish_alone(&cluster, 0).await;
@@ -63,10 +64,23 @@ async fn a_node_with_data_that_the_cluster_does_not_know_is_not_joined() {
 }
 
 #[tokio::test]
+async fn system_databases_that_an_image_created_on_each_node_are_removed_and_the_nodes_become_a_cluster() {
+    let mut cluster = TestCluster::with_nodes(3);
+    for i in 0..3 {
+        finish_alone(&cluster, i).await;
+    }
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+}
+
+#[tokio::test]
 async fn two_clusters_of_one_node_are_not_joined() {
     let mut cluster = TestCluster::with_nodes(2);
-    finish_alone(&cluster, 0).await;
-    finish_alone(&cluster, 1).await;
+    for i in 0..2 {
+        finish_alone(&cluster, i).await;
+        let user = json!({ "name": "x", "password": "y", "type": "user", "roles": [] });
+        cluster.put(i, "/_users/org.couchdb.user:x", &user).await;
+    }
     cluster.start_agents(0..2).await;
     for i in 0..2 {
         let message = cluster.until_step(i, "SplitCluster").await;

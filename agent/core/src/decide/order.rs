@@ -83,6 +83,7 @@ fn pristine(view: &View<'_>, observed: &Observed) -> Step {
 fn established(view: &View<'_>, observed: &Observed) -> Step {
     let groups = view.groups();
     guard(view, observed, &groups)
+        .map(|step| without_empty_databases(view, observed, step))
         .or_else(|| close(view, observed))
         // Before every wait: a client may already use a session cookie that another node signed.
         .or_else(|| heal(view, observed))
@@ -90,6 +91,15 @@ fn established(view: &View<'_>, observed: &Observed) -> Step {
         .or_else(|| fill(view, observed))
         .or_else(|| view.wait_until_gathered(&observed.expected).map(Step::Wait))
         .unwrap_or_else(|| prove(view, observed))
+}
+
+/// Replaces the refusal of a node that is no member of the other groups, and holds nothing that could be lost.
+fn without_empty_databases(view: &View<'_>, observed: &Observed, step: Step) -> Step {
+    let is_outside = matches!(step, Step::Refuse(Refusal::ForeignData { .. } | Refusal::SplitCluster { .. }));
+    if is_outside && observed.holds_nothing && view.others().is_empty() {
+        return Step::RemoveEmptyDatabases;
+    }
+    step
 }
 
 /// Replaces a wait by its cause where that has been found, and connects members meanwhile.

@@ -70,6 +70,10 @@ fn reason_against(observed: &Observed, step: &Step, policy: PodManagement) -> Op
         };
         return (!ready).then_some(NotReady::Joining);
     }
+    // Clients would get the answers of an empty CouchDB.
+    if *step == Step::RemoveEmptyDatabases {
+        return Some(NotReady::Joining);
+    }
     // A removed node receives no changes of the others any more.
     if view.not_listed_by().is_some() {
         return Some(NotReady::NotListed);

@@ -61,6 +61,9 @@ pub enum Step {
     },
     /// Do nothing until a person has decided. Every step from this state could lose data.
     Refuse(Refusal),
+    /// Remove the local system databases, which contain nothing and which only this node holds: an image or a script has
+    /// created them. Without them the node is pristine, and joins the others.
+    RemoveEmptyDatabases,
     /// Release the Lease for the next agent that needs it.
     ReleaseLease,
     /// Nothing is left to do: the cluster is formed, and every node confirms it.
@@ -264,6 +267,8 @@ impl Step {
             Self::NoteFilling => (StepKind::Act, Lease::NotNeeded),
             Self::RecordFounding { .. } => (StepKind::Act, Lease::NotNeeded),
             Self::Refuse(_) => (StepKind::Refuse, Lease::NotNeeded),
+            // No other node has them in its maps.
+            Self::RemoveEmptyDatabases => (StepKind::Act, Lease::NotNeeded),
             Self::ReleaseLease => (StepKind::Act, Lease::NotNeeded),
             Self::Settled => (StepKind::Settled, Lease::NotNeeded),
             Self::TakeLease => (StepKind::Act, Lease::Needed),

@@ -58,6 +58,12 @@ impl Explainer<'_> {
             Step::RecordFounding { size, .. } => {
                 ("RecordingFounding", format!("recording in {} that {size} nodes formed a cluster", self.lease()))
             }
+            Step::RemoveEmptyDatabases => (
+                "RemovingEmptyDatabases",
+                "this node holds empty system databases of its own, which an image or a script has created, and no other \
+                 data: removing them, to join the others"
+                    .to_owned(),
+            ),
             Step::ReleaseLease => ("ReleasingLease", format!("releasing {}", self.lease())),
             Step::Settled => ("Settled", "the cluster is formed, and every member confirms it".to_owned()),
             Step::TakeLease => (

@@ -44,6 +44,9 @@ pub struct Observed {
     pub session_secret: bool,
     /// The number of copies of a new database, `[cluster] n`. Read on an established node only.
     pub wanted_copies: u32,
+    /// `true` if all databases of the local node are system databases that it holds alone and that contain nothing but
+    /// design documents. Read only on a node that lists no other.
+    pub holds_nothing: bool,
     /// The note about completeness on the local volume.
     pub note: VolumeNote,
     /// `true` if the volume had no note before the present one: it may be another volume than the one that the members

@@ -24,6 +24,8 @@ pub(crate) struct Couch {
     pub(crate) databases: BTreeMap<(SystemDatabase, Maker), Map>,
     /// `true` if it holds another database, which is in no other node's map.
     pub(crate) orders: bool,
+    /// `true` if its system databases contain documents.
+    pub(crate) has_users: bool,
     /// The note on its volume.
     pub(crate) note: VolumeNote,
     /// `true` if it is in maintenance mode, which a crash ends.
@@ -60,6 +62,7 @@ impl Couch {
             members: [i].into(),
             databases: BTreeMap::new(),
             orders: false,
+            has_users: true,
             note: VolumeNote::Complete,
             maintenance: false,
             filled: true,
@@ -90,6 +93,13 @@ impl Couch {
     /// `true` if a shard map assigns it a copy.
     pub(crate) fn holds_a_copy(&self, me: u8) -> bool {
         self.databases.values().any(|map| map.holders.contains(&me))
+    }
+
+    /// `true` if it lists no other node, and its databases are its own and contain nothing.
+    pub(crate) fn holds_nothing(&self, me: u8) -> bool {
+        let alone =
+            self.members.iter().eq([&me]) && self.databases.values().all(|map| map.holders.iter().eq([&me]));
+        alone && !self.databases.is_empty() && !self.orders && !self.has_users
     }
 
     /// The documents in each of its copies: more than the few that would not count as a lost volume.
@@ -130,6 +140,7 @@ impl Couch {
             | Step::CompareVolume { .. }
             | Step::Fill { .. }
             | Step::Found
+            | Step::RemoveEmptyDatabases
             | Step::RecordFounding { .. } => unreachable!("depends on other nodes"),
             Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),
         }

@@ -208,6 +208,23 @@ fn a_foreign_node_never_becomes_a_member() {
     });
 }
 
+/// An image or a script has created them. A client may write into one of them at any time; then it is no longer removed.
+#[test]
+fn nodes_with_empty_system_databases_of_their_own_become_one_cluster_and_lose_no_document() {
+    let empty = |i| Couch { has_users: false, ..Couch::foreign(i, 1 + i, &[]) };
+    for n in 2..=3 {
+        let faults = Faults { crashes: u8::from(n == 2), ..Faults::default() };
+        every_state_ends_settled(World::new((0..n).map(empty).collect(), faults));
+    }
+    let written = World::new((0..2).map(empty).collect(), Faults { writes: 1, ..Faults::default() });
+    for state in written.reachable() {
+        state.clone().settle().check_invariants();
+    }
+    // One of them is the cluster already.
+    let cluster = vec![Couch::foreign(0, 1, &[]), empty(1)];
+    every_state_ends_settled(World::new(cluster, Faults { crashes: 1, ..Faults::default() }));
+}
+
 /// A node that was used alone, and newcomers with empty system databases of their own.
 #[test]
 fn the_node_that_holds_the_data_never_refuses() {

@@ -61,6 +61,13 @@ impl World {
         self.only_filling_nodes_are_closed();
         self.identity_flows_to_restarted_nodes_only();
         self.no_identity_comes_from_an_impostor();
+        self.no_document_is_removed();
+    }
+
+    /// A node into whose databases a client wrote keeps them.
+    fn no_document_is_removed(&self) {
+        let lost = self.written.iter().any(|i| self.node(*i).databases.is_empty());
+        assert!(!lost, "removed a database with documents: {self:?}");
     }
 
     /// A host that no node lists, or is connected to, has no vote.

@@ -26,6 +26,8 @@ pub(crate) struct World {
     /// Pods at whose name another host answers, while their node is down. It reports whatever serves it, and is
     /// connected to no node.
     pub(crate) impostors: BTreeSet<u8>,
+    /// Nodes into whose own system databases a client wrote.
+    pub(crate) written: BTreeSet<u8>,
     /// The faults that may still happen.
     pub(crate) left: Faults,
     /// `true` if the agents read and write the founding record and the Lease.
@@ -75,6 +77,8 @@ pub(crate) struct Faults {
     pub(crate) lost_records: u8,
     /// Pods whose name leads to another host.
     pub(crate) impostors: u8,
+    /// Documents that clients write into the system databases of a node.
+    pub(crate) writes: u8,
 }
 
 impl World {
@@ -88,6 +92,7 @@ impl World {
             decided,
             cut: BTreeSet::new(),
             impostors: BTreeSet::new(),
+            written: BTreeSet::new(),
             left,
             asks_kubernetes: false,
             record: false,
@@ -185,6 +190,7 @@ impl World {
             enabled: local.enabled,
             finished: local.databases.len() >= 2,
             session_secret: local.secret,
+            holds_nothing: local.holds_nothing(me),
             note: local.note,
             maintenance: if local.maintenance { MaintenanceMode::On } else { MaintenanceMode::Off },
             // A volume here loses everything or nothing, its note included, so a comparison could find nothing else.
@@ -256,6 +262,11 @@ impl World {
         }
         if step == Step::Found {
             self.finish_cluster(me, finish);
+        } else if step == Step::RemoveEmptyDatabases {
+            // By a second look.
+            if self.node(me).holds_nothing(me) {
+                self.nodes[usize::from(me)].databases.clear();
+            }
         } else if let Step::Adopt(difference) = &step {
             self.adopt(me, difference);
         } else if let Step::RecordFounding { uuid, .. } = &step {
@@ -465,6 +476,13 @@ impl World {
         }
         if !node.filled {
             next.push(self.after(|w| w.fill(i)));
+        }
+        if self.left.writes > 0 && node.up && !node.databases.is_empty() && !node.has_users {
+            next.push(self.after(|w| {
+                w.nodes[at].has_users = true;
+                w.written.insert(i);
+                w.left.writes -= 1;
+            }));
         }
     }
 

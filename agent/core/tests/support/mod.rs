@@ -30,6 +30,7 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         login: Login::Accepted,
         session_secret: true,
         wanted_copies: 3,
+        holds_nothing: false,
         note: VolumeNote::Complete,
         first_note: false,
         origin: VolumeOrigin::Unknown,
