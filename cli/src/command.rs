@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use program::exit;
+use tokio::runtime::Runtime;
 
 use crate::check::{self, Output};
 use crate::error::CommandError;
 use crate::manifest::{self, InjectArgs, UninjectArgs};
-use crate::terminal;
+use crate::{status, terminal};
 
 /// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 #[derive(Debug, Parser)]
@@ -32,6 +33,11 @@ pub enum Command {
     /// Reads only; the one write is a dry run. Exits 0 if no problem is found, 1 if one is found, 69 if no cluster can be
     /// reached.
     Check(check::Args),
+    /// Show the pods of StatefulSets and the states that their agents report, worst first
+    ///
+    /// Exits 0 if every pod is ready and no agent reports a condition, 1 if not, 2 if pods cannot be read, 69 if no cluster
+    /// can be reached.
+    Status(status::Args),
 }
 
 /// Runs the program.
@@ -60,6 +66,7 @@ impl Command {
             Self::Inject(args) => manifest::inject(&args).map(|()| ExitCode::SUCCESS),
             Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
             Self::Check(args) => check(&args),
+            Self::Status(args) => status(&args),
         };
         result.unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
     }
@@ -75,14 +82,24 @@ impl Command {
 }
 
 fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
-    // One thread is enough: almost all time is spent waiting for the API server.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().map_err(CommandError::Runtime)?;
-    let report = runtime.block_on(check::run(args))?;
+    let report = runtime()?.block_on(check::run(args))?;
     let text = match args.output {
         Output::Table => report.to_table(),
         Output::Json => report.to_json(),
     };
     terminal::print(&text).map_err(CommandError::Write)?;
     Ok(if report.has_no_problem() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
+}
+
+fn status(args: &status::Args) -> Result<ExitCode, CommandError> {
+    let overview = runtime()?.block_on(status::run(args))?;
+    if !overview.is_complete() {
+        return Ok(ExitCode::from(exit::INCOMPLETE));
+    }
+    Ok(if overview.is_well() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
+}
+
+/// One thread is enough: almost all time is spent waiting for the API server.
+fn runtime() -> Result<Runtime, CommandError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use program::exit;
 use thiserror::Error;
 
-use crate::check;
+use crate::cluster;
+use crate::status::StatusError;
 
 /// Reason why a subcommand failed.
 #[derive(Debug, Error)]
@@ -28,7 +29,10 @@ pub(crate) enum CommandError {
     Manifest(#[from] inject::files::Error),
     /// No cluster can be read.
     #[error(transparent)]
-    Check(#[from] check::Error),
+    Cluster(#[from] cluster::Error),
+    /// The state of the cluster cannot be read.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// The async runtime cannot be started.
     #[error("failed to set up the process")]
     Runtime(#[source] io::Error),
@@ -38,7 +42,9 @@ impl CommandError {
     /// The exit code of the program.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Check(_) => exit::UNAVAILABLE,
+            Self::Cluster(_) | Self::Status(StatusError::Cluster(_)) => exit::UNAVAILABLE,
+            Self::Status(StatusError::List(_)) => exit::INCOMPLETE,
+            Self::Status(StatusError::Unknown { .. } | StatusError::Write(_)) => exit::FAILURE,
             Self::Read { .. } | Self::Write(_) | Self::Manifest(_) | Self::Runtime(_) => exit::FAILURE,
         }
     }

@@ -1,19 +1,23 @@
 //! The command line of couchdiscover: prepares manifests and checks live clusters.
 //!
 //! * [`check`]: reads a cluster with the user's kubeconfig and reports each problem with its fix
+//! * [`status`]: shows the pods of StatefulSets and the states that their agents report
+//! * [`cluster`]: the live cluster, read with the user's rights
 //! * `manifest`: runs the injection on YAML and JSON files
 //! * [`Command`]: the subcommands
 //! * [`terminal`]: parses command lines and prints failures; shared with the server's program
 //!
 //! ```text
-//! command -> manifest (inject::files), check
+//! command -> manifest (inject::files), check, status -> cluster
 //!   all   -> error, terminal
 //! ```
 
 pub mod check;
+pub mod cluster;
 mod command;
 mod error;
 mod manifest;
+pub mod status;
 pub mod terminal;
 
 use std::ffi::OsString;

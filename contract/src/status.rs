@@ -68,6 +68,15 @@ pub struct StateReport {
     pub cure: Option<String>,
 }
 
+impl StateReport {
+    /// The message without the [`cure`](Self::cure) at its end.
+    pub fn fact(&self) -> &str {
+        let fact = self.cure.as_ref().and_then(|cure| self.message.strip_suffix(cure.as_str()));
+        // The message ends with `. Fix: ` and the cure.
+        fact.map_or(self.message.as_str(), |fact| fact.trim_end_matches("Fix: ").trim_end_matches(['.', ' ']))
+    }
+}
+
 /// The CouchDB admin user that the agent authenticates as. Contains no password.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

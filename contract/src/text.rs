@@ -37,6 +37,26 @@ pub fn one_line(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// Returns an age in seconds as `kubectl` prints it: the two largest units while the first one is small, else one.
+pub fn age(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    if minutes < 2 {
+        format!("{seconds}s")
+    } else if minutes < 10 {
+        format!("{minutes}m{}s", seconds % 60)
+    } else if hours < 3 {
+        format!("{minutes}m")
+    } else if hours < 10 {
+        format!("{hours}h{}m", minutes % 60)
+    } else if days < 2 {
+        format!("{hours}h")
+    } else if days < 10 {
+        format!("{days}d{}h", hours % 24)
+    } else {
+        format!("{days}d")
+    }
+}
+
 /// Returns the text in at most `limit` bytes; one that is longer ends with `...`.
 ///
 /// For values that a format quotes by itself, such as JSON. Nothing is escaped.

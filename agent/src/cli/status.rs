@@ -8,7 +8,7 @@ use std::time::Duration;
 use contract::env;
 use contract::error::chain;
 use contract::status::{NodeReport, Page, StateReport};
-use contract::text::{MESSAGE_LIMIT, one_line};
+use contract::text::{MESSAGE_LIMIT, age, one_line};
 use jiff::Timestamp;
 use program::exit;
 use serde::Deserialize;
@@ -110,11 +110,7 @@ fn table(page: &Page, now: Timestamp) -> String {
 
 /// Writes the state, then its fix on a line of its own, then the observations behind it.
 fn write_state(out: &mut String, state: &StateReport) {
-    let message = known(&state.message);
-    let fact = state.cure.as_ref().and_then(|fix| message.strip_suffix(fix.as_str()));
-    // The message ends with `. Fix: ` and the fix.
-    let fact = fact.map(|fact| fact.trim_end_matches("Fix: ").trim_end_matches(['.', ' ']));
-    let _ = writeln!(out, "  {}", fact.unwrap_or(message));
+    let _ = writeln!(out, "  {}", known(state.fact()));
     if let Some(fix) = &state.cure {
         let _ = writeln!(out, "  Fix: {fix}");
     }
@@ -133,26 +129,6 @@ fn since(time: &str, now: Timestamp) -> String {
         // Never negative, even if the clock was set back.
         Ok(then) => format!(", since {} ago ({time})", age((now.as_second() - then.as_second()).max(0))),
         Err(_) => format!(", since {time}"),
-    }
-}
-
-/// An age as `kubectl` prints it: the two largest units while the first one is small, else one.
-fn age(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    if minutes < 2 {
-        format!("{seconds}s")
-    } else if minutes < 10 {
-        format!("{minutes}m{}s", seconds % 60)
-    } else if hours < 3 {
-        format!("{minutes}m")
-    } else if hours < 10 {
-        format!("{hours}h{}m", minutes % 60)
-    } else if days < 2 {
-        format!("{hours}h")
-    } else if days < 10 {
-        format!("{days}d{}h", hours % 24)
-    } else {
-        format!("{days}d")
     }
 }
 

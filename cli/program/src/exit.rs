@@ -6,3 +6,5 @@ pub const FAILURE: u8 = 1;
 pub const USAGE: u8 = 64;
 /// No cluster can be reached (`EX_UNAVAILABLE`). Differs from the exit code for a cluster with problems.
 pub const UNAVAILABLE: u8 = 69;
+/// A part could not be read.
+pub const INCOMPLETE: u8 = 2;

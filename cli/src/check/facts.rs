@@ -1,42 +1,8 @@
 //! The state of a cluster as plain values. A part that cannot be read is a value as well, with the reason.
 
 use certs::Validity;
-use contract::status::StateReport;
-use thiserror::Error;
 
-/// Reason why a part of the cluster could not be read; most often a permission that the user does not have.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(super) enum LookupError {
-    /// The API server refused the request; its message.
-    #[error("{0}")]
-    Refused(String),
-    /// The request could not be sent or its answer not be read.
-    #[error("{0}")]
-    Failed(String),
-    /// The webhook's configuration excludes the namespace of the dry run.
-    #[error("the webhook is never called for namespace '{0}': choose another one with -n")]
-    ExcludedNamespace(String),
-    /// The webhook's configuration contains neither a Service nor a URL.
-    #[error("the webhook's address is unknown")]
-    NoAddress,
-    /// The webhook's configuration contains a number that is not a port.
-    #[error("{0} is not a port")]
-    Port(u64),
-    /// The webhook's configuration contains a URL without a host.
-    #[error("'{0}' is not a URL with a host")]
-    Url(String),
-    /// The webhook's port is out of reach, as usual outside of the cluster.
-    #[error("'{address}' cannot be reached from here: {cause}")]
-    Unreachable {
-        /// Host and port.
-        address: String,
-        /// Error of the network or of TLS.
-        cause: String,
-    },
-}
-
-/// A part of the cluster, or the reason why it could not be read.
-pub(super) type Lookup<T> = Result<T, LookupError>;
+use crate::cluster::{Lookup, LookupError, PodFacts};
 
 /// Everything that `check` reads.
 #[derive(Clone, Debug)]
@@ -267,19 +233,4 @@ pub(super) enum RecordFacts {
         /// The schema.
         schema: String,
     },
-}
-
-/// A pod of a StatefulSet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PodFacts {
-    /// `metadata.name`.
-    pub(super) name: String,
-    /// `true` if the pod's condition `Ready` is true.
-    pub(super) ready: bool,
-    /// `true` if the agent is one of the containers.
-    pub(super) has_agent: bool,
-    /// Reason why the pod is not ready, if one is known.
-    pub(super) problem: Option<String>,
-    /// The conditions that its agent reports; empty if the agent was not asked or does not answer.
-    pub(super) conditions: Vec<StateReport>,
 }

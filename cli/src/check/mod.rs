@@ -20,4 +20,4 @@ mod tests;
 
 pub use finding::{Finding, Level};
 pub use report::{Report, Summary};
-pub use run::{Args, Error, Output, check, run};
+pub use run::{Args, Output, check, run};

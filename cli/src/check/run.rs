@@ -1,27 +1,20 @@
 //! The subcommand: its arguments, and a run of all checks.
 
-use std::time::Duration;
-
 use clap::{Args as ClapArgs, ValueEnum};
-use contract::text::{MESSAGE_LIMIT, one_line};
-use kube::config::{InferConfigError, KubeConfigOptions, KubeconfigError};
-use kube::{Client, Config};
-use thiserror::Error;
+use kube::Config;
 use time::OffsetDateTime;
 
 use super::judge::judge;
 use super::look::{self, Question};
 use super::report::Report;
+use crate::cluster::{self, Target};
 
 /// Arguments of `check`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Namespace of the StatefulSets; by default all namespaces
-    #[arg(long, short)]
-    pub namespace: Option<String>,
-    /// Context of the kubeconfig; by default the current one
-    #[arg(long)]
-    pub context: Option<String>,
+    /// The cluster and the namespace.
+    #[command(flatten)]
+    pub target: Target,
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, env = "COUCHDISCOVER_CONFIG_NAME", default_value = "couchdiscover")]
     pub config_name: String,
@@ -30,7 +23,7 @@ pub struct Args {
     pub output: Output,
 }
 
-/// Format of the report.
+/// Format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Lines for the terminal.
@@ -39,76 +32,16 @@ pub enum Output {
     Json,
 }
 
-/// Reason why no cluster could be read.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// Neither a kubeconfig nor a service account exists.
-    #[error("no cluster is configured: set KUBECONFIG, or run this in a pod")]
-    Infer(#[from] InferConfigError),
-    /// The kubeconfig cannot be read, or does not contain the context.
-    #[error("the kubeconfig cannot be used")]
-    Kubeconfig(#[from] KubeconfigError),
-    /// The kubeconfig's values do not make a client.
-    #[error("the kubeconfig cannot be used")]
-    Client(#[source] kube::Error),
-    /// The API server does not accept the credentials.
-    #[error("the API server at '{url}' does not accept the kubeconfig's credentials: {message}")]
-    Credentials {
-        /// Address of the API server.
-        url: String,
-        /// Message of the API server.
-        message: String,
-    },
-    /// The API server does not answer.
-    #[error("no API server answers at '{url}': is this the right context of the kubeconfig?")]
-    Unreachable {
-        /// Address of the API server.
-        url: String,
-        /// Error of the client.
-        #[source]
-        source: kube::Error,
-    },
-}
-
 /// Checks the cluster that the kubeconfig names.
-pub async fn run(args: &Args) -> Result<Report, Error> {
-    // Config::infer also finds a service account; a context exists only in a kubeconfig.
-    let config = match &args.context {
-        None => Config::infer().await?,
-        Some(context) => {
-            let options =
-                KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await?
-        }
-    };
-    check(config, args, OffsetDateTime::now_utc()).await
+pub async fn run(args: &Args) -> Result<Report, cluster::Error> {
+    check(cluster::configuration(&args.target).await?, args, OffsetDateTime::now_utc()).await
 }
 
 /// Checks the cluster of a client configuration.
-pub async fn check(mut config: Config, args: &Args, now: OffsetDateTime) -> Result<Report, Error> {
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    config.reset_reader_on_write = true;
-    // A failed request is a finding, which a retry would only delay.
-    config.default_retry = false;
-    let url = config.cluster_url.to_string();
-    let client = Client::try_from(config).map_err(Error::Client)?;
-    // One cheap request first: without a cluster, every check would fail with the same error.
-    if let Err(source) = client.apiserver_version().await {
-        return Err(match look::status_of(&source) {
-            Some(status) if status.code == 401 => {
-                // Of the server's choice, which need not be an API server.
-                Error::Credentials { url, message: one_line(&status.message, MESSAGE_LIMIT).into_owned() }
-            }
-            Some(_) | None => Error::Unreachable { url, source },
-        });
-    }
-    let question = Question { config_name: args.config_name.clone(), namespace: args.namespace.clone() };
+pub async fn check(config: Config, args: &Args, now: OffsetDateTime) -> Result<Report, cluster::Error> {
+    let client = cluster::connect(config).await?;
+    let question =
+        Question { config_name: args.config_name.clone(), namespace: args.target.namespace.clone() };
     let facts = look::look(&client, &question).await;
     Ok(Report::new(judge(&facts, now)))
 }
-
-/// An API server that does not accept a connection within 5 s is reported as unreachable.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than an API server waits for the webhook, so that its error arrives before this timeout.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! `check` reads the agents' status through the API server: of a ready one, of one that refuses, and of one that does not
+//! `check` and `status` read the agents' pages through the API server: of a ready one, of one that refuses, and of one that does not
 //! answer.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -6,6 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cli::check::{self, Level, Output};
+use cli::cluster::Target;
+use cli::status::{self, Overview, StatusError};
 use contract::ports;
 use e2e::cluster::TestCluster;
 use e2e::control_plane::ControlPlane;
@@ -165,6 +167,47 @@ async fn finish_alone(cluster: &TestCluster, i: usize) {
     assert_eq!(finish.send().await.unwrap().status(), 201);
 }
 
+#[tokio::test]
+async fn status_shows_the_pod_that_needs_attention_first() {
+    let control_plane = ControlPlane::deployed().await.unwrap();
+    let mut cluster = example_cluster(&control_plane, 3).await;
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    for i in 0..3 {
+        cluster.until_ready(i).await;
+        pod(&control_plane, i, Some(true));
+        control_plane.api.route_pod(address(i), ports::AGENT, cluster.agent_address(i));
+    }
+    let overview = status(&control_plane).await;
+    assert!(overview.is_well() && overview.is_complete(), "{overview:#?}");
+    assert_eq!(names(&overview), ["couchdb-0", "couchdb-1", "couchdb-2"]);
+    cluster.node(2).kill();
+    cluster.until_step(2, "WaitingForCouchDb").await;
+    pod(&control_plane, 2, Some(false));
+    let overview = status(&control_plane).await;
+    assert!(!overview.is_well());
+    assert_eq!(names(&overview)[0], "couchdb-2");
+    let table = overview.to_table(time::OffsetDateTime::now_utc());
+    assert!(table.starts_with("default/couchdb: 2 of 3 pods ready\n"), "{table}");
+    assert!(table.contains("couchdb-2 WaitingForCouchDb: "), "{table}");
+    let unknown = status_of(&control_plane, "other").await.unwrap_err();
+    assert!(unknown.to_string().starts_with("no StatefulSet 'other' has the label"), "{unknown}");
+}
+
+fn names(overview: &Overview) -> Vec<&str> {
+    overview.stateful_sets[0].pods.iter().map(|pod| pod.name.as_str()).collect()
+}
+
+async fn status(control_plane: &ControlPlane) -> Overview {
+    status_of(control_plane, "couchdb").await.unwrap()
+}
+
+async fn status_of(control_plane: &ControlPlane, name: &str) -> Result<Overview, StatusError> {
+    let target = Target { namespace: Some("default".to_owned()), context: None };
+    let args = status::Args { name: Some(name.to_owned()), target, watch: false, output: Output::Table };
+    status::look(control_plane.client_config(), &args).await
+}
+
 /// The findings of `check` about the pods.
 async fn pod_findings(control_plane: &ControlPlane) -> Vec<(Level, String)> {
     let args = args();
@@ -176,8 +219,7 @@ async fn pod_findings(control_plane: &ControlPlane) -> Vec<(Level, String)> {
 
 fn args() -> check::Args {
     check::Args {
-        namespace: Some("default".to_owned()),
-        context: None,
+        target: Target { namespace: Some("default".to_owned()), context: None },
         config_name: "couchdiscover".to_owned(),
         output: Output::Table,
     }

@@ -1,13 +1,13 @@
 //! One labelled StatefulSet and the objects that it needs.
 
-use contract::status::StateReport;
 use contract::{keys, objects};
 
 use crate::check::facts::{
-    GoverningService, PodFacts, RecordFacts, RoleBindingFacts, SecretReference, SecretState, ServiceFacts,
+    GoverningService, RecordFacts, RoleBindingFacts, SecretReference, SecretState, ServiceFacts,
     StatefulSetFacts,
 };
 use crate::check::finding::{Finding, Findings};
+use crate::cluster::PodFacts;
 
 /// Returns the findings about a StatefulSet. `serving` is the version of the webhook that answers, if one does.
 pub(super) fn judge(set: &StatefulSetFacts, serving: Option<&str>) -> Vec<Finding> {
@@ -275,14 +275,11 @@ fn pods(findings: &mut Findings, set: &StatefulSetFacts) {
             ),
         );
     }
-    for PodFacts { name: pod, conditions, .. } in pods {
-        for StateReport { reason, message, cure, .. } in conditions {
-            // The message ends with its fix, which a finding has apart.
-            let fix = cure.as_deref().unwrap_or_default();
-            let state = message
-                .strip_suffix(fix)
-                .map_or(message.as_str(), |state| state.strip_suffix(". Fix: ").unwrap_or(state));
-            findings.warning(CHECK, format!("pod '{pod}' reports {reason}: {state}"), fix);
+    for PodFacts { name: pod, page, .. } in pods {
+        for condition in page.iter().flat_map(|page| &page.conditions) {
+            let fix = condition.cure.as_deref().unwrap_or_default();
+            let message = format!("pod '{pod}' reports {}: {}", condition.reason, condition.fact());
+            findings.warning(CHECK, message, fix);
         }
     }
     // Kubernetes may also have more pods than replicas for a moment, while it scales down.

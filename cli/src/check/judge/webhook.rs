@@ -4,10 +4,11 @@ use contract::keys;
 use time::{Duration, OffsetDateTime};
 
 use crate::check::facts::{
-    CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup,
-    PolicyState, Scope, WebhookConfiguration,
+    CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, Handshake, PolicyState,
+    Scope, WebhookConfiguration,
 };
 use crate::check::finding::{Finding, Findings};
+use crate::cluster::Lookup;
 
 /// Returns the findings about everything but the StatefulSets.
 pub(super) fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {

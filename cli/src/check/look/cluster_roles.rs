@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use kube::Client;
 use serde_json::Value;
 
-use super::api::{RBAC, get, path};
-use super::json::{items, string, strings};
 use crate::check::facts::ClusterRoleFacts;
+use crate::cluster::{RBAC, get, items, path, string, strings};
 
 /// Reads each ClusterRole of the manifests from the cluster.
 pub(super) async fn look(client: &Client) -> Vec<ClusterRoleFacts> {

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::check::facts::{Handshake, Lookup, LookupError};
+use crate::check::facts::Handshake;
+use crate::cluster::{Lookup, LookupError};
 
 /// The address of the webhook.
 #[derive(Clone, Debug)]

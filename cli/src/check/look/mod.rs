@@ -1,17 +1,12 @@
 //! Reads everything that is judged. Nothing is changed: the one write is a dry run.
 
-mod api;
 mod cluster_roles;
 mod handshake;
-mod json;
 mod pod_spec;
-mod pods;
 mod stateful_set;
 mod webhook;
 
 use kube::Client;
-
-pub(super) use api::status_of;
 
 use crate::check::facts::ClusterFacts;
 

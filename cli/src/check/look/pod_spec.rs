@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use contract::{keys, objects};
+use contract::keys;
 use serde_json::Value;
 
-use super::json::{items, string};
 use crate::check::facts::InjectedAgent;
+use crate::cluster::{containers, has_agent, items, string};
 
 /// The agent in a pod template, if there is one.
 pub(super) fn injected_agent(template: &Value) -> Option<InjectedAgent> {
@@ -32,15 +32,6 @@ pub(super) fn injected_variables(template: &Value) -> Vec<String> {
 fn record(template: &Value) -> Option<Value> {
     let annotation = template["metadata"]["annotations"][keys::INJECTED].as_str()?;
     serde_json::from_str(annotation).ok()
-}
-
-/// `true` if the agent is one of the containers of a pod spec.
-pub(super) fn has_agent(spec: &Value) -> bool {
-    containers(spec).any(|container| container["name"] == objects::AGENT_CONTAINER)
-}
-
-fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
-    items(&spec["containers"]).chain(items(&spec["initContainers"]))
 }
 
 /// The Secrets and keys without which a container does not start, in order.

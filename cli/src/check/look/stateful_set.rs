@@ -7,34 +7,29 @@ use contract::{keys, objects};
 use kube::Client;
 use serde_json::{Map, Value};
 
-use super::api::{COORDINATION, CORE, RBAC, get, list, path, stateful_sets};
-use super::json::{items, string};
-use super::{pod_spec, pods};
+use super::pod_spec;
 use crate::check::facts::{
-    GoverningService, Lookup, RecordFacts, RoleBindingFacts, Scope, SecretReference, SecretState,
-    ServiceFacts, StatefulSetFacts,
+    GoverningService, RecordFacts, RoleBindingFacts, Scope, SecretReference, SecretState, ServiceFacts,
+    StatefulSetFacts,
 };
+use crate::cluster::{self, COORDINATION, CORE, Lookup, RBAC, get, items, path, string};
 
 /// Lists the StatefulSets with the label, in one namespace or in all.
 ///
 /// Without the permission to list all namespaces, those of the kubeconfig's namespace are listed.
 pub(super) async fn labelled(client: &Client, namespace: Option<&str>) -> (Scope, Lookup<Vec<Value>>) {
     if let Some(namespace) = namespace {
-        return (Scope::Namespace(namespace.to_owned()), labelled_in(client, Some(namespace)).await);
+        return (Scope::Namespace(namespace.to_owned()), cluster::labelled(client, Some(namespace)).await);
     }
-    match labelled_in(client, None).await {
+    match cluster::labelled(client, None).await {
         Ok(stored) => (Scope::All, Ok(stored)),
         Err(error) => {
             // Most often the permission is missing: the admin of one namespace must be able to use `check`.
             let namespace = client.default_namespace().to_owned();
-            let stored = labelled_in(client, Some(&namespace)).await;
+            let stored = cluster::labelled(client, Some(&namespace)).await;
             (Scope::Fallback { namespace, error }, stored)
         }
     }
-}
-
-async fn labelled_in(client: &Client, namespace: Option<&str>) -> Lookup<Vec<Value>> {
-    list(client, &stateful_sets(namespace), keys::INJECT).await
 }
 
 /// Reads what each of the StatefulSets needs.
@@ -56,7 +51,7 @@ async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
         binding(client, &namespace, &name, &account),
         secrets(client, &namespace, stored),
         record(client, &namespace, &name),
-        pods::look(client, &namespace, &name, stored),
+        cluster::pods(client, &namespace, &name, stored),
     );
     StatefulSetFacts {
         label: string(&metadata["labels"][keys::INJECT]),

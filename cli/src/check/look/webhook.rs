@@ -10,13 +10,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::api::{ADMISSION, DISCOVERY, create_dry, get, list, path, stateful_sets};
 use super::handshake::{Address, shake_hands};
-use super::json::{items, strings};
 use super::pod_spec;
 use crate::check::facts::{
-    CaBundle, DryRun, EndpointCounts, FailurePolicy, Handshake, Lookup, LookupError, PolicyState,
-    WebhookConfiguration,
+    CaBundle, DryRun, EndpointCounts, FailurePolicy, Handshake, PolicyState, WebhookConfiguration,
+};
+use crate::cluster::{
+    ADMISSION, DISCOVERY, Lookup, LookupError, create_dry, get, items, list, path, stateful_sets, strings,
 };
 
 /// Reads the MutatingWebhookConfiguration.

@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::facts::*;
 use super::{Report, judge};
+use crate::cluster::{LookupError, PodFacts};
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 
@@ -271,13 +272,7 @@ fn good_secret(secret: &str, key: &str) -> SecretReference {
 }
 
 fn good_pod(ordinal: u32) -> PodFacts {
-    PodFacts {
-        name: format!("couchdb-{ordinal}"),
-        ready: true,
-        has_agent: true,
-        problem: None,
-        conditions: vec![],
-    }
+    PodFacts { name: format!("couchdb-{ordinal}"), ready: true, has_agent: true, problem: None, page: None }
 }
 
 /// Valid between these days, counted from now.

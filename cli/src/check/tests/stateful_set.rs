@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 
 use super::super::facts::*;
 use super::*;
+use crate::cluster::{LookupError, PodFacts};
 
 #[test]
 fn a_stateful_set_that_is_not_injected() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cli::check::{self, Level, Output, Report};
+use cli::cluster::Target;
 use contract::{keys, objects, record};
 use e2e::envtest::{ADMIN_TOKEN, Envtest, path};
 use e2e::manifest::{self, EXAMPLE, companion_secret};
@@ -157,8 +158,7 @@ async fn the_objects_that_the_deployed_webhook_creates_pass_the_check() {
     let deployed = Deployed::open("provided-and-checked").await;
     let _replica = deployed.replica(&["--provide=on"]).await;
     let args = check::Args {
-        namespace: Some(deployed.namespace.to_owned()),
-        context: None,
+        target: Target { namespace: Some(deployed.namespace.to_owned()), context: None },
         config_name: deployed.config_name.clone(),
         output: Output::Table,
     };
@@ -268,8 +268,7 @@ fn config_name(ns: &TestNamespace) -> String {
 
 fn args(ns: &TestNamespace) -> check::Args {
     check::Args {
-        namespace: Some(ns.name.to_owned()),
-        context: None,
+        target: Target { namespace: Some(ns.name.to_owned()), context: None },
         config_name: config_name(ns),
         output: Output::Table,
     }

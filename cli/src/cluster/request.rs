@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use contract::error::chain;
-use contract::ports;
 use contract::status::Page;
-use contract::workload;
+use contract::{keys, ports, workload};
 use http::StatusCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::Client;
@@ -16,29 +15,34 @@ use kube::core::Status;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::check::facts::{Lookup, LookupError};
+use super::lookup::{Lookup, LookupError};
 
-pub(super) const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
-pub(super) const COORDINATION: &str = "/apis/coordination.k8s.io/v1";
-pub(super) const CORE: &str = "/api/v1";
-pub(super) const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";
-pub(super) const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+pub(crate) const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+pub(crate) const COORDINATION: &str = "/apis/coordination.k8s.io/v1";
+pub(crate) const CORE: &str = "/api/v1";
+pub(crate) const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";
+pub(crate) const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 /// The path of the objects of a kind: in one namespace, or without one.
-pub(super) fn path(group: &str, namespace: Option<&str>, kinds: &str) -> String {
+pub(crate) fn path(group: &str, namespace: Option<&str>, kinds: &str) -> String {
     match namespace {
         Some(namespace) => format!("{group}/namespaces/{namespace}/{kinds}"),
         None => format!("{group}/{kinds}"),
     }
 }
 
+/// Lists the StatefulSets with the label, in one namespace or in all.
+pub(crate) async fn labelled(client: &Client, namespace: Option<&str>) -> Lookup<Vec<Value>> {
+    list(client, &stateful_sets(namespace), keys::INJECT).await
+}
+
 /// The path of StatefulSets, in one namespace or in all.
-pub(super) fn stateful_sets(namespace: Option<&str>) -> String {
+pub(crate) fn stateful_sets(namespace: Option<&str>) -> String {
     path(&format!("/apis/{}", workload::API_VERSION), namespace, workload::PLURAL)
 }
 
 /// Reads one object; `None` if it does not exist.
-pub(super) async fn get(client: &Client, path: &str, name: &str) -> Lookup<Option<Value>> {
+pub(crate) async fn get(client: &Client, path: &str, name: &str) -> Lookup<Option<Value>> {
     let request = Request::new(path).get(name, &GetParams::default()).map_err(not_sent)?;
     match client.request(request).await {
         Ok(object) => Ok(Some(object)),
@@ -48,7 +52,7 @@ pub(super) async fn get(client: &Client, path: &str, name: &str) -> Lookup<Optio
 }
 
 /// Reads the objects with a label.
-pub(super) async fn list(client: &Client, path: &str, labels: &str) -> Lookup<Vec<Value>> {
+pub(crate) async fn list(client: &Client, path: &str, labels: &str) -> Lookup<Vec<Value>> {
     let params = ListParams::default().labels(labels);
     let request = Request::new(path).list(&params).map_err(not_sent)?;
     let mut list: Value = client.request(request).await.map_err(|error| failed(&error))?;
@@ -57,7 +61,7 @@ pub(super) async fn list(client: &Client, path: &str, labels: &str) -> Lookup<Ve
 }
 
 /// Returns an object as it would be stored, without storing it.
-pub(super) async fn create_dry(client: &Client, path: &str, object: &Value) -> Lookup<Value> {
+pub(crate) async fn create_dry(client: &Client, path: &str, object: &Value) -> Lookup<Value> {
     let params = PostParams { dry_run: true, field_manager: None };
     let request = Request::new(path).create(&params, object.to_string().into_bytes()).map_err(not_sent)?;
     client.request(request).await.map_err(|error| failed(&error))
@@ -66,7 +70,7 @@ pub(super) async fn create_dry(client: &Client, path: &str, object: &Value) -> L
 /// Reads the status page of a pod's agent through the API server.
 ///
 /// `Ok(None)`: the user may not ask, or the page is unknown to this release. Error: the agent does not answer.
-pub(super) async fn agent_status(client: &Client, namespace: &str, pod: &str) -> Lookup<Option<Page>> {
+pub(crate) async fn agent_status(client: &Client, namespace: &str, pod: &str) -> Lookup<Option<Page>> {
     let proxy = format!("{}/{pod}:{}/proxy", path(CORE, Some(namespace), "pods"), ports::AGENT);
     let page = ports::STATUS.trim_start_matches('/');
     // An invalid name cannot occur in a path, and no such pod exists.

@@ -3,16 +3,16 @@
 use serde_json::Value;
 
 /// The entries of a list; none if the value is not a list.
-pub(super) fn items(list: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
 /// The strings of a list.
-pub(super) fn strings(list: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn strings(list: &Value) -> impl Iterator<Item = &str> {
     items(list).filter_map(Value::as_str)
 }
 
 /// A string; empty if the value is not a string.
-pub(super) fn string(value: &Value) -> String {
+pub(crate) fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -1,17 +1,31 @@
 //! The pods of a StatefulSet, and the reason why one is not ready.
 
 use contract::status::{Page, StateReport};
-use contract::workload;
+use contract::{objects, workload};
 use kube::Client;
 use serde_json::Value;
 
-use super::api::{CORE, agent_status, list, path};
 use super::json::{items, string};
-use super::pod_spec::has_agent;
-use crate::check::facts::{Lookup, PodFacts};
+use super::lookup::{Lookup, LookupError};
+use super::request::{CORE, agent_status, list, path};
+
+/// A pod of a StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodFacts {
+    /// `metadata.name`.
+    pub(crate) name: String,
+    /// `true` if the pod's condition `Ready` is true.
+    pub(crate) ready: bool,
+    /// `true` if the agent is one of the containers.
+    pub(crate) has_agent: bool,
+    /// Reason why the pod is not ready, if one is known.
+    pub(crate) problem: Option<String>,
+    /// The page of its agent; `None` if the agent was not asked or does not answer.
+    pub(crate) page: Option<Box<Page>>,
+}
 
 /// Reads the pods that a StatefulSet owns.
-pub(super) async fn look(
+pub(crate) async fn pods(
     client: &Client,
     namespace: &str,
     owner: &str,
@@ -28,6 +42,16 @@ pub(super) async fn look(
     // By length first: couchdb-10 follows couchdb-9.
     pods.sort_by_key(|pod| (pod.name.len(), pod.name.clone()));
     Ok(pods)
+}
+
+/// `true` if the agent is one of the containers of a pod spec.
+pub(crate) fn has_agent(spec: &Value) -> bool {
+    containers(spec).any(|container| container["name"] == objects::AGENT_CONTAINER)
+}
+
+/// All containers of a pod spec, init containers included.
+pub(crate) fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
+    items(&spec["containers"]).chain(items(&spec["initContainers"]))
 }
 
 fn selector(labels: &Value) -> String {
@@ -48,9 +72,9 @@ async fn look_at(client: &Client, namespace: &str, pod: &Value) -> PodFacts {
     let has_agent = has_agent(&pod["spec"]);
     // Agents of ready pods may report conditions as well.
     let page = if has_agent || !ready { agent_status(client, namespace, &name).await } else { Ok(None) };
-    let conditions = page.as_ref().ok().and_then(Option::as_ref).map(|page| page.conditions.clone());
-    let problem = if ready { None } else { problem(page, status) };
-    PodFacts { name, ready, has_agent, problem, conditions: conditions.unwrap_or_default() }
+    let problem = if ready { None } else { problem(page.as_ref(), status) };
+    let page = page.ok().flatten().map(Box::new);
+    PodFacts { name, ready, has_agent, problem, page }
 }
 
 fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
@@ -58,7 +82,7 @@ fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
 }
 
 /// The most precise reason why a pod is not ready.
-fn problem(page: Lookup<Option<Page>>, status: &Value) -> Option<String> {
+fn problem(page: Result<&Option<Page>, &LookupError>, status: &Value) -> Option<String> {
     let no_answer = match page {
         Ok(page) => match page.as_ref().and_then(readiness) {
             Some(reason) => return Some(reason),

@@ -1,0 +1,98 @@
+//! The subcommand: its arguments, and one look or one after another.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use kube::Config;
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use super::look::overview;
+use super::view::Overview;
+use crate::check::Output;
+use crate::cluster::{self, Target, connect};
+use crate::terminal;
+
+/// Arguments of `status`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Name of the StatefulSet; by default all with the label couchdiscover.io/inject
+    pub name: Option<String>,
+    /// The cluster and the namespace.
+    #[command(flatten)]
+    pub target: Target,
+    /// Look again every 2 s until interrupted
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Format of the result
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Reason why the state could not be read.
+#[derive(Debug, Error)]
+pub enum StatusError {
+    /// No cluster can be read.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// The StatefulSets cannot be listed; the reason.
+    #[error("failed to list StatefulSets: {0}. Fix: choose a namespace that you may read with -n")]
+    List(String),
+    /// There is no StatefulSet of this name with the label.
+    #[error(
+        "no StatefulSet '{name}' has the label couchdiscover.io/inject. Fix: list all of them with 'couchdiscover status'"
+    )]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The result cannot be written.
+    #[error("failed to write the result")]
+    Write(#[from] io::Error),
+}
+
+/// Prints the state of the cluster that the kubeconfig names; returns the last one.
+pub async fn run(args: &Args) -> Result<Overview, StatusError> {
+    let config = cluster::configuration(&args.target).await?;
+    loop {
+        let overview = look(config.clone(), args).await?;
+        terminal::print(&rendered(&overview, args))?;
+        if !args.watch {
+            return Ok(overview);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+fn rendered(overview: &Overview, args: &Args) -> String {
+    let text = match args.output {
+        Output::Table => overview.to_table(OffsetDateTime::now_utc()),
+        Output::Json => overview.to_json(),
+    };
+    let redraws = args.watch && args.output == Output::Table && io::stdout().is_terminal();
+    if redraws { format!("{CLEAR}{text}") } else { text }
+}
+
+/// Reads the state of the cluster of a client configuration.
+pub async fn look(config: Config, args: &Args) -> Result<Overview, StatusError> {
+    let client = connect(config).await?;
+    let namespace = args.target.namespace.as_deref();
+    let found = match overview(&client, namespace, args.name.as_deref()).await {
+        // Most often the permission to list all namespaces is missing.
+        Err(_) if namespace.is_none() => {
+            overview(&client, Some(client.default_namespace()), args.name.as_deref()).await
+        }
+        found => found,
+    };
+    let overview = found.map_err(|error| StatusError::List(error.to_string()))?;
+    match &args.name {
+        Some(name) if overview.stateful_sets.is_empty() => Err(StatusError::Unknown { name: name.clone() }),
+        Some(_) | None => Ok(overview),
+    }
+}
+
+/// Agents of a settled cluster change their page every 10 s, others several times a second.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// Moves the cursor to the first line and clears the screen below.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
