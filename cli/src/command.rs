@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use crate::check::{self, Output};
 use crate::error::CommandError;
 use crate::manifest::{self, InjectArgs, UninjectArgs};
-use crate::{status, terminal};
+use crate::{explain, status, terminal};
 
 /// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ pub enum Command {
     /// Exits 0 if every pod is ready and no agent reports a condition, 1 if not, 2 if pods cannot be read, 69 if no cluster
     /// can be reached.
     Status(status::Args),
+    /// Print the runbook's page about a state, a condition or an alert
+    Explain(explain::Args),
 }
 
 /// Runs the program.
@@ -67,6 +69,7 @@ impl Command {
             Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
             Self::Check(args) => check(&args),
             Self::Status(args) => status(&args),
+            Self::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         };
         result.unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
     }

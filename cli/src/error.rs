@@ -7,6 +7,7 @@ use program::exit;
 use thiserror::Error;
 
 use crate::cluster;
+use crate::explain::ExplainError;
 use crate::status::StatusError;
 
 /// Reason why a subcommand failed.
@@ -33,6 +34,9 @@ pub(crate) enum CommandError {
     /// The state of the cluster cannot be read.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// Nothing was explained.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// The async runtime cannot be started.
     #[error("failed to set up the process")]
     Runtime(#[source] io::Error),
@@ -45,7 +49,12 @@ impl CommandError {
             Self::Cluster(_) | Self::Status(StatusError::Cluster(_)) => exit::UNAVAILABLE,
             Self::Status(StatusError::List(_)) => exit::INCOMPLETE,
             Self::Status(StatusError::Unknown { .. } | StatusError::Write(_)) => exit::FAILURE,
-            Self::Read { .. } | Self::Write(_) | Self::Manifest(_) | Self::Runtime(_) => exit::FAILURE,
+            Self::Explain(ExplainError::Unknown { .. }) => exit::USAGE,
+            Self::Explain(ExplainError::Write(_))
+            | Self::Read { .. }
+            | Self::Write(_)
+            | Self::Manifest(_)
+            | Self::Runtime(_) => exit::FAILURE,
         }
     }
 }

@@ -3,12 +3,13 @@
 //! * [`check`]: reads a cluster with the user's kubeconfig and reports each problem with its fix
 //! * [`status`]: shows the pods of StatefulSets and the states that their agents report
 //! * [`cluster`]: the live cluster, read with the user's rights
+//! * `explain`: prints the runbook's pages
 //! * `manifest`: runs the injection on YAML and JSON files
 //! * [`Command`]: the subcommands
 //! * [`terminal`]: parses command lines and prints failures; shared with the server's program
 //!
 //! ```text
-//! command -> manifest (inject::files), check, status -> cluster
+//! command -> manifest (inject::files), check, status -> cluster; explain
 //!   all   -> error, terminal
 //! ```
 
@@ -16,6 +17,7 @@ pub mod check;
 pub mod cluster;
 mod command;
 mod error;
+mod explain;
 mod manifest;
 pub mod status;
 pub mod terminal;
