@@ -16,7 +16,7 @@ pub struct Args {
 
 /// Reason why nothing was explained.
 #[derive(Debug, Error)]
-pub enum ExplainError {
+pub(crate) enum ExplainError {
     /// There is no page of this name.
     #[error(
         "'{name}' is no state, condition or alert{nearest}. Fix: list all of them with 'couchdiscover explain'"

@@ -1,6 +1,7 @@
 //! Uninstalling.
 
 use cli::check::{self, Level, Output};
+use cli::cluster::Target;
 use serde_json::Value;
 
 use crate::diagnosis::is_ready;
@@ -46,8 +47,7 @@ async fn count(kubectl: &Kubectl, kind: &str) -> usize {
 /// `couchdiscover check`, which must find nothing.
 async fn check(namespace: &str) {
     let args = check::Args {
-        namespace: Some(namespace.to_owned()),
-        context: None,
+        target: Target { namespace: Some(namespace.to_owned()), context: None },
         config_name: "couchdiscover".to_owned(),
         output: Output::Table,
     };
