@@ -235,6 +235,8 @@ fn help_documents_each_subcommand() {
       inject    Inject the agent into the labelled StatefulSets of a file
       uninject  Remove the injected agent from the StatefulSets of a file
       check     Check a cluster and print each problem with its fix
+      status    Show the pods of StatefulSets and the states that their agents report, worst first
+      explain   Print the runbook's page about a state, a condition or an alert
       help      Print this message or the help of the given subcommand(s)
 
     Options:

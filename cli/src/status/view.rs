@@ -108,19 +108,16 @@ impl SetView {
     }
 
     fn write(&self, table: &mut String, now: OffsetDateTime) {
-        let ready = self.pods.iter().filter(|pod| pod.ready).count();
         let gap = if table.is_empty() { "" } else { "\n" };
-        let _ = writeln!(
-            table,
-            "{gap}{}/{}: {ready} of {} pods ready",
-            shown(&self.namespace),
-            shown(&self.name),
-            self.replicas
-        );
+        let _ = write!(table, "{gap}{}/{}: ", shown(&self.namespace), shown(&self.name));
         if let Some(problem) = &self.problem {
-            let _ = writeln!(table, "  the pods cannot be read: {}", shown(problem));
+            let _ = writeln!(table, "the pods cannot be read: {}", shown(problem));
             return;
         }
+        let ready = self.pods.iter().filter(|pod| pod.ready).count();
+        let (exist, replicas) = (self.pods.len(), self.replicas);
+        let missing = if (exist as u64) < replicas { format!(", {exist} exist") } else { String::new() };
+        let _ = writeln!(table, "{ready} of {replicas} pods ready{missing}");
         let rows: Vec<[String; 6]> = self.pods.iter().map(|pod| pod.row(now)).collect();
         write_rows(table, &rows);
         for pod in &self.pods {
@@ -257,7 +254,17 @@ mod tests {
             pod("couchdb-2", false, &filling),
         ])]);
         assert!(!overview.is_well());
-        assert_snapshot!(overview.to_table(now()), @"");
+        assert_snapshot!(overview.to_table(now()), @"
+        shop/couchdb: 2 of 3 pods ready
+          POD        READY  STATE    SINCE  MEMBERS  DATABASES
+          couchdb-2  no     Filling  5m0s   3/3      12
+          couchdb-1  yes    Settled  5m0s   3/3      12
+          couchdb-0  yes    Settled  5m0s   3/3      12
+          couchdb-2 Filling: couchdb-2 is filled
+          couchdb-2 progress: 'orders': 10 of 20 documents
+          couchdb-1 StrangersListed: _nodes lists 'nonode@nohost'
+              Fix: curl -X DELETE ..
+        ");
     }
 
     #[test]
@@ -266,7 +273,13 @@ mod tests {
         let overview =
             Overview::new(vec![set(pods.map(|name| pod(name, true, &page(name, "Settled"))).to_vec())]);
         assert!(overview.is_well() && overview.is_complete());
-        assert_snapshot!(overview.to_table(now()), @"");
+        assert_snapshot!(overview.to_table(now()), @"
+        shop/couchdb: 3 of 3 pods ready
+          POD        READY  STATE    SINCE  MEMBERS  DATABASES
+          couchdb-0  yes    Settled  5m0s   3/3      12
+          couchdb-1  yes    Settled  5m0s   3/3      12
+          couchdb-2  yes    Settled  5m0s   3/3      12
+        ");
     }
 
     #[test]
@@ -277,8 +290,15 @@ mod tests {
         unread.problem = Some("pods is forbidden".to_owned());
         let overview = Overview::new(vec![set(vec![silent]), unread]);
         assert!(!overview.is_well() && !overview.is_complete());
-        assert_snapshot!(overview.to_table(now()), @"");
-        assert_snapshot!(Overview::new(vec![]).to_table(now()), @"");
+        assert_snapshot!(overview.to_table(now()), @"
+        shop/couchdb: 0 of 3 pods ready, 1 exist
+          POD        READY  STATE  SINCE  MEMBERS  DATABASES
+          couchdb-0  no     ?
+          couchdb-0: pending
+
+        shop/other: the pods cannot be read: pods is forbidden
+        ");
+        assert_snapshot!(Overview::new(vec![]).to_table(now()), @"no StatefulSet has the label couchdiscover.io/inject");
     }
 
     #[test]
