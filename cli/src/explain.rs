@@ -66,7 +66,9 @@ macro_rules! pages {
 const PAGES: &[(&str, &str)] = pages![
     "AddingCopies",
     "AdminPasswordsDiffer",
+    "AdminsOnSomeNodes",
     "AdoptingIdentity",
+    "BasicAuthenticationOff",
     "ClosedByHand",
     "CookieMismatch",
     "CopiesDisagree",
@@ -124,6 +126,7 @@ const PAGES: &[(&str, &str)] = pages![
     "ProvingWhole",
     "RecordingFounding",
     "ReleasingLease",
+    "RemovingEmptyDatabases",
     "Settled",
     "ShardMapsBroken",
     "ShardsLost",
