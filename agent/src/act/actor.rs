@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::compare::Comparison;
+use super::comparison::Comparison;
 use crate::couch::Couch;
 use crate::kubernetes::Claim;
 

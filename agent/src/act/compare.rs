@@ -14,30 +14,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::actor::Actor;
+use super::comparison::{Comparison, States};
 use super::error::{ActError, Progress};
 use crate::couch::{Couch, CouchError, FileAt};
 use crate::observe::Directory;
-
-/// A comparison that takes several rounds.
-#[derive(Debug)]
-pub struct Comparison {
-    survey: Survey,
-    begun: Instant,
-    /// The database that is replicated, and the time of the last `_sync_shards` for it.
-    synced: Option<(String, Instant)>,
-    /// The last state of the database that is behind, and the time since which it has been the same.
-    last: Option<(LastSeen, Instant)>,
-    /// The failure of the last write to the local volume, which is tried while nothing arrives.
-    write_error: Option<String>,
-}
-
-/// The state of a database that is behind, as far as it shows progress.
-#[derive(Debug, PartialEq, Eq)]
-struct LastSeen {
-    database: String,
-    /// Changes in the local copies, and those that checkpoints of other copies have reached.
-    progress: [u64; 2],
-}
 
 /// Another node that holds copies.
 #[derive(Clone, Debug)]
@@ -59,9 +39,6 @@ struct Holders<'a> {
     base: String,
     others: Vec<Holder>,
 }
-
-/// A database with the state of its local shards.
-type States = Vec<(LocalShard, ShardState)>;
 
 impl Actor {
     /// Continues the comparison of the local shards with those of the nodes `with`, for about [`SLICE`]. Returns the
@@ -86,7 +63,7 @@ impl Actor {
         Err(error)
     }
 
-    /// The lack of progress of the comparison, if it has lasted for long.
+    /// The standstill of the comparison, if it has lasted for long.
     pub async fn stalled(&self) -> Option<Stalled> {
         let kept = self.comparison.lock().await;
         let comparison = kept.as_ref()?;
@@ -127,34 +104,6 @@ impl Actor {
         .await?;
         let volumes: BTreeMap<String, String> = found.into_iter().flatten().collect();
         Ok(self.couch.remember_volumes(&directory.local(), volumes).await?)
-    }
-}
-
-impl Comparison {
-    fn new(purpose: Purpose) -> Self {
-        Self {
-            survey: Survey::new(purpose),
-            begun: Instant::now(),
-            synced: None,
-            last: None,
-            write_error: None,
-        }
-    }
-
-    /// Takes the state of a database that is behind. Returns `true` if it has been the same for long.
-    fn observe(&mut self, database: &str, states: &States) -> bool {
-        let progress = states.iter().fold([0, 0], |[mine, sent]: [u64; 2], (_, state)| {
-            let reached =
-                state.theirs.iter().map(|copy| copy.checkpoint.saturating_add(copy.purge_checkpoint));
-            [mine.saturating_add(state.mine.update_seq), reached.fold(sent, u64::saturating_add)]
-        });
-        let seen = LastSeen { database: database.to_owned(), progress };
-        let since = match &self.last {
-            Some((last, since)) if *last == seen => *since,
-            Some(_) | None => Instant::now(),
-        };
-        self.last = Some((seen, since));
-        is_stalled(since.elapsed())
     }
 }
 

@@ -2,11 +2,12 @@
 
 mod actor;
 mod compare;
+mod comparison;
 mod copies;
 mod error;
 mod step;
 
 pub use actor::Actor;
-pub use compare::Comparison;
+pub use comparison::Comparison;
 pub use error::{ActError, Progress};
 pub use step::act;

@@ -10,9 +10,9 @@ use reqwest::Client;
 use super::error::CouchError;
 use super::first_login::FirstLogins;
 use super::login::LoginRefusal;
-use super::maps::PAGE;
+use super::login::lock;
 use super::password::is_hash_of;
-use super::transport::{Members, Transport, lock};
+use super::transport::{Members, Transport};
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
 
@@ -101,3 +101,6 @@ impl Couch {
 
 /// More than a cluster has nodes.
 const KEPT_HASHES: usize = 256;
+
+/// Maps in one answer: about 500 kB with two ranges of three copies.
+pub(super) const PAGE: usize = 500;

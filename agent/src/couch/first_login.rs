@@ -6,13 +6,12 @@
 //! N hashes.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use agent_core::facts::UpAnswer;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::client::Couch;
+use super::login::lock;
 
 /// The nodes at which a login is known to be remembered, and the cost of a first login.
 #[derive(Debug, Default)]
@@ -38,61 +37,46 @@ enum Node {
 }
 
 impl FirstLogins {
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Couch {
     /// `true` once this agent has logged in at its own node.
-    pub fn has_logged_in(&self) -> bool {
-        self.first_logins.with(|state| state.cost.is_some())
+    pub(super) fn has_begun(&self) -> bool {
+        lock(&self.state).cost.is_some()
     }
 
     /// Notes the duration of a call to the agent's own node. The first one is the cost of a first login.
-    pub fn note_own_login(&self, took: Duration) {
-        self.first_logins.with(|state| {
-            state.cost.get_or_insert(took.min(LONGEST));
-        });
+    pub(super) fn note_own(&self, took: Duration) {
+        lock(&self.state).cost.get_or_insert(took.min(LONGEST));
     }
 
-    /// Notes when the node at `base` first answers. Costs no hash: the call has no credentials.
-    pub async fn greet(&self, base: &str) {
-        if self.up(base).await != UpAnswer::Silent {
-            self.first_logins.with(|state| {
-                state.nodes.entry(base.to_owned()).or_insert_with(|| Node::Answers(Instant::now()));
-            });
-        }
+    /// Notes that the node at `base` answers.
+    pub(super) fn note_answer(&self, base: &str) {
+        lock(&self.state).nodes.entry(base.to_owned()).or_insert_with(|| Node::Answers(Instant::now()));
     }
 
-    /// Waits until the agent of the node at `base` has had the time to log in there, which began when the node first
-    /// answered. Returns at once where this agent has logged in before, or where nothing answers.
-    pub async fn until_its_own_agent_logged_in(&self, base: &str) {
-        if self.first_logins.with(|state| !state.nodes.contains_key(base)) {
-            self.greet(base).await;
-        }
-        let until = self.first_logins.with(|state| {
-            let cost = state.cost.unwrap_or(TYPICAL);
-            match state.nodes.get(base) {
-                // The other agent may have begun a little later than this one.
-                Some(Node::Answers(since)) => Some(*since + cost + cost / 4),
-                Some(Node::LoggedIn) | None => None,
-            }
-        });
-        if let Some(until) = until {
-            sleep_until(until).await;
+    /// `true` if the node at `base` has answered before.
+    pub(super) fn has_answered(&self, base: &str) -> bool {
+        lock(&self.state).nodes.contains_key(base)
+    }
+
+    /// The time at which the agent of the node at `base` has had the time to log in there, which began when the node first
+    /// answered; `None` where this agent has logged in before, or where nothing answers.
+    pub(super) fn own_agent_is_done(&self, base: &str) -> Option<Instant> {
+        let state = lock(&self.state);
+        let cost = state.cost.unwrap_or(TYPICAL);
+        match state.nodes.get(base) {
+            // The other agent may have begun a little later than this one.
+            Some(Node::Answers(since)) => Some(*since + cost + cost / 4),
+            Some(Node::LoggedIn) | None => None,
         }
     }
 
     /// Notes that the node at `base` accepted this agent's login, or failed. A node that restarts has forgotten the logins.
-    pub fn note_peer_login(&self, base: &str, accepted: bool) {
-        self.first_logins.with(|state| {
-            if accepted {
-                state.nodes.insert(base.to_owned(), Node::LoggedIn);
-            } else if matches!(state.nodes.get(base), Some(Node::LoggedIn)) {
-                state.nodes.remove(base);
-            }
-        });
+    pub(super) fn note_peer(&self, base: &str, accepted: bool) {
+        let mut state = lock(&self.state);
+        if accepted {
+            state.nodes.insert(base.to_owned(), Node::LoggedIn);
+        } else if matches!(state.nodes.get(base), Some(Node::LoggedIn)) {
+            state.nodes.remove(base);
+        }
     }
 }
 

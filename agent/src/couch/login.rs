@@ -1,14 +1,14 @@
 //! Logins: the quarantine of nodes that refuse the password, and the session cookies that work there.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use reqwest::header::{COOKIE, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
 use tokio::time::Instant;
 
 use super::error::CouchError;
-use super::transport::{QUARANTINE, lock};
 use crate::settings::{Credentials, Secret};
 
 /// The login of one call.
@@ -109,6 +109,15 @@ fn session_of(header: &str) -> Option<&str> {
     // An empty one ends the session. Longer ones than CouchDB's are not kept.
     (!token.is_empty() && token.len() < 4096).then_some(cookie)
 }
+
+/// Locks a mutex. A panic while it was locked leaves nothing half done here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The time for which a node that refused the credentials gets no further calls. CouchDB locks a user's address out
+/// after more than 5 failures within 5 minutes, and the pod's other containers share the address.
+pub const QUARANTINE: Duration = Duration::from_secs(75);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::client::Couch;
+use super::client::{Couch, PAGE};
 use super::error::CouchError;
 use super::transport::{READ_TIMEOUT, WRITE_TIMEOUT};
 
@@ -170,7 +170,7 @@ fn map_path(database: &str) -> String {
     format!("/_node/_local/_dbs/{}", encoded(database))
 }
 
-/// What the shard maps of all databases show.
+/// The findings in the shard maps of all databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapFindings {
     /// Maps that need repair.
@@ -285,8 +285,6 @@ impl From<SystemMaps> for Databases {
     }
 }
 
-/// Maps in one answer: about 500 kB with two ranges of three copies.
-pub(super) const PAGE: usize = 500;
 /// The longest page, in bytes. Parsed, it takes several times as much of the agent's 64 MiB.
 const MAPS: usize = 4 * 1024 * 1024;
 /// The longest answer with the maps of the system databases, in bytes.

@@ -8,6 +8,7 @@ use contract::error::chain;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::client::Couch;
@@ -49,6 +50,39 @@ impl Couch {
             Ok(StatusCode::NOT_FOUND) => UpAnswer::Closed,
             Ok(_) | Err(_) => UpAnswer::Silent,
         }
+    }
+
+    /// `true` once this agent has logged in at its own node.
+    pub fn has_logged_in(&self) -> bool {
+        self.first_logins.has_begun()
+    }
+
+    /// Notes the duration of a call to the agent's own node. The first one is the cost of a first login.
+    pub fn note_own_login(&self, took: Duration) {
+        self.first_logins.note_own(took);
+    }
+
+    /// Notes when the node at `base` first answers. Costs no hash: the call has no credentials.
+    pub async fn greet(&self, base: &str) {
+        if self.up(base).await != UpAnswer::Silent {
+            self.first_logins.note_answer(base);
+        }
+    }
+
+    /// Waits until the agent of the node at `base` has had the time to log in there. Returns at once where this agent has
+    /// logged in before, or where nothing answers.
+    pub async fn until_its_own_agent_logged_in(&self, base: &str) {
+        if !self.first_logins.has_answered(base) {
+            self.greet(base).await;
+        }
+        if let Some(until) = self.first_logins.own_agent_is_done(base) {
+            sleep_until(until).await;
+        }
+    }
+
+    /// Notes that the node at `base` accepted this agent's login, or failed.
+    pub fn note_peer_login(&self, base: &str, accepted: bool) {
+        self.first_logins.note_peer(base, accepted);
     }
 
     /// The node's uptime and connections: one cheap call that shows a restart or a lost peer. It uses the session at the

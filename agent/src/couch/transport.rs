@@ -1,7 +1,7 @@
 //! One HTTP call: its route, credentials, deadlines, the meaning of a status, and the length of an answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -395,11 +395,6 @@ pub(super) fn accept(
     }
 }
 
-/// Locks a mutex. A panic while it was locked leaves nothing half done here.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The path below which a node answers about itself.
 const OWN_NODE: &str = "/_node/_local";
 /// The longest answer to an ordinary read, in bytes. `_membership` of 64 nodes has about 10 kB.
@@ -411,9 +406,6 @@ const ERROR_ANSWER: usize = 4 * 1024;
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time that a change may take. finish_cluster alone waits 5 s for its members; 6.5 s were observed.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time for which a node that refused the credentials gets no further calls. CouchDB locks a user's address out
-/// after more than 5 failures within 5 minutes, and the pod's other containers share the address.
-pub const QUARANTINE: Duration = Duration::from_secs(75);
 /// Repeats of a GET that is answered with a conflict. A conflict between two releases lasts about 10 ms.
 const CONFLICT_RETRIES: u8 = 5;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(30);

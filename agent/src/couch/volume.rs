@@ -1,4 +1,4 @@
-//! What agents keep on a node's volume: the note about its completeness, and the volumes of the other members. Both are
+//! The agents' own data on a node's volume: the note about its completeness, and the volumes of the other members. Both are
 //! documents local to the node's own `_dbs`: they are never replicated, and are lost with the volume.
 
 use std::collections::BTreeMap;

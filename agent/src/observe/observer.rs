@@ -41,7 +41,7 @@ pub struct Inputs<'a> {
     pub knowledge: &'a Knowledge,
     /// The StatefulSet's Lease, where Kubernetes is used.
     pub claim: Option<&'a Claim>,
-    /// The lack of progress of a comparison.
+    /// The standstill of a comparison.
     pub stalled: Option<Stalled>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! look    reads StatefulSets, pods and agents' pages
-//! view    what is shown: sorted, as JSON or as a table; pure
+//! view    the result: sorted, as JSON or as a table; pure
 //! run     arguments, and one look or one after another
 //! ```
 

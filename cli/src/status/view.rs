@@ -1,4 +1,4 @@
-//! What `status` shows, as values and as text.
+//! The result of `status`, as values and as text.
 
 use std::fmt::Write as _;
 

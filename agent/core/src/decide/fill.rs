@@ -27,7 +27,7 @@ pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
         });
     }
     match observed.note {
-        // What a lost volume held is missing, however few documents it was.
+        // The data of a lost volume is missing, however few documents it was.
         VolumeNote::None if may_close && is_replaced(observed) => Some(Step::NoteFilling),
         // The comparison takes a while where there are many databases. A complete node reopens right after it.
         VolumeNote::None if may_close && just_started(view) => Some(Step::NoteFilling),

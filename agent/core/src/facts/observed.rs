@@ -66,7 +66,7 @@ pub struct Observed {
     pub single_copies: NamedDatabases,
     /// `true` while a resharding job runs on a node that answers. Read only before a shard map is changed.
     pub resharding: bool,
-    /// The lack of progress while the node is filled, if it has lasted for long.
+    /// The standstill while the node is filled, if it has lasted for long.
     pub stalled: Option<Stalled>,
     /// The maintenance mode of the local node.
     pub maintenance: MaintenanceMode,

@@ -142,7 +142,7 @@ impl ShardState {
         whole.max(parts)
     }
 
-    /// Compares the properties with those of the other copies. Copies on incomplete volumes have no say.
+    /// Compares the properties with those of the other copies. Copies on incomplete volumes do not count.
     pub(super) fn agreement(&self, shard: &LocalShard) -> Agreement {
         let is_trusted = |copy: &&OtherCopy| copy.note != VolumeNote::Filling;
         let known = self.theirs.iter().filter(is_trusted).filter_map(|copy| copy.state.properties.as_ref());

@@ -17,8 +17,8 @@ pub struct Survey {
     after: Option<String>,
     /// Rows to leave out before the next page.
     skip: u64,
-    /// What the next database's copies must have replicated, by the uuid of the other file, where the database was behind
-    /// before: what they had then. A copy that takes part in no write is always some changes behind the present state.
+    /// The changes that the next database's copies must have replicated, by the uuid of the other file, where the database was
+    /// behind before: those that they had then. A copy that takes part in no write is always some changes behind the present state.
     goals: BTreeMap<String, Goal>,
     /// The time at which the goals were read, and the number of goals before them.
     goals_read: (Duration, u8),
