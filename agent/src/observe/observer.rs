@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use agent_core::decide::{Step, displaced_by, expectation};
 use agent_core::facts::{
-    BrokenMaps, LeaseState, Login, LostRanges, NamedDatabases, Observed, PodInstance, Publication, Stalled,
-    Unseen, VolumeOrigin,
+    BrokenMaps, LeaseState, Login, LostRanges, NamedDatabases, Node, Observed, PodInstance, Publication,
+    Stalled, Unseen, UpAnswer, VolumeOrigin,
 };
 use contract::error::chain;
 use tokio::time::Instant;
@@ -56,6 +56,16 @@ impl Inputs<'_> {
     }
 }
 
+/// The answers of all nodes, with names as the nodes report them.
+struct Asked {
+    local: Result<Report, Unseen>,
+    facts: LocalFacts,
+    up: UpAnswer,
+    reports: BTreeMap<u32, Result<Report, Unseen>>,
+    login: Login,
+    welcome_uuid: Option<String>,
+}
+
 impl Observer {
     /// Observes the nodes in `directory`, and `service` where names are missing.
     pub fn new(couch: Arc<Couch>, directory: Directory, service: Service) -> Self {
@@ -79,45 +89,8 @@ impl Observer {
         let expectation = expectation(inputs.size, set);
         let mut peers: BTreeSet<u32> = &expectation.expected | &expectation.founders;
         peers.remove(&me);
-        let base = self.directory.local();
-        let introduction = ask_introduction(&self.couch, &self.directory);
-        // The first login is at the own node. Meanwhile the peers' own agents log in there.
-        let introduction = if self.couch.has_logged_in() {
-            introduction.await
-        } else {
-            tokio::join!(introduction, greet_peers(&self.couch, &self.directory, &peers)).0
-        };
-        let members = self.ask_through_local(introduction.as_ref().ok(), &peers);
-        let (local, up, mut reports) = tokio::join!(
-            ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
-            self.couch.up(&base),
-            ask_peers(&self.couch, &self.directory, &members, peers)
-        );
-        let login = self.login(&base, &local).await;
-        let hash = local.as_ref().ok().and_then(|(report, _)| report.admin_hash.clone());
-        self.refuse_other_passwords(&members, hash.filter(|_| login == Login::Accepted), &mut reports).await;
-        let welcome_uuid = match local {
-            Err(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects) => {
-                self.couch.uuid_without_login(&base).await
-            }
-            Ok(_) | Err(_) => None,
-        };
-        let (local, facts) = match local {
-            Ok((report, facts)) => (Ok(report), facts),
-            Err(unseen) => (Err(unseen), LocalFacts::default()),
-        };
-        let namings = reports
-            .iter()
-            .filter_map(|(ordinal, report)| report.as_ref().ok().map(|report| (*ordinal, report.naming())));
-        let local_name = local.as_ref().ok().map(Report::local_name);
-        // Clusters that existed before may name their nodes otherwise than the official image.
-        let naming = self.directory.agree(local_name, &namings.collect()).await;
-        let peers = reports
-            .into_iter()
-            .map(|(ordinal, report)| (ordinal, report.and_then(|report| report.resolve(&naming))))
-            .collect();
-        let local = local.and_then(|report| report.resolve(&naming));
-        self.directory.naming = naming;
+        let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers).await;
+        let (local, peers) = self.resolve(local, reports).await;
         Observed {
             me,
             expected: expectation.expected,
@@ -153,6 +126,59 @@ impl Observer {
             port_checks: BTreeMap::new(),
             publication: Publication::default(),
         }
+    }
+
+    /// Asks the local node, then all peers, those that are connected members through the local node.
+    async fn ask_nodes(&self, peers: BTreeSet<u32>) -> Asked {
+        let base = self.directory.local();
+        let introduction = ask_introduction(&self.couch, &self.directory);
+        // The first login is at the own node. Meanwhile the peers' own agents log in there.
+        let introduction = if self.couch.has_logged_in() {
+            introduction.await
+        } else {
+            tokio::join!(introduction, greet_peers(&self.couch, &self.directory, &peers)).0
+        };
+        let members = self.ask_through_local(introduction.as_ref().ok(), &peers);
+        let (local, up, mut reports) = tokio::join!(
+            ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
+            self.couch.up(&base),
+            ask_peers(&self.couch, &self.directory, &members, peers)
+        );
+        let login = self.login(&base, &local).await;
+        let hash = local.as_ref().ok().and_then(|(report, _)| report.admin_hash.clone());
+        self.refuse_other_passwords(&members, hash.filter(|_| login == Login::Accepted), &mut reports).await;
+        let welcome_uuid = match local {
+            Err(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects) => {
+                self.couch.uuid_without_login(&base).await
+            }
+            Ok(_) | Err(_) => None,
+        };
+        let (local, facts) = match local {
+            Ok((report, facts)) => (Ok(report), facts),
+            Err(unseen) => (Err(unseen), LocalFacts::default()),
+        };
+        Asked { local, facts, up, reports, login, welcome_uuid }
+    }
+
+    /// The reports with ordinals instead of names, by the naming rule that the nodes agree on.
+    async fn resolve(
+        &mut self,
+        local: Result<Report, Unseen>,
+        reports: BTreeMap<u32, Result<Report, Unseen>>,
+    ) -> (Result<Node, Unseen>, BTreeMap<u32, Result<Node, Unseen>>) {
+        let namings = reports
+            .iter()
+            .filter_map(|(ordinal, report)| report.as_ref().ok().map(|report| (*ordinal, report.naming())));
+        let local_name = local.as_ref().ok().map(Report::local_name);
+        // Clusters that existed before may name their nodes otherwise than the official image.
+        let naming = self.directory.agree(local_name, &namings.collect()).await;
+        let peers = reports
+            .into_iter()
+            .map(|(ordinal, report)| (ordinal, report.and_then(|report| report.resolve(&naming))))
+            .collect();
+        let local = local.and_then(|report| report.resolve(&naming));
+        self.directory.naming = naming;
+        (local, peers)
     }
 
     /// Sends calls about connected members through the local node, and returns their Erlang names.
