@@ -64,13 +64,12 @@ async fn a_deleted_role_binding_is_created_again() {
 async fn without_permission_to_watch_bindings_they_are_still_created() {
     let deployed = Deployed::without_roles(Arc::new(Envtest::start().await.unwrap()), "old-role").await;
     deployed.grant().await;
-    let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{}", deployed.config_name);
+    let role = format!("{}-provider", deployed.config_name);
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{role}");
     let mut role = deployed.admin.get(&path).await.accepted();
-    for rule in role["rules"].as_array_mut().unwrap() {
-        if rule["resources"] == json!(["rolebindings"]) {
-            rule["verbs"] = json!(["create", "patch"]);
-        }
-    }
+    let rules = role["rules"].as_array_mut().unwrap();
+    let rule = rules.iter_mut().find(|rule| rule["resources"] == json!(["rolebindings"]));
+    rule.unwrap()["verbs"] = json!(["create", "patch"]);
     role["apiVersion"] = json!("rbac.authorization.k8s.io/v1");
     role["kind"] = json!("ClusterRole");
     deployed.admin.replace(&role).await.accepted();
