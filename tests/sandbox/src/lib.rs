@@ -38,6 +38,8 @@
 //!   (before 3.4, 3.4, since 3.5), a random quarter of the calls is answered with 409 and writes nothing. Of the older
 //!   HTTP stack that serves these files only documents and `_all_dbs` are imitated: no `_session` or `_uuids`, and only
 //!   shard files can be created and deleted. Of a shard file there is no `_revs_diff`, `_bulk_docs`, `_compact` or view.
+//!   Documents can be written to a file that no map lists, which real nodes refuse with 500 `database_does_not_exist`, so
+//!   `q_shard_files` passes on stand-ins only.
 //! - **Databases** have documents with revisions, conflicts, quorum, `_all_docs`, `_purge`, and the properties of each
 //!   copy: `_security`, `_revs_limit`, `_purged_infos_limit`. The limits have no effect, and `_security` decides only about
 //!   the access to documents. No views, Mango, attachments, clustered `_changes`, `_bulk_docs`, replication or

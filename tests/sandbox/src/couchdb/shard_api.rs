@@ -132,7 +132,7 @@ fn answer(file: &mut ShardFile, shard: &Shard, rest: &[&str], request: &Request,
                 let found = file.purge(Purge { uuid: format!("{random}-{number}"), id: id.clone(), revs });
                 purged.insert(id, json!(found.iter().map(ToString::to_string).collect::<Vec<_>>()));
             }
-            Response::json(201, &json!({"purge_seq": file.purge_seq(), "purged": purged}))
+            Response::json(200, &json!({"purge_seq": file.purge_seq(), "purged": purged}))
         }
         ("POST", ["_ensure_full_commit"]) => Response::ok(201),
         _ => local_db::answer(&mut file.docs, &shard.to_string(), rest, request),
