@@ -142,3 +142,12 @@ fn is_tls(error: &reqwest::Error) -> bool {
     }
     false
 }
+
+/// `None` for a 404.
+pub(super) fn unless_missing<T>(answer: Result<T, CouchError>) -> Result<Option<T>, CouchError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

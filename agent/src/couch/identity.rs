@@ -78,7 +78,7 @@ impl Couch {
 }
 
 /// The identity of a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IdentityReport {
     /// Its parts, by digest.
     pub identity: Identity,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::Couch;
-use super::error::CouchError;
+use super::error::{CouchError, unless_missing};
 use super::maps::encoded;
 
 /// A shard file on one node.
@@ -158,15 +158,6 @@ impl Couch {
             running: u64,
         }
         Ok(self.transport.get::<Summary>(base, "/_reshard").await?.running > 0)
-    }
-}
-
-/// `None` for a 404.
-fn unless_missing<T>(answer: Result<T, CouchError>) -> Result<Option<T>, CouchError> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

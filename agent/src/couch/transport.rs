@@ -157,29 +157,34 @@ impl Transport {
                 Ok(response) => return Ok(response),
             },
         };
-        if let Some(session) = self.logins.session(&call.base) {
-            match self.attempt(admin, call, &Login::Session(session), &complete).await {
-                // It has ended, for example with another session secret.
-                Err(Failure::Login(_)) => self.logins.end_session(&call.base),
-                Err(Failure::Other(error)) => return Err(error),
-                Ok(response) => return Ok(response),
-            }
+        if let Some(answered) = self.by_session(admin, call, &complete).await {
+            return answered;
         }
         // A password that is refused must not be sent again; one that is ignored opens another session.
         if refusal != LoginRefusal::Ignored {
             return Err(refusal.error(call.to_string(), admin));
         }
         let refusal = self.refused(admin, call, refusal).await?;
-        let Some(session) = self.logins.session(&call.base) else {
-            return Err(refusal.error(call.to_string(), admin));
-        };
-        match self.attempt(admin, call, &Login::Session(session), &complete).await {
+        let answered = self.by_session(admin, call, &complete).await;
+        answered.unwrap_or_else(|| Err(refusal.error(call.to_string(), admin)))
+    }
+
+    /// Sends one call with the session; `None` if there is none, or the node no longer accepts it, for example with another
+    /// session secret.
+    async fn by_session(
+        &self,
+        admin: &Credentials,
+        call: &Call,
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Option<Result<Response, CouchError>> {
+        let session = self.logins.session(&call.base)?;
+        match self.attempt(admin, call, &Login::Session(session), complete).await {
             Err(Failure::Login(_)) => {
                 self.logins.end_session(&call.base);
-                Err(refusal.error(call.to_string(), admin))
+                None
             }
-            Err(Failure::Other(error)) => Err(error),
-            Ok(response) => Ok(response),
+            Err(Failure::Other(error)) => Some(Err(error)),
+            Ok(response) => Some(Ok(response)),
         }
     }
 
@@ -242,21 +247,14 @@ impl Transport {
         base: &str,
         path: &str,
     ) -> Option<Result<T, CouchError>> {
-        let login = Login::Session(self.logins.session(base)?);
         let call =
             Call { base: base.to_owned(), method: Method::GET, path: path.to_owned(), timeout: READ_TIMEOUT };
-        let answered = self.attempt(&self.credentials(), &call, &login, |request| request).await;
-        match answered {
-            Err(Failure::Login(_)) => {
-                self.logins.end_session(&call.base);
-                None
-            }
-            Err(Failure::Other(error)) => Some(Err(error)),
-            Ok(response) => {
-                self.metrics.called("answered");
-                Some(parse(call.to_string(), response, limit).await)
-            }
-        }
+        let response = match self.by_session(&self.credentials(), &call, |request| request).await? {
+            Ok(response) => response,
+            Err(error) => return Some(Err(error)),
+        };
+        self.metrics.called("answered");
+        Some(parse(call.to_string(), response, limit).await)
     }
 
     async fn attempt(

@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use agent_core::facts::{NamedDatabases, VolumeNote};
-use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client::Couch;
-use super::error::CouchError;
+use super::error::{CouchError, unless_missing};
 
 /// The note on a volume, with what belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +41,8 @@ struct Volumes {
 impl Couch {
     /// The note on the node's volume.
     pub async fn note(&self, base: &str) -> Result<Note, CouchError> {
-        let found = match self.transport.get::<NoteDocument>(base, NOTE).await {
-            Ok(found) => found,
-            // The volume is new, or was never examined.
-            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => NoteDocument::default(),
-            Err(error) => return Err(error),
-        };
+        // Without a note the volume is new, or was never examined.
+        let found = unless_missing(self.transport.get::<NoteDocument>(base, NOTE).await)?.unwrap_or_default();
         let state = match found.state.as_str() {
             FILLING => VolumeNote::Filling,
             COMPLETE => VolumeNote::Complete,
@@ -80,11 +75,8 @@ impl Couch {
 
     /// The volumes of other nodes that this node's agent found there last, by Erlang name.
     pub async fn remembered_volumes(&self, base: &str) -> Result<BTreeMap<String, String>, CouchError> {
-        match self.transport.get::<Volumes>(base, VOLUMES).await {
-            Ok(found) => Ok(found.volumes),
-            Err(CouchError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        }
+        let found = unless_missing(self.transport.get::<Volumes>(base, VOLUMES).await)?;
+        Ok(found.unwrap_or_default().volumes)
     }
 
     /// Adds volumes to those that are remembered on the node's volume, or replaces them.

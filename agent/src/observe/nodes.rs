@@ -129,31 +129,18 @@ pub(super) async fn ask_local(
 ) -> Result<(Report, LocalFacts), Unseen> {
     let Introduction { name, naming, membership } = introduction?;
     let base = directory.local();
-    let release = couch.welcome(&base).await.map(|welcome| welcome.release());
-    let (name, naming, membership) = (name.clone(), naming.clone(), membership.clone());
-    let release = release.map_err(|error| unseen(&error))?;
-    let databases = couch.databases(&base).await.map_err(|error| unseen(&error))?;
-    let established = databases.count > 0;
-    let mut report = Report {
-        name,
-        naming,
-        release,
-        membership,
-        databases,
-        identity: Identity::default(),
-        admin_hash: None,
-    };
-    if established {
-        let identity = ask_identity(couch, &base).await.map_err(|error| unseen(&error))?;
-        (report.identity, report.admin_hash) = (identity.identity, identity.admin_hash);
-    }
     let ask = async {
-        let mut facts = ask_local_facts(couch, &base, !established).await?;
-        facts.holds_nothing = may_hold_nothing(&report) && has_only_empty_databases(couch, &base).await?;
-        Ok(facts)
+        let release = couch.welcome(&base).await?.release();
+        let databases = couch.databases(&base).await?;
+        let identity = ask_identity(couch, &base, &databases).await?;
+        let names = (name.clone(), naming.clone());
+        let report = Report::new(names, release, membership.clone(), databases, identity);
+        let mut facts = ask_local_facts(couch, &base, !report.is_established()).await?;
+        facts.holds_nothing =
+            may_hold_nothing(&report) && has_only_empty_databases(couch, &base, &report.databases).await?;
+        Ok((report, facts))
     };
-    let facts = ask.await.map_err(|error: CouchError| unseen(&error))?;
-    Ok((report, facts))
+    ask.await.map_err(|error: CouchError| unseen(&error))
 }
 
 /// `true` if the node lists no other, and holds system databases alone and nothing else.
@@ -166,16 +153,28 @@ fn may_hold_nothing(report: &Report) -> bool {
         && databases.system.values().all(|held| held.is_only_on(name))
 }
 
-async fn has_only_empty_databases(couch: &Couch, base: &str) -> Result<bool, CouchError> {
-    for database in couch.databases(base).await?.system.into_keys() {
-        if !couch.is_empty(base, database).await? {
+async fn has_only_empty_databases(
+    couch: &Couch,
+    base: &str,
+    databases: &Databases,
+) -> Result<bool, CouchError> {
+    for database in databases.system.keys() {
+        if !couch.is_empty(base, *database).await? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-async fn ask_identity(couch: &Couch, base: &str) -> Result<IdentityReport, CouchError> {
+/// The identity of a node, once it is established.
+async fn ask_identity(
+    couch: &Couch,
+    base: &str,
+    databases: &Databases,
+) -> Result<IdentityReport, CouchError> {
+    if databases.count == 0 {
+        return Ok(IdentityReport::default());
+    }
     let Pulse { uptime, .. } = couch.pulse(base).await?;
     couch.identity(base, uptime).await
 }
@@ -247,20 +246,12 @@ async fn ask_member(couch: &Couch, base: &str, name: &str, pod: &PodName) -> Res
         let Pulse { uptime, connected } = couch.pulse(base).await?;
         let all_nodes = connected.into_iter().chain([name.to_owned()]).collect();
         let databases = couch.databases(base).await?;
-        let mut report = Report {
-            name: name.to_owned(),
-            naming,
-            release,
-            membership: Membership { all_nodes, cluster_nodes },
-            databases,
-            identity: Identity::default(),
-            admin_hash: None,
+        let identity = match databases.count {
+            0 => IdentityReport::default(),
+            _ => couch.identity(base, uptime).await?,
         };
-        if report.databases.count > 0 {
-            let identity = couch.identity(base, uptime).await?;
-            (report.identity, report.admin_hash) = (identity.identity, identity.admin_hash);
-        }
-        Ok(report)
+        let membership = Membership { all_nodes, cluster_nodes };
+        Ok(Report::new((name.to_owned(), naming), release, membership, databases, identity))
     };
     ask.await.map_err(|error: CouchError| unseen(&error))
 }
@@ -275,19 +266,8 @@ async fn ask_stranger(couch: &Couch, base: &str, pod: &PodName) -> Result<Report
     };
     let (name, release, membership, databases) = ask.await.map_err(|error: CouchError| unseen(&error))?;
     let naming = naming_of(&name, pod)?;
-    let mut report = Report {
-        name,
-        naming,
-        release,
-        membership,
-        databases,
-        identity: Identity::default(),
-        admin_hash: None,
-    };
-    if report.databases.count > 0 {
-        report.identity = ask_identity(couch, base).await.map_err(|error| unseen(&error))?.identity;
-    }
-    Ok(report)
+    let identity = ask_identity(couch, base, &databases).await.map_err(|error| unseen(&error))?;
+    Ok(Report::new((name, naming), release, membership, databases, identity))
 }
 
 /// The naming rule that a node's name implies.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use kube::Config;
+use kube::{Client, Config};
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -54,9 +54,9 @@ pub enum StatusError {
 
 /// Prints the state of the cluster that the kubeconfig names; returns the last one.
 pub async fn run(args: &Args) -> Result<Overview, StatusError> {
-    let config = cluster::configuration(&args.target).await?;
+    let client = connect(cluster::configuration(&args.target).await?).await?;
     loop {
-        let overview = look(config.clone(), args).await?;
+        let overview = look_with(&client, args).await?;
         terminal::print(&rendered(&overview, args))?;
         if !args.watch {
             return Ok(overview);
@@ -76,12 +76,15 @@ fn rendered(overview: &Overview, args: &Args) -> String {
 
 /// Reads the state of the cluster of a client configuration.
 pub async fn look(config: Config, args: &Args) -> Result<Overview, StatusError> {
-    let client = connect(config).await?;
+    look_with(&connect(config).await?, args).await
+}
+
+async fn look_with(client: &Client, args: &Args) -> Result<Overview, StatusError> {
     let namespace = args.target.namespace.as_deref();
-    let found = match overview(&client, namespace, args.name.as_deref()).await {
+    let found = match overview(client, namespace, args.name.as_deref()).await {
         // Most often the permission to list all namespaces is missing.
         Err(_) if namespace.is_none() => {
-            overview(&client, Some(client.default_namespace()), args.name.as_deref()).await
+            overview(client, Some(client.default_namespace()), args.name.as_deref()).await
         }
         found => found,
     };
