@@ -21,14 +21,7 @@ use tokio::net::TcpListener;
 #[tokio::test]
 async fn a_formed_cluster_has_no_problem() {
     let control_plane = ControlPlane::deployed().await.unwrap();
-    let mut cluster = example_cluster(&control_plane, 3).await;
-    cluster.start_agents(0..3).await;
-    cluster.until_formed().await;
-    for i in 0..3 {
-        cluster.until_ready(i).await;
-        pod(&control_plane, i, Some(cluster.readyz(i).await.0 == 200));
-        control_plane.api.route_pod(address(i), ports::AGENT, cluster.agent_address(i));
-    }
+    let _cluster = formed(&control_plane).await;
     assert_eq!(pod_findings(&control_plane).await, [(Level::Ok, "3 of 3 pods are ready".to_owned())]);
     let calls = control_plane.api.calls();
     let asked = calls.iter().filter(|call| call.path.contains("/proxy")).count();
@@ -127,6 +120,19 @@ async fn serve(page: &Value) -> SocketAddr {
     address
 }
 
+/// A formed cluster whose pods are stored, and whose agents the API server reaches.
+async fn formed(control_plane: &ControlPlane) -> TestCluster {
+    let mut cluster = example_cluster(control_plane, 3).await;
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    for i in 0..3 {
+        cluster.until_ready(i).await;
+        pod(control_plane, i, Some(cluster.readyz(i).await.0 == 200));
+        control_plane.api.route_pod(address(i), ports::AGENT, cluster.agent_address(i));
+    }
+    cluster
+}
+
 /// Stores pod `i` in the API server stand-in; without `ready` it is not started yet.
 fn pod(control_plane: &ControlPlane, i: usize, ready: Option<bool>) {
     let set = stored_statefulset(control_plane);
@@ -170,14 +176,7 @@ async fn finish_alone(cluster: &TestCluster, i: usize) {
 #[tokio::test]
 async fn status_shows_the_pod_that_needs_attention_first() {
     let control_plane = ControlPlane::deployed().await.unwrap();
-    let mut cluster = example_cluster(&control_plane, 3).await;
-    cluster.start_agents(0..3).await;
-    cluster.until_formed().await;
-    for i in 0..3 {
-        cluster.until_ready(i).await;
-        pod(&control_plane, i, Some(true));
-        control_plane.api.route_pod(address(i), ports::AGENT, cluster.agent_address(i));
-    }
+    let cluster = formed(&control_plane).await;
     let overview = status(&control_plane).await;
     assert!(overview.is_well() && overview.is_complete(), "{overview:#?}");
     assert_eq!(names(&overview), ["couchdb-0", "couchdb-1", "couchdb-2"]);

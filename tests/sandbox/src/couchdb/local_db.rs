@@ -52,7 +52,7 @@ pub(crate) fn answer(docs: &mut Docs, db: &str, rest: &[&str], request: &Request
         [id, ..] => (*id).to_owned(),
     };
     match (request.method.as_str(), id.as_str()) {
-        ("GET" | "HEAD", "") => info(docs, db),
+        ("GET" | "HEAD", "") => info(docs, db, &uuid(docs, db), 0),
         ("GET" | "HEAD" | "POST", "_all_docs") => all_docs(docs, request),
         ("GET" | "HEAD", id) => read(docs.get(id), id, request),
         ("PUT", id) if !id.is_empty() => written(201, id, put(docs, id, request)),
@@ -162,19 +162,24 @@ fn full_doc(doc: &Doc, id: &str, rev: &Rev, body: &Map<String, Value>, request: 
     Value::Object(full)
 }
 
-fn info(docs: &Docs, db: &str) -> Response {
+/// The uuid of a node-local file, which stays for the life of the file.
+fn uuid(docs: &Docs, db: &str) -> String {
+    hex(&md5(format!("{}{db}", docs.salt).as_bytes()))
+}
+
+/// Answers `GET` of a file below `/_node/{node}/`.
+pub(crate) fn info(docs: &Docs, name: &str, uuid: &str, purge_seq: u64) -> Response {
     let live = docs.live().count();
-    let uuid = hex(&md5(format!("{}{db}", docs.salt).as_bytes()));
     // Sizes are not those of CouchDB; they only grow with the number of documents.
     Response::json(
         200,
         &json!({
-            "db_name": db,
+            "db_name": name,
             "engine": "couch_bt_engine",
             "doc_count": live,
             "doc_del_count": docs.deleted_count(),
             "update_seq": docs.seq,
-            "purge_seq": 0,
+            "purge_seq": purge_seq,
             "compact_running": false,
             "sizes": {"active": 316 * live, "external": 2 * live, "file": 4295 + 4128 * live},
             "instance_start_time": "1795220998201032",

@@ -117,7 +117,7 @@ impl World {
 
 fn answer(file: &mut ShardFile, shard: &Shard, rest: &[&str], request: &Request, random: String) -> Response {
     match (request.method.as_str(), rest) {
-        ("GET" | "HEAD", []) => info(file, shard),
+        ("GET" | "HEAD", []) => local_db::info(&file.docs, &shard.to_string(), &file.uuid, file.purge_seq()),
         ("GET" | "POST", ["_changes"]) => changes(file, request),
         ("GET", ["_local_docs"]) => local_docs(file, request),
         // The older stack has no such path; only the clustered interface has.
@@ -178,31 +178,6 @@ fn set_property(file: &mut ShardFile, name: &str, request: &Request) -> Result<(
         _ => file.purged_infos_limit = limit,
     });
     Ok(())
-}
-
-fn info(file: &ShardFile, shard: &Shard) -> Response {
-    let docs = &file.docs;
-    let live = docs.live().count();
-    // Sizes are not those of CouchDB; they only grow with the number of documents.
-    Response::json(
-        200,
-        &json!({
-            "db_name": shard.to_string(),
-            "engine": "couch_bt_engine",
-            "doc_count": live,
-            "doc_del_count": docs.deleted_count(),
-            "update_seq": docs.seq,
-            "purge_seq": file.purge_seq(),
-            "compact_running": false,
-            "sizes": {"active": 316 * live, "external": 2 * live, "file": 4295 + 4128 * live},
-            "instance_start_time": "1795220998201032",
-            "disk_format_version": 8,
-            "committed_update_seq": docs.seq,
-            "compacted_seq": 0,
-            "props": {},
-            "uuid": file.uuid,
-        }),
-    )
 }
 
 fn changes(file: &ShardFile, request: &Request) -> Response {
