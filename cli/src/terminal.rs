@@ -1,5 +1,6 @@
 //! Parses command lines and prints results and failures.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -39,6 +40,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 #[expect(clippy::print_stderr, reason = "the terminal's user reads it beside the result")]
 pub(crate) fn note(message: &str) {
     for line in message.lines() {
-        eprintln!("{}", one_line(line, MESSAGE_LIMIT));
+        eprintln!("{}", shown(line));
     }
+}
+
+/// Text that pods, manifests or API servers have a part in, as one line that the terminal does not obey.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    one_line(text, MESSAGE_LIMIT)
 }

@@ -206,9 +206,9 @@ impl<'a> Holders<'a> {
         // The uuid of the local file, which the other copies' checkpoints name.
         let mut mine = self.couch.file_state(self.local(&shard.file)).await?;
         let indices = 0..shard.others.len();
-        let theirs = indices.filter_map(|index| Some((index, self.holder(shard, index)?)));
+        let theirs = indices.filter_map(|index| Some((index, self.file_of(shard, index)?)));
         let theirs = try_join_all(
-            theirs.map(|(index, other)| self.read_other(shard, index, other, mine.uuid.as_deref())),
+            theirs.map(|(index, file)| self.read_other(shard, index, file, mine.uuid.as_deref())),
         );
         let theirs: Vec<OtherCopy> = theirs.await?.into_iter().flatten().collect();
         if purpose == Purpose::Volume {
@@ -218,21 +218,14 @@ impl<'a> Holders<'a> {
         Ok(ShardState { mine, theirs })
     }
 
-    /// The node of an other copy, if it answers.
-    fn holder(&self, shard: &LocalShard, index: usize) -> Option<&Holder> {
-        let file = shard.others.get(index)?;
-        self.others.iter().find(|other| other.name == file.node)
-    }
-
     async fn read_other(
         &self,
         shard: &LocalShard,
         index: usize,
-        holder: &Holder,
+        (holder, file): (&Holder, &str),
         mine: Option<&str>,
     ) -> Result<Option<OtherCopy>, CouchError> {
-        let Some(file) = shard.others.get(index) else { return Ok(None) };
-        let at = FileAt { base: &holder.base, node: "_local", file: &file.file };
+        let at = FileAt { base: &holder.base, node: "_local", file };
         let state = self.couch.file_state(at).await?;
         let Some(mut copy) = OtherCopy::new(shard, index, holder.note, state) else { return Ok(None) };
         // Most shards of many databases are empty: nothing more is asked about them.
@@ -265,7 +258,7 @@ impl<'a> Holders<'a> {
         {
             state.mine.properties = self.couch.properties(self.local(&shard.file)).await?;
             for copy in &mut state.theirs {
-                let Some((holder, file)) = self.file_of(shard, copy) else { continue };
+                let Some((holder, file)) = self.file_of(shard, copy.index()) else { continue };
                 let at = FileAt { base: &holder.base, node: "_local", file };
                 copy.state.properties = self.couch.properties(at).await?;
                 if holder.note != VolumeNote::Filling {
@@ -281,9 +274,9 @@ impl<'a> Holders<'a> {
         Ok(())
     }
 
-    /// The holder and the file of an other copy.
-    fn file_of<'s>(&'s self, shard: &'s LocalShard, copy: &OtherCopy) -> Option<(&'s Holder, &'s str)> {
-        let file = shard.others.get(copy.index())?;
+    /// The node of an other copy, if it answers, and the copy's file.
+    fn file_of<'s>(&'s self, shard: &'s LocalShard, index: usize) -> Option<(&'s Holder, &'s str)> {
+        let file = shard.others.get(index)?;
         let holder = self.others.iter().find(|other| other.name == file.node)?;
         Some((holder, file.file.as_str()))
     }

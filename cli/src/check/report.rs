@@ -1,12 +1,11 @@
 //! The findings as a table for the terminal and as JSON for programs.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use contract::text::{MESSAGE_LIMIT, one_line};
 use serde::Serialize;
 
 use super::finding::{Finding, Level};
+use crate::terminal::shown;
 
 /// The result of a check.
 #[derive(Clone, Debug, Serialize)]
@@ -72,10 +71,6 @@ impl Report {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
-}
-
-fn shown(text: &str) -> Cow<'_, str> {
-    one_line(text, MESSAGE_LIMIT)
 }
 
 impl Level {

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use contract::status::{Page, StateReport};
-use contract::text::{MESSAGE_LIMIT, age, one_line};
+use contract::status::{NodeReport, Page, StateReport};
+use contract::text::age;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::terminal::shown;
 
 /// All StatefulSets, those with a problem first.
 #[derive(Clone, Debug, Serialize)]
@@ -177,10 +179,10 @@ fn cells(page: &Page, now: OffsetDateTime) -> [String; 4] {
     let since = since.map_or_else(String::new, |then| age((now - then).whole_seconds().max(0)));
     let own = page.pod.split('.').next().and_then(|pod| page.nodes.get(pod));
     let (members, databases) = match own {
-        Some(contract::status::NodeReport::Seen(node)) => {
+        Some(NodeReport::Seen(node)) => {
             (format!("{}/{}", node.members.len(), page.expected.len()), node.databases.to_string())
         }
-        Some(contract::status::NodeReport::Unseen { .. }) | None => (String::new(), String::new()),
+        Some(NodeReport::Unseen { .. }) | None => (String::new(), String::new()),
     };
     [page.step.reason.clone(), since, members, databases]
 }
@@ -200,10 +202,6 @@ fn write_rows(table: &mut String, rows: &[[String; 6]]) {
         }
         let _ = writeln!(table, "{}", text.trim_end());
     }
-}
-
-fn shown(text: &str) -> std::borrow::Cow<'_, str> {
-    one_line(text, MESSAGE_LIMIT)
 }
 
 #[cfg(test)]
