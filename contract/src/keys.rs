@@ -54,6 +54,15 @@ pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
 /// The tokens that `ShardsLost` refusals print, separated by commas. Accepts that the only copies on the lost volumes are
 /// gone.
 pub const ACCEPT_LOSS: &str = "couchdiscover.io/accept-loss";
+/// The number of nodes that the cluster will have: those with higher ordinals are drained, the highest first.
+pub const TARGET_SIZE: &str = "couchdiscover.io/target-size";
+/// The webhook's answer to a request that lowers `replicas` below what is drained: `guard` (the default) denies it, `drain`
+/// sets [`TARGET_SIZE`] instead, `allow` accepts it.
+pub const SCALE_DOWN: &str = "couchdiscover.io/scale-down";
+/// The databases whose copies are spread over nodes that were added: `system` (the default), `all` or `off`.
+pub const REBALANCE: &str = "couchdiscover.io/rebalance";
+/// The number of copies to which databases that have fewer are raised.
+pub const COPIES: &str = "couchdiscover.io/copies";
 
 /// Every annotation that a user may set on a StatefulSet. Any other key under [`DOMAIN`] is a spelling mistake.
 pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
@@ -86,6 +95,8 @@ pub const FORMED_UUID: &str = "couchdiscover.io/uuid";
 pub const FORMED_SIZE: &str = "couchdiscover.io/size";
 /// On the Lease and on the authority's Secret: the [schema](crate::record::SCHEMA) of the content, a number.
 pub const RECORD_SCHEMA: &str = "couchdiscover.io/schema";
+/// On the Lease: the [record of copies](crate::moves::CopiesRecord) as JSON.
+pub const COPIES_RECORD: &str = "couchdiscover.io/copies-record";
 
 #[cfg(test)]
 mod tests {
@@ -94,7 +105,7 @@ mod tests {
     #[test]
     fn every_key_is_under_the_domain_and_listed_once() {
         let mut seen = STATEFULSET_ANNOTATIONS.to_vec();
-        seen.extend([INJECT, INJECTED, FORMED_AT, FORMED_UUID, FORMED_SIZE, RECORD_SCHEMA]);
+        seen.extend([INJECT, INJECTED, FORMED_AT, FORMED_UUID, FORMED_SIZE, RECORD_SCHEMA, COPIES_RECORD]);
         assert!(seen.iter().all(|key| key.strip_prefix(DOMAIN).is_some_and(|rest| rest.starts_with('/'))));
         let before = seen.len();
         seen.sort_unstable();

@@ -18,6 +18,7 @@
 //!
 //! Formats:
 //!
+//! * [`moves`]: the record of copies, and the progress and plans of moves
 //! * [`record`]: the founding record and its schema
 //! * [`status`]: the page that the agent serves
 //! * [`error`]: an error and its sources on one line
@@ -28,6 +29,7 @@ pub mod env;
 pub mod error;
 pub mod expand;
 pub mod keys;
+pub mod moves;
 pub mod name;
 pub mod naming;
 pub mod objects;

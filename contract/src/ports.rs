@@ -24,6 +24,8 @@ pub const LIVEZ: &str = "/livez";
 pub const READYZ: &str = "/readyz";
 /// Path of the agent's [status page](crate::status).
 pub const STATUS: &str = "/status";
+/// Path of the agent's [plan](crate::moves::Plan) for the number of nodes in the query, `?replicas=3`.
+pub const PLAN: &str = "/plan";
 /// Path of the metrics of agent and webhook, OpenMetrics text.
 pub const METRICS: &str = "/metrics";
 

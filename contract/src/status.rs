@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::moves::Moves;
+
 /// The state of an agent after its last round. Contains no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -47,6 +49,9 @@ pub struct Page {
     /// Progress of a step that takes several rounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
+    /// Copies that are being moved. Only on the page of the agent that leads the moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Moves>,
     /// The error of the last call that was to change something; `None` if that call succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -241,6 +246,7 @@ mod tests {
             ]
             .into(),
             progress: Some("1 of 9".to_owned()),
+            moves: None,
             last_error: Some("no answer".to_owned()),
         }
     }

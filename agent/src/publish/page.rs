@@ -49,6 +49,7 @@ pub fn waiting(me: &PodFqdn, why: Explanation, since: String) -> Page {
         nodes: BTreeMap::new(),
         last_error: None,
         progress: None,
+        moves: None,
     }
 }
 
