@@ -85,6 +85,10 @@ pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     SIDECAR,
     FORM_ANEW,
     ACCEPT_LOSS,
+    TARGET_SIZE,
+    SCALE_DOWN,
+    REBALANCE,
+    COPIES,
 ];
 
 /// On the Lease: when the cluster was formed, RFC 3339.

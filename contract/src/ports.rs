@@ -35,3 +35,5 @@ pub const WEBHOOK: u16 = 8443;
 pub const WEBHOOK_PROBES: u16 = 8080;
 /// Path of the mutating admission handler.
 pub const MUTATE: &str = "/mutate";
+/// Path of the admission handler for requests that lower the replicas of a StatefulSet by its subresource `scale`.
+pub const SCALE: &str = "/scale";

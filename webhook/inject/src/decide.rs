@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::read::view::{Template, View};
 use crate::read::{Object, OnRemoval, Planning, Settings, place};
 use crate::record::Record;
+use crate::warn::raised_over_target;
 
 /// A StatefulSet for which a decision is requested.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +106,7 @@ impl<'c> Case<'c> {
         match Label::of(self.view) {
             Label::Enabled => match self.old {
                 None => self.render(Reason::Created),
-                Some(old) => self.update(old),
+                Some(old) => self.update(old).with(raised_over_target(self.view, old).into_iter().collect()),
             },
             Label::Disabled => self.opted_out(Reason::Disabled),
             Label::Absent => self.opted_out(Reason::NotLabelled),
@@ -280,7 +281,16 @@ impl<'c> Case<'c> {
 /// A warning for each changed annotation that takes effect only when the injection is rendered.
 fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
     // These take effect at once, or when the user opts out.
-    const IMMEDIATE: [&str; 4] = [keys::REFRESH, keys::FORM_ANEW, keys::ACCEPT_LOSS, keys::ON_REMOVAL];
+    const IMMEDIATE: [&str; 8] = [
+        keys::REFRESH,
+        keys::FORM_ANEW,
+        keys::ACCEPT_LOSS,
+        keys::ON_REMOVAL,
+        keys::TARGET_SIZE,
+        keys::SCALE_DOWN,
+        keys::REBALANCE,
+        keys::COPIES,
+    ];
     keys::STATEFULSET_ANNOTATIONS
         .iter()
         .filter(|key| !IMMEDIATE.contains(key) && new.annotation(key) != old.annotation(key))

@@ -302,6 +302,39 @@ pub enum Warning {
         /// The names, separated by commas.
         names: String,
     },
+    /// The target size is larger than the number of pods.
+    #[error(
+        "{path}: '{target}' is more than spec.replicas, which is {replicas}, so it drains no node. Fix: to add nodes, set spec.replicas to {target} and remove the annotation",
+        path = annotation_path(keys::TARGET_SIZE)
+    )]
+    TargetOverReplicas {
+        /// The target size.
+        target: u32,
+        /// Number of pods.
+        replicas: i64,
+    },
+    /// Nodes are drained, and a request that removes them before the end is allowed.
+    #[error(
+        "{path}: 'allow', so spec.replicas can be lowered from {replicas} to {target} before the nodes are drained, and their copies are then missing. Fix: set it to 'guard' until the drain is complete",
+        path = annotation_path(keys::SCALE_DOWN)
+    )]
+    DrainUnguarded {
+        /// The target size.
+        target: u32,
+        /// Number of pods.
+        replicas: i64,
+    },
+    /// Nodes are added, and the target size, which stays, drains them.
+    #[error(
+        "{path}: '{target}' stays, so of the {replicas} nodes those beyond {target} are drained at once and get no copies. Fix: remove the annotation",
+        path = annotation_path(keys::TARGET_SIZE)
+    )]
+    RaisedOverTarget {
+        /// The target size.
+        target: u32,
+        /// Number of pods.
+        replicas: i64,
+    },
     /// The pods use the account that all pods without one have.
     #[error(
         "spec.template.spec.serviceAccountName: missing, so the agents' role is given to 'default', and to every pod of the namespace that names no account. Fix: create a ServiceAccount for these pods and name it"

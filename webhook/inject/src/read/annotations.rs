@@ -38,6 +38,7 @@ pub(crate) struct Annotations<'v> {
     pub(crate) resources: Resources<'v>,
     pub(crate) sidecar: Sidecar,
     pub(crate) readiness: Readiness,
+    pub(crate) size_change: SizeChange,
     keep: Vec<&'v str>,
 }
 
@@ -75,6 +76,25 @@ pub(crate) enum Readiness {
     Off,
 }
 
+/// The annotations about changes of size that decide in the webhook. Agents read them as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SizeChange {
+    /// The number of nodes that stay; those with higher ordinals are drained.
+    pub(crate) target: Option<u32>,
+    pub(crate) scale_down: ScaleDownMode,
+}
+
+/// The answer to a request that removes nodes which are not drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleDownMode {
+    /// A denial.
+    Guard,
+    /// The replicas stay, and the nodes are drained.
+    Drain,
+    /// The request is allowed.
+    Allow,
+}
+
 /// The parts of an injection that opting out removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRemoval {
@@ -104,6 +124,10 @@ const LOG_FORMATS: &[(&str, &str)] = &[("text", "text"), ("json", "json")];
 const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const SIDECARS: &[(&str, Sidecar)] = &[("container", Sidecar::Container), ("native", Sidecar::Native)];
 const READINESSES: &[(&str, Readiness)] = &[("joined", Readiness::Joined), ("off", Readiness::Off)];
+const SCALE_DOWNS: &[(&str, ScaleDownMode)] =
+    &[("guard", ScaleDownMode::Guard), ("drain", ScaleDownMode::Drain), ("allow", ScaleDownMode::Allow)];
+// Only agents act on it.
+const REBALANCES: &[(&str, ())] = &[("system", ()), ("all", ()), ("off", ())];
 const ON_REMOVALS: &[(&str, OnRemoval)] =
     &[("agent", OnRemoval::Agent), ("everything", OnRemoval::Everything)];
 
@@ -118,6 +142,9 @@ impl<'v> Annotations<'v> {
         let mut reader = Reader { view, problems };
         // It takes effect only on opting out. An invalid value is reported before it is needed.
         reader.on_removal();
+        // The agents act on these. They cannot refuse an invalid value, so it is reported here.
+        reader.choice(keys::REBALANCE, REBALANCES, "'system', 'all' or 'off'");
+        reader.count(keys::COPIES);
         Self {
             container: view.annotation(keys::CONTAINER),
             size: reader.size(),
@@ -130,6 +157,7 @@ impl<'v> Annotations<'v> {
             resources: reader.resources(),
             sidecar: reader.choice(keys::SIDECAR, SIDECARS, "'container' or 'native'"),
             readiness: reader.choice(keys::READINESS, READINESSES, "'joined' or 'off'"),
+            size_change: reader.size_change(),
             keep: reader.keep(),
         }
     }
@@ -137,6 +165,13 @@ impl<'v> Annotations<'v> {
     /// `true` if the user provides this variable, so that it must not be injected.
     pub(crate) fn keeps(&self, variable: &str) -> bool {
         self.keep.contains(&variable)
+    }
+}
+
+impl SizeChange {
+    /// The choices of the StatefulSet's annotations; the default for an invalid one.
+    pub(crate) fn of(view: &View<'_>) -> Self {
+        Reader { view, problems: &mut Vec::new() }.size_change()
     }
 }
 
@@ -172,6 +207,23 @@ impl<'v> Reader<'v, '_> {
 
     fn on_removal(&mut self) -> OnRemoval {
         self.choice(keys::ON_REMOVAL, ON_REMOVALS, "'agent' or 'everything'")
+    }
+
+    fn size_change(&mut self) -> SizeChange {
+        SizeChange {
+            target: self.count(keys::TARGET_SIZE),
+            scale_down: self.choice(keys::SCALE_DOWN, SCALE_DOWNS, "'guard', 'drain' or 'allow'"),
+        }
+    }
+
+    /// Parses a whole number from 1.
+    fn count(&mut self, key: &'static str) -> Option<u32> {
+        let value = self.view.annotation(key)?;
+        let count = parse_size(value);
+        if count.is_none() {
+            self.invalid(key, value, "a whole number from 1");
+        }
+        count
     }
 
     fn size(&mut self) -> Option<u32> {

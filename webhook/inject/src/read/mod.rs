@@ -23,7 +23,7 @@ mod requirements;
 mod text;
 pub(crate) mod view;
 
-pub use annotations::{OnRemoval, Settings};
+pub use annotations::{OnRemoval, ScaleDownMode, Settings};
 pub use text::{Text, place};
 
 pub(crate) use couchdb::CouchDb;

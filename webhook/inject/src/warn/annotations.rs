@@ -1,10 +1,11 @@
-//! Annotations that have no effect.
+//! Annotations that have no effect, and those about changes of size.
 
 use contract::{env, keys};
 
 use crate::outcome::Warning;
-use crate::read::Planning;
+use crate::read::annotations::SizeChange;
 use crate::read::view::View;
+use crate::read::{Planning, ScaleDownMode};
 
 /// Warns of unknown annotations, each with the known one that it resembles, and of annotations on the pods.
 pub(super) fn unknown(view: &View<'_>, warnings: &mut Vec<Warning>) {
@@ -39,4 +40,26 @@ pub(super) fn cookie_secret(planning: &Planning<'_>, warnings: &mut Vec<Warning>
     {
         warnings.push(Warning::CookieSecretUnused { name });
     }
+}
+
+/// Warns of a target size that drains nothing, or that drains nodes which nothing protects meanwhile.
+pub(super) fn size_change(planning: &Planning<'_>, warnings: &mut Vec<Warning>) {
+    let SizeChange { target, scale_down } = planning.annotations.size_change;
+    let Some(target) = target else { return };
+    let replicas = planning.view.replicas();
+    // Scaled to 0 there is nothing to drain, and the target counts again afterwards.
+    if replicas > 0 && i64::from(target) > replicas {
+        warnings.push(Warning::TargetOverReplicas { target, replicas });
+    }
+    if scale_down == ScaleDownMode::Allow && i64::from(target) < replicas {
+        warnings.push(Warning::DrainUnguarded { target, replicas });
+    }
+}
+
+/// The warning about an update that adds nodes which are drained at once, because the target size stays below.
+pub(crate) fn raised_over_target(view: &View<'_>, old: &View<'_>) -> Option<Warning> {
+    let target = SizeChange::of(view).target?;
+    let is_raised = view.replicas() > old.replicas() && old.replicas() > 0;
+    (is_raised && i64::from(target) < view.replicas())
+        .then(|| Warning::RaisedOverTarget { target, replicas: view.replicas() })
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! account      the service account of the pods
-//! annotations  those that have no effect
+//! annotations  those that have no effect, and those about changes of size
 //! storage      volumes, number of pods, credentials: what the data depends on
 //! container    image, entrypoint, probes and variables of the CouchDB container
 //! node_names   the names that Erlang will give the nodes
@@ -15,6 +15,8 @@ mod container;
 mod node_names;
 mod references;
 mod storage;
+
+pub(crate) use annotations::raised_over_target;
 
 use crate::outcome::Warning;
 use crate::read::Planning;
@@ -35,6 +37,7 @@ pub(crate) fn warn(
     container::warn(planning, warnings);
     storage::other_operators(planning, warnings);
     annotations::cookie_secret(planning, warnings);
+    annotations::size_change(planning, warnings);
     node_names::warn(planning, warnings);
     account::warn(planning, warnings);
 }

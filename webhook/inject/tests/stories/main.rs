@@ -385,3 +385,43 @@ fn a_manifest_injected_as_file_is_taken_as_it_is() {
     applied, without injection: kept (template-unchanged), pods stay
     ");
 }
+
+#[test]
+fn annotations_about_changes_of_size_are_checked_and_change_no_template() {
+    let log = created()
+        .edit("drain", |object| annotate(object, "target-size", "2"))
+        .edit("not guarded", |object| annotate(object, "scale-down", "allow"))
+        .edit("raised while a node is drained", |object| {
+            annotate(object, "scale-down", "drain");
+            object["spec"]["replicas"] = 5.into();
+        })
+        .edit("a target above the replicas", |object| annotate(object, "target-size", "7"))
+        .edit("rebalance and copies", |object| {
+            annotate(object, "target-size", "5");
+            annotate(object, "rebalance", "all");
+            annotate(object, "copies", "3");
+        })
+        .edit("nonsense", |object| {
+            annotate(object, "target-size", "0");
+            annotate(object, "scale-down", "yes");
+            annotate(object, "rebalance", "now");
+            annotate(object, "copies", "-1");
+        })
+        .log;
+    insta::assert_snapshot!(log, @"
+    drain: kept (template-unchanged), pods stay
+    not guarded: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/scale-down]: 'allow', so spec.replicas can be lowered from 3 to 2 before the nodes are drained, and their copies are then missing. Fix: set it to 'guard' until the drain is complete
+    raised while a node is drained: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/target-size]: '2' stays, so of the 5 nodes those beyond 2 are drained at once and get no copies. Fix: remove the annotation
+    a target above the replicas: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/target-size]: '7' is more than spec.replicas, which is 5, so it drains no node. Fix: to add nodes, set spec.replicas to 7 and remove the annotation
+    rebalance and copies: kept (template-unchanged), pods stay
+    nonsense: denied (invalid), pods stay
+      4 problems:
+    - metadata.annotations[couchdiscover.io/rebalance]: 'now' is invalid. Fix: use 'system', 'all' or 'off'
+    - metadata.annotations[couchdiscover.io/copies]: '-1' is invalid. Fix: use a whole number from 1
+    - metadata.annotations[couchdiscover.io/target-size]: '0' is invalid. Fix: use a whole number from 1
+    - metadata.annotations[couchdiscover.io/scale-down]: 'yes' is invalid. Fix: use 'guard', 'drain' or 'allow'
+    ");
+}
