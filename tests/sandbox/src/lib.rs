@@ -23,9 +23,10 @@
 //! - **Replication** of `_nodes` and `_dbs` reaches all nodes at once after a delay, not one after another around a
 //!   ring.
 //! - **Internal replication** pushes a changed copy after `sync_delay`, all copies when two nodes connect, and one pass on
-//!   `_sync_shards`. A pass takes `pass` of [`couchdb::Timings`] whatever its size; there are no batches, no limit of
-//!   concurrent jobs and no `[mem3.redirects]`. Checkpoints have only the last entry of their history, and purge
-//!   checkpoints no range. A manual change of a shard map fills nothing (the references disagree on this point).
+//!   `_sync_shards`, to the holders in the pushing node's own map; `[mem3.redirects]` applies. A failed push is tried again
+//!   after 5 s until its process ends. A pass takes `pass` of [`couchdb::Timings`] whatever its size; there are no batches
+//!   and no limit of concurrent jobs. Checkpoints have only the last entry of their history, and purge checkpoints no
+//!   range. A manual change of a shard map fills nothing (the references disagree on this point).
 //! - **Connections** come from the dial at start, from new members, from the reconnect timer, and from requests that
 //!   need another node: requests for a database or about the node, and all requests with a user name, which read
 //!   `_users` once it exists. The background jobs that connect real nodes do not exist.
@@ -40,6 +41,7 @@
 //!   shard files can be created and deleted. Of a shard file there is no `_revs_diff`, `_bulk_docs`, `_compact` or view.
 //!   Documents can be written to a file that no map lists, which real nodes refuse with 500 `database_does_not_exist`, so
 //!   `q_shard_files` passes on stand-ins only.
+//! - **Partitioned databases** have the `props`; their documents are placed as those of other databases.
 //! - **Databases** have documents with revisions, conflicts, quorum, `_all_docs`, `_purge`, and the properties of each
 //!   copy: `_security`, `_revs_limit`, `_purged_infos_limit`. The limits have no effect, and `_security` decides only about
 //!   the access to documents. No views, Mango, attachments, clustered `_changes`, `_bulk_docs`, replication or

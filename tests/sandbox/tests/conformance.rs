@@ -76,6 +76,8 @@ scripts! {
     u_other_ways,
     v_split_shards,
     w_quorum_of_all_ranges,
+    x_maps_in_bulk,
+    x_placeholder,
 }
 
 const USAGE: &str = "Environment variables of this test:

@@ -143,7 +143,11 @@ impl World {
         let created = if db == "_dbs" {
             Created::Exists
         } else {
-            let size = Size { q: number(request, "q"), n: number(request, "n") };
+            let size = Size {
+                q: number(request, "q"),
+                n: number(request, "n"),
+                partitioned: request.flag("partitioned"),
+            };
             self.create_db(host, db, size, Spread::AllMembers, now)
         };
         match created {
@@ -171,7 +175,7 @@ impl World {
                 "purge_seq": "0",
                 "update_seq": format!("{}-sandbox", docs.seq),
                 "sizes": {"file": 8488 * map.by_range.len(), "external": 2 * live, "active": 316 * live},
-                "props": {},
+                "props": map.props,
                 "doc_del_count": docs.deleted_count(),
                 "doc_count": live,
                 "disk_format_version": 8,

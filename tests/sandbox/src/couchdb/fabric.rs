@@ -55,11 +55,12 @@ pub(crate) enum Written {
     NoCopy,
 }
 
-/// The requested shards and copies of a new database; `None` is the node's configuration.
+/// The requested form of a new database; `None` is the node's configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) q: Option<usize>,
     pub(crate) n: Option<usize>,
+    pub(crate) partitioned: bool,
 }
 
 /// The nodes on which a new database's map is written at once.
@@ -80,6 +81,11 @@ pub(crate) enum Created {
     Partial,
     /// The database exists already.
     Exists,
+}
+
+/// `true` for a member that gets no copies of new databases (`mem3:allowed_nodes`).
+fn is_decommissioned(member: &Map<String, Value>) -> bool {
+    member.get("decom").is_some_and(|decom| *decom == json!(true) || *decom == json!("true"))
 }
 
 const AUTH_DESIGN_DOC: &str = "_design/_auth";
@@ -147,13 +153,19 @@ impl World {
         self.nodes.get_mut(host).and_then(|node| node.volume.shards.get_mut(shard))
     }
 
-    /// Creates a missing shard file: empty, with a new uuid and default properties.
+    /// Creates a missing shard file: empty, with a new uuid, default properties, and the `props` of the map.
     pub(crate) fn create_file(&mut self, host: &Host, shard: &Shard) {
-        let Some(node) = self.nodes.get_mut(host) else { return };
-        if !node.volume.shards.contains_key(shard) {
-            let file = ShardFile::new(self.file_uuids.hex32(), node.default_security());
-            node.volume.shards.insert(shard.clone(), file);
+        if self.file(host, shard).is_some() {
+            return;
         }
+        let props = self.map_of(host, &shard.db).map(|map| map.props);
+        self.create_file_with(host, shard, props.unwrap_or_else(|| json!({})));
+    }
+
+    pub(crate) fn create_file_with(&mut self, host: &Host, shard: &Shard, props: Value) {
+        let Some(node) = self.nodes.get_mut(host) else { return };
+        let file = ShardFile { props, ..ShardFile::new(self.file_uuids.hex32(), node.default_security()) };
+        node.volume.shards.insert(shard.clone(), file);
     }
 
     /// Creates the missing files of a database on the holders that a call for it reaches: CouchDB opens every shard with
@@ -299,11 +311,12 @@ impl World {
             .volume
             .nodes
             .live()
-            .filter(|(_, _, body)| body.get("decom") != Some(&Value::Bool(true)))
+            .filter(|(_, _, body)| !is_decommissioned(body))
             .map(|(id, _, _)| id.clone())
             .collect();
+        let props = if size.partitioned { json!({"partitioned": true}) } else { json!({}) };
         let first = self.random.below(nodes.len() as u64) as usize;
-        let doc = shards::place(&nodes, q, n, first, &format!(".{}", now.as_secs()));
+        let doc = shards::place(&nodes, q, n, first, &format!(".{}", now.as_secs()), &props);
         let written = self.write_map(host, db, &doc, spread, now);
         if db == "_users" {
             self.add_auth_design_doc(host, db);

@@ -52,7 +52,11 @@ pub(crate) fn answer(docs: &mut Docs, db: &str, rest: &[&str], request: &Request
         [id, ..] => (*id).to_owned(),
     };
     match (request.method.as_str(), id.as_str()) {
-        ("GET" | "HEAD", "") => info(docs, db, &uuid(docs, db), 0),
+        ("GET" | "HEAD", "") => {
+            let uuid = uuid(docs, db);
+            info(docs, db, &FileDetails { uuid: &uuid, purge_seq: 0, props: &json!({}) })
+        }
+        ("POST", "_bulk_docs") => bulk_docs(docs, request),
         ("GET" | "HEAD" | "POST", "_all_docs") => all_docs(docs, request),
         ("GET" | "HEAD", id) => read(docs.get(id), id, request),
         ("PUT", id) if !id.is_empty() => written(201, id, put(docs, id, request)),
@@ -100,18 +104,50 @@ pub(crate) fn parse_rev(text: Option<String>) -> Result<Option<Rev>, Response> {
 
 /// The edit that a `PUT` or `POST` of a document requests.
 pub(crate) fn edit_of(request: &Request) -> Result<Edit, Response> {
-    let mut body = match request.json() {
-        Some(Value::Object(body)) => body,
-        Some(_) => return Err(Response::error(400, "bad_request", "Document must be a JSON object")),
-        None => return Err(Response::error(400, "bad_request", "invalid UTF-8 JSON")),
-    };
+    match request.json() {
+        // The revision in the query overrides that in the body.
+        Some(Value::Object(body)) => edit_in(body, request.param("rev")),
+        Some(_) => Err(Response::error(400, "bad_request", "Document must be a JSON object")),
+        None => Err(Response::error(400, "bad_request", "invalid UTF-8 JSON")),
+    }
+}
+
+fn edit_in(mut body: Map<String, Value>, rev: Option<String>) -> Result<Edit, Response> {
     let rev_in_body = body.shift_remove("_rev").and_then(|v| v.as_str().map(str::to_owned));
     let deleted = body.shift_remove("_deleted") == Some(Value::Bool(true));
     // Members that start with an underscore are CouchDB's own; they are no part of the content.
     body.retain(|key, _| !key.starts_with('_'));
-    // The revision in the query overrides that in the body.
-    let rev = parse_rev(request.param("rev").or(rev_in_body))?;
+    let rev = parse_rev(rev.or(rev_in_body))?;
     Ok(Edit { rev, deleted, body })
+}
+
+/// Answers `_bulk_docs`: each document is written or refused for itself.
+fn bulk_docs(docs: &mut Docs, request: &Request) -> Response {
+    let body = request.json().unwrap_or_default();
+    let Some(list) = body["docs"].as_array() else {
+        return Response::error(400, "bad_request", "Missing JSON list of 'docs'");
+    };
+    let mut edits = Vec::new();
+    for doc in list {
+        let Some(body) = doc.as_object().cloned() else {
+            return Response::error(400, "bad_request", "Document must be a JSON object");
+        };
+        let Some(id) = body.get("_id").and_then(Value::as_str).map(str::to_owned) else {
+            return Response::error(400, "bad_request", "Document id must be a string");
+        };
+        match edit_in(body, None) {
+            Ok(edit) => edits.push((id, edit)),
+            Err(response) => return response,
+        }
+    }
+    let rows: Vec<Value> = edits
+        .into_iter()
+        .map(|(id, edit)| match docs.edit(&id, edit) {
+            Ok(rev) => json!({"ok": true, "id": id, "rev": rev.to_string()}),
+            Err(_) => json!({"id": id, "error": "conflict", "reason": "Document update conflict."}),
+        })
+        .collect();
+    Response::json(201, &json!(rows))
 }
 
 fn put(docs: &mut Docs, id: &str, request: &Request) -> Result<Rev, Response> {
@@ -167,8 +203,15 @@ fn uuid(docs: &Docs, db: &str) -> String {
     hex(&md5(format!("{}{db}", docs.salt).as_bytes()))
 }
 
+/// The parts of a file's info that its documents do not contain.
+pub(crate) struct FileDetails<'a> {
+    pub(crate) uuid: &'a str,
+    pub(crate) purge_seq: u64,
+    pub(crate) props: &'a Value,
+}
+
 /// Answers `GET` of a file below `/_node/{node}/`.
-pub(crate) fn info(docs: &Docs, name: &str, uuid: &str, purge_seq: u64) -> Response {
+pub(crate) fn info(docs: &Docs, name: &str, details: &FileDetails<'_>) -> Response {
     let live = docs.live().count();
     // Sizes are not those of CouchDB; they only grow with the number of documents.
     Response::json(
@@ -179,15 +222,15 @@ pub(crate) fn info(docs: &Docs, name: &str, uuid: &str, purge_seq: u64) -> Respo
             "doc_count": live,
             "doc_del_count": docs.deleted_count(),
             "update_seq": docs.seq,
-            "purge_seq": purge_seq,
+            "purge_seq": details.purge_seq,
             "compact_running": false,
             "sizes": {"active": 316 * live, "external": 2 * live, "file": 4295 + 4128 * live},
             "instance_start_time": "1795220998201032",
             "disk_format_version": 8,
             "committed_update_seq": docs.seq,
             "compacted_seq": 0,
-            "props": {},
-            "uuid": uuid,
+            "props": details.props,
+            "uuid": details.uuid,
         }),
     )
 }

@@ -33,6 +33,7 @@ mod network;
 mod node;
 mod node_api;
 mod password;
+mod pushes;
 mod replication;
 mod resharding;
 mod revs;

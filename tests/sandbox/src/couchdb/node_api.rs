@@ -224,8 +224,10 @@ impl World {
             // Shard files are served by `shard_api`.
             LocalDb::Users | LocalDb::Shard(_) => {}
             LocalDb::Dbs => {
-                if let [db, ..] = rest {
-                    self.create_shard_files_of(host, db);
+                match rest {
+                    ["_bulk_docs"] => self.create_shard_files(host),
+                    [db, ..] => self.create_shard_files_of(host, db),
+                    [] => {}
                 }
                 self.replicate_soon(now);
             }
@@ -237,14 +239,16 @@ fn no_file() -> Response {
     Response::error(404, "not_found", "no_db_file")
 }
 
-/// `true` for a `PUT` of a shard map with different copies in `by_node` and `by_range`, which CouchDB refuses since
-/// 3.2.1. It does not check that the nodes exist, or that the map still contains all ranges.
+/// `true` for a write of a shard map with different copies in `by_node` and `by_range`, which CouchDB refuses since
+/// 3.2.1, with all other maps of the same call. It does not check that the nodes exist, or that the map still contains all
+/// ranges.
 fn is_inconsistent_map(rest: &[&str], request: &Request) -> bool {
-    if rest.len() != 1 || request.method != "PUT" {
-        return false;
-    }
-    match request.json() {
-        Some(Value::Object(map)) => !shards::is_consistent(&map),
-        Some(_) | None => false,
-    }
+    let Some(body) = request.json() else { return false };
+    let maps = match (request.method.as_str(), rest) {
+        ("POST", ["_bulk_docs"]) => body["docs"].as_array().cloned().unwrap_or_default(),
+        ("PUT", [_]) => vec![body],
+        _ => return false,
+    };
+    let is_deletion = |map: &Map<String, Value>| map.get("_deleted") == Some(&Value::Bool(true));
+    maps.iter().filter_map(Value::as_object).any(|map| !is_deletion(map) && !shards::is_consistent(map))
 }

@@ -177,7 +177,7 @@ impl World {
         };
         for target in &job.targets {
             let mut file = ShardFile {
-                purges: Vec::new(),
+                props: source.props.clone(),
                 ..ShardFile::new(self.file_uuids.hex32(), source.security.clone())
             };
             (file.revs_limit, file.purged_infos_limit) = (source.revs_limit, source.purged_infos_limit);

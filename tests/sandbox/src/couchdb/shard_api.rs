@@ -44,7 +44,8 @@ impl World {
             let reason = "The database could not be created, the file already exists.";
             return Response::error(412, "file_exists", reason);
         }
-        self.create_file(host, shard);
+        // Unlike every other way to a new file, this one does not know the database.
+        self.create_file_with(host, shard, json!({}));
         Response::ok(201)
     }
 
@@ -117,7 +118,7 @@ impl World {
 
 fn answer(file: &mut ShardFile, shard: &Shard, rest: &[&str], request: &Request, random: String) -> Response {
     match (request.method.as_str(), rest) {
-        ("GET" | "HEAD", []) => local_db::info(&file.docs, &shard.to_string(), &file.uuid, file.purge_seq()),
+        ("GET" | "HEAD", []) => info(file, shard),
         ("GET" | "POST", ["_changes"]) => changes(file, request),
         ("GET", ["_local_docs"]) => local_docs(file, request),
         // The older stack has no such path; only the clustered interface has.
@@ -137,6 +138,11 @@ fn answer(file: &mut ShardFile, shard: &Shard, rest: &[&str], request: &Request,
         ("POST", ["_ensure_full_commit"]) => Response::ok(201),
         _ => local_db::answer(&mut file.docs, &shard.to_string(), rest, request),
     }
+}
+
+fn info(file: &ShardFile, shard: &Shard) -> Response {
+    let details = local_db::FileDetails { uuid: &file.uuid, purge_seq: file.purge_seq(), props: &file.props };
+    local_db::info(&file.docs, &shard.to_string(), &details)
 }
 
 fn no_file() -> Response {

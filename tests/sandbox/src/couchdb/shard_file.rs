@@ -20,6 +20,8 @@ pub struct ShardFile {
     pub(crate) revs_limit: u64,
     /// `_purged_infos_limit`
     pub(crate) purged_infos_limit: u64,
+    /// The database's `props`, such as `partitioned`, which a file that was created by a `PUT` lacks.
+    pub(crate) props: Value,
     /// All purges; the last one's number is `purge_seq`.
     pub(crate) purges: Vec<Purge>,
 }
@@ -49,6 +51,7 @@ impl ShardFile {
             security,
             revs_limit: LIMIT,
             purged_infos_limit: LIMIT,
+            props: json!({}),
             purges: Vec::new(),
         }
     }

@@ -55,6 +55,8 @@ pub struct ShardMap {
     /// Name of the database.
     pub db: String,
     pub(crate) suffix: String,
+    /// Properties of the database that each of its files gets at its creation.
+    pub(crate) props: Value,
     /// Node names of each range's holders, in the document's order.
     pub by_range: BTreeMap<String, Vec<String>>,
 }
@@ -73,7 +75,8 @@ impl ShardMap {
         };
         let ranges = doc.get("by_range").and_then(Value::as_object).into_iter().flatten();
         let by_range = ranges.map(|(range, holders)| (range.clone(), strings(holders))).collect();
-        Self { db: db.to_owned(), suffix, by_range }
+        let props = doc.get("props").cloned().unwrap_or_else(|| json!({}));
+        Self { db: db.to_owned(), suffix, props, by_range }
     }
 
     /// The ranges that contain a document. After a split on one node these are several.
@@ -199,7 +202,14 @@ fn pairs(doc: &Map<String, Value>, side: &str) -> Vec<(String, String)> {
 }
 
 /// The `_dbs` document of a new database. `first` is the index of the node that gets the first copy.
-pub(crate) fn place(nodes: &[String], q: usize, n: usize, first: usize, suffix: &str) -> Map<String, Value> {
+pub(crate) fn place(
+    nodes: &[String],
+    q: usize,
+    n: usize,
+    first: usize,
+    suffix: &str,
+    props: &Value,
+) -> Map<String, Value> {
     let n = n.clamp(1, nodes.len().max(1));
     // mem3 assigns the copies to the sorted nodes in turn, backwards, beginning with a random one.
     let mut turns = (0..nodes.len()).rev().cycle().skip(nodes.len() - 1 - first % nodes.len().max(1));
@@ -222,7 +232,7 @@ pub(crate) fn place(nodes: &[String], q: usize, n: usize, first: usize, suffix: 
         "changelog": changelog,
         "by_node": by_node,
         "by_range": by_range,
-        "props": {},
+        "props": props,
     });
     match document {
         Value::Object(map) => map,
@@ -259,20 +269,20 @@ mod tests {
     #[test]
     fn placement_is_that_of_real_nodes() {
         let nodes = names(&["N0", "N1", "N2"]);
-        let map = ShardMap::parse("t2", &place(&nodes, 4, 2, 0, ".1"));
+        let map = ShardMap::parse("t2", &place(&nodes, 4, 2, 0, ".1", &json!({})));
         let held: Vec<_> = map.by_range.values().cloned().collect();
         assert_eq!(
             held,
             [names(&["N0", "N2"]), names(&["N0", "N1"]), names(&["N1", "N2"]), names(&["N0", "N2"])]
         );
-        let map = ShardMap::parse("t2", &place(&nodes, 2, 2, 1, ".1"));
+        let map = ShardMap::parse("t2", &place(&nodes, 2, 2, 1, ".1", &json!({})));
         let held: Vec<_> = map.by_range.values().cloned().collect();
         assert_eq!(held, [names(&["N0", "N1"]), names(&["N1", "N2"])]);
     }
 
     #[test]
     fn the_document_of_a_new_database_is_the_recorded_one() {
-        let doc = place(&names(&["N0", "N1"]), 2, 3, 0, ".1795221185");
+        let doc = place(&names(&["N0", "N1"]), 2, 3, 0, ".1795221185", &json!({}));
         assert!(is_consistent(&doc));
         assert_eq!(
             Value::Object(doc.clone()).to_string(),
@@ -312,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_map_whose_sides_differ_is_not_consistent() {
-        let mut doc = place(&names(&["N0", "N1"]), 2, 2, 0, ".1");
+        let mut doc = place(&names(&["N0", "N1"]), 2, 2, 0, ".1", &json!({}));
         doc.insert("by_node".to_owned(), json!({"N0": ["00000000-7fffffff"]}));
         assert!(!is_consistent(&doc));
     }

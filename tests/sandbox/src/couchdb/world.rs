@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::http::Time;
 use super::node::{Node, Restart, Volume};
-use super::replication::Pushes;
+use super::pushes::Pushes;
 use super::settings::{Host, NodeSettings, SettingsError};
 use crate::random::Random;
 
@@ -179,6 +179,7 @@ impl World {
             node.paused = false;
             node.restart = None;
         }
+        self.pushes.forget(host);
         self.generation += 1;
         for peer in self.connections.remove(host).unwrap_or_default() {
             self.disconnect(host, &peer);

@@ -1,0 +1,230 @@
+//! Moves of shards in the pure core: internal replication outside of the maps, and its traps.
+
+#![expect(clippy::unwrap_used, reason = "the panic message of a failed test is enough")]
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sandbox::couchdb::{Answer, Host, NodeSettings, Request, World};
+use serde_json::{Value, json};
+
+const RANGE: &str = "00000000-ffffffff";
+/// The file of database `db` with one range, as a path below `/_node/{node}/`.
+const FILE: &str = "shards%2F00000000-ffffffff%2Fdb.1795221925";
+/// A name that is no node.
+const PLACEHOLDER: &str = "couchdb@fill-1.invalid";
+
+/// Nodes of one cluster, and their time, which only passes when a test lets it.
+struct Nodes {
+    world: World,
+    now: Duration,
+    count: usize,
+}
+
+fn host(node: usize) -> Host {
+    Host::from(format!("couchdb-{node}.couchdb.default.svc.cluster.local"))
+}
+
+fn name(node: usize) -> String {
+    format!("couchdb@{}", host(node))
+}
+
+/// A map of database `db`, which has one range.
+fn map(holders: &[&str], rev: Option<&Value>) -> Value {
+    let by_node: serde_json::Map<String, Value> =
+        holders.iter().map(|holder| ((*holder).to_owned(), json!([RANGE]))).collect();
+    let mut map = json!({
+        "_id": "db",
+        "shard_suffix": b".1795221925",
+        "changelog": [],
+        "by_node": by_node,
+        "by_range": {RANGE: holders},
+        "props": {"partitioned": true},
+    });
+    if let Some(rev) = rev {
+        map["_rev"] = rev.clone();
+    }
+    map
+}
+
+impl Nodes {
+    /// A formed cluster, with database `db` on node 0 only.
+    fn new(count: usize) -> Self {
+        let mut nodes = Self { world: World::new(7), now: Duration::from_secs(1_795_221_000), count };
+        for node in 0..count {
+            let settings = NodeSettings::new(host(node)).admin("admin", "s3cret").secret("s").cookie("c");
+            nodes.world.start_node(settings, nodes.now).unwrap();
+        }
+        for node in 1..count {
+            nodes.ok("PUT", 0, &format!("/_node/_local/_nodes/{}", name(node)), json!({}));
+        }
+        nodes.pass(1);
+        nodes.put_map(&[&name(0)]);
+        nodes
+    }
+
+    /// Lets time pass, in steps of 100 ms.
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds * 10 {
+            self.now += Duration::from_millis(100);
+            self.world.tick(self.now);
+        }
+    }
+
+    fn call(&mut self, method: &str, node: usize, path: &str, body: Value) -> (u16, Value) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            authorization: Some(format!("Basic {}", STANDARD.encode("admin:s3cret"))),
+            content_type: Some("application/json".to_owned()),
+            persist: Some("false".to_owned()),
+            body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
+            source: "test".to_owned(),
+            local: true,
+            received: self.now,
+            ..Request::default()
+        };
+        match self.world.handle(&host(node), &request, self.now) {
+            Answer::Ready { response, .. } => {
+                (response.status, serde_json::from_str(&response.body).unwrap())
+            }
+            Answer::Later(_) | Answer::Dropped => panic!("{method} {path}: no answer"),
+        }
+    }
+
+    fn ok(&mut self, method: &str, node: usize, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(method, node, path, body);
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    fn get(&mut self, node: usize, path: &str) -> (u16, Value) {
+        self.call("GET", node, path, Value::Null)
+    }
+
+    /// Replaces the map of `db` on node 0, and waits until all nodes have it.
+    fn put_map(&mut self, holders: &[&str]) {
+        let (_, old) = self.get(0, "/_node/_local/_dbs/db");
+        self.ok("PUT", 0, "/_node/_local/_dbs/db", map(holders, old.get("_rev")));
+        self.pass(1);
+    }
+
+    /// The documents in one node's file of `db`; `None` without a file.
+    fn docs(&mut self, node: usize) -> Option<u64> {
+        let (status, info) = self.get(node, &format!("/_node/_local/{FILE}"));
+        (status == 200).then(|| info["doc_count"].as_u64().unwrap())
+    }
+
+    fn sync(&mut self, node: usize) {
+        self.ok("POST", node, "/db/_sync_shards", json!({}));
+        self.pass(1);
+    }
+
+    fn redirect(&mut self, holder: usize, to: usize) {
+        let path = format!("/_node/{}/_config/mem3.redirects/{PLACEHOLDER}", name(holder));
+        self.ok("PUT", 0, &path, json!(name(to)));
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.world.kill(&host(node));
+        self.world.start(&host(node), self.now).unwrap();
+        self.pass(1);
+    }
+}
+
+#[test]
+fn a_redirect_fills_a_file_that_no_reader_reaches() {
+    let mut nodes = Nodes::new(3);
+    nodes.ok("PUT", 1, "/db/a", json!({}));
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    assert_eq!(nodes.call("PUT", 1, "/db/b", json!({})).0, 202, "one of two copies has it");
+    nodes.redirect(0, 2);
+    // An update is pushed to connected nodes only, which the name is not.
+    nodes.pass(10);
+    assert_eq!(nodes.docs(2), None);
+    nodes.sync(1);
+    assert_eq!(nodes.docs(2), Some(2));
+    let (_, info) = nodes.get(2, &format!("/_node/_local/{FILE}"));
+    assert_eq!(info["props"], json!({"partitioned": true}));
+    let (_, local) = nodes.get(0, &format!("/_node/_local/{FILE}/_local_docs?include_docs=true"));
+    let proof = &local["rows"][0]["doc"];
+    assert_eq!((&proof["target_uuid"], &proof["seq"]), (&info["uuid"], &json!(2)));
+    // A later document reaches the file only with the next call.
+    nodes.ok("PUT", 2, "/db/c", json!({}));
+    nodes.pass(10);
+    assert_eq!(nodes.docs(2), Some(2));
+    assert_eq!(nodes.get(2, "/db").1["doc_count"], 3, "readers get the copy of the map");
+    nodes.sync(2);
+    assert_eq!(nodes.docs(2), Some(3));
+    assert_eq!(nodes.world.failed_pushes(PLACEHOLDER), 0);
+}
+
+#[test]
+fn a_push_without_a_redirect_is_tried_again_until_the_holder_restarts() {
+    let mut nodes = Nodes::new(2);
+    nodes.ok("PUT", 0, "/db/a", json!({}));
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.sync(0);
+    assert_eq!(nodes.world.failed_pushes(PLACEHOLDER), 1);
+    // The name leaves the map, and the retries go on.
+    nodes.put_map(&[&name(0)]);
+    nodes.pass(60);
+    assert!(nodes.world.failed_pushes(PLACEHOLDER) >= 12);
+    nodes.redirect(0, 1);
+    nodes.pass(6);
+    assert_eq!(nodes.docs(1), Some(1), "the retry goes to the other node");
+    let failed = nodes.world.failed_pushes(PLACEHOLDER);
+    nodes.pass(30);
+    assert_eq!(nodes.world.failed_pushes(PLACEHOLDER), failed);
+    // A restart forgets redirects and retries.
+    nodes.restart(0);
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.sync(0);
+    assert_eq!(nodes.world.failed_pushes(PLACEHOLDER), failed + 1);
+    nodes.restart(0);
+    nodes.pass(30);
+    assert_eq!(nodes.world.failed_pushes(PLACEHOLDER), failed + 1);
+}
+
+#[test]
+fn a_holder_that_left_the_map_pushes_its_updates_and_is_not_covered_by_sync_shards() {
+    let mut nodes = Nodes::new(2);
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.put_map(&[&name(1)]);
+    nodes.ok("PUT", 0, &format!("/_node/_local/{FILE}/late"), json!({}));
+    nodes.sync(0);
+    nodes.sync(1);
+    assert_eq!(nodes.docs(1), Some(0));
+    nodes.pass(5);
+    assert_eq!(nodes.docs(1), Some(1));
+}
+
+#[test]
+fn an_update_is_pushed_by_the_map_of_the_moment_of_the_push() {
+    let mut nodes = Nodes::new(3);
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.ok("PUT", 0, &format!("/_node/_local/{FILE}/a"), json!({}));
+    nodes.put_map(&[&name(0), &name(2)]);
+    nodes.pass(6);
+    assert_eq!((nodes.docs(1), nodes.docs(2)), (Some(0), Some(1)));
+}
+
+#[test]
+fn maps_in_one_call_are_written_or_refused_each_for_itself() {
+    let mut nodes = Nodes::new(2);
+    let mut other = map(&[&name(1)], None);
+    other["_id"] = json!("other");
+    let docs = json!({"docs": [map(&[&name(1)], None), other]});
+    let rows = nodes.ok("POST", 1, &format!("/_node/{}/_dbs/_bulk_docs", name(0)), docs);
+    assert_eq!((&rows[0]["id"], &rows[0]["error"]), (&json!("db"), &json!("conflict")));
+    assert!(rows[1]["rev"].is_string(), "{rows}");
+    nodes.pass(1);
+    for node in 0..nodes.count {
+        assert_eq!(nodes.get(node, "/other/_shards").1["shards"][RANGE], json!([name(1)]));
+    }
+    let (_, files) = nodes.get(0, &format!("/_node/{}/_all_dbs", name(1)));
+    assert!(files.as_array().unwrap().contains(&json!(format!("shards/{RANGE}/other.1795221925"))));
+}
