@@ -44,15 +44,18 @@
 //! - **Partitioned databases** have the `props`; their documents are placed as those of other databases.
 //! - **Databases** have documents with revisions, conflicts, quorum, `_all_docs`, `_purge`, and the properties of each
 //!   copy: `_security`, `_revs_limit`, `_purged_infos_limit`. The limits have no effect, and `_security` decides only about
-//!   the access to documents. No views, Mango, attachments, clustered `_changes`, `_bulk_docs`, replication or
+//!   the access to documents. No Mango, attachments, clustered `_changes`, `_bulk_docs`, replication or
 //!   compaction. Sizes, clustered sequences and uptimes are not real. `_design/_auth` has the recorded revision, but not the
 //!   recorded body.
+//! - **Views** have a number of rows, and no rows: one for each document that is no design document. They are always built,
+//!   unless `index` of [`couchdb::Timings`] is set; then each change of a file begins a build of its views, which
+//!   `_active_tasks` lists. A node that restarts has forgotten its builds. There is no queue and no limit of builds.
 //! - **Reads** take the worst answer that CouchDB could give: of a document, the oldest revision that `r` copies agree on;
 //!   of `_all_docs` and `GET /{db}`, the ring of copies with the fewest documents. Writes reach every copy that answers
 //!   before the call returns, and a read repairs nothing.
 //! - **Placement** distributes shards as recorded; zones and `[cluster] placement` are ignored.
 //! - **Resharding** splits a shard after `split` of [`couchdb::Timings`], in one moment; the halves begin without
-//!   checkpoints. Jobs can't fail, and are forgotten when the node ends. `_stats`, `_versions` and `_system` are stubs;
+//!   checkpoints. Each job edits the map on its own node. Jobs can't fail or be changed. `_stats`, `_versions` and `_system` are stubs;
 //!   `internal_replication_jobs` is 0, as it is while jobs run. No `_utils`, no `_metrics`, no proxy or JWT authentication,
 //!   no logs.
 //! - **The first login** with a password costs time only where `first_login` of [`couchdb::NodeSettings`] sets it.

@@ -78,6 +78,10 @@ scripts! {
     w_quorum_of_all_ranges,
     x_maps_in_bulk,
     x_placeholder,
+    x_views,
+    y_decommissioned_member,
+    y_removed_members_list,
+    z_resharding_stopped,
 }
 
 const USAGE: &str = "Environment variables of this test:

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sandbox::couchdb::{Answer, Host, NodeSettings, Request, World};
+use sandbox::couchdb::{Answer, Host, NodeSettings, Request, Timings, World};
 use serde_json::{Value, json};
 
 const RANGE: &str = "00000000-ffffffff";
@@ -227,4 +227,99 @@ fn maps_in_one_call_are_written_or_refused_each_for_itself() {
     }
     let (_, files) = nodes.get(0, &format!("/_node/{}/_all_dbs", name(1)));
     assert!(files.as_array().unwrap().contains(&json!(format!("shards/{RANGE}/other.1795221925"))));
+}
+
+impl Nodes {
+    /// A cluster in which a build of views takes `index` seconds, after a wait of `wait` seconds.
+    fn indexing(count: usize, wait: u64, index: u64) -> Self {
+        let mut nodes = Self::new(count);
+        let (index_wait, index) = (Duration::from_secs(wait), Duration::from_secs(index));
+        nodes.world.set_timings(Timings { index_wait, index, ..Timings::default() });
+        let design = json!({"views": {"v": {"map": "function(doc) { emit(doc._id) }"}}});
+        nodes.ok("PUT", 0, "/db/_design/d", design);
+        nodes.ok("PUT", 0, "/db/a", json!({}));
+        nodes
+    }
+
+    /// The files that `indexer` tasks are for, with their nodes.
+    fn indexed_files(&mut self) -> Vec<(String, String)> {
+        let (_, tasks) = self.get(0, "/_active_tasks");
+        let text = |task: &Value, key: &str| task[key].as_str().unwrap().to_owned();
+        let tasks = tasks.as_array().unwrap().iter();
+        tasks
+            .inspect(|task| assert_eq!(task["type"], "indexer"))
+            .map(|task| (text(task, "node"), text(task, "database")))
+            .collect()
+    }
+
+    fn rows(&mut self, query: &str) -> u64 {
+        self.get(0, &format!("/db/_design/d/_view/v?{query}")).1["total_rows"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn the_views_of_a_filled_file_are_built_before_a_map_lists_it() {
+    let mut nodes = Nodes::indexing(2, 0, 30);
+    nodes.pass(40);
+    assert_eq!((nodes.rows("update=false"), nodes.indexed_files()), (1, Vec::new()));
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.redirect(0, 1);
+    nodes.sync(0);
+    let file = format!("shards/{RANGE}/db.1795221925");
+    assert_eq!(nodes.indexed_files(), [(name(1), file)]);
+    let info = format!("/_node/_local/{FILE}/_design/d/_info");
+    assert_eq!(nodes.get(1, &info).1["view_index"]["update_seq"], 0);
+    nodes.pass(30);
+    assert_eq!(nodes.indexed_files(), []);
+    assert_eq!(nodes.get(1, &info).1["view_index"]["update_seq"], 2);
+    nodes.put_map(&[&name(0), &name(1)]);
+    assert_eq!(nodes.rows("update=false"), 1);
+}
+
+#[test]
+fn a_copy_without_its_index_answers_a_reader_that_does_not_wait() {
+    let mut nodes = Nodes::indexing(2, 5, 10);
+    nodes.pass(20);
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.sync(0);
+    assert_eq!(nodes.indexed_files(), [], "the build waits, and no task shows it");
+    assert_eq!(nodes.rows("update=false"), 0);
+    nodes.pass(5);
+    assert_eq!(nodes.indexed_files().len(), 1);
+    // A node that restarts has forgotten its builds. A reader that waits has the index built.
+    nodes.restart(1);
+    nodes.pass(20);
+    assert_eq!(nodes.rows("update=false"), 0);
+    nodes.sync(0);
+    assert_eq!(nodes.rows(""), 1);
+}
+
+#[test]
+fn a_change_during_a_build_begins_another() {
+    let mut nodes = Nodes::indexing(1, 0, 10);
+    nodes.pass(5);
+    nodes.ok("PUT", 0, "/db/b", json!({}));
+    nodes.pass(6);
+    assert_eq!((nodes.rows("update=false"), nodes.indexed_files().len()), (1, 1));
+    nodes.pass(10);
+    assert_eq!((nodes.rows("update=false"), nodes.indexed_files().len()), (2, 0));
+}
+
+#[test]
+fn a_split_that_is_created_while_resharding_is_stopped_begins_when_it_runs_again() {
+    let mut nodes = Nodes::new(2);
+    nodes.ok("PUT", 1, "/_reshard/state", json!({"state": "stopped", "reason": "moves"}));
+    let job = json!({"type": "split", "db": "db"});
+    nodes.ok("POST", 1, "/_reshard/jobs", job);
+    nodes.pass(30);
+    nodes.restart(0);
+    let (_, summary) = nodes.get(0, "/_reshard");
+    assert_eq!((&summary["state"], &summary["state_reason"]), (&json!("stopped"), &json!("moves")));
+    assert_eq!((&summary["running"], &summary["stopped"]), (&json!(0), &json!(1)));
+    assert!(nodes.docs(0).is_some(), "the file is not split");
+    nodes.ok("PUT", 0, "/_reshard/state", json!({"state": "running"}));
+    nodes.pass(2);
+    let (_, summary) = nodes.get(1, "/_reshard");
+    assert_eq!((&summary["state"], &summary["completed"]), (&json!("running"), &json!(1)));
+    assert_eq!(nodes.docs(0), None);
 }

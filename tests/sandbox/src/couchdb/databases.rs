@@ -84,6 +84,8 @@ impl World {
             }
             ("POST", ["_purge"]) => self.purge_docs(host, map, request, now).into(),
             ("POST", ["_ensure_full_commit"]) => Response::ok(201).into(),
+            ("GET", ["_design", name, "_info"]) => self.index_info(host, map, name).into(),
+            ("GET", ["_design", name, "_view", view]) => self.view(host, map, (name, view), request).into(),
             (_, [doc]) => self.document(host, map, doc, request, now),
             (_, ["_design", name]) => self.document(host, map, &format!("_design/{name}"), request, now),
             _ => Response::missing().into(),

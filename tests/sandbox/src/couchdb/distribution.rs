@@ -174,7 +174,7 @@ impl World {
 
     /// `true` if a timer of internal replication or of resharding is due.
     pub(crate) fn is_replication_due(&self, now: Time) -> bool {
-        let is_splitting = |node: &Node| node.process.as_ref().is_some_and(|p| p.resharding.is_running());
+        let is_splitting = |node: &Node| node.is_running() && node.volume.resharding.is_running();
         self.replicate_at.is_some_and(|due| due <= now)
             || self.pushes.are_due(now)
             || self.nodes.values().any(is_splitting)

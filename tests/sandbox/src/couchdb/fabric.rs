@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::crypto::Prf;
 use super::http::Time;
+use super::indexing::is_design;
 use super::password;
 use super::revs::{Doc, Docs, Edit, EditError, Rev};
 use super::settings::Host;
@@ -267,6 +268,9 @@ impl World {
                 file.docs.merge_doc(id, &doc);
             }
             self.push_soon(host, shard, now);
+        }
+        if is_design(id) {
+            self.index_all_soon(host, map, now);
         }
         // A request for more copies than there are is a request for all of them; the default is not, so that a range with
         // fewer copies than the one that determines the quorum answers 202.

@@ -27,6 +27,7 @@ mod fabric;
 mod finish;
 mod handle;
 mod http;
+mod indexing;
 mod ini;
 mod local_db;
 mod network;

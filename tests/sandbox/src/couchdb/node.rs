@@ -30,6 +30,9 @@ pub struct Volume {
     pub users: Option<Docs>,
     /// Shard files, including those that no map lists any more.
     pub shards: BTreeMap<Shard, ShardFile>,
+    /// The resharding of the node. CouchDB keeps it in `_local` documents of `_dbs`.
+    #[serde(default)]
+    pub(crate) resharding: Resharding,
 }
 
 /// A fault in a node's next `finish_cluster`; it happens once.
@@ -77,7 +80,6 @@ pub(crate) struct Process {
     #[serde(skip)]
     pub(crate) core: Arc<tokio::sync::Mutex<()>>,
     pub(crate) seeds: Seeds,
-    pub(crate) resharding: Resharding,
     /// Node names that its Erlang knows; it keeps them until it exits.
     pub(crate) known_names: BTreeSet<String>,
     /// The time at which [`Volume::users`] is complete.
@@ -162,7 +164,6 @@ impl Node {
             hashes: 0,
             core: Arc::default(),
             seeds,
-            resharding: Resharding::default(),
             known_names: BTreeSet::new(),
             auth_file_complete: now,
         });

@@ -61,6 +61,7 @@ impl World {
 
     /// Pushes a changed copy to the other holders after a delay (`mem3_sync_event_listener`).
     pub(crate) fn push_soon(&mut self, from: &Host, shard: &Shard, now: Time) {
+        self.index_soon(from, shard, now);
         let at = now + self.timings.sync_delay;
         self.pushes.updates.entry((from.clone(), shard.clone())).or_insert(at);
     }

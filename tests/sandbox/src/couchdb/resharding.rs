@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::http::{Request, Response, Time};
+use super::node::Node;
 use super::revs::Edit;
 use super::settings::{Host, Version};
 use super::shard_file::ShardFile;
@@ -11,9 +12,10 @@ use super::shards::{Shard, ShardMap, contains_doc, halves};
 use super::world::World;
 
 /// The resharding of one node.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Resharding {
-    is_stopped: bool,
+    /// The reason for which resharding is stopped, as the caller gave it.
+    stopped: Option<String>,
     jobs: Vec<Job>,
 }
 
@@ -29,14 +31,39 @@ struct Job {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
-    Running { until: Time },
+    Running {
+        until: Time,
+    },
+    /// Stopped with all of resharding, or created meanwhile. It begins again with it.
+    Stopped,
     Completed,
 }
+
+const STOPPED_BY_USER: &str = "Cluster-wide resharding stopped by the user";
 
 impl Resharding {
     /// `true` while a job is under way.
     pub(crate) fn is_running(&self) -> bool {
-        self.jobs.iter().any(|job| job.state != State::Completed)
+        self.jobs.iter().any(|job| matches!(job.state, State::Running { .. }))
+    }
+
+    /// Stops the jobs that run; a second reason does not replace the first.
+    fn stop(&mut self, reason: &str) {
+        self.stopped.get_or_insert_with(|| reason.to_owned());
+        for job in &mut self.jobs {
+            if job.state != State::Completed {
+                job.state = State::Stopped;
+            }
+        }
+    }
+
+    fn start(&mut self, until: Time) {
+        self.stopped = None;
+        for job in &mut self.jobs {
+            if job.state == State::Stopped {
+                job.state = State::Running { until };
+            }
+        }
     }
 }
 
@@ -44,6 +71,7 @@ impl Job {
     fn state(&self) -> &'static str {
         match self.state {
             State::Running { .. } => "running",
+            State::Stopped => "stopped",
             State::Completed => "completed",
         }
     }
@@ -67,29 +95,23 @@ impl World {
         if self.nodes[host].settings.version < Version::new(3, 0, 0) {
             return Response::no_db();
         }
-        let Some(own) = self.nodes[host].process.as_ref().map(|process| &process.resharding) else {
-            return Response::missing();
-        };
-        let is_stopped = own.is_stopped;
-        let state = if is_stopped { "stopped" } else { "running" };
-        let reason = is_stopped.then_some("Cluster-wide resharding stopped by the user");
         match (request.method.as_str(), rest) {
-            ("PUT", ["state"]) => {
-                let stopped = request.json().is_some_and(|body| body["state"] == "stopped");
-                self.stop_resharding(host, stopped);
-                Response::ok(200)
-            }
+            ("PUT", ["state"]) => self.put_resharding_state(host, request, now),
             ("POST", ["jobs"]) => self.create_jobs(host, request, now),
             ("GET", []) => {
+                let (state, reason) = self.resharding_state(host);
                 let jobs = self.jobs(host);
                 let count = |state| jobs.iter().filter(|job| job.state() == state).count();
                 Response::json(
                     200,
                     &json!({"state": state, "state_reason": reason, "completed": count("completed"), "failed": 0,
-                            "running": count("running"), "stopped": 0, "total": jobs.len()}),
+                            "running": count("running"), "stopped": count("stopped"), "total": jobs.len()}),
                 )
             }
-            ("GET", ["state"]) => Response::json(200, &json!({"state": state, "reason": reason})),
+            ("GET", ["state"]) => {
+                let (state, reason) = self.resharding_state(host);
+                Response::json(200, &json!({"state": state, "reason": reason}))
+            }
             ("GET", ["jobs"]) => {
                 let jobs: Vec<Value> = self.jobs(host).iter().map(Job::json).collect();
                 Response::json(200, &json!({"total_rows": jobs.len(), "offset": 0, "jobs": jobs}))
@@ -98,21 +120,50 @@ impl World {
         }
     }
 
-    /// The jobs of all members that the node reaches.
-    fn jobs(&self, host: &Host) -> Vec<Job> {
-        let reached = self.nodes.keys().filter(|other| self.reaches(host, other));
-        let processes = reached.filter_map(|other| self.nodes[other].process.as_ref());
-        processes.flat_map(|process| process.resharding.jobs.iter().cloned()).collect()
+    /// The running nodes that a call for all of resharding reaches.
+    fn reached(&self, host: &Host) -> Vec<Host> {
+        let is_reached = |(other, node): &(&Host, &Node)| node.is_running() && self.reaches(host, other);
+        self.nodes.iter().filter(is_reached).map(|(other, _)| other.clone()).collect()
     }
 
-    fn stop_resharding(&mut self, host: &Host, stopped: bool) {
-        for other in self.nodes.keys().cloned().collect::<Vec<_>>() {
-            if self.reaches(host, &other)
-                && let Some(process) = self.nodes.get_mut(&other).and_then(|node| node.process.as_mut())
-            {
-                process.resharding.is_stopped = stopped;
+    /// The state of all nodes that are reached: resharding runs if it runs on one of them.
+    fn resharding_state(&self, host: &Host) -> (&'static str, Option<&str>) {
+        let mut reasons: Vec<&str> = Vec::new();
+        for other in self.reached(host) {
+            match &self.nodes[&other].volume.resharding.stopped {
+                None => return ("running", None),
+                Some(reason) => reasons.push(reason),
             }
         }
+        ("stopped", reasons.into_iter().min())
+    }
+
+    /// The jobs of all nodes that are reached.
+    fn jobs(&self, host: &Host) -> Vec<Job> {
+        let nodes = self.reached(host).into_iter();
+        nodes.flat_map(|other| self.nodes[&other].volume.resharding.jobs.clone()).collect()
+    }
+
+    fn put_resharding_state(&mut self, host: &Host, request: &Request, now: Time) -> Response {
+        let body = request.json().unwrap_or_default();
+        if body["state"].is_null() {
+            return Response::error(400, "bad_request", "Expected a `state` field");
+        }
+        let Some(state @ ("running" | "stopped")) = body["state"].as_str() else {
+            return Response::error(400, "bad_request", "State field not `running` or `stopped`");
+        };
+        let is_stop = state == "stopped";
+        let reason = body["reason"].as_str().unwrap_or(STOPPED_BY_USER);
+        let until = now + self.timings.split;
+        for other in self.reached(host) {
+            let Some(node) = self.nodes.get_mut(&other) else { continue };
+            if is_stop {
+                node.volume.resharding.stop(reason);
+            } else {
+                node.volume.resharding.start(until);
+            }
+        }
+        Response::ok(200)
     }
 
     /// Creates a job for each shard of the database, or for those on one node or of one range.
@@ -143,8 +194,9 @@ impl World {
         let host = self.host_of(holder)?;
         let source = map.shard(range);
         let answer = json!({"ok": true, "id": id, "node": holder, "shard": source.to_string()});
-        let job = Job { id, node: holder.to_owned(), source, targets, state: State::Running { until } };
-        self.nodes.get_mut(&host)?.process.as_mut()?.resharding.jobs.push(job);
+        let resharding = &mut self.nodes.get_mut(&host)?.volume.resharding;
+        let state = if resharding.stopped.is_some() { State::Stopped } else { State::Running { until } };
+        resharding.jobs.push(Job { id, node: holder.to_owned(), source, targets, state });
         Some(answer)
     }
 
@@ -152,13 +204,10 @@ impl World {
     pub(crate) fn tick_resharding(&mut self, now: Time) {
         let mut done = Vec::new();
         for (host, node) in &mut self.nodes {
-            let Some(resharding) = node.process.as_mut().map(|process| &mut process.resharding) else {
-                continue;
-            };
-            if resharding.is_stopped {
+            if !node.is_running() {
                 continue;
             }
-            for job in &mut resharding.jobs {
+            for job in &mut node.volume.resharding.jobs {
                 if matches!(job.state, State::Running { until } if until <= now) {
                     job.state = State::Completed;
                     done.push((host.clone(), job.clone()));

@@ -89,7 +89,7 @@ fn serve_path(world: &mut World, host: &Host, request: &Request, path: &[&str], 
         ["_node", node, rest @ ..] => world.node_api(host, node, rest, request, now),
         ["_node"] => Response::error(400, "bad_request", "Incomplete path to _node request").into(),
         ["_reshard", rest @ ..] => world.reshard(host, rest, request, now).into(),
-        ["_active_tasks"] => Response::text(200, "[]\n").into(),
+        ["_active_tasks"] => world.active_tasks(host, now).into(),
         ["_scheduler", "jobs"] => {
             Response::json(200, &json!({"total_rows": 0, "offset": 0, "jobs": []})).into()
         }

@@ -25,6 +25,9 @@ impl World {
         if rest.is_empty() && request.method == "PUT" {
             return self.create_shard_file(host, shard);
         }
+        if let ("GET", ["_design", name, "_info"]) = (request.method.as_str(), rest) {
+            return self.file_index_info(host, shard, name);
+        }
         let random = self.file_uuids.hex32();
         let Some(node) = self.nodes.get_mut(host) else { return no_file() };
         if rest.is_empty() && request.method == "DELETE" {

@@ -1,11 +1,14 @@
 //! The file of one copy of a shard: its documents, and the properties that each copy has for itself.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::crypto::md5;
+use super::indexing::Index;
 use super::revs::{Docs, Rev};
 
 /// One copy of a shard. A file that was lost and created again has another uuid and the default properties.
@@ -22,6 +25,9 @@ pub struct ShardFile {
     pub(crate) purged_infos_limit: u64,
     /// The database's `props`, such as `partitioned`, which a file that was created by a `PUT` lacks.
     pub(crate) props: Value,
+    /// The indexes of views that are built, by design document.
+    #[serde(default)]
+    pub(crate) indexes: BTreeMap<String, Index>,
     /// All purges; the last one's number is `purge_seq`.
     pub(crate) purges: Vec<Purge>,
 }
@@ -52,6 +58,7 @@ impl ShardFile {
             revs_limit: LIMIT,
             purged_infos_limit: LIMIT,
             props: json!({}),
+            indexes: BTreeMap::new(),
             purges: Vec::new(),
         }
     }

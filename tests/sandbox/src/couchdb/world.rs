@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::http::Time;
+use super::indexing::Builds;
 use super::node::{Node, Restart, Volume};
 use super::pushes::Pushes;
 use super::settings::{Host, NodeSettings, SettingsError};
@@ -22,6 +23,11 @@ pub struct Timings {
     pub sync_delay: Duration,
     /// The time that one pass of internal replication takes.
     pub pass: Duration,
+    /// The time that `ken` takes to build the views of one design document over one shard file. The default is zero:
+    /// all views are always built.
+    pub index: Duration,
+    /// The time from the change of a file until `ken` begins to build its views.
+    pub index_wait: Duration,
     /// The time that a resharding job takes.
     pub split: Duration,
     /// The time for which `finish_cluster` waits for members to connect.
@@ -41,6 +47,8 @@ impl Default for Timings {
             replicate: Duration::from_millis(200),
             sync_delay: Duration::from_secs(5),
             pass: Duration::from_millis(500),
+            index: Duration::ZERO,
+            index_wait: Duration::ZERO,
             split: Duration::from_secs(1),
             finish_wait: Duration::from_secs(5),
             restart: Duration::from_millis(1500),
@@ -84,6 +92,7 @@ pub struct World {
     pub(crate) broken: BTreeMap<Pair, Time>,
     pub(crate) replicate_at: Option<Time>,
     pub(crate) pushes: Pushes,
+    pub(crate) builds: Builds,
     /// The source of the uuids of shard files. Its own, so that their number changes no other random choice.
     pub(crate) file_uuids: Random,
 }
@@ -104,6 +113,7 @@ impl World {
             broken: BTreeMap::new(),
             replicate_at: None,
             pushes: Pushes::default(),
+            builds: Builds::default(),
             file_uuids: Random::new(!seed),
         }
     }
@@ -137,6 +147,7 @@ impl World {
         self.tick_replication(now);
         self.tick_pushes(now);
         self.tick_resharding(now);
+        self.tick_builds(now);
     }
 
     /// Adds a node and starts it.
@@ -180,6 +191,7 @@ impl World {
             node.restart = None;
         }
         self.pushes.forget(host);
+        self.builds.forget(host);
         self.generation += 1;
         for peer in self.connections.remove(host).unwrap_or_default() {
             self.disconnect(host, &peer);

@@ -312,23 +312,24 @@ fn tick(world: &mut World, host: &Host, now: Time) {
     let mut parked = Vec::new();
     for (peer, node) in world.nodes.iter_mut().filter(|(peer, _)| *peer != host) {
         let restart = node.restart.take();
+        let resharding = std::mem::take(&mut node.volume.resharding);
         let process = node.process.as_mut();
         let timers = process.map(|process| {
             let reconnect = std::mem::replace(&mut process.next_reconnect, Time::MAX);
-            (reconnect, std::mem::take(&mut process.seeds), std::mem::take(&mut process.resharding))
+            (reconnect, std::mem::take(&mut process.seeds))
         });
-        parked.push((peer.clone(), restart, timers));
+        parked.push((peer.clone(), restart, resharding, timers));
     }
     world.tick(now);
-    for (peer, restart, timers) in parked {
+    for (peer, restart, resharding, timers) in parked {
         let Some(node) = world.nodes.get_mut(&peer) else { continue };
         node.restart = restart;
+        node.volume.resharding = resharding;
         if let Some(process) = node.process.as_mut()
-            && let Some((reconnect, seeds, resharding)) = timers
+            && let Some((reconnect, seeds)) = timers
         {
             process.next_reconnect = reconnect;
             process.seeds = seeds;
-            process.resharding = resharding;
         }
     }
 }
