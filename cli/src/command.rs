@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Inject the agent into the labelled StatefulSets of a file
-    Inject(InjectArgs),
+    Inject(Box<InjectArgs>),
     /// Remove the injected agent from the StatefulSets of a file
     Uninject(UninjectArgs),
     /// Check a cluster and print each problem with its fix

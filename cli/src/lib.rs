@@ -16,6 +16,7 @@
 pub mod check;
 pub mod cluster;
 mod command;
+mod defaults;
 mod error;
 mod explain;
 mod manifest;
@@ -26,6 +27,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use command::Command;
+pub use defaults::DefaultArgs;
 pub use manifest::Injection;
 
 /// Runs the program `couchdiscover` with these arguments, the program's name first.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
 use inject::files::{self, Format, Output, Verb};
-use inject::{OnRemoval, Settings};
+use inject::{Defaults, OnRemoval, Settings};
 
+use crate::defaults::DefaultArgs;
 use crate::error::CommandError;
 use crate::terminal;
 
@@ -55,6 +56,9 @@ pub struct Injection {
     /// The cluster's DNS domain
     #[arg(long, env = "COUCHDISCOVER_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// Cluster-wide values of annotations.
+    #[command(flatten)]
+    pub defaults: DefaultArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,6 +78,7 @@ impl Injection {
             agent_image: self.agent_image.clone(),
             cluster_domain: self.cluster_domain.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            defaults: self.defaults.values(),
         }
     }
 }
@@ -96,8 +101,12 @@ pub(crate) fn inject(args: &InjectArgs) -> Result<(), CommandError> {
 /// Removes the agent from the StatefulSets of a file.
 pub(crate) fn uninject(args: &UninjectArgs) -> Result<(), CommandError> {
     // The record in each StatefulSet names everything that is removed; settings are not used.
-    let unused =
-        Settings { agent_image: String::new(), cluster_domain: String::new(), version: String::new() };
+    let unused = Settings {
+        agent_image: String::new(),
+        cluster_domain: String::new(),
+        version: String::new(),
+        defaults: Defaults::default(),
+    };
     // Without the option, the annotation of each StatefulSet decides.
     let removal = args.everything.then_some(OnRemoval::Everything);
     convert(Verb::Uninject(removal), &args.file, &unused, None)

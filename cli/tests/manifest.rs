@@ -197,7 +197,7 @@ fn a_patch_is_a_json_patch_for_kubectl() {
     assert!(serde_json::from_str::<json_patch::Patch>(&out).is_ok());
     insta::assert_snapshot!(err, @"
     statefulset/couchdb: injected (created)
-      added: container couchdiscover-agent; variables of couchdb COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS
+      added: container couchdiscover-agent; volume couchdiscover-token; variables of couchdb COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS
     ");
     assert_eq!(run(&["inject", "-f", "-", "-o", "patch"], &run(&["inject", "-f", "-"], EXAMPLE).out).out, "");
 }
@@ -271,6 +271,61 @@ fn help_documents_each_subcommand() {
               
               [env: COUCHDISCOVER_CLUSTER_DOMAIN=]
               [default: cluster.local]
+
+          --agent-image-pull-policy <AGENT_IMAGE_PULL_POLICY>
+              Pull policy of the agent's image: Always, IfNotPresent or Never [default: IfNotPresent]
+              
+              [env: COUCHDISCOVER_AGENT_IMAGE_PULL_POLICY=]
+
+          --agent-image-pull-secrets <AGENT_IMAGE_PULL_SECRETS>
+              Secrets that the agent's image is pulled with, separated by commas; they must exist in the namespace of each StatefulSet
+              
+              [env: COUCHDISCOVER_AGENT_IMAGE_PULL_SECRETS=]
+
+          --agent-cpu-request <AGENT_CPU_REQUEST>
+              CPU request of the agent [default: 5m]
+              
+              [env: COUCHDISCOVER_AGENT_CPU_REQUEST=]
+
+          --agent-memory-request <AGENT_MEMORY_REQUEST>
+              Memory request of the agent [default: 16Mi]
+              
+              [env: COUCHDISCOVER_AGENT_MEMORY_REQUEST=]
+
+          --agent-cpu-limit <AGENT_CPU_LIMIT>
+              CPU limit of the agent [default: none]
+              
+              [env: COUCHDISCOVER_AGENT_CPU_LIMIT=]
+
+          --agent-memory-limit <AGENT_MEMORY_LIMIT>
+              Memory limit of the agent [default: 64Mi, or the request if that is more]
+              
+              [env: COUCHDISCOVER_AGENT_MEMORY_LIMIT=]
+
+          --agent-log-level <AGENT_LOG_LEVEL>
+              Log level of the agent: error, warn, info, debug or trace [default: info]
+              
+              [env: COUCHDISCOVER_AGENT_LOG_LEVEL=]
+
+          --agent-log-format <AGENT_LOG_FORMAT>
+              Log format of the agent: text or json [default: text]
+              
+              [env: COUCHDISCOVER_AGENT_LOG_FORMAT=]
+
+          --sidecar <SIDECAR>
+              Kind of the agent's container: container or native [default: container]
+              
+              [env: COUCHDISCOVER_SIDECAR=]
+
+          --readiness <READINESS>
+              Readiness of the pods: joined or off [default: joined]
+              
+              [env: COUCHDISCOVER_READINESS=]
+
+          --erlang-cookie <ERLANG_COOKIE>
+              The way in which CouchDB is given the cookie: variable or flag [default: flag where the image cannot write the cookie's file]
+              
+              [env: COUCHDISCOVER_ERLANG_COOKIE=]
 
       -n, --namespace <NAMESPACE>
               Namespace of StatefulSets without metadata.namespace

@@ -28,8 +28,9 @@ pub fn choose<'c>(
     containers: impl Iterator<Item = (&'c str, &'c str)> + Clone,
 ) -> Option<(usize, Option<Guess>)> {
     let by_name = |wanted: &str| only(containers.clone(), |name, _| name == wanted);
-    let by_image =
-        |matches: fn(&str) -> bool| only(containers.clone(), |_, image| matches(image_name(image)));
+    let by_image = |matches: fn(&str) -> bool| {
+        only(containers.clone(), |_, image| !is_search(image) && matches(image_name(image)))
+    };
 
     if let Some(index) = by_name(COUCHDB) {
         return Some((index, None));
@@ -56,6 +57,12 @@ pub fn choose<'c>(
         return Some((index, Some(Guess::Image)));
     }
     only(containers, |_, _| true).map(|index| (index, Some(Guess::Only)))
+}
+
+/// `true` for the image of a search server, whose name or tag resembles CouchDB's: `couchdb:3.5.1-nouveau`.
+fn is_search(image: &str) -> bool {
+    let (name, tag) = name_and_tag(image);
+    ["nouveau", "clouseau", "search"].iter().any(|word| name.contains(word) || tag.contains(word))
 }
 
 /// The index of the only container that `matches` by name and image.
@@ -99,6 +106,15 @@ mod tests {
             (&[("orders", "fabric-peer:2"), ("db", "fabric-couchdb:2")], Some((0, Some(Guess::Namesake)))),
             (&[("peer", "fabric-peer:2"), ("db", "fabric-couchdb:2")], Some((1, None))),
             (&[("web", "nginx"), ("db", "couchdb-cluster:3")], Some((1, Some(Guess::Image)))),
+            (&[("db", "couchdb:3.5.1"), ("find", "couchdb:3.5.1-nouveau")], Some((0, None))),
+            (
+                &[("db", "my/couchdb-node:1"), ("find", "kocolosk/couchdb-search:0.2.0")],
+                Some((0, Some(Guess::Image))),
+            ),
+            (
+                &[("db", "couchdb:3"), ("metrics", "gesellix/couchdb-prometheus-exporter:v30")],
+                Some((0, None)),
+            ),
             (&[("web", "nginx")], Some((0, Some(Guess::Only)))),
             (&[("web", "nginx"), ("db", "postgres")], None),
             (&[("one", "couchdb"), ("two", "couchdb")], None),

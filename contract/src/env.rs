@@ -12,6 +12,8 @@ pub const COUCHDB_SECRET: &str = "COUCHDB_SECRET";
 pub const COUCHDB_CLUSTER_SIZE: &str = "COUCHDB_CLUSTER_SIZE";
 /// Flags of the Erlang VM. With `-name couchdb` the VM takes the host part of its name from the pod's FQDN.
 pub const ERL_FLAGS: &str = "ERL_FLAGS";
+/// Further flags of the Erlang VM, behind those of [`ERL_FLAGS`].
+pub const ERL_ZFLAGS: &str = "ERL_ZFLAGS";
 /// Host part of the Erlang node name in the official image.
 pub const NODENAME: &str = "NODENAME";
 

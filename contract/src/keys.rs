@@ -21,12 +21,18 @@ pub const CONTAINER: &str = "couchdiscover.io/container";
 pub const CLUSTER_SIZE: &str = "couchdiscover.io/cluster-size";
 /// `name` or `name/key` of an existing Secret with the Erlang cookie.
 pub const ERLANG_COOKIE_SECRET: &str = "couchdiscover.io/erlang-cookie-secret";
+/// The way in which CouchDB is given the cookie: `variable`, or `flag` where the image cannot write it to a file.
+pub const ERLANG_COOKIE: &str = "couchdiscover.io/erlang-cookie";
+/// Comma-separated names of other containers that need the Erlang cookie, such as clouseau.
+pub const COOKIE_CONTAINERS: &str = "couchdiscover.io/cookie-containers";
 /// `name` or `name/key` of an existing Secret with the authority of CouchDB's certificates. Makes the agent use https.
 pub const COUCHDB_CA_SECRET: &str = "couchdiscover.io/couchdb-ca-secret";
 /// Image of the agent.
 pub const AGENT_IMAGE: &str = "couchdiscover.io/agent-image";
 /// Pull policy of the agent's image: `Always`, `IfNotPresent` or `Never`.
 pub const AGENT_IMAGE_PULL_POLICY: &str = "couchdiscover.io/agent-image-pull-policy";
+/// Comma-separated names of Secrets that the agent's image is pulled with.
+pub const AGENT_IMAGE_PULL_SECRETS: &str = "couchdiscover.io/agent-image-pull-secrets";
 /// Log level of the agent: `error`, `warn`, `info`, `debug` or `trace`.
 pub const AGENT_LOG_LEVEL: &str = "couchdiscover.io/agent-log-level";
 /// Log format of the agent: `text` or `json`.
@@ -43,6 +49,8 @@ pub const AGENT_MEMORY_LIMIT: &str = "couchdiscover.io/agent-memory-limit";
 pub const SIDECAR: &str = "couchdiscover.io/sidecar";
 /// Readiness of the pod: `joined` (ready only as a member) or `off` (the agent has no readiness probe).
 pub const READINESS: &str = "couchdiscover.io/readiness";
+/// Use of the Kubernetes API: `auto` (the default), or `off`: agents never call it and have no token.
+pub const KUBERNETES: &str = "couchdiscover.io/kubernetes";
 /// Comma-separated names of variables that are never injected.
 pub const KEEP: &str = "couchdiscover.io/keep";
 /// Any new value re-renders the injection. Restarts the pods one by one.
@@ -70,15 +78,19 @@ pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     AGENT_CPU_REQUEST,
     AGENT_IMAGE,
     AGENT_IMAGE_PULL_POLICY,
+    AGENT_IMAGE_PULL_SECRETS,
     AGENT_LOG_FORMAT,
     AGENT_LOG_LEVEL,
     AGENT_MEMORY_LIMIT,
     AGENT_MEMORY_REQUEST,
     CLUSTER_SIZE,
     CONTAINER,
+    COOKIE_CONTAINERS,
     COUCHDB_CA_SECRET,
+    ERLANG_COOKIE,
     ERLANG_COOKIE_SECRET,
     KEEP,
+    KUBERNETES,
     ON_REMOVAL,
     READINESS,
     REFRESH,

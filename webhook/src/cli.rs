@@ -35,6 +35,9 @@ enum Error {
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    /// The options for annotations contradict each other.
+    #[error("the defaults of the annotations contradict each other: {0}")]
+    Defaults(String),
     /// The async runtime or the signal handlers cannot be set up.
     #[error("failed to set up the process")]
     Process(#[source] io::Error),
@@ -51,6 +54,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Alias(command) => command.run(),
+        // Otherwise every StatefulSet without annotations would be denied for it.
+        Command::Serve(args) if let Some(problem) = args.injection.defaults.contradiction() => {
+            terminal::fail(&Error::Defaults(problem), exit::USAGE)
+        }
         Command::Serve(args) => match serve(*args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => terminal::fail(&error, exit::FAILURE),

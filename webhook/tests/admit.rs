@@ -15,6 +15,7 @@ fn answer(review: &Value) -> Value {
         agent_image: "couchdiscover-agent:test".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
         version: "0.0.0-test".to_owned(),
+        defaults: inject::Defaults::default(),
     };
     let body = review.to_string();
     let answer = admit(&settings, &Request::parse(body.as_bytes()).unwrap());

@@ -16,6 +16,7 @@ fn settings(version: &str) -> Settings {
         agent_image: format!("agent:{version}"),
         cluster_domain: "cluster.local".to_owned(),
         version: version.to_owned(),
+        defaults: inject::Defaults::default(),
     }
 }
 

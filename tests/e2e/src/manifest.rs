@@ -1,6 +1,6 @@
 //! Manifests of users, injection without a server, and the pods of an injected StatefulSet.
 
-use inject::{Decision, Outcome, Question, Settings, decide};
+use inject::{Decision, Defaults, Outcome, Question, Settings, decide};
 use sandbox::kubelet::{self, Pod, PodPlacement};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -48,6 +48,7 @@ pub fn injected(statefulset: &Value) -> Value {
         agent_image: "couchdiscover-agent:test".to_owned(),
         cluster_domain: DOMAIN.to_owned(),
         version: "0.0.0".to_owned(),
+        defaults: Defaults::default(),
     };
     let object = statefulset.to_string();
     let Decision { outcome, patch, .. } =

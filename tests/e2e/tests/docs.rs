@@ -153,7 +153,9 @@ fn the_reference_contains_every_variable_and_no_document_another_one() {
         .map(str::to_owned)
         .collect();
     assert!(variables.len() > 20, "{variables:?}");
-    for file in ["webhook/src/settings.rs", "cli/src/manifest.rs", "cli/src/check/run.rs"] {
+    for file in
+        ["webhook/src/settings.rs", "cli/src/manifest.rs", "cli/src/defaults.rs", "cli/src/check/run.rs"]
+    {
         let source = code(file);
         let options = source.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next());
         variables.extend(options.map(str::to_owned));

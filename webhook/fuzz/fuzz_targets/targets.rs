@@ -9,6 +9,7 @@ fn settings() -> Settings {
         agent_image: "agent:1".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
         version: "1".to_owned(),
+        defaults: inject::Defaults::default(),
     }
 }
 

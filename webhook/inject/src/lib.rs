@@ -33,4 +33,4 @@ pub use decide::{Question, StatefulSet, decide, decide_read, uninject};
 pub use decision::Decision;
 pub use edit::apply;
 pub use outcome::{Outcome, Problem, Reason, RemovalRequest, Unresolved, Warning};
-pub use read::{OnRemoval, ScaleDownMode, Settings, Text, place};
+pub use read::{Defaults, OnRemoval, ScaleDownMode, Settings, Text, place};

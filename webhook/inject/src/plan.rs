@@ -1,10 +1,12 @@
 //! The additions to one StatefulSet.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use contract::objects;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::digest::{Digest, Fields};
 use crate::outcome::Warning;
@@ -17,8 +19,6 @@ use crate::warn::warn;
 /// The additions to one StatefulSet.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Index of the CouchDB container.
-    pub(crate) container: usize,
     /// The added variable that gives CouchDB's nodes their names.
     pub(crate) naming_variable: Option<&'static str>,
     /// The record of all additions, for the template's annotations.
@@ -35,6 +35,7 @@ impl Plan {
         // The size variable may refer to variables that the agent needs as well.
         let credentials = Credentials::of(container).with_size(container, planning.size.source);
         let env = render::variables(planning);
+        let others = render::cookie_variables(planning);
         warn(planning, &credentials, &env, warnings);
         let mut additions = Additions::with_capacity(1 + env.len());
         // The agent is the user's, since the view carries no injection.
@@ -53,11 +54,18 @@ impl Plan {
         for variable in &env {
             additions.add(List::Env(container.clone()), variable.name, variable);
         }
+        for (container, variables) in &others {
+            let container: Arc<str> = (*container).into();
+            for variable in variables {
+                additions.add(List::Env(container.clone()), variable.name, variable);
+            }
+        }
         if !has_agent {
             add_volumes(planning, &mut additions);
+            add_pull_secrets(planning, &mut additions);
         }
         let naming = env.iter().find(|variable| variable.names_the_node());
-        additions.finish(planning, container, naming.map(|variable| variable.name))
+        additions.finish(planning, naming.map(|variable| variable.name))
     }
 
     /// The items of the record, each with its JSON.
@@ -76,6 +84,14 @@ fn add_volumes(planning: &Planning<'_>, additions: &mut Additions) {
     }
 }
 
+fn add_pull_secrets(planning: &Planning<'_>, additions: &mut Additions) {
+    for name in &planning.annotations.pull_secrets {
+        if !planning.pulls_with(name) {
+            additions.add(List::PullSecrets, (*name).to_owned(), &json!({"name": name}));
+        }
+    }
+}
+
 /// The additions so far. All of them are serialized into one buffer, once: for their digests and for the patch.
 struct Additions {
     json: Vec<u8>,
@@ -88,19 +104,14 @@ impl Additions {
         Self { json: Vec::with_capacity(4096), entries: Vec::with_capacity(entries) }
     }
 
-    fn add(&mut self, list: List, name: &'static str, rendered: &impl Serialize) {
+    fn add(&mut self, list: List, name: impl Into<Cow<'static, str>>, rendered: &impl Serialize) {
         let start = self.json.len();
         // Values in memory cannot fail to serialize. If they did, every test that applies a patch would fail.
         let _ = serde_json::to_writer(&mut self.json, rendered);
         self.entries.push((Place { list, name: name.into() }, start..self.json.len()));
     }
 
-    fn finish(
-        self,
-        planning: &Planning<'_>,
-        container: Arc<str>,
-        naming_variable: Option<&'static str>,
-    ) -> Plan {
+    fn finish(self, planning: &Planning<'_>, naming_variable: Option<&'static str>) -> Plan {
         let json = String::from_utf8(self.json).unwrap_or_default();
         let mut items = Vec::with_capacity(self.entries.len());
         let mut ranges = Vec::with_capacity(self.entries.len());
@@ -109,9 +120,9 @@ impl Additions {
             items.push(Item { place, digest: digest.unwrap_or_default() });
             ranges.push(range);
         }
-        let made = made(planning, container, &items);
+        let made = made(planning, &items);
         let record = Record { version: planning.facts.version.to_owned(), items, made, ignored: Vec::new() };
-        Plan { container: planning.couchdb.index, naming_variable, record, json, ranges }
+        Plan { naming_variable, record, json, ranges }
     }
 }
 
@@ -119,12 +130,12 @@ impl Additions {
 pub(crate) fn digested_fields(list: &List) -> Fields {
     match list {
         List::Containers | List::InitContainers => Fields::Only(FIELDS),
-        List::Env(_) | List::Volumes => Fields::All,
+        List::Env(_) | List::Volumes | List::PullSecrets => Fields::All,
     }
 }
 
 /// The maps and lists that the template does not have and the additions need.
-fn made(planning: &Planning<'_>, container: Arc<str>, items: &[Item]) -> Vec<Parent> {
+fn made(planning: &Planning<'_>, items: &[Item]) -> Vec<Parent> {
     let template = &planning.view.spec.template;
     let mut made = Vec::new();
     // Listed from the outside in. Removal goes through the list in reverse.
@@ -133,13 +144,26 @@ fn made(planning: &Planning<'_>, container: Arc<str>, items: &[Item]) -> Vec<Par
         Some(metadata) if metadata.annotations.is_none() => made.push(Parent::Annotations),
         Some(_) => {}
     }
-    for (list, exists) in [
-        (List::Env(container), planning.couchdb.container.env.is_some()),
-        (List::InitContainers, template.spec.init_containers.is_some()),
-        (List::Volumes, template.spec.volumes.is_some()),
-    ] {
-        if !exists && items.iter().any(|item| item.place.list == list) {
-            made.push(Parent::List(list));
+    let pod = &template.spec;
+    let has = |list: &List| match list {
+        List::Containers => true,
+        List::InitContainers => pod.init_containers.is_some(),
+        List::Volumes => pod.volumes.is_some(),
+        List::PullSecrets => pod.image_pull_secrets.is_some(),
+        List::Env(container) => {
+            let container = pod.containers.iter().rfind(|it| it.name.as_str() == &**container);
+            container.is_some_and(|container| container.env.is_some())
+        }
+    };
+    let lists = || items.iter().map(|item| &item.place.list);
+    // The variables first, as in every record so far.
+    for list in lists().filter(|list| list.is_env()).chain(lists().filter(|list| !list.is_env())) {
+        if has(list) {
+            continue;
+        }
+        let parent = Parent::List(list.clone());
+        if !made.contains(&parent) {
+            made.push(parent);
         }
     }
     made

@@ -56,6 +56,8 @@ pub(crate) enum List {
     Env(Arc<str>),
     /// The volumes.
     Volumes,
+    /// The Secrets that images are pulled with.
+    PullSecrets,
 }
 
 /// A map or list that was created so that something could be added to it.
@@ -91,6 +93,7 @@ impl Record {
             read(&mut items, &list, variables.as_object().ok_or(Broken)?)?;
         }
         read(&mut items, &List::Volumes, &record.volumes)?;
+        read(&mut items, &List::PullSecrets, &record.image_pull_secrets)?;
         let (items, ignored) = items.into_iter().partition::<Vec<_>, _>(|item| item.place.can_be_ours());
         let ignored = ignored.into_iter().map(|item| item.place.name.into_owned()).collect();
         let made = record.made.iter().map(|name| Parent::parse(name)).collect::<Result<_, _>>()?;
@@ -106,6 +109,7 @@ impl Record {
             init_containers: self.entries(List::InitContainers),
             env: Environments(self),
             volumes: self.entries(List::Volumes),
+            image_pull_secrets: self.entries(List::PullSecrets),
             made: &self.made,
         };
         let mut json = Vec::with_capacity(512);
@@ -136,6 +140,8 @@ impl Place {
             List::Containers | List::InitContainers => self.name == objects::AGENT_CONTAINER,
             List::Volumes => self.name.starts_with(objects::VOLUME_PREFIX),
             List::Env(_) => INJECTABLE.contains(&&*self.name),
+            // The cluster's admin chooses the names.
+            List::PullSecrets => true,
         }
     }
 }
@@ -145,7 +151,7 @@ impl List {
     pub(crate) fn is_env(&self) -> bool {
         match self {
             Self::Env(_) => true,
-            Self::Containers | Self::InitContainers | Self::Volumes => false,
+            Self::Containers | Self::InitContainers | Self::Volumes | Self::PullSecrets => false,
         }
     }
 }
@@ -157,6 +163,7 @@ impl Parent {
             "annotations" => Self::Annotations,
             "initContainers" => Self::List(List::InitContainers),
             "volumes" => Self::List(List::Volumes),
+            "imagePullSecrets" => Self::List(List::PullSecrets),
             _ => Self::List(List::Env(text.strip_prefix("env:").ok_or(Broken)?.into())),
         })
     }
@@ -169,6 +176,7 @@ impl Parent {
             Self::List(List::InitContainers) => "initContainers".into(),
             Self::List(List::Env(container)) => format!("env:{container}").into(),
             Self::List(List::Volumes) => "volumes".into(),
+            Self::List(List::PullSecrets) => "imagePullSecrets".into(),
         }
     }
 }
@@ -186,6 +194,8 @@ struct ReadRecord {
     env: Map<String, Value>,
     #[serde(default)]
     volumes: Map<String, Value>,
+    #[serde(default)]
+    image_pull_secrets: Map<String, Value>,
     #[serde(default)]
     made: Vec<String>,
 }
@@ -211,6 +221,8 @@ struct WrittenRecord<'r> {
     env: Environments<'r>,
     #[serde(skip_serializing_if = "Entries::is_empty")]
     volumes: Entries<'r>,
+    #[serde(skip_serializing_if = "Entries::is_empty")]
+    image_pull_secrets: Entries<'r>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     made: &'r [Parent],
 }
@@ -278,12 +290,13 @@ mod tests {
             place(couchdb.clone(), "NODENAME"),
             place(couchdb.clone(), "POD_NAME"),
             place(List::Volumes, "couchdiscover-token"),
+            place(List::PullSecrets, "registry"),
         ];
         let digest = Digest::parse("0000beef").unwrap();
         let items = places.map(|place| Item { place, digest }).to_vec();
         let made = vec![Parent::Annotations, Parent::List(couchdb)];
         let record = Record { version: "1.2.3".to_owned(), items, made, ignored: vec![] };
-        insta::assert_snapshot!(record.to_json(), @r#"{"schema":1,"version":"1.2.3","containers":{"couchdiscover-agent":"0000beef"},"env":{"couchdb":{"NODENAME":"0000beef","POD_NAME":"0000beef"}},"volumes":{"couchdiscover-token":"0000beef"},"made":["annotations","env:couchdb"]}"#);
+        insta::assert_snapshot!(record.to_json(), @r#"{"schema":1,"version":"1.2.3","containers":{"couchdiscover-agent":"0000beef"},"env":{"couchdb":{"NODENAME":"0000beef","POD_NAME":"0000beef"}},"volumes":{"couchdiscover-token":"0000beef"},"imagePullSecrets":{"registry":"0000beef"},"made":["annotations","env:couchdb"]}"#);
         assert_eq!(Record::parse(&record.to_json()), Ok(record));
     }
 

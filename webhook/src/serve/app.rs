@@ -211,6 +211,7 @@ mod tests {
                 agent_image: String::new(),
                 cluster_domain: String::new(),
                 version: String::new(),
+                defaults: inject::Defaults::default(),
             },
             metrics: Arc::new(Metrics::new()),
             slots: Semaphore::new(slots),

@@ -36,7 +36,7 @@ pub(super) fn is_ours(item: &Item, value: &Value, stored: Option<&Stored>) -> bo
         return true;
     }
     match &item.place.list {
-        List::Env(_) => false,
+        List::Env(_) | List::PullSecrets => false,
         List::Containers | List::InitContainers | List::Volumes => {
             stored.and_then(|stored| stored.find(item)).is_none_or(|stored| stored == value)
         }

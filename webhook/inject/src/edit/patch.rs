@@ -22,28 +22,35 @@ pub(crate) fn fresh(view: &View<'_>, plan: &Plan) -> String {
     for items in plan.record.items.chunk_by(|one, other| one.place.list == other.place.list) {
         let list = &items[0].place.list;
         let texts = plan.additions().filter(|(item, _)| item.place.list == *list).map(|(_, json)| json);
-        patch.append(&path(list, plan.container), exists(view, list, plan.container), texts);
+        patch.append(&path(view, list), exists(view, list), texts);
     }
     patch.annotate(&view.spec.template, &plan.record.to_json());
     patch.finish()
 }
 
-fn path(list: &List, container: usize) -> Cow<'static, str> {
+fn path(view: &View<'_>, list: &List) -> Cow<'static, str> {
     match list {
         List::Containers => "/spec/containers".into(),
         List::InitContainers => "/spec/initContainers".into(),
-        List::Env(_) => format!("/spec/containers/{container}/env").into(),
+        List::Env(container) => format!("/spec/containers/{}/env", index(view, container)).into(),
         List::Volumes => "/spec/volumes".into(),
+        List::PullSecrets => "/spec/imagePullSecrets".into(),
     }
 }
 
-fn exists(view: &View<'_>, list: &List, container: usize) -> bool {
+/// The index of a container that variables were planned for, so it exists.
+fn index(view: &View<'_>, container: &str) -> usize {
+    view.pod().containers.iter().rposition(|it| it.name.as_str() == container).unwrap_or(0)
+}
+
+fn exists(view: &View<'_>, list: &List) -> bool {
     let pod = view.pod();
     match list {
         List::Containers => true,
         List::InitContainers => pod.init_containers.is_some(),
-        List::Env(_) => pod.containers[container].env.is_some(),
+        List::Env(container) => pod.containers[index(view, container)].env.is_some(),
         List::Volumes => pod.volumes.is_some(),
+        List::PullSecrets => pod.image_pull_secrets.is_some(),
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn list_path(template: &Value, list: &List) -> Option<String> {
         List::Containers => "/spec/containers".to_owned(),
         List::InitContainers => "/spec/initContainers".to_owned(),
         List::Volumes => "/spec/volumes".to_owned(),
+        List::PullSecrets => "/spec/imagePullSecrets".to_owned(),
         List::Env(container) => {
             let (index, _) = last_named(template.pointer("/spec/containers")?, container)?;
             format!("/spec/containers/{index}/env")

@@ -57,6 +57,8 @@ pub(super) fn render(tree: &mut Tree, record: &Record, stored: Option<&Stored>, 
         append(tree, &item.place, serde_json::from_str(json).unwrap_or_default());
     }
     annotate(tree, &plan.record.to_json());
+    // A list that was created for entries of which none is planned any more.
+    remove_empty(tree, record.made.iter().filter(|parent| !plan.record.made.contains(parent)));
 }
 
 pub(super) fn remove_ours(tree: &mut Tree, item: &Item, stored: Option<&Stored>) {

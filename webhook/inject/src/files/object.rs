@@ -70,9 +70,12 @@ pub(super) fn added(object: &Value) -> Option<String> {
     let record = object["spec"]["template"]["metadata"]["annotations"].get(keys::INJECTED)?.as_str()?;
     let record: Value = serde_json::from_str(record).ok()?;
     let mut parts = Vec::new();
-    for (key, what) in
-        [("containers", "container"), ("initContainers", "init container"), ("volumes", "volume")]
-    {
+    for (key, what) in [
+        ("containers", "container"),
+        ("initContainers", "init container"),
+        ("volumes", "volume"),
+        ("imagePullSecrets", "pull secret"),
+    ] {
         parts.extend(record.get(key).map(|added| format!("{what} {}", fields(added))));
     }
     for (container, variables) in record.get("env").and_then(Value::as_object).into_iter().flatten() {

@@ -56,6 +56,27 @@ pub enum Problem {
         /// Names of the containers in the template.
         candidates: Vec<String>,
     },
+    /// The annotation names a container that does not exist, or CouchDB's own.
+    #[error(
+        "{path}: '{wanted}' is not another container of the pod. Fix: {}",
+        if candidates.is_empty() { "remove the annotation".to_owned() } else { format!("list only names among {}", list(candidates)) },
+        path = annotation_path(keys::COOKIE_CONTAINERS)
+    )]
+    CookieContainer {
+        /// The name in the annotation.
+        wanted: String,
+        /// Names of the other containers in the template.
+        candidates: Vec<String>,
+    },
+    /// Each pod has a database of its own by design.
+    #[error(
+        "spec.replicas: container '{peer}' is the peer of a ledger, whose database is separate in each pod by design; one cluster of them would mix the peers' states. Fix: remove the label {label}; if these are to be one cluster, confirm with the annotation '{size}'",
+        label = keys::INJECT, size = keys::CLUSTER_SIZE
+    )]
+    SeparateDatabases {
+        /// Name of the peer's container.
+        peer: String,
+    },
     /// No container is recognised as CouchDB.
     #[error(
         "spec.template.spec.containers: none is recognised as CouchDB. Fix: set the annotation '{key}' to one of {candidates}",

@@ -53,13 +53,130 @@ pub enum Warning {
         /// Name of the claim.
         claim: String,
     },
-    /// The liveness probe would kill a node in maintenance mode.
+    /// A probe would kill a node in maintenance mode.
     #[error(
-        "{path}: '/_up' returns 404 in maintenance mode, so Kubernetes would kill a node that is being maintained. Fix: probe '/' for liveness"
+        "{path}: '/_up' returns 404 in maintenance mode, so Kubernetes kills a node that is being maintained or filled. Fix: replace it by 'tcpSocket: {{port: {port}}}'"
     )]
-    LivenessOnUp {
+    KilledOnUp {
         /// Path of the probe's field.
         path: String,
+        /// Port of CouchDB's HTTP interface.
+        port: u16,
+    },
+    /// A read-only volume covers the folder that the image's entrypoint writes to.
+    #[error(
+        "{path}: '{mount}' is read-only, and the image's entrypoint writes admin and session secret to '/opt/couchdb/etc/local.d'. Fix: mount the files below '/opt/couchdb/etc/default.d', each with subPath"
+    )]
+    CoversLocalD {
+        /// Path of the mount.
+        path: String,
+        /// Where the volume is mounted.
+        mount: String,
+    },
+    /// The folder that the image's entrypoint writes to is not writable.
+    #[error(
+        "{path}: the image's entrypoint writes admin and session secret to '/opt/couchdb/etc/local.d', which is not writable. Fix: mount an emptyDir there"
+    )]
+    LocalDReadOnly {
+        /// Path of the field that makes it read-only.
+        path: String,
+    },
+    /// The claims are not mounted where the image writes.
+    #[error(
+        "{path}: CouchDB writes to '/opt/couchdb/data', which is on no volume, so a pod that is moved or deleted loses its databases. Fix: mount the claim '{claim}' at '/opt/couchdb/data'"
+    )]
+    DataElsewhere {
+        /// Path of the container's mounts.
+        path: String,
+        /// Name of the claim template.
+        claim: String,
+    },
+    /// Claims are deleted together with their pods.
+    #[error(
+        "spec.persistentVolumeClaimRetentionPolicy.{field}: 'Delete' removes the volumes {when}, and their databases with them. Fix: set it to 'Retain'"
+    )]
+    ClaimsDeleted {
+        /// Name of the field.
+        field: &'static str,
+        /// The moment, as a part of a sentence.
+        when: &'static str,
+    },
+    /// The image's entrypoint does not pass a value on as it is.
+    #[error(
+        "{path}: {what}, which CouchDB's ini file does not keep, so the agent and CouchDB would have different values of {name}. Fix: choose another value"
+    )]
+    NotKept {
+        /// Path of the variable's value.
+        path: String,
+        /// The variable's name.
+        name: &'static str,
+        /// The offending part, without the value.
+        what: &'static str,
+    },
+    /// A script forms a cluster or creates system databases.
+    #[error(
+        "{path}: contains '{what}', so each pod becomes a cluster of its own before it can join. Fix: remove that part; the agents form the cluster and create these databases"
+    )]
+    FormsByItself {
+        /// Path of the command.
+        path: String,
+        /// The words that were found.
+        what: &'static str,
+    },
+    /// The image is known to create system databases.
+    #[error(
+        "{path}: '{image}' creates system databases on each pod before it can join; the agent removes them where they are empty. Fix: use an image of CouchDB alone, if yours allows it"
+    )]
+    ImageFormsByItself {
+        /// Path of the image.
+        path: String,
+        /// The image.
+        image: String,
+    },
+    /// The entrypoint fails on a variable of the user.
+    #[error(
+        "{path}: as this user or in a read-only file system, the image's entrypoint fails to write {name} to a file. Fix: rename the variable to {other}, which the injected flag refers to",
+        name = env::COUCHDB_ERLANG_COOKIE, other = env::ERLANG_COOKIE
+    )]
+    CookieUnwritable {
+        /// Path of the variable's value.
+        path: String,
+    },
+    /// The cookie is needed by flag, and the flags are the user's.
+    #[error(
+        "{path}: the cookie is passed by flag, and the value is not visible here, so none is added. Fix: set '-setcookie' there, unless it is set already"
+    )]
+    CookieFlagUnseen {
+        /// Path of the flags' value.
+        path: String,
+    },
+    /// Another container connects to CouchDB's Erlang node.
+    #[error(
+        "container '{container}': '{image}' connects to CouchDB by Erlang and needs the same cookie. Fix: set the annotation '{key}: {container}', or the cookie in its own way",
+        key = keys::COOKIE_CONTAINERS
+    )]
+    NeedsCookie {
+        /// Name of the container.
+        container: String,
+        /// Its image.
+        image: String,
+    },
+    /// The cookie for another container is not visible.
+    #[error(
+        "container '{container}': the cookie of CouchDB's container is not visible here, so it is not passed on. Fix: set {name} in both from one Secret",
+        name = env::COUCHDB_ERLANG_COOKIE
+    )]
+    CookieNotPassedOn {
+        /// Name of the container.
+        container: String,
+    },
+    /// The pods no longer use the pull secrets of their ServiceAccount.
+    #[error(
+        "spec.template.spec.imagePullSecrets: {names} added. Kubernetes uses those of the ServiceAccount only where the pod names none. Fix: if CouchDB's image needs these, name them in the template, too"
+    )]
+    PullSecretsReplaced {
+        /// The added names, separated by commas.
+        names: String,
     },
     /// A secret is readable in the StatefulSet itself.
     #[error(

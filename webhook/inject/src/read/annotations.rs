@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use contract::{env, keys, objects};
 use serde::Serialize;
 
+use super::defaults::Defaults;
 use super::quantity;
 use super::view::View;
 use crate::outcome::{Problem, annotation_path};
@@ -18,6 +19,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// The version that is written into the record of the injection.
     pub version: String,
+    /// Values of annotations for StatefulSets without them.
+    pub defaults: Defaults,
 }
 
 /// The parsed annotations of one StatefulSet, with defaults for those that are absent.
@@ -29,10 +32,16 @@ pub(crate) struct Annotations<'v> {
     pub(crate) size: Option<u32>,
     /// The user's Erlang cookie.
     pub(crate) cookie: Option<SecretKey<'v>>,
+    /// The choice of the user or of the cluster's admin; without one the image decides.
+    pub(crate) cookie_way: Option<CookieWay>,
+    /// Names of other containers that need the cookie.
+    pub(crate) cookie_containers: Vec<&'v str>,
     /// The authority of CouchDB's certificates; if present, the agent connects by https.
     pub(crate) couchdb_ca: Option<SecretKey<'v>>,
     pub(crate) image: &'v str,
     pub(crate) pull_policy: &'v str,
+    pub(crate) pull_secrets: Vec<&'v str>,
+    pub(crate) kubernetes: Kubernetes,
     pub(crate) log_level: Cow<'v, str>,
     pub(crate) log_format: &'v str,
     pub(crate) resources: Resources<'v>,
@@ -65,6 +74,24 @@ pub(crate) enum Sidecar {
     Container,
     /// An init container with `restartPolicy: Always`, which stops after CouchDB.
     Native,
+}
+
+/// The way in which CouchDB is given the Erlang cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CookieWay {
+    /// By variables that the image's entrypoint writes to a file.
+    Variable,
+    /// By a flag of the Erlang VM, which needs no file.
+    Flag,
+}
+
+/// The agent's use of the Kubernetes API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kubernetes {
+    /// It is used if it answers.
+    Auto,
+    /// It is never called.
+    Off,
 }
 
 /// The condition for the pod's readiness that the agent adds.
@@ -105,12 +132,13 @@ pub enum OnRemoval {
 }
 
 /// The variables that may be injected into the CouchDB container, hence may be listed in `keep` or in a record.
-pub(crate) const INJECTABLE: [&str; 8] = [
+pub(crate) const INJECTABLE: [&str; 9] = [
     env::COUCHDB_ERLANG_COOKIE,
     env::ERLANG_COOKIE,
     env::COUCHDB_SECRET,
     env::COUCHDB_CLUSTER_SIZE,
     env::ERL_FLAGS,
+    env::ERL_ZFLAGS,
     env::NODENAME,
     env::POD_NAME,
     env::POD_NAMESPACE,
@@ -128,6 +156,8 @@ const SCALE_DOWNS: &[(&str, ScaleDownMode)] =
     &[("guard", ScaleDownMode::Guard), ("drain", ScaleDownMode::Drain), ("allow", ScaleDownMode::Allow)];
 // Only agents act on it.
 const REBALANCES: &[(&str, ())] = &[("system", ()), ("all", ()), ("off", ())];
+const COOKIE_WAYS: &[(&str, CookieWay)] = &[("variable", CookieWay::Variable), ("flag", CookieWay::Flag)];
+const KUBERNETES: &[(&str, Kubernetes)] = &[("auto", Kubernetes::Auto), ("off", Kubernetes::Off)];
 const ON_REMOVALS: &[(&str, OnRemoval)] =
     &[("agent", OnRemoval::Agent), ("everything", OnRemoval::Everything)];
 
@@ -139,7 +169,7 @@ const MEMORY_LIMIT: &str = "64Mi";
 impl<'v> Annotations<'v> {
     /// Parses the annotations. Each invalid one is added to `problems` and replaced by its default.
     pub(crate) fn parse(view: &'v View<'_>, settings: &'v Settings, problems: &mut Vec<Problem>) -> Self {
-        let mut reader = Reader { view, problems };
+        let mut reader = Reader { view, defaults: &settings.defaults, problems };
         // It takes effect only on opting out. An invalid value is reported before it is needed.
         reader.on_removal();
         // The agents act on these. They cannot refuse an invalid value, so it is reported here.
@@ -149,9 +179,13 @@ impl<'v> Annotations<'v> {
             container: view.annotation(keys::CONTAINER),
             size: reader.size(),
             cookie: reader.secret_key(keys::ERLANG_COOKIE_SECRET, objects::ERLANG_COOKIE_KEY),
+            cookie_way: reader.cookie_way(),
+            cookie_containers: reader.list(keys::COOKIE_CONTAINERS),
             couchdb_ca: reader.secret_key(keys::COUCHDB_CA_SECRET, objects::CA_KEY),
             image: reader.image(&settings.agent_image),
             pull_policy: reader.choice(keys::AGENT_IMAGE_PULL_POLICY, PULL_POLICIES, PULL_POLICY_EXPECTED),
+            pull_secrets: reader.pull_secrets(),
+            kubernetes: reader.choice(keys::KUBERNETES, KUBERNETES, "'auto' or 'off'"),
             log_level: reader.log_level(),
             log_format: reader.choice(keys::AGENT_LOG_FORMAT, LOG_FORMATS, "'text' or 'json'"),
             resources: reader.resources(),
@@ -178,14 +212,15 @@ impl SizeChange {
 impl OnRemoval {
     /// The choice of the StatefulSet's annotation.
     pub(crate) fn of(view: &View<'_>) -> Result<Self, Problem> {
-        let mut problems = Vec::new();
-        let chosen = Reader { view, problems: &mut problems }.on_removal();
+        let (defaults, mut problems) = (Defaults::default(), Vec::new());
+        let chosen = Reader { view, defaults: &defaults, problems: &mut problems }.on_removal();
         problems.pop().map_or(Ok(chosen), Err)
     }
 }
 
 struct Reader<'v, 'p> {
     view: &'v View<'v>,
+    defaults: &'v Defaults,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -194,9 +229,14 @@ impl<'v> Reader<'v, '_> {
         self.problems.push(Problem::Annotation { key, value: value.to_owned(), expected });
     }
 
+    /// The annotation's value, else the cluster-wide default.
+    fn value(&self, key: &str) -> Option<&'v str> {
+        self.view.annotation(key).or_else(|| self.defaults.get(key))
+    }
+
     fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)], expected: &'static str) -> T {
         let (_, default) = choices[0];
-        let Some(value) = self.view.annotation(key) else { return default };
+        let Some(value) = self.value(key) else { return default };
         if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == value) {
             return *chosen;
         }
@@ -224,6 +264,12 @@ impl<'v> Reader<'v, '_> {
             self.invalid(key, value, "a whole number from 1");
         }
         count
+    }
+
+    fn cookie_way(&mut self) -> Option<CookieWay> {
+        // Without a value, the image decides.
+        self.value(keys::ERLANG_COOKIE)?;
+        Some(self.choice(keys::ERLANG_COOKIE, COOKIE_WAYS, "'variable' or 'flag'"))
     }
 
     fn size(&mut self) -> Option<u32> {
@@ -257,7 +303,7 @@ impl<'v> Reader<'v, '_> {
     }
 
     fn log_level(&mut self) -> Cow<'v, str> {
-        let Some(level) = self.view.annotation(keys::AGENT_LOG_LEVEL) else { return Cow::Borrowed("info") };
+        let Some(level) = self.value(keys::AGENT_LOG_LEVEL) else { return Cow::Borrowed("info") };
         if !LOG_LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
             self.invalid(keys::AGENT_LOG_LEVEL, level, "'error', 'warn', 'info', 'debug' or 'trace'");
         }
@@ -268,7 +314,10 @@ impl<'v> Reader<'v, '_> {
         let cpu_request = self.quantity(keys::AGENT_CPU_REQUEST).unwrap_or(CPU_REQUEST);
         let memory_request = self.quantity(keys::AGENT_MEMORY_REQUEST).unwrap_or(MEMORY_REQUEST);
         let cpu_limit = self.quantity(keys::AGENT_CPU_LIMIT);
-        let memory_limit = self.quantity(keys::AGENT_MEMORY_LIMIT).unwrap_or(MEMORY_LIMIT);
+        // A request above the default limit raises it.
+        let is_above = quantity::parse(memory_request) > quantity::parse(MEMORY_LIMIT);
+        let default = if is_above { memory_request } else { MEMORY_LIMIT };
+        let memory_limit = self.quantity(keys::AGENT_MEMORY_LIMIT).unwrap_or(default);
         // The API server would deny the whole StatefulSet, with a path into a container that the user never wrote.
         if let Some(limit) = cpu_limit {
             self.check_limit(keys::AGENT_CPU_REQUEST, cpu_request, keys::AGENT_CPU_LIMIT, limit);
@@ -278,7 +327,7 @@ impl<'v> Reader<'v, '_> {
     }
 
     fn quantity(&mut self, key: &'static str) -> Option<&'v str> {
-        let value = self.view.annotation(key)?;
+        let value = self.value(key)?;
         if quantity::parse(value).is_some() {
             return Some(value);
         }
@@ -293,9 +342,22 @@ impl<'v> Reader<'v, '_> {
         }
     }
 
+    /// The names in a list that is separated by commas.
+    fn list(&self, key: &str) -> Vec<&'v str> {
+        let names = self.value(key).into_iter().flat_map(|list| list.split(','));
+        names.map(str::trim).filter(|name| !name.is_empty()).collect()
+    }
+
+    fn pull_secrets(&mut self) -> Vec<&'v str> {
+        let names = self.list(keys::AGENT_IMAGE_PULL_SECRETS);
+        if let Some(name) = names.iter().find(|name| !is_object_name(name)) {
+            self.invalid(keys::AGENT_IMAGE_PULL_SECRETS, name, "names of Secrets, separated by commas");
+        }
+        names
+    }
+
     fn keep(&mut self) -> Vec<&'v str> {
-        let Some(list) = self.view.annotation(keys::KEEP) else { return Vec::new() };
-        let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names = self.list(keys::KEEP);
         for &name in &names {
             // Any other name is probably misspelt.
             if !INJECTABLE.contains(&name) {

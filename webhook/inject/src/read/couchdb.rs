@@ -4,7 +4,7 @@ use contract::container::{choose, name_and_tag};
 use contract::{name, ports};
 
 use super::text::Text;
-use super::view::{Container, Env, Port, View};
+use super::view::{Container, Env, Port, SecurityContext, View};
 use crate::outcome::{Problem, Warning};
 
 /// The CouchDB container and its index among the containers.
@@ -113,6 +113,11 @@ impl<'v> CouchDb<'v> {
         (version.major <= 2).then_some(tag)
     }
 
+    /// `true` for an image of CouchDB 1.x, which writes to other folders.
+    pub(crate) fn is_version_1(&self) -> bool {
+        self.version().is_some_and(|(version, _)| version.major <= 1)
+    }
+
     /// The tag, if the image's entrypoint ignores `COUCHDB_ERLANG_COOKIE`, so that each container generates a cookie of
     /// its own. These are the images before 3.2.1.
     pub(crate) fn ignores_cookie(&self) -> Option<&'v str> {
@@ -123,6 +128,17 @@ impl<'v> CouchDb<'v> {
         }
         let version = (major, minor.unwrap_or(0), patch.unwrap_or(0));
         (version < (3, 2, 1)).then_some(tag)
+    }
+
+    /// `true` if the image's entrypoint cannot write the cookie's file: as a user that the image does not know, or in a
+    /// read-only file system.
+    pub(crate) fn cannot_write_cookie(&self, pod: Option<SecurityContext>) -> bool {
+        // As root the entrypoint changes to CouchDB's own user, 5984 in the official image.
+        const KNOWN: [i64; 2] = [0, 5984];
+        let own = self.container.security_context;
+        let user = own.and_then(|own| own.run_as_user).or(pod.and_then(|pod| pod.run_as_user));
+        let is_read_only = own.is_some_and(|own| own.read_only_root_filesystem == Some(true));
+        is_read_only || user.is_some_and(|user| !KNOWN.contains(&user))
     }
 
     /// The version in the tag, and the tag, of an image that is named `couchdb`.

@@ -1,8 +1,10 @@
 //! Requirements without which no cluster can be formed from the pods.
 
+use contract::container::image_name;
 use contract::name::Domain;
 use contract::{Label, NameError, PodFqdn, PodName, env};
 
+use super::annotations::Annotations;
 use super::couchdb::CouchDb;
 use super::erl_flags;
 use super::facts::{Facts, Size};
@@ -56,6 +58,48 @@ fn check_names(view: &View<'_>, facts: &Facts<'_>, nodes: u32) -> Result<(), Pro
     let domain: Domain = facts.domain.parse().map_err(in_field("--cluster-domain"))?;
     PodFqdn::new(pod, service, namespace, domain).map_err(in_field("metadata.name"))?;
     Ok(())
+}
+
+/// Adds a problem for each container of the annotation that does not exist, or is CouchDB's own.
+pub(super) fn check_cookie_containers(
+    view: &View<'_>,
+    couchdb: Option<CouchDb<'_>>,
+    annotations: &Annotations<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let own = couchdb.map(|couchdb| couchdb.name());
+    let others = || {
+        let names = view.pod().containers.iter().map(|container| container.name.as_str());
+        names.filter(|name| Some(*name) != own)
+    };
+    for wanted in &annotations.cookie_containers {
+        if !others().any(|name| name == *wanted) {
+            let (wanted, candidates) = ((*wanted).to_owned(), others().map(str::to_owned).collect());
+            problems.push(Problem::CookieContainer { wanted, candidates });
+        }
+    }
+}
+
+/// Refuses databases that are separate by design: each peer of a ledger has a CouchDB of its own, and one cluster of them
+/// would mix their states. A size that the user chooses confirms that a cluster is wanted.
+pub(super) fn check_separate_databases(
+    view: &View<'_>,
+    annotations: &Annotations<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    if view.replicas() <= 1 || annotations.size.is_some() {
+        return;
+    }
+    let peer = view.pod().containers.iter().find(|container| {
+        image_name(container.image()).contains("fabric-peer")
+            || container
+                .env()
+                .iter()
+                .any(|variable| variable.name.as_str() == "CORE_LEDGER_STATE_COUCHDBCONFIG_COUCHDBADDRESS")
+    });
+    if let Some(peer) = peer {
+        problems.push(Problem::SeparateDatabases { peer: peer.name.as_str().to_owned() });
+    }
 }
 
 fn in_field(field: &'static str) -> impl Fn(NameError) -> Problem {

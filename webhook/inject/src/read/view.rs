@@ -53,6 +53,8 @@ pub(crate) struct Spec<'a> {
     #[serde(borrow)]
     pub(crate) volume_claim_templates: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
+    pub(crate) persistent_volume_claim_retention_policy: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub(crate) template: Template<'a>,
 }
 
@@ -87,7 +89,9 @@ pub(crate) struct PodSpec<'a> {
     pub(crate) init_containers: Option<Vec<Named<'a>>>,
     #[serde(borrow)]
     pub(crate) volumes: Option<Vec<Volume<'a>>>,
-    pub(crate) automount_service_account_token: Option<bool>,
+    pub(crate) security_context: Option<SecurityContext>,
+    #[serde(borrow)]
+    pub(crate) image_pull_secrets: Option<Vec<Reference<'a>>>,
     #[serde(borrow)]
     pub(crate) service_account_name: Option<Text<'a>>,
     /// The older name of the same field.
@@ -113,16 +117,29 @@ pub(crate) struct Container<'a> {
     env_from: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     pub(crate) ports: Option<Vec<Port<'a>>>,
+    pub(crate) security_context: Option<SecurityContext>,
     #[serde(borrow)]
     pub(crate) liveness_probe: Option<Probe<'a>>,
     #[serde(borrow)]
+    pub(crate) startup_probe: Option<Probe<'a>>,
+    #[serde(borrow)]
     pub(crate) readiness_probe: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) lifecycle: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) command: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) args: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) volume_mounts: Option<&'a RawValue>,
+}
+
+/// The part of a pod's or a container's security context that decides about files.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecurityContext {
+    pub(crate) run_as_user: Option<i64>,
+    pub(crate) read_only_root_filesystem: Option<bool>,
 }
 
 /// An environment variable, together with the JSON it was read from, so that it can be copied in full.
@@ -169,6 +186,19 @@ pub(crate) struct Volume<'a> {
     pub(crate) name: Text<'a>,
     #[serde(borrow)]
     pub(crate) persistent_volume_claim: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) config_map: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) secret: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) projected: Option<&'a RawValue>,
+}
+
+/// A reference to an object of the namespace. Kubernetes allows an empty one.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Reference<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Option<Text<'a>>,
 }
 
 /// An object of which only the name matters.
@@ -271,6 +301,7 @@ impl<'a> Spec<'a> {
             pod_management_policy: self.pod_management_policy.clone(),
             ordinals: self.ordinals.clone(),
             volume_claim_templates: self.volume_claim_templates.clone(),
+            persistent_volume_claim_retention_policy: self.persistent_volume_claim_retention_policy,
             template,
         }
     }

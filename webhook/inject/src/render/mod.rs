@@ -17,5 +17,5 @@ mod volumes;
 
 pub(crate) use credentials::Credentials;
 pub(crate) use sidecar::{FIELDS, render as sidecar};
-pub(crate) use variables::{Variable, additions as variables};
+pub(crate) use variables::{Variable, additions as variables, cookie_additions as cookie_variables};
 pub(crate) use volumes::additions as volumes;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::credentials::Credentials;
 use super::variables::Variable;
 use super::volumes::{self, CA_PATH, Mount};
-use crate::read::annotations::{Readiness, Resources, Sidecar};
+use crate::read::annotations::{Kubernetes, Readiness, Resources, Sidecar};
 use crate::read::{Planning, SizeSource, Text};
 
 /// The agent's container.
@@ -105,9 +105,11 @@ struct SecurityContext {
     allow_privilege_escalation: bool,
     capabilities: Capabilities,
     read_only_root_filesystem: bool,
-    run_as_group: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_group: Option<u32>,
     run_as_non_root: bool,
-    run_as_user: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_user: Option<u32>,
     seccomp_profile: SeccompProfile,
 }
 
@@ -122,16 +124,25 @@ struct SeccompProfile {
     kind: &'static str,
 }
 
-/// The requirements of the `restricted` Pod Security Standard. The uid is that of distroless's `nonroot`.
-const RESTRICTED: SecurityContext = SecurityContext {
-    allow_privilege_escalation: false,
-    capabilities: Capabilities { drop: ["ALL"] },
-    read_only_root_filesystem: true,
-    run_as_group: 65532,
-    run_as_non_root: true,
-    run_as_user: 65532,
-    seccomp_profile: SeccompProfile { kind: "RuntimeDefault" },
-};
+/// The uid and gid of the agent's image, which are those of distroless's `nonroot`.
+const NON_ROOT: u32 = 65532;
+
+/// The requirements of the `restricted` Pod Security Standard.
+fn security_context(planning: &Planning<'_>) -> SecurityContext {
+    // Without a uid here, the container has the pod's, that of the namespace's range (OpenShift), or that of its image. A
+    // fixed one is refused where a range is prescribed. As root it would not start, since `runAsNonRoot` is set.
+    let is_root = planning.view.pod().security_context.is_some_and(|pod| pod.run_as_user == Some(0));
+    let user = is_root.then_some(NON_ROOT);
+    SecurityContext {
+        allow_privilege_escalation: false,
+        capabilities: Capabilities { drop: ["ALL"] },
+        read_only_root_filesystem: true,
+        run_as_group: user,
+        run_as_non_root: true,
+        run_as_user: user,
+        seccomp_profile: SeccompProfile { kind: "RuntimeDefault" },
+    }
+}
 
 /// A live process answers at once; three misses in a row, 30 s, restart it.
 const LIVENESS: Probe = Probe::new(ports::LIVEZ, 10);
@@ -140,7 +151,7 @@ const READINESS: Probe = Probe::new(ports::READYZ, 5);
 
 /// Variables that are set for the agent by the webhook. A user's variable of one of these names is not copied, even if a
 /// copied variable refers to it.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     env::POD_NAME,
     env::POD_NAMESPACE,
     env::POD_IP,
@@ -149,6 +160,7 @@ const RESERVED: [&str; 14] = [
     env::COUCHDISCOVER_CONTAINER,
     env::COUCHDISCOVER_COUCHDB_URL,
     env::COUCHDISCOVER_CA_FILE,
+    env::COUCHDISCOVER_KUBERNETES,
     env::COUCHDISCOVER_ORDINALS_START,
     env::COUCHDISCOVER_POD_MANAGEMENT_POLICY,
     env::COUCHDISCOVER_SIZE_PINNED,
@@ -182,7 +194,7 @@ pub(crate) fn render<'p>(planning: &'p Planning<'p>, credentials: &Credentials<'
         // Defaults of the API server, written out: GitOps tools would show them as drift otherwise.
         termination_message_path: "/dev/termination-log",
         termination_message_policy: "File",
-        security_context: RESTRICTED,
+        security_context: security_context(planning),
     }
 }
 
@@ -218,6 +230,10 @@ fn variables<'p>(planning: &'p Planning<'p>, credentials: &Credentials<'p>) -> V
     if annotations.couchdb_ca.is_some() {
         let file = format!("{CA_PATH}/{}", objects::CA_KEY);
         env.push(Entry::Own(Variable::literal(env::COUCHDISCOVER_CA_FILE, file)));
+    }
+    // `auto` is the default of the agent.
+    if annotations.kubernetes == Kubernetes::Off {
+        env.push(Entry::Own(Variable::literal(env::COUCHDISCOVER_KUBERNETES, "off")));
     }
     // 0 is the default of the agent.
     if view.first_ordinal() != 0 {
@@ -265,6 +281,7 @@ mod tests {
             agent_image: "agent".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             version: "0".to_owned(),
+            defaults: crate::read::Defaults::default(),
         };
         // With everything that adds an optional field.
         let object = json!({

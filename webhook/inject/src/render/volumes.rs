@@ -2,6 +2,7 @@
 
 use contract::objects;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::read::Planning;
@@ -9,10 +10,13 @@ use crate::read::annotations::SecretKey;
 
 /// A volume of the pod.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Volume {
     pub(crate) name: &'static str,
-    #[serde(flatten)]
-    source: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projected: Option<&'static RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<Value>,
 }
 
 /// A mount of one of the volumes in the agent's container.
@@ -32,7 +36,7 @@ const TOKEN_VOLUME: &str = "couchdiscover-token";
 
 /// Returns the volumes that the agent needs.
 pub(crate) fn additions(planning: &Planning<'_>) -> Vec<Volume> {
-    let token = needs_token(planning).then(token);
+    let token = planning.needs_token().then(token);
     token.into_iter().chain(planning.annotations.couchdb_ca.map(authority)).collect()
 }
 
@@ -40,36 +44,31 @@ pub(crate) fn additions(planning: &Planning<'_>) -> Vec<Volume> {
 pub(super) fn mounts(planning: &Planning<'_>) -> Vec<Mount> {
     let token = Mount { name: TOKEN_VOLUME, mount_path: TOKEN_PATH, read_only: true };
     let authority = Mount { name: CA_VOLUME, mount_path: CA_PATH, read_only: true };
-    let token = needs_token(planning).then_some(token);
+    let token = planning.needs_token().then_some(token);
     token.into_iter().chain(planning.annotations.couchdb_ca.map(|_| authority)).collect()
 }
 
-/// `true` if Kubernetes does not mount the service account's token by itself.
-fn needs_token(planning: &Planning<'_>) -> bool {
-    planning.view.pod().automount_service_account_token == Some(false)
+/// Token, authority and namespace in the files in which Kubernetes itself would mount them.
+///
+/// Always a volume of the agent's own: the pod or its ServiceAccount may switch the automatic one off, which the template
+/// need not show. Kubernetes adds none where this path has a mount.
+fn token() -> Volume {
+    Volume { name: TOKEN_VOLUME, projected: serde_json::from_str(TOKEN).ok(), secret: None }
 }
 
-/// Token, authority and namespace in the files in which Kubernetes itself would mount them.
-fn token() -> Volume {
-    // 3607 s is the lifetime that Kubernetes chooses, and 420 (0644) the default mode.
-    let namespace = json!({"apiVersion": "v1", "fieldPath": "metadata.namespace"});
-    let source = json!({
-        "projected": {
-            "defaultMode": 420,
-            "sources": [
-                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace}]}},
-            ],
-        },
-    });
-    Volume { name: TOKEN_VOLUME, source }
-}
+/// 3607 s is the lifetime that Kubernetes chooses, and 420 (0644) the default mode.
+const TOKEN: &str = concat!(
+    r#"{"defaultMode":420,"sources":["#,
+    r#"{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},"#,
+    r#"{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}},"#,
+    r#"{"downwardAPI":{"items":[{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.namespace"},"path":"namespace"}]}}"#,
+    "]}",
+);
 
 /// The authority of CouchDB's certificates. Nothing else of the Secret is mounted, as it may contain a private key.
 fn authority(SecretKey { name, key }: SecretKey<'_>) -> Volume {
     // Under this name the agent expects it, whatever its key in the Secret is.
     let items = json!([{"key": key, "path": objects::CA_KEY}]);
-    let source = json!({"secret": {"defaultMode": 420, "items": items, "secretName": name}});
-    Volume { name: CA_VOLUME, source }
+    let secret = json!({"defaultMode": 420, "items": items, "secretName": name});
+    Volume { name: CA_VOLUME, projected: None, secret: Some(secret) }
 }

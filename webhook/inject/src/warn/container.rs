@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::references::unexpanded;
 use crate::outcome::Warning;
-use crate::read::{CouchDb, Planning, Text, erl_flags};
+use crate::read::view::Probe;
+use crate::read::{CouchDb, Planning, Text, erl_flags, ini};
 use crate::render::Variable;
 
 /// Warns if injected variables override those that `envFrom` may provide.
@@ -26,8 +27,10 @@ pub(super) fn env_from(planning: &Planning<'_>, added: &[Variable<'_>], warnings
 pub(super) fn warn(planning: &Planning<'_>, warnings: &mut Vec<Warning>) {
     let couchdb = planning.couchdb;
     image(couchdb, warnings);
-    liveness(couchdb, warnings);
+    probes(couchdb, warnings);
     entrypoint(couchdb, warnings);
+    forms_by_itself(couchdb, warnings);
+    not_kept(couchdb, warnings);
     plain_text_secrets(couchdb, warnings);
     literal_references(couchdb, warnings);
     unseen_flags(planning, warnings);
@@ -41,16 +44,27 @@ fn image(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     }
 }
 
-fn liveness(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
-    let Some(probe) = couchdb.container.liveness_probe.as_ref() else { return };
+/// Warns of probes that kill a container on `/_up`. A readiness probe may use it: a node in maintenance mode must not be ready.
+fn probes(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
+    let CouchDb { container, .. } = couchdb;
+    let (startup, liveness) = (container.startup_probe.as_ref(), container.liveness_probe.as_ref());
+    for (name, probe) in [("startupProbe", startup), ("livenessProbe", liveness)] {
+        if let Some(field) = probe.and_then(asks_up) {
+            let path = couchdb.path(&format!("{name}.{field}"));
+            warnings.push(Warning::KilledOnUp { path, port: couchdb.port() });
+        }
+    }
+}
+
+/// The field of a probe that requests `/_up`.
+fn asks_up(probe: &Probe<'_>) -> Option<&'static str> {
     let requested = probe.http_get.as_ref().and_then(|get| get.path.as_ref()).map_or("", Text::as_str);
     // `/_up?seeded=true` and `/_up/` are the same resource.
     let without_query = requested.split_once('?').map_or(requested, |(path, _)| path);
     if without_query.trim_end_matches('/') == "/_up" {
-        warnings.push(Warning::LivenessOnUp { path: couchdb.path("livenessProbe.httpGet.path") });
-    } else if probe.exec.is_some_and(|exec| exec.get().contains("/_up")) {
-        warnings.push(Warning::LivenessOnUp { path: couchdb.path("livenessProbe.exec.command") });
+        return Some("httpGet.path");
     }
+    probe.exec.is_some_and(|exec| exec.get().contains("/_up")).then_some("exec.command")
 }
 
 /// Warns of a command or arguments that bypass the entrypoint, which configures CouchDB from the environment.
@@ -80,6 +94,39 @@ fn is_run_by_entrypoint(args: &RawValue) -> bool {
 
 fn is_empty(list: &RawValue) -> bool {
     matches!(list.get(), "[]" | "null")
+}
+
+/// Warns of scripts that form a cluster of the one pod that they run in, and of images that contain one.
+fn forms_by_itself(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
+    const WORDS: [&str; 5] = ["_cluster_setup", "single_node", "/_users", "/_replicator", "/_global_changes"];
+    /// Path and name, without registry and tag.
+    const IMAGES: [&str; 1] = ["budibase/couchdb"];
+    let CouchDb { container, .. } = couchdb;
+    let scripts =
+        [("command", container.command), ("args", container.args), ("lifecycle", container.lifecycle)];
+    for (field, script) in scripts {
+        let script = script.map_or("", RawValue::get);
+        if let Some(what) = WORDS.into_iter().find(|word| script.contains(word)) {
+            warnings.push(Warning::FormsByItself { path: couchdb.path(field), what });
+        }
+    }
+    let image = container.image();
+    let without_tag = image.rsplit_once(':').map_or(image, |(name, _)| name);
+    if IMAGES.iter().any(|known| without_tag.ends_with(known)) {
+        let (path, image) = (couchdb.path("image"), image.to_owned());
+        warnings.push(Warning::ImageFormsByItself { path, image });
+    }
+}
+
+/// Warns of literal values that do not survive the way through an ini file.
+fn not_kept(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
+    for name in ini::WRITTEN {
+        if let Some(variable) = couchdb.container.variable(name)
+            && let Some(what) = variable.visible().and_then(ini::lost_part)
+        {
+            warnings.push(Warning::NotKept { path: couchdb.value_path(variable), name, what });
+        }
+    }
 }
 
 /// Warns of secrets in plain text, once per variable.

@@ -5,6 +5,7 @@
 //! annotations  those that have no effect, and those about changes of size
 //! storage      volumes, number of pods, credentials: what the data depends on
 //! container    image, entrypoint, probes and variables of the CouchDB container
+//! cookie       the Erlang cookie, and the Secrets that images are pulled with
 //! node_names   the names that Erlang will give the nodes
 //! references   `$(VAR)` that Kubernetes does not expand
 //! ```
@@ -12,6 +13,7 @@
 mod account;
 mod annotations;
 mod container;
+mod cookie;
 mod node_names;
 mod references;
 mod storage;
@@ -38,6 +40,8 @@ pub(crate) fn warn(
     storage::other_operators(planning, warnings);
     annotations::cookie_secret(planning, warnings);
     annotations::size_change(planning, warnings);
+    cookie::warn(planning, warnings);
+    cookie::pull_secrets(planning, warnings);
     node_names::warn(planning, warnings);
     account::warn(planning, warnings);
 }

@@ -150,6 +150,7 @@ mod tests {
             agent_image: "agent".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             version: "0".to_owned(),
+            defaults: crate::read::Defaults::default(),
         };
         let object = json!({
             "metadata": {"name": "db", "labels": {"couchdiscover.io/inject": "enabled"}},

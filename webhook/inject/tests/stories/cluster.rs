@@ -37,6 +37,13 @@ impl Cluster {
         self
     }
 
+    /// The cluster's admin changes the defaults of the annotations.
+    pub(crate) fn configured(mut self, values: &[(&'static str, &str)]) -> Self {
+        let values = values.iter().map(|(key, value)| (*key, Some((*value).to_owned())));
+        self.settings.defaults = inject::Defaults::new(values);
+        self
+    }
+
     pub(crate) fn afterwards(mut self, afterwards: fn(&mut Value)) -> Self {
         self.afterwards = afterwards;
         afterwards(&mut self.stored["spec"]["template"]);
@@ -120,6 +127,7 @@ pub(crate) fn settings(version: &str) -> Settings {
         agent_image: format!("agent:{version}"),
         cluster_domain: "cluster.local".to_owned(),
         version: version.to_owned(),
+        defaults: inject::Defaults::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod opting_out;
+mod settings;
 
 use cluster::*;
 use serde_json::{Value, json};

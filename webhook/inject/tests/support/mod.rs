@@ -11,6 +11,7 @@ pub(crate) fn settings() -> Settings {
         agent_image: "couchdiscover-agent:test".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
         version: "0.0.0-test".to_owned(),
+        defaults: inject::Defaults::default(),
     }
 }
 

@@ -79,6 +79,9 @@ fn any_annotations() -> impl Strategy<Value = Value> {
         ("agent-cpu-limit", "1"),
         ("agent-log-level", "TRACE"),
         ("agent-image", "an/image:1"),
+        ("agent-image-pull-secrets", "one, two"),
+        ("erlang-cookie", "flag"),
+        ("kubernetes", "off"),
     ];
     subsequence(all, 0..=8).prop_map(|chosen| {
         let entry = |(key, value): (&str, &str)| (format!("couchdiscover.io/{key}"), Value::from(value));
