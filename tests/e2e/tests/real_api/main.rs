@@ -15,6 +15,7 @@ mod literals;
 mod messages;
 mod namespace;
 mod outage;
+mod platforms;
 mod pod_security;
 mod policy;
 mod provider;

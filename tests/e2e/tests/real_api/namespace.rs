@@ -38,7 +38,12 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// Starts a webhook that injects this image of the agent.
     pub(crate) async fn start(image: &str) -> Self {
-        let bound = bind_webhook(&["--agent-image", image]).await.unwrap();
+        Self::with(image, &[]).await
+    }
+
+    /// Like [`Self::start`], with further options.
+    pub(crate) async fn with(image: &str, options: &[&str]) -> Self {
+        let bound = bind_webhook(&[&["--agent-image", image], options].concat()).await.unwrap();
         let url = format!("https://{}{}", bound.https(), contract::ports::MUTATE);
         let ca_bundle = bound.ca_bundle().unwrap();
         let stop = CancellationToken::new();
