@@ -205,7 +205,7 @@ impl<'v> Annotations<'v> {
 impl SizeChange {
     /// The choices of the StatefulSet's annotations; the default for an invalid one.
     pub(crate) fn of(view: &View<'_>) -> Self {
-        Reader { view, problems: &mut Vec::new() }.size_change()
+        Reader { view, defaults: &Defaults::default(), problems: &mut Vec::new() }.size_change()
     }
 }
 
