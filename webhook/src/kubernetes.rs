@@ -25,7 +25,7 @@ pub enum Kubernetes {
 
 /// A failure to create a client.
 #[derive(Debug, Error)]
-enum ConnectError {
+pub(crate) enum ConnectError {
     /// A configuration was found but is unusable.
     #[error("failed to create the Kubernetes client")]
     Client(#[from] kube::Error),
@@ -65,7 +65,8 @@ pub(crate) async fn client(kubernetes: &Kubernetes, task: &'static str) -> Clien
     }
 }
 
-async fn connect(kubernetes: &Kubernetes) -> Result<Option<Client>, ConnectError> {
+/// Returns a client at once; `None` for [`Kubernetes::Off`].
+pub(crate) async fn connect(kubernetes: &Kubernetes) -> Result<Option<Client>, ConnectError> {
     let config = match kubernetes {
         Kubernetes::Found => Config::infer().await?,
         Kubernetes::At(config) => config.as_ref().clone(),

@@ -5,6 +5,7 @@
 //! * [`run`]: the program
 //! * [`serve`]: the admission server
 //! * `authority`: the certificate authority of all replicas, and its publication
+//! * `guard`: the facts that requests which remove nodes are judged by
 //! * `provide`: the Secrets and RoleBindings that injected pods need
 //! * `tls`: the server's certificate
 //! * [`admission`]: AdmissionReviews, answered with the decisions of [`inject`]
@@ -14,6 +15,7 @@ pub mod admission;
 mod authority;
 mod backoff;
 mod cli;
+mod guard;
 mod kubernetes;
 mod log_once;
 mod metrics;

@@ -70,8 +70,8 @@ async fn requests_without_a_review_are_refused_with_a_reason() {
     400 failed to parse the body as an AdmissionReview: request: 'uid' is missing at line 1 column 73
     400 failed to parse the body as an AdmissionReview: request.operation: unknown variant `PAINT`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT` at line 1 column 101
     400 failed to parse the body as an AdmissionReview: request.uid: found integer '7', expected a string at line 1 column 79
-    405 only 'POST /mutate' is served here
-    404 only 'POST /mutate' is served here
+    405 only 'POST /mutate' and 'POST /scale' are served here
+    404 only 'POST /mutate' and 'POST /scale' are served here
     415 expected a body of 'application/json'
     ");
     server.stop().await;

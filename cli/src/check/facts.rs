@@ -48,6 +48,19 @@ pub(super) struct WebhookConfiguration {
     pub(super) failure_policy: FailurePolicy,
     /// Certificates that API servers verify the webhook with.
     pub(super) ca_bundle: CaBundle,
+    /// The entry that asks the webhook before pods are removed.
+    pub(super) guard: GuardEntry,
+}
+
+/// The entry of a MutatingWebhookConfiguration for the subresource `scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GuardEntry {
+    /// The webhook is called.
+    Called,
+    /// The entry has another caBundle than the one for StatefulSets.
+    OtherCaBundle,
+    /// There is no such entry.
+    Missing,
 }
 
 /// The `failurePolicy` of a webhook.

@@ -57,8 +57,13 @@ pub enum ControlPlaneError {
 /// Starts the webhook on free loopback ports with these additional flags. It calls no API server, and stops without
 /// delay.
 pub async fn bind_webhook(flags: &[&str]) -> Result<Bound, serve::Error> {
+    bind_webhook_with(flags, Kubernetes::Off).await
+}
+
+/// Like [`bind_webhook`], with an API server for the facts that requests which remove nodes are judged by.
+pub async fn bind_webhook_with(flags: &[&str], kubernetes: Kubernetes) -> Result<Bound, serve::Error> {
     let standalone = ["--cert-mode=memory", "--provide=off"];
-    serve::bind(Args::parse_from(SERVE.iter().chain(&standalone).chain(flags)), Kubernetes::Off).await
+    serve::bind(Args::parse_from(SERVE.iter().chain(&standalone).chain(flags)), kubernetes).await
 }
 
 /// Loopback ports, and no delay before the end.
@@ -71,11 +76,12 @@ const SERVE: [&str; 5] = [
 ];
 
 impl ControlPlane {
-    /// Starts both, and stores the webhook's configuration with its `caBundle`. The webhook calls no API server.
+    /// Starts both, and stores the webhook's configuration with its `caBundle`. The webhook only reads what it judges the
+    /// removal of nodes by.
     pub async fn start() -> Result<Self, ControlPlaneError> {
         install_crypto();
-        let bound = bind_webhook(&[]).await?;
         let api = ApiServer::start()?;
+        let bound = bind_webhook_with(&[], Kubernetes::At(Box::new(client_config(&api)))).await?;
         api.seed(configuration(&url(&bound), &bound.ca_bundle().unwrap_or_default()));
         Self::of(api, bound)
     }
@@ -164,7 +170,7 @@ impl ControlPlane {
     }
 }
 
-/// The webhook configuration of the manifests, with the server's `url` and its `ca_bundle` in PEM.
+/// The webhook configuration of the manifests, with the server's `url`, without a path, and its `ca_bundle` in PEM.
 ///
 /// # Panics
 ///
@@ -172,6 +178,8 @@ impl ControlPlane {
 pub fn configuration(url: &str, ca_bundle: &str) -> Value {
     let mut configuration: Value = serde_saphyr::from_str(CONFIGURATION).expect("the manifest is YAML");
     for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or_default();
+        let url = format!("{url}{path}");
         webhook["clientConfig"] = json!({ "url": url, "caBundle": STANDARD.encode(ca_bundle) });
     }
     configuration
@@ -186,7 +194,7 @@ pub(crate) fn install_crypto() {
 }
 
 fn url(bound: &Bound) -> String {
-    format!("https://{}{}", bound.https(), contract::ports::MUTATE)
+    format!("https://{}", bound.https())
 }
 
 /// The configuration of a client with all permissions.

@@ -10,13 +10,14 @@ use serde::Deserialize;
 
 use crate::decision::Decision;
 use crate::edit::{self, Injection};
+use crate::guard::{ScaleDown, without_target};
 use crate::opt_out::{OptOut, Way};
 use crate::outcome::{Outcome, Problem, Reason, Warning};
 use crate::plan::Plan;
 use crate::read::view::{Template, View};
 use crate::read::{Object, OnRemoval, Planning, Settings, place};
 use crate::record::Record;
-use crate::warn::raised_over_target;
+use crate::warn::{StaleTarget, raised_over_target};
 
 /// A StatefulSet for which a decision is requested.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,10 @@ fn decide_view(settings: &Settings, view: &View<'_>, old: Option<&str>, namespac
     // A stored object that cannot be read was never injected. The new one is judged alone.
     let old = old.and_then(|old| View::parse(old).ok());
     let namespace = namespace.or(view.metadata.namespace.as_ref().map(|namespace| namespace.as_str()));
-    Case { settings, view, old: old.as_ref(), namespace, injection: OnceCell::new() }.decide()
+    let case = Case { settings, view, old: old.as_ref(), namespace, injection: OnceCell::new() };
+    let mut decision = case.decide();
+    decision.scale_down = case.scale_down(&decision);
+    decision
 }
 
 /// Removes the injection that the StatefulSet's record describes, whatever its label is. The annotation decides which parts,
@@ -106,7 +110,7 @@ impl<'c> Case<'c> {
         match Label::of(self.view) {
             Label::Enabled => match self.old {
                 None => self.render(Reason::Created),
-                Some(old) => self.update(old).with(raised_over_target(self.view, old).into_iter().collect()),
+                Some(old) => self.raise(old, self.update(old)),
             },
             Label::Disabled => self.opted_out(Reason::Disabled),
             Label::Absent => self.opted_out(Reason::NotLabelled),
@@ -136,6 +140,23 @@ impl<'c> Case<'c> {
             Some(patch) => self.keep(old, patch),
             None => self.render(Reason::TemplateChanged),
         }
+    }
+
+    /// The pods that an allowed update removes.
+    fn scale_down(&self, decision: &Decision) -> Option<Box<ScaleDown>> {
+        if decision.outcome == Outcome::Deny || decision.reason == Reason::BeingDeleted {
+            return None;
+        }
+        ScaleDown::of_update(self.view, self.old?, self.namespace).map(Box::new)
+    }
+
+    /// Adds to the decision about an update that adds nodes beyond the target size, which would drain them.
+    fn raise(&self, old: &View<'_>, mut decision: Decision) -> Decision {
+        let Some((warning, target)) = raised_over_target(self.view, old) else { return decision };
+        if target == StaleTarget::Removed && decision.outcome != Outcome::Deny {
+            decision.patch = without_target(&decision.patch);
+        }
+        decision.with(vec![warning])
     }
 
     /// If the user's part of the template did not change, returns the patch that restores the stored injection.

@@ -1,5 +1,6 @@
 //! The result for one StatefulSet.
 
+use crate::guard::ScaleDown;
 use crate::outcome::{Outcome, Problem, Reason, Warning};
 
 /// The decision for one StatefulSet.
@@ -15,6 +16,9 @@ pub struct Decision {
     pub problems: Vec<Problem>,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
+    /// The pods that the request removes, if it does. Whether it may is judged from the Lease, which is not part of the
+    /// request.
+    pub scale_down: Option<Box<ScaleDown>>,
 }
 
 impl Decision {
@@ -24,7 +28,7 @@ impl Decision {
     }
 
     pub(crate) fn new(outcome: Outcome, reason: Reason, patch: String) -> Self {
-        Self { outcome, reason, patch, problems: Vec::new(), warnings: Vec::new() }
+        Self { outcome, reason, patch, problems: Vec::new(), warnings: Vec::new(), scale_down: None }
     }
 
     pub(crate) fn deny(problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {

@@ -12,6 +12,7 @@
 //! plan      everything that is added to one StatefulSet
 //! edit/     a plan as JSON Patch; removal and restoration of an injection
 //! opt_out   the parts that opting out removes and keeps, and the warnings about it
+//! guard/    the decision about requests that remove nodes
 //! decide    the rules: inject, keep, remove, deny or do nothing
 //! files/    the same for YAML and JSON files
 //! ```
@@ -21,6 +22,7 @@ mod decision;
 mod digest;
 mod edit;
 pub mod files;
+pub mod guard;
 mod opt_out;
 mod outcome;
 mod plan;

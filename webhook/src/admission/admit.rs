@@ -1,9 +1,14 @@
 //! From a request to its response: which requests concern the webhook, and how a decision is answered.
 
-use contract::text::{MESSAGE_LIMIT, cut, one_line};
-use inject::{Decision, Outcome, Problem, Question, Reason, Settings, StatefulSet, decide, decide_read};
+use std::borrow::Cow;
 
-use super::review::{self, Operation, Request, Response};
+use contract::text::{MESSAGE_LIMIT, cut, one_line};
+use inject::guard::{ScaleDown, Verdict};
+use inject::{
+    Decision, Outcome, Problem, Question, Reason, Settings, StatefulSet, Warning, decide, decide_read,
+};
+
+use super::review::{self, Denial, DenialKind, Operation, Request, Response};
 
 /// A response, and its explanation for log and metrics.
 #[derive(Debug)]
@@ -14,6 +19,8 @@ pub struct Answer {
     pub outcome: Outcome,
     /// The reason of the result.
     pub reason: Reason,
+    /// The pods that the request removes. The answer is complete once a [`Verdict`] about them is applied.
+    pub scale_down: Option<Box<ScaleDown>>,
 }
 
 /// Answers a request. Pure: no log, no clock, no I/O.
@@ -46,7 +53,8 @@ pub fn admit_body<'a>(settings: &Settings, body: &'a [u8]) -> Result<(Request<'a
 /// The webhook configuration requests none of these. With one that does, they must be allowed without a patch: an API
 /// server refuses a patch to a DELETE, and with it the deletion.
 fn irrelevant(request: &Request<'_>) -> Option<Reason> {
-    // Scaling changes no template: the size in it is only a record, and agents read the replicas live.
+    // Scaling by the subresource changes no template: the size in it is only a record, and agents read the replicas live.
+    // The pods that it removes are judged at the path of its own.
     if !request.kind.is_stateful_set() || request.sub_resource.is_some() {
         return Some(Reason::OtherResource);
     }
@@ -72,24 +80,77 @@ fn namespace<'r>(request: &'r Request<'_>) -> Option<&'r str> {
 }
 
 fn answer(settings: &Settings, request: &Request<'_>, decision: Decision) -> Answer {
-    let Decision { outcome, reason, patch, problems, warnings } = decision;
+    let Decision { outcome, reason, patch, problems, warnings, scale_down } = decision;
     let response = Response {
         uid: request.uid.as_str().to_owned(),
         patch,
-        denial: (!problems.is_empty())
-            .then(|| cut(&Problem::message(&problems), MAX_DENIAL_LENGTH).into_owned()),
-        // They quote names and values. An API server drops a warning with control characters.
-        warnings: warnings
-            .iter()
-            .map(|warning| one_line(&warning.to_string(), MESSAGE_LIMIT).into_owned())
-            .collect(),
-        audit: vec![
-            ("outcome", outcome.as_str().into()),
-            ("reason", reason.as_str().into()),
-            ("version", settings.version.clone().into()),
-        ],
+        denial: (!problems.is_empty()).then(|| Denial {
+            message: cut(&Problem::message(&problems), MAX_DENIAL_LENGTH).into_owned(),
+            kind: DenialKind::Invalid,
+        }),
+        warnings: shown(&warnings).collect(),
+        audit: audit(settings, outcome, reason),
     };
-    Answer { response, outcome, reason }
+    Answer { response, outcome, reason, scale_down }
+}
+
+impl Answer {
+    /// Applies the verdict about the pods that an update removes.
+    pub fn judged(mut self, settings: &Settings, scale_down: &ScaleDown, verdict: &Verdict) -> Self {
+        let patch = match verdict {
+            Verdict::Drain { target, .. } => scale_down.drain_patch(&self.response.patch, *target),
+            Verdict::Allow(_) => std::mem::take(&mut self.response.patch),
+            // A denial must not contain a patch.
+            Verdict::Deny(_) => String::new(),
+        };
+        let allowed = (self.outcome, self.reason);
+        self.with_verdict(settings, verdict, allowed, patch)
+    }
+
+    /// The outcome `allowed` applies if the pods may be removed.
+    pub(super) fn with_verdict(
+        mut self,
+        settings: &Settings,
+        verdict: &Verdict,
+        allowed: (Outcome, Reason),
+        patch: String,
+    ) -> Self {
+        self.response.patch = patch;
+        (self.outcome, self.reason) = match verdict {
+            Verdict::Allow(warnings) => {
+                self.response.warnings.extend(shown(warnings));
+                allowed
+            }
+            Verdict::Deny(denial) => {
+                let message = one_line(&denial.to_string(), MESSAGE_LIMIT).into_owned();
+                self.response.denial = Some(Denial { message, kind: DenialKind::Forbidden });
+                (Outcome::Deny, Reason::NodesNotDrained)
+            }
+            Verdict::Drain { warnings, .. } => {
+                self.response.warnings.extend(shown(warnings));
+                (Outcome::Drain, Reason::NodesNotDrained)
+            }
+        };
+        self.response.audit = audit(settings, self.outcome, self.reason);
+        self
+    }
+}
+
+/// The warnings as lines. They quote names and values, and an API server drops a warning with control characters.
+pub(super) fn shown(warnings: &[Warning]) -> impl Iterator<Item = String> {
+    warnings.iter().map(|warning| one_line(&warning.to_string(), MESSAGE_LIMIT).into_owned())
+}
+
+pub(super) fn audit(
+    settings: &Settings,
+    outcome: Outcome,
+    reason: Reason,
+) -> Vec<(&'static str, Cow<'static, str>)> {
+    vec![
+        ("outcome", outcome.as_str().into()),
+        ("reason", reason.as_str().into()),
+        ("version", settings.version.clone().into()),
+    ]
 }
 
 /// Denials quote values, and every setting wrong makes about 3 kB. The answer is held in memory until it is fetched.

@@ -73,11 +73,30 @@ pub struct Response {
     /// A JSON Patch; empty if the object is not changed.
     pub patch: String,
     /// The reason of a denial; `None` if the object is allowed.
-    pub denial: Option<String>,
+    pub denial: Option<Denial>,
     /// kubectl prints them, one per line.
     pub warnings: Vec<String>,
     /// Annotations of the audit log.
     pub audit: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+/// The reason of a denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The message for the user.
+    pub message: String,
+    /// The kind, which decides how clients react.
+    pub kind: DenialKind,
+}
+
+/// The kind of a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenialKind {
+    /// The object can never work as it is. kubectl prints "The request is invalid: ..".
+    Invalid,
+    /// The request must not be made now. Not `Invalid`, at which `kubectl apply --force` deletes the object and creates it
+    /// again.
+    Forbidden,
 }
 
 /// A body that is not a review of the supported version.
@@ -143,6 +162,11 @@ impl<'a> Request<'a> {
 }
 
 impl Kind<'_> {
+    /// `true` for the subresource `scale` of any kind.
+    pub fn is_scale(&self) -> bool {
+        self.group.as_str() == "autoscaling" && self.version.as_str() == "v1" && self.kind.as_str() == "Scale"
+    }
+
     /// `true` for a StatefulSet of apps/v1.
     pub fn is_stateful_set(&self) -> bool {
         self.group.as_str() == "apps" && self.version.as_str() == "v1" && self.kind.as_str() == "StatefulSet"
@@ -250,7 +274,7 @@ struct ResponseOut<'a> {
     audit_annotations: &'a [(&'static str, Cow<'static, str>)],
 }
 
-/// For this code and reason kubectl prints "The request is invalid: ..."; without them, "Forbidden".
+/// For the code and reason of an invalid object kubectl prints "The request is invalid: ..."; without them, "Forbidden".
 #[derive(Serialize)]
 struct Status<'a> {
     code: u16,
@@ -265,13 +289,23 @@ impl Serialize for Response {
         ResponseOut {
             uid,
             allowed: denial.is_none(),
-            status: denial.as_deref().map(|message| Status { code: 422, reason: "Invalid", message }),
+            status: denial.as_ref().map(Denial::status),
             patch_type: patch.is_some().then_some("JSONPatch"),
             patch,
             warnings,
             audit_annotations: audit,
         }
         .serialize(serializer)
+    }
+}
+
+impl Denial {
+    fn status(&self) -> Status<'_> {
+        let (code, reason) = match self.kind {
+            DenialKind::Invalid => (422, "Invalid"),
+            DenialKind::Forbidden => (403, "Forbidden"),
+        };
+        Status { code, reason, message: &self.message }
     }
 }
 

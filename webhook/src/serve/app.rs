@@ -13,9 +13,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use contract::error::chain;
 use contract::ports;
 use contract::text::{MESSAGE_LIMIT, cut, one_line};
-use inject::{Settings, Text};
+use inject::{Reason, Settings, Text};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
@@ -25,7 +26,9 @@ use super::body::{self, BodyError};
 use super::budget::Budget;
 use super::pool::{Connection, Pool};
 use super::readiness::Readiness;
-use crate::admission::{self, Answer, admit_body};
+use crate::admission::review::Error as ReviewError;
+use crate::admission::{self, Answer, admit_body, scale_request};
+use crate::guard::Guard;
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Metrics};
 
 /// The state that all requests share.
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     /// The connections of the TLS port.
     pub(crate) connections: Arc<Pool>,
     pub(crate) readiness: Arc<Readiness>,
+    /// Judges requests that remove nodes.
+    pub(crate) guard: Guard,
     /// Cancelled on SIGTERM.
     pub(crate) draining: CancellationToken,
 }
@@ -47,8 +52,9 @@ pub(crate) struct Shared {
 pub(crate) fn admission(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(ports::MUTATE, post(mutate))
-        .fallback(async || refuse(StatusCode::NOT_FOUND, ONLY_MUTATE))
-        .method_not_allowed_fallback(async || refuse(StatusCode::METHOD_NOT_ALLOWED, ONLY_MUTATE))
+        .route(ports::SCALE, post(scale))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, ONLY_REVIEWS))
+        .method_not_allowed_fallback(async || refuse(StatusCode::METHOD_NOT_ALLOWED, ONLY_REVIEWS))
         .layer(CatchPanicLayer::custom(PanicHandler(shared.clone())))
         .layer(map_response_with_state(shared.clone(), close_unless_answered))
         .with_state(shared)
@@ -63,18 +69,42 @@ pub(crate) fn probes(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-const ONLY_MUTATE: &str = "only 'POST /mutate' is served here";
+const ONLY_REVIEWS: &str = "only 'POST /mutate' and 'POST /scale' are served here";
 
 async fn mutate(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,
     request: Request,
 ) -> Response {
+    review(&shared, connection, request, Reviewed::StatefulSet).await
+}
+
+async fn scale(
+    State(shared): State<Arc<Shared>>,
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
+) -> Response {
+    review(&shared, connection, request, Reviewed::Scale).await
+}
+
+/// The kind of the reviewed objects, which the path tells apart.
+#[derive(Clone, Copy, Debug)]
+enum Reviewed {
+    StatefulSet,
+    Scale,
+}
+
+async fn review(
+    shared: &Shared,
+    connection: Arc<Connection>,
+    request: Request,
+    reviewed: Reviewed,
+) -> Response {
     let begun = Instant::now();
     let exchange = connection.receive();
     let body = match body::read(request, &shared.budget).await {
         Ok(body) => body.bytes,
-        Err(BodyError::Crowded) => return shed(&shared),
+        Err(BodyError::Crowded) => return shed(shared),
         Err(error) => {
             shared.metrics.refused(error.as_str());
             return refuse(error.status(), &error.to_string());
@@ -82,9 +112,13 @@ async fn mutate(
     };
     exchange.answer();
     // After the body is there: a caller that holds its body back must not keep others from being answered.
-    let Ok(_slot) = shared.slots.try_acquire() else { return shed(&shared) };
+    let Ok(_slot) = shared.slots.try_acquire() else { return shed(shared) };
     shared.metrics.body(body.len());
-    match admit_body(&shared.settings, &body) {
+    let answered = match reviewed {
+        Reviewed::StatefulSet => stateful_set(shared, &body).await,
+        Reviewed::Scale => subresource(shared, &body).await,
+    };
+    match answered {
         Ok((request, answer)) => {
             let json = answer.response.to_json();
             if json.len() > MAX_ANSWER_LENGTH {
@@ -105,6 +139,55 @@ async fn mutate(
             refuse(StatusCode::BAD_REQUEST, &error)
         }
     }
+}
+
+/// Answers the review of a StatefulSet. Only one that removes nodes takes I/O.
+async fn stateful_set<'a>(
+    shared: &Shared,
+    body: &'a [u8],
+) -> Result<(admission::Request<'a>, Answer), ReviewError> {
+    let (request, mut answer) = admit_body(&shared.settings, body)?;
+    if let Some(scale_down) = answer.scale_down.take() {
+        let verdict = shared.guard.judge_update(&scale_down).await;
+        answer = answer.judged(&shared.settings, &scale_down, &verdict);
+    }
+    Ok((request, answer))
+}
+
+/// Answers the review of a Scale.
+async fn subresource<'a>(
+    shared: &Shared,
+    body: &'a [u8],
+) -> Result<(admission::Request<'a>, Answer), ReviewError> {
+    let request = admission::Request::parse(body)?;
+    let allowed = |reason| Answer::scale_allowed(&shared.settings, &request, reason);
+    let answer = match scale_request(&request) {
+        None => allowed(Reason::NoNodesRemoved),
+        Some(scale) => match shared.guard.judge_scale(&scale, request.dry_run).await {
+            Ok(None) => allowed(Reason::NotLabelled),
+            Ok(Some((scale_down, verdict))) => {
+                allowed(Reason::NodesRemovable).scale_judged(&shared.settings, &scale_down, &verdict)
+            }
+            // It may be any StatefulSet of the cluster. Those of others must not be held up, so this is like an absent
+            // webhook.
+            Err(error) => {
+                let error = chain(&error);
+                warn!(error, namespace = scale.namespace, name = scale.name, "scaled down without a check");
+                let mut answer = allowed(Reason::SetUnread);
+                answer.response.warnings.push(one_line(&unread(&error), MESSAGE_LIMIT).into_owned());
+                answer
+            }
+        },
+    };
+    Ok((request, answer))
+}
+
+fn unread(error: &str) -> String {
+    // An API server may cut a warning at 256 characters.
+    format!(
+        "couchdiscover could not check whether nodes of a CouchDB cluster are removed: {}",
+        cut(error, 160)
+    )
 }
 
 /// Answers are held until the caller fetches them, and all connections together must fit into the memory limit. The
@@ -136,7 +219,7 @@ fn log(request: &admission::Request<'_>, answer: &Answer, duration: Duration) {
         dry_run = request.dry_run,
         outcome = answer.outcome.as_str(),
         reason = answer.reason.as_str(),
-        denial = answer.response.denial.as_deref().map(|denial| cut(denial, DENIAL_LIMIT)).as_deref(),
+        denial = answer.response.denial.as_ref().map(|denial| cut(&denial.message, DENIAL_LIMIT)).as_deref(),
         warnings = answer.response.warnings.len(),
         duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         "review"
@@ -202,6 +285,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::kubernetes::Kubernetes;
     use crate::serve::budget::Limits;
     use crate::serve::pool::Capacity;
 
@@ -218,6 +302,7 @@ mod tests {
             budget: Budget::new(Limits::default()),
             connections: Arc::new(Pool::new(Capacity { total: 1, per_address: 1 })),
             readiness: Arc::new(Readiness::default()),
+            guard: Guard::new(Kubernetes::Off),
             draining: CancellationToken::new(),
         })
     }

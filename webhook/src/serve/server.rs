@@ -23,6 +23,7 @@ use super::readiness::Readiness;
 use super::renew::renew;
 use super::verify::{Endpoint, verify};
 use crate::authority::{self, AuthorityConfig, Outputs};
+use crate::guard::Guard;
 use crate::kubernetes::Kubernetes;
 use crate::metrics::Metrics;
 use crate::provide::provide;
@@ -74,6 +75,7 @@ pub async fn bind(args: Args, kubernetes: Kubernetes) -> Result<Bound, Error> {
         budget: Budget::new(Limits::default()),
         connections: Arc::new(Pool::new(ADMISSION.capacity)),
         readiness: Arc::new(Readiness::default()),
+        guard: Guard::new(kubernetes.clone()),
         draining: CancellationToken::new(),
     });
     // In mode `self` there is no certificate yet, and the keeper exports the expiry.

@@ -4,8 +4,8 @@ use contract::keys;
 use time::{Duration, OffsetDateTime};
 
 use crate::check::facts::{
-    CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, Handshake, PolicyState,
-    Scope, WebhookConfiguration,
+    CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, GuardEntry, Handshake,
+    PolicyState, Scope, WebhookConfiguration,
 };
 use crate::check::finding::{Finding, Findings};
 use crate::cluster::Lookup;
@@ -84,6 +84,7 @@ fn configuration(findings: &mut Findings, facts: &ClusterFacts, now: OffsetDateT
         Ok(Some(configuration)) => {
             policy(findings, &facts.policy, configuration.failure_policy);
             ca_bundle(findings, &configuration.ca_bundle, now);
+            guard(findings, configuration.guard);
         }
         Ok(None) => findings.wrong(
             CHECK,
@@ -132,10 +133,28 @@ fn policy(findings: &mut Findings, policy: &Lookup<PolicyState>, failure_policy:
     }
 }
 
+fn guard(findings: &mut Findings, entry: GuardEntry) {
+    const CHECK: &str = "guard";
+    match entry {
+        GuardEntry::Called => findings.ok(CHECK, "the webhook is asked before nodes are removed"),
+        GuardEntry::Missing => findings.warning(
+            CHECK,
+            "'kubectl scale' and autoscalers remove nodes without a check: the configuration has no entry \
+             'scale.couchdiscover.io'",
+            APPLY,
+        ),
+        GuardEntry::OtherCaBundle => findings.warning(
+            CHECK,
+            "'kubectl scale' and autoscalers remove nodes without a check: the caBundle of the entry \
+             'scale.couchdiscover.io' differs from that of the other entry",
+            FIX_CA_BUNDLE,
+        ),
+    }
+}
+
 fn ca_bundle(findings: &mut Findings, bundle: &CaBundle, now: OffsetDateTime) {
     const CHECK: &str = "caBundle";
-    const FIX: &str = "the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: \
-                       kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
+    const FIX: &str = FIX_CA_BUNDLE;
     let certificates = match bundle {
         CaBundle::Certificates(certificates) => certificates,
         CaBundle::Empty => {
@@ -254,6 +273,8 @@ const RENEWAL_OVERDUE: Duration = Duration::days(30);
 
 const APPLY: &str = "kubectl apply -k manifests/base";
 const READ_LOG: &str = "kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
+const FIX_CA_BUNDLE: &str = "the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: \
+                             kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
 const FIX_UNTRUSTED: &str = "the caBundle does not match the served certificate. If the webhook writes it, restart the webhook: kubectl -n \
      couchdiscover rollout restart deployment/couchdiscover-webhook. With cert-manager, check its Certificate and the \
      annotation cert-manager.io/inject-ca-from";

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::handshake::{Address, shake_hands};
 use super::pod_spec;
 use crate::check::facts::{
-    CaBundle, DryRun, EndpointCounts, FailurePolicy, Handshake, PolicyState, WebhookConfiguration,
+    CaBundle, DryRun, EndpointCounts, FailurePolicy, GuardEntry, Handshake, PolicyState, WebhookConfiguration,
 };
 use crate::cluster::{
     ADMISSION, DISCOVERY, Lookup, LookupError, create_dry, get, items, list, path, stateful_sets, strings,
@@ -26,15 +26,30 @@ pub(super) async fn configuration(client: &Client, name: &str) -> Lookup<Option<
 
 /// The part of a MutatingWebhookConfiguration that contains address and caBundle.
 pub(super) fn client_config(configuration: &Value) -> &Value {
-    &configuration["webhooks"][0]["clientConfig"]
+    &entry(configuration, INJECT).unwrap_or(&configuration["webhooks"][0])["clientConfig"]
+}
+
+/// The entry of a MutatingWebhookConfiguration whose name begins like this.
+fn entry<'a>(configuration: &'a Value, begin: &str) -> Option<&'a Value> {
+    let name = format!("{begin}.{}", keys::DOMAIN);
+    items(&configuration["webhooks"]).find(|webhook| webhook["name"] == name)
 }
 
 /// The judged part of a MutatingWebhookConfiguration.
 pub(super) fn facts(configuration: &Value) -> WebhookConfiguration {
-    // One entry that ignores failures is enough to store a StatefulSet without the agent.
-    let ignores = items(&configuration["webhooks"]).any(|webhook| webhook["failurePolicy"] == "Ignore");
+    // One entry that ignores failures is enough to store a StatefulSet without the agent. The guard's always does.
+    let scale = entry(configuration, SCALE);
+    let mut others = items(&configuration["webhooks"]).filter(|webhook| Some(*webhook) != scale);
+    let ignores = others.any(|webhook| webhook["failurePolicy"] == "Ignore");
+    let client_config = client_config(configuration);
+    let guard = match scale {
+        None => GuardEntry::Missing,
+        Some(scale) if scale["clientConfig"]["caBundle"] == client_config["caBundle"] => GuardEntry::Called,
+        Some(_) => GuardEntry::OtherCaBundle,
+    };
     WebhookConfiguration {
-        ca_bundle: certificates(&ca_bundle(client_config(configuration))),
+        ca_bundle: certificates(&ca_bundle(client_config)),
+        guard,
         failure_policy: if ignores { FailurePolicy::Ignore } else { FailurePolicy::Fail },
     }
 }
@@ -80,7 +95,7 @@ pub(super) async fn dry_run(
 /// The result of a dry run that the API server refused. A refusal without relation to the webhook shows nothing.
 fn dry_run_of_error(error: LookupError) -> Lookup<DryRun> {
     let message = error.to_string();
-    let failed_call = format!("failed calling webhook \"inject.{}\": ", keys::DOMAIN);
+    let failed_call = format!("failed calling webhook \"{INJECT}.{}\": ", keys::DOMAIN);
     if let Some((_, cause)) = message.split_once(&failed_call) {
         return Ok(DryRun::CallFailed(cause.to_owned()));
     }
@@ -180,6 +195,10 @@ pub(super) async fn policy(client: &Client) -> Lookup<PolicyState> {
     Ok(if denies { PolicyState::InForce } else { PolicyState::NotBound })
 }
 
+/// The beginning of the name of the entry for StatefulSets.
+const INJECT: &str = "inject";
+/// The beginning of the name of the entry for their subresource `scale`.
+const SCALE: &str = "scale";
 const HTTPS: u64 = 443;
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Name of the ValidatingAdmissionPolicy and of its binding.

@@ -24,6 +24,7 @@ fn a_cluster_without_problems() {
       ok       failurePolicy  labelled StatefulSets are denied while the webhook does not answer (failurePolicy: Fail)
       ok       policy         labelled StatefulSets without the agent are denied
       ok       caBundle       valid until 2027-02-21, 265 days
+      ok       guard          the webhook is asked before nodes are removed
       ok       certificate    the webhook's certificate is verified by the caBundle and valid until 2026-06-07, 6 days
       ok       endpoints      2 ready
       ok       role           ClusterRole 'couchdiscover-agent' is complete
@@ -36,7 +37,7 @@ fn a_cluster_without_problems() {
       ok       record         formed with 3 nodes at 2026-05-01T12:00:00Z, uuid 4f7c8e2a9b1d4c6e8f0a2b4c6d8e0f1a
       ok       pods           3 of 3 pods are ready
 
-    no problem found: 13 ok
+    no problem found: 14 ok
     ");
 }
 
@@ -50,7 +51,7 @@ fn json_contains_the_same_findings() {
     assert_snapshot!(report.to_json(), @r#"
     {
       "summary": {
-        "ok": 7,
+        "ok": 8,
         "unknown": 0,
         "warning": 0,
         "wrong": 1
@@ -79,6 +80,12 @@ fn json_contains_the_same_findings() {
           "subject": "webhook",
           "check": "caBundle",
           "message": "valid until 2027-02-21, 265 days"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
+          "check": "guard",
+          "message": "the webhook is asked before nodes are removed"
         },
         {
           "level": "ok",
@@ -222,6 +229,7 @@ fn good() -> ClusterFacts {
         configuration_name: "couchdiscover".to_owned(),
         configuration: Ok(Some(WebhookConfiguration {
             failure_policy: FailurePolicy::Fail,
+            guard: GuardEntry::Called,
             ca_bundle: CaBundle::Certificates(vec![valid(-100, 265)]),
         })),
         handshake: Ok(Handshake::Verified(valid(-1, 6))),

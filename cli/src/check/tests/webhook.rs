@@ -143,3 +143,16 @@ fn cluster_roles_without_a_permission() {
         facts.roles[0].missing = Ok(None);
     }), @"unknown role of webhook: ClusterRole 'couchdiscover-agent' does not exist, as with the component 'provide-off'. Without it: kubectl apply -k manifests/base");
 }
+
+#[test]
+fn nodes_are_removed_without_a_check() {
+    let guard = |entry: GuardEntry| problems(|facts| configuration(facts).guard = entry);
+    assert_snapshot!(guard(GuardEntry::Missing), @"
+    warning guard of webhook: 'kubectl scale' and autoscalers remove nodes without a check: the configuration has no entry 'scale.couchdiscover.io'
+    Fix: kubectl apply -k manifests/base
+    ");
+    assert_snapshot!(guard(GuardEntry::OtherCaBundle), @"
+    warning guard of webhook: 'kubectl scale' and autoscalers remove nodes without a check: the caBundle of the entry 'scale.couchdiscover.io' differs from that of the other entry
+    Fix: the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: kubectl -n couchdiscover logs deployment/couchdiscover-webhook
+    ");
+}

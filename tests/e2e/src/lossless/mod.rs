@@ -72,7 +72,9 @@ pub async fn run(plan: Plan) -> Report {
     let api = ApiServer::start().expect("the API server stand-in starts");
     let old = store_old_authority(&api);
     let mut config = configuration("https://127.0.0.1:1", "");
-    config["webhooks"][0]["clientConfig"].as_object_mut().map(|client| client.shift_remove("caBundle"));
+    for webhook in config["webhooks"].as_array_mut().into_iter().flatten() {
+        webhook["clientConfig"].as_object_mut().map(|client| client.shift_remove("caBundle"));
+    }
     api.seed(config);
     let mut replicas = vec![];
     for _ in 0..REPLICAS {

@@ -70,7 +70,7 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
     ns.admin.merge(&pod, &ready(true)).await.accepted();
     until_repaired(&ns, "a pod that is not ready").await;
 
-    let other = Webhook::start(IMAGE).await;
+    let other = Webhook::start(&ns.plane, IMAGE).await;
     let mut webhooks = ns.admin.get(&configuration(&ns)).await.accepted()["webhooks"].clone();
     webhooks[0]["clientConfig"]["caBundle"] = json!(other.ca_bundle());
     ns.admin.merge(&configuration(&ns), &json!({ "webhooks": webhooks })).await.accepted();

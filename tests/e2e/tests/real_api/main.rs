@@ -9,6 +9,7 @@ mod all_manifests;
 mod certificates;
 mod check;
 mod deployed;
+mod guard;
 mod injection;
 mod install;
 mod literals;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::control_plane::{bind_webhook, configuration};
-use e2e::envtest::{Answer, Envtest, User, path};
+use e2e::control_plane::{bind_webhook_with, configuration};
+use e2e::envtest::{ADMIN_TOKEN, Answer, Envtest, User, path};
 use e2e::manifest::{self, EXAMPLE};
 use e2e::until::until;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use webhook::serve::Kubernetes;
 
 /// Longer than any step takes, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -37,14 +38,21 @@ pub(crate) struct Webhook {
 
 impl Webhook {
     /// Starts a webhook that injects this image of the agent.
-    pub(crate) async fn start(image: &str) -> Self {
-        Self::with(image, &[]).await
+    pub(crate) async fn start(plane: &Envtest, image: &str) -> Self {
+        Self::with(plane, image, &[]).await
     }
 
     /// Like [`Self::start`], with further options.
-    pub(crate) async fn with(image: &str, options: &[&str]) -> Self {
-        let bound = bind_webhook(&[&["--agent-image", image], options].concat()).await.unwrap();
-        let url = format!("https://{}{}", bound.https(), contract::ports::MUTATE);
+    pub(crate) async fn with(plane: &Envtest, image: &str, options: &[&str]) -> Self {
+        Self::start_as(plane, ADMIN_TOKEN, image, options).await
+    }
+
+    /// Like [`Self::with`], with the permissions of the account of this token.
+    pub(crate) async fn start_as(plane: &Envtest, token: &str, image: &str, options: &[&str]) -> Self {
+        let kubernetes = Kubernetes::At(Box::new(plane.config(token)));
+        let options = [&["--agent-image", image], options].concat();
+        let bound = bind_webhook_with(&options, kubernetes).await.unwrap();
+        let url = format!("https://{}", bound.https());
         let ca_bundle = bound.ca_bundle().unwrap();
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
@@ -87,7 +95,7 @@ impl TestNamespace {
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "couchdb", "namespace": name }
         });
         admin.apply(&account).await.accepted();
-        let webhook = Webhook::start(IMAGE).await;
+        let webhook = Webhook::start(&plane, IMAGE).await;
         let ns = Self { plane, admin, name, webhook };
         ns.register(&ns.webhook, &[name]).await;
         ns
@@ -97,10 +105,12 @@ impl TestNamespace {
     pub(crate) async fn register(&self, webhook: &Webhook, namespaces: &[&str]) {
         let mut configuration = configuration(&webhook.url, &webhook.ca_bundle);
         configuration["metadata"]["name"] = json!(format!("couchdiscover-{}", self.name));
-        let selector = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"].as_array_mut();
-        selector
-            .unwrap()
-            .push(json!({ "key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces }));
+        for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+            let selector = webhook["namespaceSelector"]["matchExpressions"].as_array_mut();
+            selector.unwrap().push(
+                json!({ "key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces }),
+            );
+        }
         self.admin.apply(&configuration).await.accepted();
         let mut probe = self.example();
         probe["metadata"]["name"] = json!("probe");

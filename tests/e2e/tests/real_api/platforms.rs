@@ -82,7 +82,7 @@ async fn the_admins_defaults_satisfy_a_limit_range_and_a_quota() {
     let ns = TestNamespace::open("limits").await;
     let options =
         ["--agent-cpu-request", "10m", "--agent-memory-request", "32Mi", "--agent-cpu-limit", "100m"];
-    let webhook = Webhook::with("couchdiscover-agent:two", &options).await;
+    let webhook = Webhook::with(&ns.plane, "couchdiscover-agent:two", &options).await;
     ns.register(&webhook, &[ns.name]).await;
     let least = json!({
         "apiVersion": "v1", "kind": "LimitRange", "metadata": { "name": "least", "namespace": ns.name },

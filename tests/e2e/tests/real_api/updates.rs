@@ -53,7 +53,7 @@ async fn another_version_of_the_webhook_restarts_no_pod() {
     let ns = TestNamespace::open("upgraded").await;
     let created = template(&ns.admin.create(&ns.example()).await.accepted());
     let before = revision(&ns).await;
-    let next = Webhook::start(NEXT).await;
+    let next = Webhook::start(&ns.plane, NEXT).await;
     ns.register(&next, &[ns.name]).await;
     for change in [
         json!({ "metadata": { "labels": { "team": "a" }, "annotations": { "example.com/note": "x" } } }),
@@ -77,7 +77,7 @@ async fn a_change_that_restarts_the_pods_injects_the_newer_version() {
     ns.admin.create(&ns.example()).await.accepted();
     let other = ns.example_with(|set| set["metadata"]["name"] = json!("other"));
     ns.admin.create(&other).await.accepted();
-    let next = Webhook::start(NEXT).await;
+    let next = Webhook::start(&ns.plane, NEXT).await;
     ns.register(&next, &[ns.name]).await;
 
     let change = json!({ "metadata": { "annotations": { keys::REFRESH: "1" } } });

@@ -15,6 +15,8 @@ pub enum Outcome {
     Skip,
     /// The request is denied.
     Deny,
+    /// The replicas stay, and the nodes that the request removes are drained.
+    Drain,
 }
 
 /// The rule that led to an [`Outcome`].
@@ -50,11 +52,20 @@ pub enum Reason {
     OtherResource,
     /// No cluster can be formed from the StatefulSet as it is.
     Invalid,
+    /// A Scale removes no pods.
+    NoNodesRemoved,
+    /// A Scale removes pods, and their nodes are drained, or need not be.
+    NodesRemovable,
+    /// The request removes pods whose nodes are not drained, as far as is known.
+    NodesNotDrained,
+    /// The StatefulSet of a Scale cannot be read, so nothing is known about it.
+    SetUnread,
 }
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 5] = [Self::Inject, Self::Keep, Self::Uninject, Self::Skip, Self::Deny];
+    pub const ALL: [Self; 6] =
+        [Self::Inject, Self::Keep, Self::Uninject, Self::Skip, Self::Deny, Self::Drain];
 
     /// The name in logs, metrics and audit annotations.
     pub fn as_str(self) -> &'static str {
@@ -64,6 +75,7 @@ impl Outcome {
             Self::Uninject => "uninjected",
             Self::Skip => "skipped",
             Self::Deny => "denied",
+            Self::Drain => "drained-first",
         }
     }
 }
@@ -87,6 +99,10 @@ impl Reason {
             Self::OtherOperation => "other-operation",
             Self::OtherResource => "other-resource",
             Self::Invalid => "invalid",
+            Self::NoNodesRemoved => "no-nodes-removed",
+            Self::NodesRemovable => "nodes-removable",
+            Self::NodesNotDrained => "nodes-not-drained",
+            Self::SetUnread => "statefulset-unread",
         }
     }
 }

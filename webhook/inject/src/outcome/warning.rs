@@ -452,6 +452,63 @@ pub enum Warning {
         /// Number of pods.
         replicas: i64,
     },
+    /// Nodes are added, and the target size that the webhook had set is removed.
+    #[error(
+        "{path}: '{target}' is removed, since spec.replicas is raised to {replicas}: no node is drained any more",
+        path = annotation_path(keys::TARGET_SIZE)
+    )]
+    TargetRemoved {
+        /// The target size.
+        target: u32,
+        /// Number of pods.
+        replicas: i64,
+    },
+    /// All pods are stopped, and their volumes stay.
+    #[error(
+        "all {replicas} nodes stop, and no database can be read until they are back; the volumes stay. Fix: to have all data again, scale back to {replicas}, not to fewer"
+    )]
+    ScaledToZero {
+        /// Number of pods before.
+        replicas: u32,
+    },
+    /// Nodes are removed without a check, since no cluster was formed.
+    #[error(
+        "nodes of '{name}' are removed without a check, since the Lease '{lease}' has no record of a cluster. Fix: if databases exist, scale back, and look with 'couchdiscover status'",
+        name = cut(name, MAX_NAMES_LENGTH / 2), lease = cut(&contract::objects::companion(name), MAX_NAMES_LENGTH / 2)
+    )]
+    NeverFormed {
+        /// The StatefulSet's name.
+        name: String,
+    },
+    /// Nodes that are not drained are removed, as the user's annotation allows.
+    #[error(
+        "{names}: stopped without being drained, since '{key}' is 'allow'. Clients miss what only they hold until they are back. Fix: scale back, then 'couchdiscover scale'",
+        key = keys::SCALE_DOWN
+    )]
+    Unguarded {
+        /// The first pods, separated by commas.
+        names: String,
+    },
+    /// Nodes that are not drained are removed with their volumes, as the user's annotations allow.
+    #[error(
+        "{names}: removed with their volumes and without being drained, since '{key}' is 'allow' and whenScaled is 'Delete'. What only they hold is lost",
+        key = keys::SCALE_DOWN
+    )]
+    UnguardedVolumes {
+        /// The first pods, separated by commas.
+        names: String,
+    },
+    /// The replicas stay until the nodes are drained.
+    #[error(
+        "spec.replicas stays {replicas}: nodes beyond {target} are drained first, then it is lowered to {target}. Watch: 'couchdiscover status'. Fix: to cancel, remove the annotation '{key}'",
+        key = keys::TARGET_SIZE
+    )]
+    DrainsFirst {
+        /// Number of pods, which stays.
+        replicas: u32,
+        /// Number of nodes that stay.
+        target: u32,
+    },
     /// The pods use the account that all pods without one have.
     #[error(
         "spec.template.spec.serviceAccountName: missing, so the agents' role is given to 'default', and to every pod of the namespace that names no account. Fix: create a ServiceAccount for these pods and name it"

@@ -51,6 +51,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) pod_management_policy: Option<Text<'a>>,
     ordinals: Option<Ordinals>,
     #[serde(borrow)]
+    persistent_volume_claim_retention_policy: Option<Retention<'a>>,
+    #[serde(borrow)]
     pub(crate) volume_claim_templates: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     pub(crate) persistent_volume_claim_retention_policy: Option<&'a RawValue>,
@@ -62,6 +64,14 @@ pub(crate) struct Spec<'a> {
 struct Ordinals {
     #[serde(default)]
     start: u32,
+}
+
+/// The fate of the claims of removed pods.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Retention<'a> {
+    #[serde(borrow)]
+    when_scaled: Option<Text<'a>>,
 }
 
 /// The pod template, together with the JSON it was read from.
@@ -254,6 +264,11 @@ impl<'a> View<'a> {
         self.metadata.annotations.as_ref()?.get(key)
     }
 
+    /// `true` if the object has annotations, of any key.
+    pub(crate) fn has_annotations(&self) -> bool {
+        self.metadata.annotations.is_some()
+    }
+
     /// `true` if the template has a record of an injection.
     pub(crate) fn has_record(&self) -> bool {
         self.spec.template.annotation(contract::keys::INJECTED).is_some()
@@ -284,6 +299,12 @@ impl<'a> View<'a> {
         self.spec.ordinals.as_ref().map_or(0, |ordinals| ordinals.start)
     }
 
+    /// `true` if Kubernetes deletes the volumes of pods that a smaller number of replicas removes.
+    pub(crate) fn deletes_volumes(&self) -> bool {
+        let policy = self.spec.persistent_volume_claim_retention_policy.as_ref();
+        policy.and_then(|policy| policy.when_scaled.as_ref()).is_some_and(|when| when.as_str() == "Delete")
+    }
+
     /// The spec of the pods.
     pub(crate) fn pod(&self) -> &PodSpec<'a> {
         &self.spec.template.spec
@@ -300,6 +321,7 @@ impl<'a> Spec<'a> {
             service_name: self.service_name.clone(),
             pod_management_policy: self.pod_management_policy.clone(),
             ordinals: self.ordinals.clone(),
+            persistent_volume_claim_retention_policy: self.persistent_volume_claim_retention_policy.clone(),
             volume_claim_templates: self.volume_claim_templates.clone(),
             persistent_volume_claim_retention_policy: self.persistent_volume_claim_retention_policy,
             template,

@@ -56,10 +56,26 @@ pub(super) fn size_change(planning: &Planning<'_>, warnings: &mut Vec<Warning>) 
     }
 }
 
-/// The warning about an update that adds nodes which are drained at once, because the target size stays below.
-pub(crate) fn raised_over_target(view: &View<'_>, old: &View<'_>) -> Option<Warning> {
-    let target = SizeChange::of(view).target?;
-    let is_raised = view.replicas() > old.replicas() && old.replicas() > 0;
-    (is_raised && i64::from(target) < view.replicas())
-        .then(|| Warning::RaisedOverTarget { target, replicas: view.replicas() })
+/// The fate of a target size below the number of nodes that an update asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StaleTarget {
+    /// It stays, and drains the new nodes.
+    Kept,
+    /// It is removed: under `scale-down: drain` the replicas are the user's wish, and the webhook set the target.
+    Removed,
+}
+
+/// The warning about an update that adds nodes beyond a target size that it does not change.
+pub(crate) fn raised_over_target(view: &View<'_>, old: &View<'_>) -> Option<(Warning, StaleTarget)> {
+    let SizeChange { target, scale_down } = SizeChange::of(view);
+    let (target, replicas) = (target?, view.replicas());
+    let is_raised = replicas > old.replicas() && i64::from(target) < replicas;
+    if !is_raised || SizeChange::of(old).target != Some(target) {
+        return None;
+    }
+    // From 0 the same nodes come back, and a drain goes on.
+    if scale_down == ScaleDownMode::Drain && old.replicas() > 0 {
+        return Some((Warning::TargetRemoved { target, replicas }, StaleTarget::Removed));
+    }
+    Some((Warning::RaisedOverTarget { target, replicas }, StaleTarget::Kept))
 }

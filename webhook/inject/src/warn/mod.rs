@@ -18,7 +18,7 @@ mod node_names;
 mod references;
 mod storage;
 
-pub(crate) use annotations::raised_over_target;
+pub(crate) use annotations::{StaleTarget, raised_over_target};
 
 use crate::outcome::Warning;
 use crate::read::Planning;

@@ -391,6 +391,7 @@ fn a_manifest_injected_as_file_is_taken_as_it_is() {
 fn annotations_about_changes_of_size_are_checked_and_change_no_template() {
     let log = created()
         .edit("drain", |object| annotate(object, "target-size", "2"))
+        .edit("raised", |object| object["spec"]["replicas"] = 4.into())
         .edit("not guarded", |object| annotate(object, "scale-down", "allow"))
         .edit("raised while a node is drained", |object| {
             annotate(object, "scale-down", "drain");
@@ -411,10 +412,12 @@ fn annotations_about_changes_of_size_are_checked_and_change_no_template() {
         .log;
     insta::assert_snapshot!(log, @"
     drain: kept (template-unchanged), pods stay
+    raised: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/target-size]: '2' stays, so of the 4 nodes those beyond 2 are drained at once and get no copies. Fix: remove the annotation
     not guarded: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/scale-down]: 'allow', so spec.replicas can be lowered from 3 to 2 before the nodes are drained, and their copies are then missing. Fix: set it to 'guard' until the drain is complete
+      warning: metadata.annotations[couchdiscover.io/scale-down]: 'allow', so spec.replicas can be lowered from 4 to 2 before the nodes are drained, and their copies are then missing. Fix: set it to 'guard' until the drain is complete
     raised while a node is drained: kept (template-unchanged), pods stay
-      warning: metadata.annotations[couchdiscover.io/target-size]: '2' stays, so of the 5 nodes those beyond 2 are drained at once and get no copies. Fix: remove the annotation
+      warning: metadata.annotations[couchdiscover.io/target-size]: '2' is removed, since spec.replicas is raised to 5: no node is drained any more
     a target above the replicas: kept (template-unchanged), pods stay
       warning: metadata.annotations[couchdiscover.io/target-size]: '7' is more than spec.replicas, which is 5, so it drains no node. Fix: to add nodes, set spec.replicas to 7 and remove the annotation
     rebalance and copies: kept (template-unchanged), pods stay
