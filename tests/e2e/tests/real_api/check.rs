@@ -27,10 +27,10 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
     let levels: Vec<Level> = report.findings.iter().map(|finding| finding.level).collect();
     assert!(levels.iter().all(|level| *level == Level::Ok), "{}", report.to_table());
     // Without the check of endpoints, because the configuration names a URL.
-    assert_eq!(levels.len(), 15, "{}", report.to_table());
+    assert_eq!(levels.len(), 16, "{}", report.to_table());
 
     let (code, report) = program(&ns).await;
-    assert_eq!((code, report["summary"]["ok"].as_u64()), (0, Some(15)), "{report}");
+    assert_eq!((code, report["summary"]["ok"].as_u64()), (0, Some(16)), "{report}");
 
     let objects = objects(&ns);
     for (name, change, check, level) in [
