@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use contract::keys;
 use contract::moves::{CopiesRecord, NodeCopies, NodeState};
 use inject::guard::{Evidence, Replicas, ScaleDown, Verdict};
-use inject::{Outcome, Question, Settings, decide};
+use inject::{Defaults, Outcome, Question, Settings, decide};
 use serde_json::{Value, json};
 
 fn set(replicas: u64, annotations: Value) -> Value {
@@ -37,6 +37,7 @@ fn settings() -> Settings {
         agent_image: "agent:1".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
         version: "1.0.0".to_owned(),
+        defaults: Defaults::default(),
     }
 }
 

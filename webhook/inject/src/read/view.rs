@@ -51,8 +51,6 @@ pub(crate) struct Spec<'a> {
     pub(crate) pod_management_policy: Option<Text<'a>>,
     ordinals: Option<Ordinals>,
     #[serde(borrow)]
-    persistent_volume_claim_retention_policy: Option<Retention<'a>>,
-    #[serde(borrow)]
     pub(crate) volume_claim_templates: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     pub(crate) persistent_volume_claim_retention_policy: Option<&'a RawValue>,
@@ -64,14 +62,6 @@ pub(crate) struct Spec<'a> {
 struct Ordinals {
     #[serde(default)]
     start: u32,
-}
-
-/// The fate of the claims of removed pods.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Retention<'a> {
-    #[serde(borrow)]
-    when_scaled: Option<Text<'a>>,
 }
 
 /// The pod template, together with the JSON it was read from.
@@ -301,8 +291,15 @@ impl<'a> View<'a> {
 
     /// `true` if Kubernetes deletes the volumes of pods that a smaller number of replicas removes.
     pub(crate) fn deletes_volumes(&self) -> bool {
-        let policy = self.spec.persistent_volume_claim_retention_policy.as_ref();
-        policy.and_then(|policy| policy.when_scaled.as_ref()).is_some_and(|when| when.as_str() == "Delete")
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Retention<'a> {
+            #[serde(borrow)]
+            when_scaled: Option<Text<'a>>,
+        }
+        let policy = self.spec.persistent_volume_claim_retention_policy;
+        let policy: Option<Retention<'_>> = policy.and_then(|policy| serde_json::from_str(policy.get()).ok());
+        policy.and_then(|policy| policy.when_scaled).is_some_and(|when| when.as_str() == "Delete")
     }
 
     /// The spec of the pods.
@@ -321,7 +318,6 @@ impl<'a> Spec<'a> {
             service_name: self.service_name.clone(),
             pod_management_policy: self.pod_management_policy.clone(),
             ordinals: self.ordinals.clone(),
-            persistent_volume_claim_retention_policy: self.persistent_volume_claim_retention_policy.clone(),
             volume_claim_templates: self.volume_claim_templates.clone(),
             persistent_volume_claim_retention_policy: self.persistent_volume_claim_retention_policy,
             template,
