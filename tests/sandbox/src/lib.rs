@@ -21,11 +21,11 @@
 //!   return 201, 400, 400 instead of 201, 201, 400, and two nodes that create one database in different seconds
 //!   conflict only while they are not connected, or with `FinishFault::CreatesOnOwnNode`.
 //! - **Replication** of `_nodes` and `_dbs` reaches all nodes at once after a delay, not one after another around a
-//!   ring.
+//!   ring, unless `ring_hop` of [`couchdb::Timings`] is set. `_users` files of nodes are not replicated.
 //! - **Internal replication** pushes a changed copy after `sync_delay`, all copies when two nodes connect, and one pass on
 //!   `_sync_shards`, to the holders in the pushing node's own map; `[mem3.redirects]` applies. A failed push is tried again
-//!   after 5 s until its process ends. A pass takes `pass` of [`couchdb::Timings`] whatever its size; there are no batches
-//!   and no limit of concurrent jobs. Checkpoints have only the last entry of their history, and purge checkpoints no
+//!   after 5 s until its process ends. A pass takes `pass` of [`couchdb::Timings`] and `pass_per_doc` for each
+//!   document; there is no limit of concurrent jobs. Checkpoints have only the last entry of their history, and purge checkpoints no
 //!   range. A manual change of a shard map fills nothing (the references disagree on this point).
 //! - **Connections** come from the dial at start, from new members, from the reconnect timer, and from requests that
 //!   need another node: requests for a database or about the node, and all requests with a user name, which read
@@ -38,18 +38,19 @@
 //!   [`couchdb::Timings`], and the choice between the two is random. While connected nodes are of two kinds of release
 //!   (before 3.4, 3.4, since 3.5), a random quarter of the calls is answered with 409 and writes nothing. Of the older
 //!   HTTP stack that serves these files only documents and `_all_dbs` are imitated: no `_session` or `_uuids`, and only
-//!   shard files can be created and deleted. Of a shard file there is no `_revs_diff`, `_bulk_docs`, `_compact` or view.
-//!   Documents can be written to a file that no map lists, which real nodes refuse with 500 `database_does_not_exist`, so
-//!   `q_shard_files` passes on stand-ins only.
+//!   shard files can be created and deleted. Of a shard file there is no `_revs_diff` or view.
 //! - **Partitioned databases** have the `props`; their documents are placed as those of other databases.
 //! - **Databases** have documents with revisions, conflicts, quorum, `_all_docs`, `_purge`, and the properties of each
-//!   copy: `_security`, `_revs_limit`, `_purged_infos_limit`. The limits have no effect, and `_security` decides only about
-//!   the access to documents. No Mango, attachments, clustered `_changes`, `_bulk_docs`, replication or
-//!   compaction. Sizes, clustered sequences and uptimes are not real. `_design/_auth` has the recorded revision, but not the
+//!   copy: `_security`, `_revs_limit`, `_purged_infos_limit`. `_revs_limit` has no effect, and `_security` decides only about
+//!   the access to documents. No Mango, attachments, clustered `_changes` and `_bulk_docs`, or replication.
+//!   Sizes, clustered sequences and uptimes are not real. `_design/_auth` has the recorded revision, but not the
 //!   recorded body.
 //! - **Views** have a number of rows, and no rows: one for each document that is no design document. They are always built,
 //!   unless `index` of [`couchdb::Timings`] is set; then each change of a file begins a build of its views, which
 //!   `_active_tasks` lists. A node that restarts has forgotten its builds. There is no queue and no limit of builds.
+//! - **Compaction** does nothing but forget the purges beyond `_purged_infos_limit`, whether or not they were replicated.
+//! - **A full disk** ([`couchdb::World::fill_disk`]) refuses documents, properties and pushes, with 507, as `[disk_monitor]`
+//!   would; without it, real nodes answer 500. Maps are still replicated to the node.
 //! - **Reads** take the worst answer that CouchDB could give: of a document, the oldest revision that `r` copies agree on;
 //!   of `_all_docs` and `GET /{db}`, the ring of copies with the fewest documents. Writes reach every copy that answers
 //!   before the call returns, and a read repairs nothing.

@@ -323,3 +323,166 @@ fn a_split_that_is_created_while_resharding_is_stopped_begins_when_it_runs_again
     assert_eq!((&summary["state"], &summary["completed"]), (&json!("running"), &json!(1)));
     assert_eq!(nodes.docs(0), None);
 }
+
+#[test]
+fn a_coordinator_with_the_old_map_creates_a_deleted_file_again() {
+    let mut nodes = Nodes::new(4);
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.ok("PUT", 0, "/db/a", json!({}));
+    let timings = Timings { ring_hop: Duration::from_secs(10), ..Timings::default() };
+    nodes.world.set_timings(timings);
+    // The map goes from node 0 to 1, 2 and 3. Node 0 is not a holder any more, and its file is deleted too early.
+    nodes.put_map(&[&name(1)]);
+    let holders = |nodes: &mut Nodes, node| nodes.get(node, "/db/_shards").1["shards"][RANGE].clone();
+    assert_eq!(holders(&mut nodes, 1), json!([name(1)]));
+    assert_eq!(holders(&mut nodes, 3), json!([name(1), name(0)]));
+    nodes.ok("DELETE", 0, &format!("/_node/_local/{FILE}"), Value::Null);
+    nodes.ok("GET", 1, "/db", Value::Null);
+    assert_eq!(nodes.docs(0), None);
+    assert_eq!(nodes.ok("GET", 3, "/db", Value::Null)["doc_count"], 0, "it reads the empty file");
+    assert_eq!(nodes.docs(0), Some(0));
+    nodes.pass(10);
+    assert_eq!(holders(&mut nodes, 2), json!([name(1)]));
+    assert_eq!(holders(&mut nodes, 3), json!([name(1), name(0)]));
+    nodes.pass(10);
+    assert_eq!(holders(&mut nodes, 3), json!([name(1)]));
+    nodes.ok("DELETE", 0, &format!("/_node/_local/{FILE}"), Value::Null);
+    nodes.ok("PUT", 3, "/db/b", json!({}));
+    nodes.pass(20);
+    assert_eq!((nodes.docs(0), nodes.docs(1)), (None, Some(2)));
+}
+
+#[test]
+fn a_change_of_members_reaches_all_of_them_in_one_hop() {
+    let mut nodes = Nodes::new(4);
+    let timings = Timings { ring_hop: Duration::from_secs(100), ..Timings::default() };
+    nodes.world.set_timings(timings);
+    let path = format!("/_node/_local/_nodes/{}", name(3));
+    let (_, doc) = nodes.get(0, &path);
+    nodes.ok("DELETE", 0, &format!("{path}?rev={}", doc["_rev"].as_str().unwrap()), Value::Null);
+    nodes.pass(1);
+    for (node, members) in [(0, 3), (1, 3), (2, 3), (3, 4)] {
+        assert_eq!(nodes.world.node(host(node).as_str()).unwrap().members().len(), members);
+    }
+}
+
+/// Database `db` on nodes 0 and 1, of which node 1 leaves with its file. Ten documents are purged meanwhile.
+fn purged_without_node_1(purged_infos_limit: u64) -> Nodes {
+    let mut nodes = Nodes::new(3);
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.ok("PUT", 0, "/db/_purged_infos_limit", json!(purged_infos_limit));
+    let mut purges = Vec::new();
+    for id in 0..10 {
+        let rev = nodes.ok("PUT", 0, &format!("/db/{id}"), json!({}))["rev"].clone();
+        purges.push(json!({id.to_string(): [rev]}));
+    }
+    nodes.pass(10);
+    nodes.put_map(&[&name(0)]);
+    for purge in purges {
+        nodes.ok("POST", 0, "/db/_purge", purge);
+    }
+    nodes.ok("POST", 0, "/db/_compact", json!({}));
+    assert_eq!((nodes.docs(0), nodes.docs(1)), (Some(0), Some(10)));
+    nodes
+}
+
+#[test]
+fn an_old_file_is_taken_as_it_is_and_purges_that_are_forgotten_do_not_reach_it() {
+    for (limit, left) in [(1000, 0), (1, 9)] {
+        let mut nodes = purged_without_node_1(limit);
+        nodes.put_map(&[&name(0), &name(1)]);
+        assert_eq!(nodes.docs(1), Some(10), "as it was");
+        nodes.sync(0);
+        nodes.pass(20);
+        assert_eq!(nodes.docs(1), Some(left), "{limit}");
+        let (found, _) = nodes.get(2, "/db/0");
+        assert_eq!(found, if left == 0 { 404 } else { 200 });
+    }
+    // Without the old file, nothing comes back.
+    let mut nodes = purged_without_node_1(1);
+    nodes.ok("DELETE", 1, &format!("/_node/_local/{FILE}"), Value::Null);
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.sync(0);
+    nodes.pass(20);
+    assert_eq!(nodes.docs(1), Some(0));
+}
+
+#[test]
+fn edits_are_missing_in_an_old_file_with_equal_counts() {
+    let mut nodes = Nodes::new(2);
+    nodes.put_map(&[&name(0), &name(1)]);
+    let rev = nodes.ok("PUT", 0, "/db/a", json!({}))["rev"].as_str().unwrap().to_owned();
+    nodes.pass(10);
+    nodes.put_map(&[&name(0)]);
+    nodes.ok("PUT", 0, &format!("/db/a?rev={rev}"), json!({"edited": true}));
+    nodes.pass(10);
+    nodes.put_map(&[&name(0), &name(1)]);
+    assert_eq!((nodes.docs(0), nodes.docs(1)), (Some(1), Some(1)));
+    assert_eq!(nodes.get(1, &format!("/_node/_local/{FILE}/a")).1["_rev"], json!(rev));
+    assert_eq!(nodes.get(1, "/db/a?r=1").1["_rev"], json!(rev));
+    nodes.sync(0);
+    assert_eq!(nodes.get(1, "/db/a?r=1").1["edited"], json!(true));
+}
+
+#[test]
+fn a_new_copy_of_a_database_with_one_has_no_local_documents_and_no_security() {
+    let mut nodes = Nodes::new(2);
+    let open = json!({"members": {"roles": []}, "admins": {"roles": []}});
+    nodes.ok("PUT", 0, "/db/_security", open.clone());
+    nodes.ok("PUT", 0, &format!("/_node/_local/{FILE}/_local/checkpoint"), json!({"seq": 3}));
+    nodes.ok("PUT", 0, "/db/a", json!({}));
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.sync(0);
+    nodes.pass(30);
+    assert_eq!(nodes.docs(1), Some(1));
+    assert_eq!(nodes.get(1, &format!("/_node/_local/{FILE}/_local/checkpoint")).0, 404);
+    // Two of two copies have different values: there is no majority.
+    let default = json!({"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}});
+    assert_eq!(nodes.get(0, &format!("/_node/_local/{FILE}/_security")).1, open);
+    assert_eq!(nodes.get(1, &format!("/_node/_local/{FILE}/_security")).1, default);
+}
+
+#[test]
+fn a_large_fill_is_seen_batch_by_batch_and_queues_again_after_five() {
+    let mut nodes = Nodes::new(2);
+    for id in 0..3000 {
+        nodes.ok("PUT", 0, &format!("/_node/_local/{FILE}/{id}"), json!({}));
+    }
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.redirect(0, 1);
+    let per_doc = Duration::from_millis(2);
+    nodes.world.set_timings(Timings { pass_per_doc: per_doc, ..Timings::default() });
+    nodes.ok("POST", 0, "/db/_sync_shards", json!({}));
+    // Half a second for the pass, and one second for each batch.
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        nodes.pass(1);
+        seen.push(nodes.docs(1).unwrap());
+    }
+    assert_eq!(seen, [0, 500, 1000, 1500, 2000, 2500, 2500, 3000]);
+}
+
+#[test]
+fn a_fill_stops_at_a_full_disk_and_goes_on_when_it_is_free() {
+    let mut nodes = Nodes::new(2);
+    nodes.ok("PUT", 0, "/db/a", json!({}));
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.redirect(0, 1);
+    nodes.world.fill_disk(&host(1), true);
+    nodes.sync(0);
+    nodes.pass(10);
+    assert_eq!(nodes.docs(1), None);
+    assert!(nodes.world.failed_pushes(PLACEHOLDER) >= 2);
+    assert_eq!(nodes.call("PUT", 1, &format!("/_node/_local/{FILE}"), Value::Null).0, 507);
+    nodes.world.fill_disk(&host(1), false);
+    nodes.pass(6);
+    assert_eq!(nodes.docs(1), Some(1));
+    // Of two copies, the one with the full disk does not confirm a write.
+    nodes.put_map(&[&name(0), &name(1)]);
+    nodes.world.fill_disk(&host(1), true);
+    assert_eq!(nodes.call("PUT", 0, "/db/b", json!({})).0, 202);
+    nodes.world.fill_disk(&host(0), true);
+    let (status, answer) = nodes.call("PUT", 0, "/db/c", json!({}));
+    assert_eq!((status, &answer["error"]), (507, &json!("insufficient_storage")));
+    assert_eq!(nodes.get(0, "/db/b").0, 200, "reads go on");
+}

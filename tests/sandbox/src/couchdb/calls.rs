@@ -1,5 +1,9 @@
 //! The log of calls, and the rules that make calls fail.
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
 use super::http::{Request, Time};
 use super::settings::Host;
 
@@ -113,10 +117,34 @@ impl CallFilter {
 
     /// `true` if the call passes every part of the filter.
     pub fn matches(&self, call: &Call) -> bool {
-        self.node.as_ref().is_none_or(|n| *n == call.node)
-            && self.source.as_ref().is_none_or(|s| *s == call.source)
+        self.matches_caller(call)
             && (!self.writes_only || call.is_write())
             && self.path_prefix.as_ref().is_none_or(|p| call.path.starts_with(p))
+    }
+
+    /// `true` if the call is from the source to the node of the filter.
+    fn matches_caller(&self, call: &Call) -> bool {
+        self.node.as_ref().is_none_or(|n| *n == call.node)
+            && self.source.as_ref().is_none_or(|s| *s == call.source)
+    }
+}
+
+/// A caller that is stopped at one of its calls; see [`Network::stop_caller`](super::Network::stop_caller).
+#[derive(Debug, Clone)]
+pub struct StoppedCaller(watch::Receiver<bool>);
+
+impl StoppedCaller {
+    /// `true` once the caller is stopped. `false` at the end of a run means that the run has fewer matching calls.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the caller is stopped.
+    pub async fn stopped(&mut self) {
+        // Without its rule the caller is never stopped any more.
+        if self.0.wait_for(|is_stopped| *is_stopped).await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
@@ -129,12 +157,38 @@ struct Rule {
     fault: Fault,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Fault {
     /// Cuts the connection of the last of these calls.
     Cut(Moment),
+    /// Cuts the connection of the last of these calls, and every later call of the same caller before its effect.
+    Stop(Moment, Arc<watch::Sender<bool>>),
     /// Answers each of these calls with this status.
     Fail(u16),
+}
+
+impl Rule {
+    /// Counts a call. Returns its treatment if the rule applies to it.
+    fn apply(&mut self, call: &Call) -> Option<Treatment> {
+        if let Fault::Stop(_, stopped) = &self.fault
+            && *stopped.borrow()
+        {
+            return self.filter.matches_caller(call).then_some(Treatment::Cut(Moment::Before));
+        }
+        if self.left == 0 || !self.filter.matches(call) {
+            return None;
+        }
+        self.left -= 1;
+        match &self.fault {
+            Fault::Cut(moment) if self.left == 0 => Some(Treatment::Cut(*moment)),
+            Fault::Stop(moment, stopped) if self.left == 0 => {
+                stopped.send_replace(true);
+                Some(Treatment::Cut(*moment))
+            }
+            Fault::Cut(_) | Fault::Stop(..) => None,
+            Fault::Fail(status) => Some(Treatment::Fail(*status)),
+        }
+    }
 }
 
 /// The treatment of one call by the rules.
@@ -160,6 +214,13 @@ impl Calls {
     /// Cuts the `k`-th matching call from now on; 1 is the next one.
     pub(crate) fn cut(&mut self, filter: CallFilter, k: u64, moment: Moment) {
         self.rules.push(Rule { filter, left: k, fault: Fault::Cut(moment) });
+    }
+
+    /// Cuts the `k`-th matching call from now on, and all later calls of the filter's source to its node.
+    pub(crate) fn stop(&mut self, filter: CallFilter, k: u64, moment: Moment) -> StoppedCaller {
+        let (sender, receiver) = watch::channel(false);
+        self.rules.push(Rule { filter, left: k, fault: Fault::Stop(moment, Arc::new(sender)) });
+        StoppedCaller(receiver)
     }
 
     /// Fails the next `times` matching calls.
@@ -201,15 +262,7 @@ impl Calls {
         let mut treatment = Treatment::Serve;
         // Each rule counts each of its calls, also those that another rule treats; the last rule wins.
         for rule in &mut self.rules {
-            if rule.left == 0 || !rule.filter.matches(call) {
-                continue;
-            }
-            rule.left -= 1;
-            match rule.fault {
-                Fault::Cut(moment) if rule.left == 0 => treatment = Treatment::Cut(moment),
-                Fault::Cut(_) => {}
-                Fault::Fail(status) => treatment = Treatment::Fail(status),
-            }
+            treatment = rule.apply(call).unwrap_or(treatment);
         }
         treatment
     }
@@ -235,5 +288,24 @@ mod tests {
         let cut = Treatment::Cut(Moment::After);
         assert_eq!(treatments, [Treatment::Serve, Treatment::Serve, cut, Treatment::Serve]);
         assert_eq!(calls.log.len(), 4);
+    }
+
+    #[test]
+    fn a_stopped_caller_has_its_kth_write_and_no_later_call() {
+        let mut calls = Calls::default();
+        let stopped = calls.stop(CallFilter::all().from("agent").writes(), 2, Moment::After);
+        let node = Host::from("n0");
+        let mut begin = |method: &str, source: &str| {
+            let request = Request { source: source.to_owned(), ..request(method) };
+            calls.begin(&node, &request).1
+        };
+        for (method, source) in [("PUT", "agent"), ("GET", "agent"), ("PUT", "other")] {
+            assert_eq!(begin(method, source), Treatment::Serve);
+        }
+        assert!(!stopped.is_stopped());
+        assert_eq!(begin("POST", "agent"), Treatment::Cut(Moment::After));
+        assert!(stopped.is_stopped());
+        assert_eq!(begin("GET", "agent"), Treatment::Cut(Moment::Before));
+        assert_eq!(begin("PUT", "other"), Treatment::Serve);
     }
 }

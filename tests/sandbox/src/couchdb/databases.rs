@@ -83,6 +83,7 @@ impl World {
                 self.put_property(host, map, name, request).into()
             }
             ("POST", ["_purge"]) => self.purge_docs(host, map, request, now).into(),
+            ("POST", ["_compact"]) => self.compact(host, map).into(),
             ("POST", ["_ensure_full_commit"]) => Response::ok(201).into(),
             ("GET", ["_design", name, "_info"]) => self.index_info(host, map, name).into(),
             ("GET", ["_design", name, "_view", view]) => self.view(host, map, (name, view), request).into(),
@@ -241,6 +242,7 @@ impl World {
             Written::Partial(rev) => (202, rev),
             Written::Conflict => return Response::conflict().into(),
             Written::NoCopy => return no_shards().into(),
+            Written::DiskFull => return Response::disk_full().into(),
         };
         Response::json(status, &json!({"ok": true, "id": id, "rev": rev.to_string()})).after(after)
     }

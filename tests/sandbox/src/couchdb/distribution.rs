@@ -6,13 +6,27 @@ use serde_json::Map;
 
 use super::http::Time;
 use super::node::Node;
-use super::revs::Edit;
+use super::revs::{Docs, Edit};
 use super::seeds::Pull;
 use super::settings::Host;
 use super::world::{Cut, Pair, World};
 
 /// The time in which traffic reconnects two nodes after the end of a cut.
 const AFTER_CUT: Duration = Duration::from_secs(1);
+
+/// The nodes that a push of `_dbs` goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maps {
+    ToAll,
+    AroundTheRing,
+}
+
+/// The files that a node pushes to another; `None` where the other has the same.
+#[derive(Debug, Default)]
+struct News {
+    nodes: Option<Docs>,
+    dbs: Option<Docs>,
+}
 
 impl World {
     /// Loses Erlang packets from one node to another. One direction is enough to break a connection, and to prevent
@@ -228,41 +242,78 @@ impl World {
 
     /// Replicates `_nodes` and `_dbs` when they are due.
     pub(crate) fn tick_replication(&mut self, now: Time) {
-        if self.replicate_at.is_some_and(|due| due <= now) {
-            self.replicate_at = None;
+        if self.replicate_at.is_none_or(|due| due > now) {
+            return;
+        }
+        self.replicate_at = None;
+        if self.timings.ring_hop.is_zero() {
             // A change may have to pass through several nodes: repeat until no node gets anything new.
             while self.replicate_once(now) {}
+        } else if self.replicate_one_hop(now) {
+            self.replicate_at.get_or_insert(now + self.timings.ring_hop);
         }
     }
 
-    /// Lets every node push `_nodes` and `_dbs` to the connected members that it knows. mem3 pushes around a ring; the
-    /// result is the same. Returns `true` if a node got something new.
+    /// Lets every node push `_nodes` and `_dbs` to the connected members that it knows. mem3 pushes maps around a ring;
+    /// the result is the same. Returns `true` if a node got something new.
     fn replicate_once(&mut self, now: Time) -> bool {
         let mut changed = false;
         let pairs: Vec<Pair> =
             self.pairs().flat_map(|(a, b)| [(a.clone(), b.clone()), (b.clone(), a.clone())]).collect();
         for (from, to) in pairs {
-            changed |= self.push(&from, &to, now);
+            let news = self.news(&from, &to, Maps::ToAll);
+            changed |= self.receive(&to, news, now);
         }
         changed
     }
 
-    /// Pushes `_nodes` and `_dbs` from one node to another. Returns `true` if the other got something new.
-    fn push(&mut self, from: &Host, to: &Host, now: Time) -> bool {
+    /// Lets every node push what it has now: `_nodes` to all connected members, and `_dbs` to the next one of the ring.
+    fn replicate_one_hop(&mut self, now: Time) -> bool {
+        let pairs: Vec<Pair> =
+            self.pairs().flat_map(|(a, b)| [(a.clone(), b.clone()), (b.clone(), a.clone())]).collect();
+        let news: Vec<(Host, News)> = pairs
+            .into_iter()
+            .map(|(from, to)| (to.clone(), self.news(&from, &to, Maps::AroundTheRing)))
+            .collect();
+        let mut changed = false;
+        for (to, news) in news {
+            changed |= self.receive(&to, news, now);
+        }
+        changed
+    }
+
+    /// What a node pushes to another.
+    fn news(&self, from: &Host, to: &Host, maps: Maps) -> News {
         let name = self.nodes[to].name().unwrap_or_default();
         let source = &self.nodes[from].volume;
         // A connected node that is not a member, for example a removed one, gets nothing.
         let is_member = source.nodes.get(name).is_some_and(|doc| doc.live().is_some());
         if !is_member || !self.reaches(from, to) {
-            return false;
+            return News::default();
         }
         let target = &self.nodes[to].volume;
         // Equal files, the usual case, are not copied.
         let nodes = (!source.nodes.same(&target.nodes)).then(|| source.nodes.clone());
-        let dbs = (!source.dbs.same(&target.dbs)).then(|| source.dbs.clone());
+        let gets_maps = maps == Maps::ToAll || self.next_in_ring(from).as_ref() == Some(to);
+        let dbs = (gets_maps && !source.dbs.same(&target.dbs)).then(|| source.dbs.clone());
+        News { nodes, dbs }
+    }
+
+    /// `mem3_sync:find_next_node`: the next of the sorted members that are connected, the first after the last.
+    fn next_in_ring(&self, host: &Host) -> Option<Host> {
+        let own = self.nodes[host].name()?;
+        let members = self.nodes[host].members();
+        let is_live = |name: &&&str| self.host_of(name).is_some_and(|peer| self.is_connected(host, &peer));
+        let live: Vec<&&str> = members.iter().filter(is_live).collect();
+        let next = live.iter().find(|name| ***name > own).or_else(|| live.first())?;
+        self.host_of(next)
+    }
+
+    /// Merges what was pushed to a node. Returns `true` if something is new.
+    fn receive(&mut self, to: &Host, news: News, now: Time) -> bool {
         let Some(target) = self.nodes.get_mut(to) else { return false };
-        let new_nodes = nodes.is_some_and(|n| target.volume.nodes.merge(&n));
-        let new_dbs = dbs.is_some_and(|d| target.volume.dbs.merge(&d));
+        let new_nodes = news.nodes.is_some_and(|nodes| target.volume.nodes.merge(&nodes));
+        let new_dbs = news.dbs.is_some_and(|dbs| target.volume.dbs.merge(&dbs));
         if new_nodes {
             self.dial_members(to, now);
         }

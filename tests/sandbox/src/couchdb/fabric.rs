@@ -54,6 +54,8 @@ pub(crate) enum Written {
     Conflict,
     /// No copy could be opened.
     NoCopy,
+    /// The disks of all copies are full.
+    DiskFull,
 }
 
 /// The requested form of a new database; `None` is the node's configuration.
@@ -251,9 +253,13 @@ impl World {
         now: Time,
     ) -> Written {
         let DocWrite { id, mut edit, w } = write;
-        let copies = self.copies(host, map, id);
+        let mut copies = self.copies(host, map, id);
         if copies.live.is_empty() {
             return Written::NoCopy;
+        }
+        copies.live.retain(|copy| !self.nodes[&copy.host].is_disk_full);
+        if copies.live.is_empty() {
+            return Written::DiskFull;
         }
         if map.db == "_users" {
             edit.body = self.hash_password(edit.body);

@@ -136,6 +136,11 @@ impl NodeHandle {
         self.change(World::resume);
     }
 
+    /// Fills the node's disk, or frees it; see [`World::fill_disk`].
+    pub fn fill_disk(&self, is_full: bool) {
+        self.change(|world, host| world.fill_disk(host, is_full));
+    }
+
     /// Delays each answer by `delay`, on the network's clock.
     pub fn slow(&self, delay: Duration) {
         self.change(|world, host| world.set_delay(host, delay));

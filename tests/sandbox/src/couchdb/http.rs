@@ -111,6 +111,10 @@ impl Response {
         Self::error(404, "not_found", "Database does not exist.")
     }
 
+    pub(crate) fn disk_full() -> Self {
+        Self::error(507, "insufficient_storage", "database_dir is too full")
+    }
+
     pub(crate) fn conflict() -> Self {
         Self::error(409, "conflict", "Document update conflict.")
     }

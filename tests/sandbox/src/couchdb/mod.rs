@@ -51,7 +51,7 @@ mod shared;
 mod standalone;
 mod world;
 
-pub use calls::{Call, CallFilter, CallLogin, Moment};
+pub use calls::{Call, CallFilter, CallLogin, Moment, StoppedCaller};
 pub use clock::Clock;
 pub use handle::NodeHandle;
 pub use http::{Answer, Request, Response, Time};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::calls::{Call, CallFilter, Moment};
+use super::calls::{Call, CallFilter, Moment, StoppedCaller};
 use super::clock::Clock;
 use super::http::Time;
 use super::serve;
@@ -154,12 +154,19 @@ impl Network {
         lock(&self.shared.calls).cut(filter, k, moment);
     }
 
+    /// Stops a caller as if its process were killed: cuts the `k`-th matching call from now on, and before their effect all
+    /// later calls of the filter's source to the filter's node, whatever their method and path. It lasts until
+    /// [`Network::forget_rules`].
+    pub fn stop_caller(&self, filter: CallFilter, k: u64, moment: Moment) -> StoppedCaller {
+        lock(&self.shared.calls).stop(filter, k, moment)
+    }
+
     /// Answers the next `times` matching calls with this HTTP status. The calls have no effect.
     pub fn fail_calls(&self, filter: CallFilter, times: u64, status: u16) {
         lock(&self.shared.calls).fail(filter, times, status);
     }
 
-    /// Removes every rule of [`Network::cut_call`] and [`Network::fail_calls`].
+    /// Removes every rule of [`Network::cut_call`], [`Network::stop_caller`] and [`Network::fail_calls`].
     pub fn forget_rules(&self) {
         lock(&self.shared.calls).forget_rules();
     }

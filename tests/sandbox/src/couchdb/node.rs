@@ -100,6 +100,7 @@ pub struct Node {
     /// The number of starts.
     pub(crate) boots: u64,
     pub(crate) paused: bool,
+    pub(crate) is_disk_full: bool,
     /// The additional delay of each answer.
     pub(crate) delay: Duration,
     #[serde(skip)]
@@ -130,6 +131,7 @@ impl Node {
             process: None,
             boots: 0,
             paused: false,
+            is_disk_full: false,
             delay: Duration::ZERO,
             finish_fault: None,
             restart: None,

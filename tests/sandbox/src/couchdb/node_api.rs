@@ -206,6 +206,9 @@ impl World {
         if let LocalDb::Shard(shard) = &db {
             return self.shard_api(host, shard, rest, request, now);
         }
+        if !request.is_read() && rest != ["_all_docs"] && self.nodes[host].is_disk_full {
+            return Response::disk_full();
+        }
         let Some(docs) = self.nodes.get_mut(host).and_then(|n| db.open(&mut n.volume)) else {
             return no_file();
         };

@@ -106,10 +106,9 @@ impl World {
             self.pushes.waiting.remove(&push);
             self.begin_push(push, now);
         }
-        let (done, running) =
-            std::mem::take(&mut self.pushes.running).into_iter().partition(|pass| pass.done_at <= now);
-        self.pushes.running = running;
-        for pass in done {
+        // A batch that takes no time ends in the tick in which it begins.
+        while let Some(index) = self.pushes.running.iter().position(|pass| pass.done_at <= now) {
+            let pass = self.pushes.running.remove(index);
             self.end_pass(pass, now);
         }
     }

@@ -1,7 +1,8 @@
 //! A pass of internal replication (`mem3_rep`): the changes of one copy that are written to another, and the checkpoint.
 //!
-//! A pass copies what the source had when the pass began, and takes [`Timings::pass`](super::Timings). It writes the
-//! same checkpoint into both files; a pass without a new change writes none.
+//! A pass consists of batches; each copies what the source had when the batch began, and writes the same checkpoint into
+//! both files. It takes [`Timings::pass`](super::Timings) and [`Timings::pass_per_doc`](super::Timings). A pass without a
+//! new change writes no checkpoint.
 
 use serde_json::{Value, json};
 
@@ -25,40 +26,60 @@ pub(crate) struct Pass {
     /// The uuids of both files at the beginning.
     uuids: [String; 2],
     docs: Vec<(String, Doc)>,
-    /// The source's last change at the beginning.
+    /// The source's last change that the batch contains.
     seq: u64,
+    /// `true` if the source had further changes at the beginning.
+    has_more: bool,
+    /// The number of batches that may follow before the push queues again.
+    batches_left: usize,
     pub(crate) done_at: Time,
 }
+
+/// `[mem3] sync_batch_size`, unless it is configured.
+const BATCH_SIZE: usize = 500;
+/// `[mem3] sync_batch_count`, unless it is configured.
+const BATCH_COUNT: usize = 5;
 
 impl World {
     /// Begins a pass to one file of the target.
     pub(crate) fn begin_pass(&mut self, push: &Push, to: &Host, target: Shard, now: Time) {
         // mem3 opens the target with `get_or_create_db`, which needs the database's map on the target.
-        if self.map_of(to, &target.db).is_none() && self.file(to, &target).is_none() {
+        let can_be_opened = self.map_of(to, &target.db).is_some() || self.file(to, &target).is_some();
+        if !can_be_opened || self.nodes[to].is_disk_full {
             return self.push_failed(push.clone(), now);
         }
         self.create_file(to, &target);
         self.exchange_purges(push, to, &target);
-        let source = &self.nodes[&push.from].volume.shards[&push.shard];
-        let seq = source.docs.last_change();
-        if seq == 0 {
-            return;
-        }
-        let other = &self.nodes[to].volume.shards[&target];
+        let count = self.nodes[&push.from].config_number("mem3", "sync_batch_count").unwrap_or(BATCH_COUNT);
+        let pass = self.batch(push, (to, target), count.saturating_sub(1), now + self.timings.pass);
+        self.pushes.running.extend(pass);
+    }
+
+    /// The next batch of a pass, which begins at a time; `None` if the target has everything.
+    fn batch(
+        &self,
+        push: &Push,
+        (to, target): (&Host, Shard),
+        batches_left: usize,
+        begin: Time,
+    ) -> Option<Pass> {
+        let source = self.file(&push.from, &push.shard)?;
+        let other = self.file(to, &target)?;
         let id = checkpoint_id(&source.uuid, &other.uuid);
         let since = source.checkpoint(&id, "seq").min(other.checkpoint(&id, "seq"));
-        if since >= seq {
-            return;
-        }
-        let changes = source.docs.changes_since(since);
-        let docs = changes
+        let size = self.nodes[&push.from].config_number("mem3", "sync_batch_size").unwrap_or(BATCH_SIZE);
+        let changes: Vec<_> = source.docs.changes_since(since).take(size.max(1)).collect();
+        let seq = changes.last()?.0;
+        let docs: Vec<(String, Doc)> = changes
+            .into_iter()
             .filter(|(_, id, _)| contains_doc(&target.range, id))
             .map(|(_, id, doc)| (id.clone(), doc.clone()))
             .collect();
         let uuids = [source.uuid.clone(), other.uuid.clone()];
-        let done_at = now + self.timings.pass;
-        let pass = Pass { push: push.clone(), to: to.clone(), target, uuids, docs, seq, done_at };
-        self.pushes.running.push(pass);
+        let done_at = begin + self.timings.pass_per_doc * u32::try_from(docs.len()).unwrap_or(u32::MAX);
+        let has_more = seq < source.docs.last_change();
+        let (push, to) = (push.clone(), to.clone());
+        Some(Pass { push, to, target, uuids, docs, seq, has_more, batches_left, done_at })
     }
 
     pub(crate) fn end_pass(&mut self, pass: Pass, now: Time) {
@@ -66,7 +87,8 @@ impl World {
         let files = [(&push.from, &push.shard), (to, &pass.target)];
         // A file that was lost meanwhile is another one, although it has the same name.
         let is_same = |((host, shard), uuid)| self.uuid_of(host, shard) == Some(uuid);
-        if !self.reaches(&push.from, to) || !files.into_iter().zip(&pass.uuids).all(is_same) {
+        let are_same = files.into_iter().zip(&pass.uuids).all(is_same);
+        if !are_same || !self.reaches(&push.from, to) || self.nodes[to].is_disk_full {
             return self.push_failed(pass.push, now);
         }
         let mut changed = false;
@@ -75,6 +97,13 @@ impl World {
                 changed |= file.docs.merge_doc(id, doc);
             }
         }
+        if changed {
+            self.push_soon(to, &pass.target, now);
+        }
+        // The checkpoint is written to both files, after the documents.
+        if self.nodes[&push.from].is_disk_full {
+            return self.push_failed(pass.push, now);
+        }
         let body = self.checkpoint_body(&pass, now);
         let id = checkpoint_id(&pass.uuids[0], &pass.uuids[1]);
         for (host, shard) in files {
@@ -82,8 +111,17 @@ impl World {
                 file.write_local(&id, body.clone());
             }
         }
-        if changed {
-            self.push_soon(to, &pass.target, now);
+        if !pass.has_more {
+            return;
+        }
+        match pass.batches_left.checked_sub(1) {
+            Some(left) => {
+                let next = self.batch(&pass.push, (&pass.to, pass.target), left, now);
+                self.pushes.running.extend(next);
+            }
+            None => {
+                self.pushes.waiting.entry(pass.push).or_insert(now);
+            }
         }
     }
 

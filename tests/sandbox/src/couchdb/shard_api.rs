@@ -22,15 +22,22 @@ impl World {
         request: &Request,
         now: Time,
     ) -> Response {
+        let is_removal = rest.is_empty() && request.method == "DELETE";
+        if !request.is_read() && !is_removal && self.nodes[host].is_disk_full {
+            return Response::disk_full();
+        }
         if rest.is_empty() && request.method == "PUT" {
             return self.create_shard_file(host, shard);
         }
         if let ("GET", ["_design", name, "_info"]) = (request.method.as_str(), rest) {
             return self.file_index_info(host, shard, name);
         }
+        if is_document_write(rest, request) && self.map_of(host, &shard.db).is_none() {
+            return Response::error(500, "unknown_error", "database_does_not_exist");
+        }
         let random = self.file_uuids.hex32();
         let Some(node) = self.nodes.get_mut(host) else { return no_file() };
-        if rest.is_empty() && request.method == "DELETE" {
+        if is_removal {
             return node.volume.shards.remove(shard).map_or_else(no_file, |_| Response::ok(200));
         }
         let Some(file) = node.volume.shards.get_mut(shard) else { return no_file() };
@@ -88,6 +95,16 @@ impl World {
         Response::ok(200)
     }
 
+    /// Answers `POST /{db}/_compact`.
+    pub(crate) fn compact(&mut self, host: &Host, map: &ShardMap) -> Response {
+        for Copy { host, shard } in self.live_copies(host, map) {
+            if let Some(file) = self.shard_file_mut(&host, &shard) {
+                file.compact();
+            }
+        }
+        Response::ok(202)
+    }
+
     /// Answers `POST /{db}/_purge`.
     pub(crate) fn purge_docs(
         &mut self,
@@ -139,8 +156,18 @@ fn answer(file: &mut ShardFile, shard: &Shard, rest: &[&str], request: &Request,
             Response::json(200, &json!({"purge_seq": file.purge_seq(), "purged": purged}))
         }
         ("POST", ["_ensure_full_commit"]) => Response::ok(201),
+        ("POST", ["_compact"]) => {
+            file.compact();
+            Response::ok(202)
+        }
         _ => local_db::answer(&mut file.docs, &shard.to_string(), rest, request),
     }
+}
+
+/// `true` for a write of a document, which runs the validation functions of the database: it needs the database's map.
+fn is_document_write(rest: &[&str], request: &Request) -> bool {
+    let is_document = matches!(rest, [id] if !id.starts_with('_'));
+    is_document && matches!(request.method.as_str(), "PUT" | "DELETE")
 }
 
 fn info(file: &ShardFile, shard: &Shard) -> Response {
@@ -198,7 +225,8 @@ fn changes(file: &ShardFile, request: &Request) -> Response {
     let rows = file.docs.changes_since(since);
     let rows: Vec<_> =
         if is_descending { rows.rev().take(limit).collect() } else { rows.take(limit).collect() };
-    let last = rows.last().map_or(since, |(seq, ..)| *seq);
+    let end = if is_descending { file.docs.seq } else { since };
+    let last = rows.last().map_or(end, |(seq, ..)| *seq);
     let rows: Vec<String> = rows
         .into_iter()
         .filter_map(|(seq, id, doc)| {

@@ -28,8 +28,11 @@ pub struct ShardFile {
     /// The indexes of views that are built, by design document.
     #[serde(default)]
     pub(crate) indexes: BTreeMap<String, Index>,
-    /// All purges; the last one's number is `purge_seq`.
+    /// The purges that the file still has; the last one's number is `purge_seq`.
     pub(crate) purges: Vec<Purge>,
+    /// The number of older purges, which a compaction has removed.
+    #[serde(default)]
+    pub(crate) forgotten_purges: u64,
 }
 
 /// The removal of revisions without a trace in the document's history.
@@ -60,6 +63,7 @@ impl ShardFile {
             props: json!({}),
             indexes: BTreeMap::new(),
             purges: Vec::new(),
+            forgotten_purges: 0,
         }
     }
 
@@ -80,7 +84,15 @@ impl ShardFile {
     }
 
     pub(crate) fn purge_seq(&self) -> u64 {
-        self.purges.len() as u64
+        self.forgotten_purges + self.purges.len() as u64
+    }
+
+    /// Compacts the file, which removes all purges but the last `_purged_infos_limit`.
+    pub(crate) fn compact(&mut self) {
+        let limit = usize::try_from(self.purged_infos_limit).unwrap_or(usize::MAX);
+        let excess = self.purges.len().saturating_sub(limit);
+        self.purges.drain(..excess);
+        self.forgotten_purges += excess as u64;
     }
 
     /// The number in a checkpoint; 0 if there is none.

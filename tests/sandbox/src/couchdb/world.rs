@@ -19,10 +19,15 @@ pub struct Timings {
     pub net_tick: Duration,
     /// The time until the other members have a change of `_nodes` or `_dbs`.
     pub replicate: Duration,
+    /// The time from one node of the ring to the next, for `_dbs`; the first gets a change after
+    /// [`replicate`](Self::replicate). The default is zero: all nodes get it at once.
+    pub ring_hop: Duration,
     /// `[mem3] sync_delay`: the time from a change of a shard copy until it is pushed to the others.
     pub sync_delay: Duration,
-    /// The time that one pass of internal replication takes.
+    /// The time that one pass of internal replication takes, without its documents.
     pub pass: Duration,
+    /// The time that each document of a pass takes; the default is zero. Each batch of 500 is visible when it ends.
+    pub pass_per_doc: Duration,
     /// The time that `ken` takes to build the views of one design document over one shard file. The default is zero:
     /// all views are always built.
     pub index: Duration,
@@ -45,8 +50,10 @@ impl Default for Timings {
             reconnect: Duration::from_secs(37),
             net_tick: Duration::from_secs(75),
             replicate: Duration::from_millis(200),
+            ring_hop: Duration::ZERO,
             sync_delay: Duration::from_secs(5),
             pass: Duration::from_millis(500),
+            pass_per_doc: Duration::ZERO,
             index: Duration::ZERO,
             index_wait: Duration::ZERO,
             split: Duration::from_secs(1),
@@ -247,6 +254,13 @@ impl World {
     pub fn set_delay(&mut self, host: &Host, delay: Duration) {
         if let Some(node) = self.nodes.get_mut(host) {
             node.delay = delay;
+        }
+    }
+
+    /// Fills the disk of a node, or frees it. A full disk takes no documents, properties or checkpoints.
+    pub fn fill_disk(&mut self, host: &Host, is_full: bool) {
+        if let Some(node) = self.nodes.get_mut(host) {
+            node.is_disk_full = is_full;
         }
     }
 
