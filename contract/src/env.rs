@@ -59,6 +59,9 @@ pub const COUCHDISCOVER_ORDINALS_START: &str = "COUCHDISCOVER_ORDINALS_START";
 pub const COUCHDISCOVER_KUBERNETES: &str = "COUCHDISCOVER_KUBERNETES";
 /// Socket address of the agent's probes, status page and metrics.
 pub const COUCHDISCOVER_LISTEN: &str = "COUCHDISCOVER_LISTEN";
+/// The time in seconds for which a copy that is moved off a node that is drained stays beside the new one, so that readers of
+/// `_changes` can continue from it; ten times as long where nodes are added.
+pub const COUCHDISCOVER_READERS_STAY: &str = "COUCHDISCOVER_READERS_STAY";
 /// File with the certificate authority of an https CouchDB, PEM.
 pub const COUCHDISCOVER_CA_FILE: &str = "COUCHDISCOVER_CA_FILE";
 /// `error`, `warn`, `info`, `debug` or `trace`, in upper or lower case.

@@ -4,6 +4,7 @@
 //!
 //! * [`facts`]: the observations of a round
 //! * [`shards`]: shard maps, and the result of a comparison of shards
+//! * [`moves`]: moving copies between nodes
 //! * [`decide`]: the rules, from facts to the next [`decide::Step`]
 //! * [`explain`]: steps as reasons for machines and sentences for people
 //!
@@ -12,4 +13,5 @@
 pub mod decide;
 pub mod explain;
 pub mod facts;
+pub mod moves;
 pub mod shards;

@@ -41,6 +41,23 @@ pub enum Progress {
         /// The database.
         database: String,
     },
+    /// Copies are being moved.
+    #[error("{done} of {copies} copies are moved")]
+    Moving {
+        /// The copies that are moved.
+        done: u64,
+        /// All copies to move.
+        copies: u64,
+    },
+    /// No copy may be moved now.
+    #[error("moves are paused: {reason}")]
+    MovesPaused {
+        /// The reason, a sentence.
+        reason: String,
+    },
+    /// Nodes do not know yet that another one gets no new copies.
+    #[error("waiting until every node knows which nodes get no new copies")]
+    MarkingLeaving,
     /// There are more databases to compare.
     #[error("comparing the databases' shards")]
     Comparing,

@@ -5,9 +5,11 @@ mod compare;
 mod comparison;
 mod copies;
 mod error;
+mod moves;
 mod step;
 
 pub use actor::Actor;
 pub use comparison::Comparison;
 pub use error::{ActError, Progress};
+pub use moves::Mover;
 pub use step::act;

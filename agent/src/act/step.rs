@@ -49,6 +49,7 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
         Step::Found => couch.finish_cluster(&local).await?,
         Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
+        Step::Move { task, members } => actor.advance_moves(directory, task, members, &now).await?,
         Step::NoteFilling => {
             let Note { state, first, .. } = couch.note(&local).await?;
             let first = first || state == VolumeNote::None;
@@ -81,6 +82,8 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
                 couch.remove_if_empty(&local, &me, database).await?;
             }
         }
+        Step::Readmit(node) => couch.join(&local, &directory.node(*node)).await?,
+        Step::RemoveMember(node) => actor.remove_member(directory, *node, &now).await?,
         Step::ReleaseLease => {
             if let Some(claim) = claim {
                 claim.release().await?;

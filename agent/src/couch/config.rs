@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::Couch;
-use super::error::CouchError;
+use super::error::{CouchError, unless_missing};
 use super::transport::WRITE_TIMEOUT;
 
 impl Couch {
@@ -29,6 +29,19 @@ impl Couch {
             })
             .await
             .map(drop)
+    }
+
+    /// Removes an option from the node's memory only.
+    pub(super) async fn remove_option(&self, base: &str, section: &str, key: &str) -> Result<(), CouchError> {
+        let key = utf8_percent_encode(key, NON_ALPHANUMERIC);
+        let path = format!("/_node/_local/_config/{section}/{key}");
+        let removed = self
+            .transport
+            .send(base, Method::DELETE, &path, WRITE_TIMEOUT, |request| {
+                request.header("X-Couch-Persist", "false")
+            })
+            .await;
+        unless_missing(removed).map(drop)
     }
 
     /// All options of a section. Values stay untyped: an error of the parser would print them, and they hold secrets.

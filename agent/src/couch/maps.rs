@@ -286,7 +286,7 @@ impl From<SystemMaps> for Databases {
 }
 
 /// The longest page, in bytes. Parsed, it takes several times as much of the agent's 64 MiB.
-const MAPS: usize = 4 * 1024 * 1024;
+pub(super) const MAPS: usize = 4 * 1024 * 1024;
 /// The longest answer with the maps of the system databases, in bytes.
 const SYSTEM_MAPS: usize = 1024 * 1024;
 

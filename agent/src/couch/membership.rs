@@ -2,10 +2,10 @@
 
 use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::client::Couch;
-use super::error::CouchError;
+use super::error::{CouchError, unless_missing};
 use super::transport::accept;
 
 impl Couch {
@@ -27,6 +27,70 @@ impl Couch {
         accept(done, StatusCode::CONFLICT, "")
     }
 }
+
+impl Couch {
+    /// `true` if the node at `base` lists `member` as one that gets no new copies.
+    pub(crate) async fn is_leaving(&self, base: &str, member: &str) -> Result<bool, CouchError> {
+        let entry = unless_missing(self.transport.get::<Map<String, Value>>(base, &entry_of(member)).await)?;
+        Ok(entry.is_some_and(|entry| entry.get(DECOM) == Some(&Value::Bool(true))))
+    }
+
+    /// Sets whether `member` gets new copies, in the `_nodes` of the node at `base`. An entry that is missing, or that says so
+    /// already, is not written.
+    pub(crate) async fn set_leaving(
+        &self,
+        base: &str,
+        member: &str,
+        leaving: bool,
+    ) -> Result<(), CouchError> {
+        let path = entry_of(member);
+        let Some(mut entry) = unless_missing(self.transport.get::<Map<String, Value>>(base, &path).await)?
+        else {
+            return Ok(());
+        };
+        if (entry.get(DECOM) == Some(&Value::Bool(true))) == leaving {
+            return Ok(());
+        }
+        if leaving {
+            entry.insert(DECOM.to_owned(), Value::Bool(true));
+        } else {
+            entry.shift_remove(DECOM);
+        }
+        self.transport.put(base, &path, &Value::Object(entry)).await
+    }
+
+    /// Removes `member` from the `_nodes` of the node at `base`, which must be another one: a node that deletes entries of its
+    /// own pushes the deletions to members.
+    pub(crate) async fn remove_member(&self, base: &str, member: &str) -> Result<(), CouchError> {
+        #[derive(Deserialize)]
+        struct Entry {
+            #[serde(rename = "_rev")]
+            rev: String,
+        }
+        let path = entry_of(member);
+        let Some(Entry { rev }) = unless_missing(self.transport.get(base, &path).await)? else {
+            return Ok(());
+        };
+        unless_missing(self.transport.delete(base, &format!("{path}?rev={rev}")).await).map(drop)
+    }
+
+    /// The zone in the `_nodes` entry of `member`, if it has one.
+    pub(crate) async fn zone(&self, base: &str, member: &str) -> Result<Option<String>, CouchError> {
+        #[derive(Deserialize)]
+        struct Entry {
+            zone: Option<String>,
+        }
+        Ok(unless_missing(self.transport.get::<Entry>(base, &entry_of(member)).await)?
+            .and_then(|entry| entry.zone))
+    }
+}
+
+fn entry_of(member: &str) -> String {
+    format!("/_node/_local/_nodes/{member}")
+}
+
+/// The field by which mem3 leaves a member out of new databases.
+const DECOM: &str = "decom";
 
 /// The answer to `GET /_membership`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! | [`config`] | `_config`: copies, maintenance mode, marks that a restart removes |
 //! | [`identity`] | uuid, session secret and admin hashes, compared and copied by digest |
 //! | [`maps`] | shard maps in `_dbs` |
+//! | [`moves`] | maps of databases that are moved, and redirects of replication |
 //! | [`shards`] | single shard files: counts, checkpoints, properties |
 //! | [`volume`] | the note about completeness, and the volumes of other members |
 //!
@@ -23,6 +24,7 @@ mod identity;
 mod login;
 mod maps;
 mod membership;
+mod moves;
 mod node;
 mod password;
 mod redact;
@@ -42,8 +44,9 @@ pub(crate) use maps::MapPage;
 pub use maps::{Databases, Held, MapFindings};
 pub(crate) use membership::Listed;
 pub use membership::Membership;
+pub(crate) use moves::FoundMap;
 pub use node::{Pulse, Welcome};
 pub(crate) use password::is_hash_of;
 pub use setup::SetupState;
-pub(crate) use shards::FileAt;
+pub(crate) use shards::{FileAt, Read};
 pub use volume::Note;

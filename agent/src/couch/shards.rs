@@ -1,10 +1,13 @@
 //! Single shard files, which CouchDB serves below `/_node/<node>/` like databases of their own, and the properties that
 //! only the clustered database has.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_core::moves::FileFacts;
 use agent_core::shards::{FileState, Properties, Property};
 use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::Couch;
 use super::error::{CouchError, unless_missing};
@@ -127,6 +130,129 @@ impl Couch {
         Ok(unless_missing(found)?.map(|found| found.purge_seq).unwrap_or_default())
     }
 
+    /// Everything about a file that a move follows from, with its properties if `properties` is set.
+    pub(crate) async fn file_facts(&self, at: FileAt<'_>, properties: Read) -> Result<FileFacts, CouchError> {
+        let state = self.file_state(at).await?;
+        // A missing file has nothing, and a call for it might create it.
+        if state.uuid.is_none() {
+            return Ok(FileFacts::default());
+        }
+        let mut facts = FileFacts { uuid: state.uuid, purge_seq: state.purge_seq, ..FileFacts::default() };
+        if state.update_seq > 0 {
+            facts.last_change = self.last_change(at).await?;
+        }
+        if facts.last_change > 0 {
+            facts.checkpoints = self.checkpoints(at).await?;
+        }
+        if facts.purge_seq > 0 {
+            facts.purges = self.purge_checkpoints(at, facts.uuid.as_deref().unwrap_or_default()).await?;
+        }
+        if properties == Read::Properties {
+            facts.properties = self.properties(at).await?;
+        }
+        Ok(facts)
+    }
+
+    /// The sequences up to which internal replication has copied this file, by the uuid of the other file.
+    async fn checkpoints(&self, at: FileAt<'_>) -> Result<BTreeMap<String, u64>, CouchError> {
+        let rows = self.local_range(at, "shard-sync-").await?;
+        let checkpoints = rows.into_iter().filter_map(|document| {
+            let target = document.get("target_uuid")?.as_str()?.to_owned();
+            Some((target, document.get("seq")?.as_u64()?))
+        });
+        Ok(checkpoints.collect())
+    }
+
+    /// The purges up to which internal replication has copied those of the file with the uuid `source`, by the uuid of the
+    /// other file.
+    async fn purge_checkpoints(
+        &self,
+        at: FileAt<'_>,
+        source: &str,
+    ) -> Result<BTreeMap<String, u64>, CouchError> {
+        let prefix = format!("purge-mem3-{source}-");
+        let rows = self.local_range(at, &prefix).await?;
+        let checkpoints = rows.into_iter().filter_map(|document| {
+            let target =
+                document.get("_id")?.as_str()?.strip_prefix("_local/")?.strip_prefix(&prefix)?.to_owned();
+            Some((target, document.get("purge_seq")?.as_u64()?))
+        });
+        Ok(checkpoints.collect())
+    }
+
+    /// The local documents of a file whose ids begin with `prefix`.
+    async fn local_range(&self, at: FileAt<'_>, prefix: &str) -> Result<Vec<Map<String, Value>>, CouchError> {
+        #[derive(Deserialize)]
+        struct Rows {
+            rows: Vec<Row>,
+        }
+        #[derive(Deserialize)]
+        struct Row {
+            doc: Option<Map<String, Value>>,
+        }
+        let path = at.path(&format!(
+            "/_local_docs?include_docs=true&startkey=%22_local%2F{prefix}%22&endkey=%22_local%2F{prefix}~%22"
+        ));
+        let found = unless_missing(self.transport.get_up_to::<Rows>(CHECKPOINTS, at.base, &path).await)?;
+        Ok(found.into_iter().flat_map(|found| found.rows).filter_map(|row| row.doc).collect())
+    }
+
+    /// Copies the local documents of clients from one file to another, such as the checkpoints of their replications. Those of
+    /// CouchDB itself belong to one file.
+    pub(crate) async fn copy_local_documents(
+        &self,
+        from: FileAt<'_>,
+        to: FileAt<'_>,
+    ) -> Result<(), CouchError> {
+        let present = self.local_range(to, "").await?;
+        for mut document in self.local_range(from, "").await? {
+            let Some(id) = document.get("_id").and_then(Value::as_str).map(str::to_owned) else { continue };
+            let Some(name) = id.strip_prefix("_local/") else { continue };
+            if OF_ONE_FILE.iter().any(|prefix| name.starts_with(prefix)) {
+                continue;
+            }
+            document.shift_remove("_rev");
+            let mut same = present.iter().filter(|other| other.get("_id") == document.get("_id")).cloned();
+            if let Some(mut other) = same.next() {
+                let rev = other.shift_remove("_rev");
+                if other == document {
+                    continue;
+                }
+                document.extend(rev.map(|rev| ("_rev".to_owned(), rev)));
+            }
+            let path = to.path(&format!("/_local/{}", encoded(name)));
+            self.transport.put(to.base, &path, &Value::Object(document)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a file; one that is missing stays so.
+    pub(crate) async fn delete_file(&self, at: FileAt<'_>) -> Result<(), CouchError> {
+        unless_missing(self.transport.delete(at.base, &at.path("")).await).map(drop)
+    }
+
+    /// The names of all shard files on the disk of the node at `base`.
+    pub(crate) async fn files_on(&self, base: &str) -> Result<Vec<String>, CouchError> {
+        let all = self.transport.get_up_to::<Vec<String>>(FILES, base, "/_node/_local/_all_dbs").await?;
+        Ok(all.into_iter().filter(|name| name.starts_with("shards/")).collect())
+    }
+
+    /// The files of which views are being built, each with the name of its node.
+    pub(crate) async fn indexed_files(&self, base: &str) -> Result<BTreeSet<(String, String)>, CouchError> {
+        #[derive(Deserialize)]
+        struct ActiveTask {
+            #[serde(rename = "type", default)]
+            kind: String,
+            #[serde(default)]
+            node: String,
+            #[serde(default)]
+            database: String,
+        }
+        let tasks = self.transport.get_up_to::<Vec<ActiveTask>>(CHECKPOINTS, base, "/_active_tasks").await?;
+        let indexers = tasks.into_iter().filter(|task| task.kind == "indexer");
+        Ok(indexers.map(|task| (task.node, task.database)).collect())
+    }
+
     /// Creates a file, unless it exists.
     pub(crate) async fn create_file(&self, at: FileAt<'_>) -> Result<(), CouchError> {
         match self.transport.put(at.base, &at.path(""), &Value::Null).await {
@@ -161,5 +287,18 @@ impl Couch {
     }
 }
 
+/// The facts to read about a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Those that show what was replicated.
+    Checkpoints,
+    /// The properties as well: two calls more.
+    Properties,
+}
+
+/// Local documents that CouchDB writes for itself: checkpoints between files, and of purges in views.
+const OF_ONE_FILE: [&str; 3] = ["shard-sync-", "purge-mem3-", "purge-mrview-"];
+/// In bytes: the names of 40,000 files.
+const FILES: usize = 4 * 1024 * 1024;
 /// In bytes: some 200 checkpoints with their histories. Each lost volume leaves some behind.
 const CHECKPOINTS: usize = 1024 * 1024;

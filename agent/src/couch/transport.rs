@@ -115,6 +115,23 @@ impl Transport {
         self.send(base, Method::POST, path, WRITE_TIMEOUT, |request| request.json(body)).await.map(drop)
     }
 
+    /// Sends a POST with a JSON body, and parses the JSON answer of up to `limit` bytes.
+    pub(super) async fn post_for<T: DeserializeOwned>(
+        &self,
+        limit: usize,
+        base: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, CouchError> {
+        let answer = self.send(base, Method::POST, path, READ_TIMEOUT, |request| request.json(body)).await?;
+        parse(format!("POST {base}{path}"), answer, limit).await
+    }
+
+    /// Sends a DELETE; the answer's body is ignored.
+    pub(super) async fn delete(&self, base: &str, path: &str) -> Result<(), CouchError> {
+        self.send(base, Method::DELETE, path, WRITE_TIMEOUT, |request| request).await.map(drop)
+    }
+
     /// Sends a PUT with a JSON body, or without one for `Value::Null`; the answer's body is ignored.
     pub(super) async fn put(&self, base: &str, path: &str, body: &Value) -> Result<(), CouchError> {
         self.send(base, Method::PUT, path, WRITE_TIMEOUT, |request| {

@@ -1,7 +1,10 @@
 //! The last known state of Kubernetes, and its change by each event.
 
+use std::collections::BTreeMap;
+
 use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts};
 use contract::keys;
+use contract::moves::CopiesRecord;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::{NotUsed, Object};
 use kube::runtime::watcher;
@@ -10,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::holding::Holding;
-use super::record::record_of;
+use super::record::{copies_of, record_of};
 
 /// The last known state of Kubernetes. It outlives the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Knowledge {
     pub set: Option<SetFacts>,
     /// The founding record, as last read.
     pub record: KnownRecord,
+    /// The record of copies, as last read.
+    pub copies: CopiesRecord,
     /// The Lease's holder, as last read. `None`: not read yet.
     pub holding: Option<Holding>,
     /// The pod of this pod's name. `None`: not read, or there is no such pod.
@@ -63,7 +68,7 @@ pub(super) struct PodStatus {
 impl Knowledge {
     /// Before the first event, of an API in this state.
     pub(super) fn at_start(api: ApiState, record: KnownRecord) -> Self {
-        Self { api, set: None, record, holding: None, occupant: None }
+        Self { api, set: None, record, copies: CopiesRecord::default(), holding: None, occupant: None }
     }
 
     /// The knowledge after an event of the StatefulSet's watch. A failure leaves the last known facts in place.
@@ -81,7 +86,8 @@ impl Knowledge {
         match event {
             Ok(lease) => {
                 let holding = Holding::from_lease(lease.as_ref(), self.holding.as_ref(), now);
-                Self { record: record_of(lease.as_ref()), holding: Some(holding), ..self }
+                let copies = copies_of(lease.as_ref());
+                Self { record: record_of(lease.as_ref()), copies, holding: Some(holding), ..self }
             }
             Err(error) if is_forbidden(error) => {
                 Self { record: KnownRecord::Forbidden, holding: None, ..self }
@@ -124,7 +130,21 @@ fn set_facts(set: &StatefulSetView) -> SetFacts {
         pod_management: policy.unwrap_or(PodManagement::OrderedReady),
         form_anew: annotations.and_then(|annotations| annotations.get(keys::FORM_ANEW)).cloned(),
         accept_loss: annotations.and_then(|annotations| annotations.get(keys::ACCEPT_LOSS)).cloned(),
+        target_size: number(annotations, keys::TARGET_SIZE),
+        rebalance: value(annotations, keys::REBALANCE).and_then(|word| word.parse().ok()).unwrap_or_default(),
+        copies: number(annotations, keys::COPIES),
     }
+}
+
+type Annotations = BTreeMap<String, String>;
+
+fn value<'a>(annotations: Option<&'a Annotations>, key: &str) -> Option<&'a str> {
+    annotations?.get(key).map(String::as_str)
+}
+
+/// The number in an annotation. Without the webhook nothing has checked it: another value has no effect.
+fn number(annotations: Option<&Annotations>, key: &str) -> Option<u16> {
+    value(annotations, key)?.trim().parse().ok()
 }
 
 fn is_forbidden(error: &watcher::Error) -> bool {
@@ -141,6 +161,8 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use agent_core::facts::Rebalance;
+
     use super::*;
 
     fn parse(text: &str) -> SetFacts {
@@ -150,24 +172,41 @@ mod tests {
     #[test]
     fn absent_fields_have_the_defaults_of_kubernetes() {
         let pod_management = PodManagement::OrderedReady;
-        let absent = SetFacts { replicas: 1, start: 0, pod_management, form_anew: None, accept_loss: None };
+        let absent = SetFacts {
+            replicas: 1,
+            start: 0,
+            pod_management,
+            form_anew: None,
+            accept_loss: None,
+            target_size: None,
+            rebalance: Rebalance::System,
+            copies: None,
+        };
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
         assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
         let text = format!(
             r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
         );
-        let pod_management = PodManagement::Parallel;
         let form_anew = Some("u".to_owned());
         assert_eq!(
             parse(&text),
-            SetFacts { replicas: 0, start: 5, pod_management, form_anew, accept_loss: None }
+            SetFacts { replicas: 0, start: 5, pod_management: PodManagement::Parallel, form_anew, ..absent }
         );
     }
 
     #[test]
     fn a_failure_keeps_the_last_known_facts() {
         let pod_management = PodManagement::Parallel;
-        let set = SetFacts { replicas: 3, start: 0, pod_management, form_anew: None, accept_loss: None };
+        let set = SetFacts {
+            replicas: 3,
+            start: 0,
+            pod_management,
+            form_anew: None,
+            accept_loss: None,
+            target_size: None,
+            rebalance: Rebalance::System,
+            copies: None,
+        };
         let known =
             Knowledge { set: Some(set), ..Knowledge::at_start(ApiState::Current, KnownRecord::Absent) };
         let after = known.clone().after_set(Err(&watcher::Error::NoResourceVersion));

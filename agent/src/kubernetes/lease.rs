@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_core::decide::LeaseUser;
 use agent_core::facts::LeaseState;
-use contract::{PodFqdn, objects};
+use contract::moves::CopiesRecord;
+use contract::{PodFqdn, keys, objects};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -125,6 +126,22 @@ impl Claim {
         Ok(())
     }
 
+    /// The record of copies, as last read.
+    pub(crate) fn copies(&self) -> CopiesRecord {
+        self.known.borrow().copies.clone()
+    }
+
+    /// Writes the record of copies into the Lease, unless the Lease changed since it was read: only its holder writes the
+    /// record.
+    pub(crate) async fn record_copies(&self, copies: &CopiesRecord) -> Result<(), LeaseError> {
+        let revision = self.known.borrow().holding.as_ref().and_then(Holding::revision).map(str::to_owned);
+        let text = serde_json::to_string(copies).unwrap_or_default();
+        let metadata = json!({ "resourceVersion": revision, "annotations": { keys::COPIES_RECORD: text } });
+        let patch = json!({ "metadata": metadata });
+        self.write("write the copies into", self.leases.patch(&self.name, &params(), &Patch::Merge(&patch)))
+            .await
+    }
+
     async fn create(&self, spec: LeaseSpec) -> Result<(), LeaseError> {
         let mut lease = Lease { spec: Some(spec), ..Lease::default() };
         lease.metadata.name = Some(self.name.clone());
@@ -135,11 +152,7 @@ impl Claim {
     async fn patch(&self, verb: &'static str, revision: &str, spec: Value) -> Result<(), LeaseError> {
         // With its `resourceVersion` the API server refuses the patch if the Lease changed in between.
         let patch = json!({ "metadata": { "resourceVersion": revision }, "spec": spec });
-        let params = PatchParams {
-            field_manager: Some(objects::AGENT_CONTAINER.to_owned()),
-            ..PatchParams::default()
-        };
-        self.write(verb, self.leases.patch(&self.name, &params, &Patch::Merge(&patch))).await
+        self.write(verb, self.leases.patch(&self.name, &params(), &Patch::Merge(&patch))).await
     }
 
     async fn write(
@@ -172,6 +185,10 @@ impl Claim {
     fn learn(&self, lease: Lease) {
         update(&self.known, |known| known.after_lease(&Ok(Some(lease)), Instant::now()));
     }
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(objects::AGENT_CONTAINER.to_owned()), ..PatchParams::default() }
 }
 
 #[cfg(test)]

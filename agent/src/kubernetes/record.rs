@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use agent_core::facts::KnownRecord;
+use contract::moves::CopiesRecord;
 use contract::record::{self, FoundingRecord};
 use contract::{keys, objects};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -45,6 +46,13 @@ pub(crate) fn record_of(lease: Option<&Lease>) -> KnownRecord {
         }
         FoundingRecord::Newer { .. } => KnownRecord::Newer,
     }
+}
+
+/// Reads the record of copies from the Lease. One that can't be read counts as none: nothing is drained then.
+pub(crate) fn copies_of(lease: Option<&Lease>) -> CopiesRecord {
+    let annotations = lease.and_then(|lease| lease.metadata.annotations.as_ref());
+    let record = annotations.and_then(|annotations| annotations.get(keys::COPIES_RECORD));
+    record.and_then(|record| serde_json::from_str(record).ok()).unwrap_or_default()
 }
 
 /// The content of a new founding record.

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent_core::decide::{
-    Step, checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, misses_database,
-    unconnected_members,
+    Step, checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, leads_moves,
+    misses_database, unconnected_members,
 };
-use agent_core::facts::{LostRanges, NamedDatabases, Observed, PortCheck, Publication, Unseen, VolumeOrigin};
+use agent_core::facts::{
+    LostRanges, MapDemands, NamedDatabases, Observed, PortCheck, Publication, Unseen, VolumeOrigin,
+};
+use agent_core::moves::{Demands, Roster};
 use agent_core::shards::ShardMap;
 use contract::error::chain;
 use futures::StreamExt;
@@ -46,6 +49,11 @@ struct Names {
 struct Maps {
     read: Option<Instant>,
     found: MapFindings,
+    /// The moves that the maps call for. Read by the agent that leads moves.
+    demands: MapDemands,
+    /// The number of tasks of moves that this process had ended when the maps were read. Each verifies moves that the maps
+    /// show as done.
+    moves_ended: u64,
 }
 
 /// The ranges of which this node is the only holder.
@@ -87,15 +95,21 @@ impl Details {
         if observed.disagreeing.count > 0 {
             observed.disagreeing = self.properties.read(couch, directory, &observed).await;
         }
-        observed.broken_maps = self.maps.found.broken.clone();
-        observed.single_copies = self.maps.found.single_copies.clone();
+        self.maps.show(&mut observed);
         // 10,000 maps take about 20 calls: read when the cluster has just settled, then every 10 minutes.
         if checks_maps(&observed, before, self.maps.read.map(|read| read.elapsed())) {
             self.maps.read(couch, directory, &observed).await;
-            observed.broken_maps = self.maps.found.broken.clone();
-            observed.single_copies = self.maps.found.single_copies.clone();
+            self.maps.show(&mut observed);
         }
         observed
+    }
+
+    /// Takes the number of tasks of moves that were ended: after each the maps are read again.
+    pub(super) fn moves_ended(&mut self, ended: u64) {
+        if self.maps.moves_ended != ended {
+            self.maps.moves_ended = ended;
+            self.maps.read = None;
+        }
     }
 
     /// Checks the Erlang ports of members that have been unconnected for some seconds.
@@ -132,12 +146,53 @@ impl Maps {
         // Members outside of the StatefulSet may hold copies as well.
         let members = local.members.iter().map(|ordinal| directory.node(*ordinal));
         let members = members.chain(local.strangers.iter().cloned()).collect();
-        match couch.check_maps(&directory.local(), &members).await {
-            Ok(found) => *self = Self { read: Some(Instant::now()), found },
+        let read = async {
+            let found = couch.check_maps(&directory.local(), &members).await?;
+            let demands = if leads_moves(observed) {
+                self.demands(couch, directory, observed).await?
+            } else {
+                MapDemands::default()
+            };
+            Ok::<_, CouchError>((found, demands))
+        };
+        match read.await {
+            Ok((found, demands)) => {
+                *self = Self { read: Some(Instant::now()), found, demands, moves_ended: self.moves_ended };
+            }
             Err(error) => {
                 debug!(error = chain(&error), "failed to check the shard maps");
             }
         }
+    }
+
+    async fn demands(
+        &self,
+        couch: &Couch,
+        directory: &Directory,
+        observed: &Observed,
+    ) -> Result<MapDemands, CouchError> {
+        let members = observed.local.as_ref().map(|local| local.members.clone()).unwrap_or_default();
+        let names = members.iter().map(|ordinal| (*ordinal, directory.node(*ordinal))).collect();
+        let roster = Roster::new(names, observed.moves.leaving.clone());
+        let mut survey = Demands::new(&roster, observed.moves.copies, self.moves_ended > 0);
+        let mut after: Option<String> = None;
+        loop {
+            let (maps, last) = couch.documents_after(&directory.local(), after.as_deref()).await?;
+            for map in &maps {
+                survey.add(&map.document);
+            }
+            match last {
+                Some(last) => after = Some(last),
+                None => return Ok(survey.found()),
+            }
+        }
+    }
+
+    /// Adds what was found last.
+    fn show(&self, observed: &mut Observed) {
+        observed.broken_maps = self.found.broken.clone();
+        observed.single_copies = self.found.single_copies.clone();
+        observed.moves.maps = self.demands;
     }
 }
 

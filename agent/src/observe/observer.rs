@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use agent_core::decide::{Step, displaced_by, expectation};
 use agent_core::facts::{
-    BrokenMaps, LeaseState, Login, LostRanges, NamedDatabases, Node, Observed, PodInstance, Publication,
-    Stalled, Unseen, UpAnswer, VolumeOrigin,
+    BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed,
+    PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin,
 };
+use contract::PodName;
 use contract::error::chain;
+use contract::moves::NodeState;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -43,11 +45,19 @@ pub struct Inputs<'a> {
     pub claim: Option<&'a Claim>,
     /// The standstill of a comparison.
     pub stalled: Option<Stalled>,
+    /// The number of tasks of moves that this process has ended.
+    pub moves_ended: u64,
 }
 
 impl Inputs<'_> {
     fn lease(&self) -> LeaseState {
         self.claim.map_or(LeaseState::NotUsed, |claim| claim.state(self.knowledge, Instant::now()))
+    }
+
+    /// The state of each pod by the record of copies.
+    fn states(&self) -> BTreeMap<u32, NodeState> {
+        let nodes = self.knowledge.copies.nodes.iter();
+        nodes.filter_map(|(name, node)| Some((name.parse::<PodName>().ok()?.ordinal(), node.state))).collect()
     }
 
     fn displaced_by(&self) -> Option<String> {
@@ -79,6 +89,7 @@ impl Observer {
 
     /// Asks all nodes, then reads the details that their answers call for. `before` is the step of the last round.
     pub async fn observe(&mut self, inputs: Inputs<'_>, before: Option<&Step>) -> Observed {
+        self.details.moves_ended(inputs.moves_ended);
         let observed = self.observe_nodes(inputs).await;
         self.details.complete(&self.couch, &self.directory, &self.service, observed, before).await
     }
@@ -122,6 +133,13 @@ impl Observer {
             compared: facts.compared,
             peers,
             broken_maps: BrokenMaps::default(),
+            moves: MoveFacts {
+                leaving: expectation.leaving,
+                rebalance: set.map(|set| set.rebalance).unwrap_or_default(),
+                copies: set.and_then(|set| set.copies).map(u32::from),
+                states: inputs.states(),
+                maps: MapDemands::default(),
+            },
             absent_for: Duration::ZERO,
             port_checks: BTreeMap::new(),
             publication: Publication::default(),

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::decide::{Decision, Readiness};
+use agent_core::decide::{Decision, Readiness, Step};
 use agent_core::explain::{ExplainedDecision, Explanation, FirstNames};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, Unseen};
+use contract::moves::Moves;
 use contract::status::{Admin, KubernetesState, NodeReport, Page, RecordState, SeenNode, StateReport};
 use contract::{Label, Naming, PodFqdn};
 
@@ -22,6 +23,8 @@ pub struct History {
     pub last_error: Option<String>,
     /// Progress of a step that takes several rounds.
     pub progress: Option<String>,
+    /// Moves that this agent leads.
+    pub moves: Option<Moves>,
 }
 
 /// The page before the first round.
@@ -64,7 +67,7 @@ pub(crate) struct Round<'a> {
 /// The page after a round.
 pub(crate) fn after(directory: &Directory, round: Round<'_>, admin: Admin, history: History) -> Page {
     let Round { observed, decision, explained } = round;
-    let History { since, rounds, last_error, progress } = history;
+    let History { since, rounds, last_error, progress, moves } = history;
     let ExplainedDecision { step, readiness, evidence, conditions } = explained.clone();
     let pods = Pods(directory.me.pod().set());
     let local = std::iter::once((&observed.me, &observed.local));
@@ -89,8 +92,17 @@ pub(crate) fn after(directory: &Directory, round: Round<'_>, admin: Admin, histo
         rounds,
         last_error,
         progress,
+        moves: moves.map(|moves| pausing(moves, decision, explained)),
         ..at_start(&directory.me, since)
     }
+}
+
+/// The moves, with the reason why they are paused: another step comes first.
+fn pausing(moves: Moves, decision: &Decision, explained: &ExplainedDecision) -> Moves {
+    if matches!(decision.step, Step::Move { .. } | Step::TakeLease) {
+        return moves;
+    }
+    Moves { paused: Some(explained.step.message.clone()), ..moves }
 }
 
 /// The CouchDB admin in use, without the password.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_core::decide::{Decision, Step, StepKind, decide, is_due, pause};
@@ -70,7 +71,8 @@ impl Agent {
         let mut memory = Memory::new((self.clock)());
         loop {
             let known = knowledge.borrow_and_update().clone();
-            let inputs = Inputs { stalled: self.actor.stalled().await, ..self.inputs(&known) };
+            let moves_ended = self.actor.moves_ended.load(Ordering::Relaxed);
+            let inputs = Inputs { stalled: self.actor.stalled().await, moves_ended, ..self.inputs(&known) };
             let observed = observer.observe(inputs, memory.step.as_ref()).await;
             if self.replace_rejected_credentials(&mut memory, &observed).await
                 || self.replace_untrusted_authorities(&mut memory, &observed)
@@ -84,10 +86,10 @@ impl Agent {
             self.report_conditions(&mut memory, &observed, &explained);
             let round = Round { observed: &observed, decision: &decision, explained: &explained };
             // Before the step as well as after it: a change may take CouchDB several seconds.
-            self.publish(&observer, &memory, round);
+            self.publish(&observer, &memory, round).await;
             if is_due(&decision.step, memory.repeats) {
                 self.act(&observer, &mut memory, &decision.step, &explained).await;
-                self.publish(&observer, &memory, round);
+                self.publish(&observer, &memory, round).await;
             }
             let pause = pause(&decision.step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             let members = observer.directory().member_names(&observed);
@@ -101,7 +103,14 @@ impl Agent {
     }
 
     fn inputs<'a>(&'a self, knowledge: &'a Knowledge) -> Inputs<'a> {
-        Inputs { size: self.size, pod: &self.pod, knowledge, claim: self.actor.claim.as_ref(), stalled: None }
+        Inputs {
+            size: self.size,
+            pod: &self.pod,
+            knowledge,
+            claim: self.actor.claim.as_ref(),
+            stalled: None,
+            moves_ended: 0,
+        }
     }
 
     fn explain(&self, observer: &Observer, observed: &Observed, decision: &Decision) -> ExplainedDecision {
@@ -195,12 +204,13 @@ impl Agent {
         }
     }
 
-    fn publish(&self, observer: &Observer, memory: &Memory, round: Round<'_>) {
+    async fn publish(&self, observer: &Observer, memory: &Memory, round: Round<'_>) {
         let history = History {
             since: memory.since.clone(),
             rounds: memory.rounds,
             last_error: memory.last_error.clone(),
             progress: memory.progress.clone(),
+            moves: self.actor.moves(observer.directory()).await,
         };
         let admin = page::admin(&self.actor.couch.credentials());
         let page = page::after(observer.directory(), round, admin, history);

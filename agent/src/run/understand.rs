@@ -6,8 +6,8 @@ use std::time::Duration;
 use agent_core::decide::decide;
 use agent_core::explain::Explainer;
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, NamedDatabases,
-    Observed, PodManagement, Publication, UpAnswer, VolumeNote, VolumeOrigin,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
+    NamedDatabases, Observed, PodManagement, Publication, UpAnswer, VolumeNote, VolumeOrigin,
 };
 use contract::status::{Admin, Page};
 use contract::{Naming, PodFqdn};
@@ -91,6 +91,7 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
         compared: false,
         peers: [(1, peer)].into(),
         broken_maps,
+        moves: MoveFacts::default(),
         absent_for: Duration::ZERO,
         port_checks: BTreeMap::new(),
         publication: Publication::Unknown,
@@ -107,7 +108,7 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
     };
     let explained = explainer.decision(&observed, &decision);
     let round = Round { observed: &observed, decision: &decision, explained: &explained };
-    let history = History { since: String::new(), rounds: 1, last_error: None, progress: None };
+    let history = History { since: String::new(), rounds: 1, last_error: None, progress: None, moves: None };
     Some(page::after(&directory, round, Admin::default(), history))
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use agent_core::facts::{PodManagement, Size};
 use contract::{Label, env};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub size: Option<Size>,
     /// The injected `podManagementPolicy`.
     pub pod_management: PodManagement,
+    /// The time for which a moved copy stays beside the new one.
+    pub readers_stay: Duration,
     /// Level and format of the log.
     pub log: Log,
 }
@@ -83,11 +86,17 @@ impl Settings {
                 PodManagement::Parallel,
             ),
             pod: vars.pod(),
+            readers_stay: vars
+                .parse(env::COUCHDISCOVER_READERS_STAY, "a number of seconds")
+                .map_or(READERS_STAY, Duration::from_secs),
             log: vars.log(),
         };
         if vars.mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(vars.mistakes)) }
     }
 }
+
+/// A reader that asks once a minute continues from a copy that it has met.
+const READERS_STAY: Duration = Duration::from_secs(60);
 
 /// The environment, and the mistakes found in it so far.
 struct Vars<'a> {

@@ -11,6 +11,8 @@ pub struct Expectation {
     pub expected: BTreeSet<u32>,
     /// The ordinals that must all be present before the cluster is formed.
     pub founders: BTreeSet<u32>,
+    /// The expected ordinals that the user wants to be drained.
+    pub leaving: BTreeSet<u32>,
 }
 
 /// Computes the expected ordinals: from the StatefulSet's spec where it is known, else from the injected size. A size
@@ -21,10 +23,13 @@ pub fn expectation(size: Option<Size>, set: Option<&SetFacts>) -> Expectation {
     // The injected size may be older than the spec.
     let live = set.map(|set| set.replicas);
     let pinned = size.filter(|size| size.pinned).map(|size| size.nodes.get());
-    Expectation {
-        expected: ordinals(start, live.or(injected)),
-        founders: ordinals(start, pinned.or(live).or(injected)),
-    }
+    let expected = ordinals(start, live.or(injected));
+    let target = set.and_then(|set| set.target_size).map(u32::from);
+    // A target of 0 would leave no node for the copies.
+    let first_leaving = target.filter(|target| *target > 0).map(|target| start.saturating_add(target));
+    let leaving =
+        first_leaving.map_or_else(BTreeSet::new, |first| expected.range(first..).copied().collect());
+    Expectation { expected, founders: ordinals(start, pinned.or(live).or(injected)), leaving }
 }
 
 /// Returns the uid of the pod that has taken this pod's name. `occupant` is the pod that Kubernetes knows by this name.
@@ -48,7 +53,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::facts::PodManagement;
+    use crate::facts::{PodManagement, Rebalance};
 
     fn size(nodes: u16, pinned: bool) -> Option<Size> {
         Some(Size { nodes: NonZeroU16::new(nodes).unwrap(), pinned, start: 0 })
@@ -61,13 +66,16 @@ mod tests {
             pod_management: PodManagement::Parallel,
             form_anew: None,
             accept_loss: None,
+            target_size: None,
+            rebalance: Rebalance::System,
+            copies: None,
         })
     }
 
     #[test]
     fn the_live_size_is_expected_and_the_pinned_size_founds() {
         let ordinals = |size, set: Option<SetFacts>| {
-            let Expectation { expected, founders } = expectation(size, set.as_ref());
+            let Expectation { expected, founders, .. } = expectation(size, set.as_ref());
             (Vec::from_iter(expected), Vec::from_iter(founders))
         };
         assert_eq!(ordinals(None, None), (vec![], vec![]));
@@ -80,6 +88,20 @@ mod tests {
         let from_7 = size(2, false).map(|size| Size { start: 7, ..size });
         assert_eq!(ordinals(from_7, None), (vec![7, 8], vec![7, 8]));
         assert_eq!(ordinals(from_7, set(2, 5)), (vec![5, 6], vec![5, 6]), "the live start wins");
+    }
+
+    #[test]
+    fn the_pods_beyond_the_target_leave() {
+        let leaving = |replicas, start, target| {
+            let set = set(replicas, start).map(|set| SetFacts { target_size: target, ..set });
+            Vec::from_iter(expectation(None, set.as_ref()).leaving)
+        };
+        assert_eq!(leaving(5, 0, Some(3)), [3, 4]);
+        assert_eq!(leaving(5, 7, Some(3)), [10, 11], "the target counts nodes");
+        assert!(leaving(3, 0, Some(3)).is_empty());
+        assert!(leaving(3, 0, Some(5)).is_empty());
+        assert!(leaving(3, 0, Some(0)).is_empty(), "no node would be left");
+        assert!(leaving(3, 0, None).is_empty());
     }
 
     #[test]

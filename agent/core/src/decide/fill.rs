@@ -88,7 +88,8 @@ pub(super) fn next_copy(view: &View<'_>, observed: &Observed) -> Option<(u32, BT
     {
         return None;
     }
-    for &ordinal in &observed.expected {
+    // A node that is drained gets no copy that it would lose again.
+    for &ordinal in observed.expected.difference(&observed.moves.leaving) {
         let missing = missing_copies(view.local, ordinal, observed.copies_wanted());
         if !missing.is_empty() {
             return Some((ordinal, missing));

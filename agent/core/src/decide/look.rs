@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::loss::may_be_new;
 use super::order::next_step;
-use super::step::{Step, WaitFor};
+use super::step::{MoveTask, Step, WaitFor};
 use crate::facts::{Observed, SystemDatabase, VolumeNote};
 
 /// Returns `true` if the Erlang ports of unconnected members must be checked; `unconnected_for` is the time since a
@@ -37,7 +37,13 @@ pub fn checks_maps(observed: &Observed, before: Option<&Step>, since_last_look: 
     if *step == Step::Settled {
         return before != Some(step) || older_than(BETWEEN_MAP_LOOKS);
     }
-    matches!(step, Step::Wait(WaitFor::BrokenMaps(_))) && older_than(BETWEEN_BROKEN_MAP_LOOKS)
+    // A step that the maps call for ends when they no longer do.
+    let follows_from_maps = matches!(
+        step,
+        Step::Wait(WaitFor::BrokenMaps(_))
+            | Step::Move { task: MoveTask::Finish | MoveTask::Raise { .. } | MoveTask::Rebalance, .. }
+    );
+    follows_from_maps && older_than(BETWEEN_BROKEN_MAP_LOOKS)
 }
 
 /// Returns `true` if the origin of the local volume must be read in this round, given the facts without it: the volume is
@@ -70,5 +76,5 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_SERVICE_LOOKS: Duration = Duration::from_secs(30);
 /// While all maps are in order. Shorter than the 10 minutes between two full rounds of a settled cluster.
 const BETWEEN_MAP_LOOKS: Duration = Duration::from_secs(540);
-/// While a map is broken, so that the message disappears soon after the repair.
+/// While a map is broken or copies are moved, so that the state disappears soon after its end.
 const BETWEEN_BROKEN_MAP_LOOKS: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@
 //! | `loss` | keeps a node closed whose lost volume held the only copies of some documents |
 //! | `heal` | makes uuid, session secret and admin hashes equal |
 //! | `prove` | requires everything that makes a cluster settled |
+//! | `moves` | moves copies, and removes and readmits members |
 //! | `obstacle` | replaces a wait by its cause |
 //! | `conditions` | problems beside the step, which stop nothing |
 //!
@@ -31,6 +32,7 @@ mod join;
 mod lease;
 mod look;
 mod loss;
+mod moves;
 mod naming;
 mod obstacle;
 mod order;
@@ -49,12 +51,13 @@ pub use lease::{LeaseFacts, LeaseUser};
 pub use look::{
     checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, is_stalled, misses_database,
 };
+pub use moves::leads_moves;
 pub use naming::{Agreed, LocalName, agree, ours_and_strangers};
 pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};
 pub use readiness::{NotReady, Readiness, readiness};
 pub use record::recorded_uuid;
 pub(crate) use step::Evidence;
-pub use step::{IdentityDifference, IdentitySource, Refusal, Step, StepKind, WaitFor};
+pub use step::{IdentityDifference, IdentitySource, MoveTask, Refusal, Step, StepKind, WaitFor};
 pub(crate) use strangers::former_ordinal;
 pub use view::unconnected_members;

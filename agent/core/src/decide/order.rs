@@ -11,6 +11,7 @@ use super::found::found;
 use super::guard::guard;
 use super::heal::heal;
 use super::join::join;
+use super::moves::readmit;
 use super::obstacle::{blocked_ports, withheld_names};
 use super::prove::prove;
 use super::step::{Refusal, Step, WaitFor};
@@ -89,6 +90,7 @@ fn established(view: &View<'_>, observed: &Observed) -> Step {
         .or_else(|| heal(view, observed))
         // A node that is kept out of reads is filled even while other nodes are missing.
         .or_else(|| fill(view, observed))
+        .or_else(|| readmit(view, observed))
         .or_else(|| view.wait_until_gathered(&observed.expected).map(Step::Wait))
         .unwrap_or_else(|| prove(view, observed))
 }

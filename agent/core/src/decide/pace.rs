@@ -10,7 +10,7 @@ use super::step::{Step, StepKind};
 pub fn pause(step: &Step, rounds: u32, nodes: usize, jitter: f64) -> Duration {
     let base = match step.kind() {
         // The comparison advances on its own, and each second of pause is one second more without this node.
-        StepKind::Act if matches!(step, Step::Fill { .. }) => {
+        StepKind::Act if matches!(step, Step::Fill { .. } | Step::Move { .. }) => {
             backoff(AFTER_CHANGE, rounds, LONGEST_WHILE_FILLING)
         }
         StepKind::Act => backoff(AFTER_CHANGE, rounds, LONGEST),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fill::next_copy;
 use super::lease::may_take_lease;
+use super::moves::{moves, remove};
 use super::record::record_is_missing;
 use super::step::{Step, WaitFor};
 use super::view::View;
@@ -14,11 +15,14 @@ use crate::facts::{IdentityPart, KnownRecord, LeaseState, MaintenanceMode, Obser
 pub(super) fn prove(view: &View<'_>, observed: &Observed) -> Step {
     existence(view, observed)
         .or_else(|| copies(view, observed))
+        .or_else(|| remove(view, observed))
         .or_else(|| size(view, observed))
         .or_else(|| readability(observed))
         .or_else(|| record(view, observed))
         .or_else(|| maps(observed))
-        .unwrap_or_else(|| service(view, observed))
+        .or_else(|| service(view, observed))
+        .or_else(|| moves(view, observed))
+        .unwrap_or(Step::Settled)
 }
 
 /// Every node has every system database. The lowest member creates what no node has, so that none is created twice.
@@ -104,16 +108,16 @@ fn maps(observed: &Observed) -> Option<Step> {
 }
 
 /// The local node takes part in reads and writes, and its volume has been compared.
-fn service(view: &View<'_>, observed: &Observed) -> Step {
+fn service(view: &View<'_>, observed: &Observed) -> Option<Step> {
     let others = view.holders();
     match observed.maintenance {
         // The note describes the volume of an earlier start. It may have been restored from a snapshot since, or have
         // lost files.
         MaintenanceMode::Off if !observed.compared && !others.is_empty() => {
-            Step::CompareVolume { with: others }
+            Some(Step::CompareVolume { with: others })
         }
-        MaintenanceMode::Off => Step::Settled,
-        mode @ (MaintenanceMode::On | MaintenanceMode::NoLb) => Step::Wait(WaitFor::ClosedByHand(mode)),
+        MaintenanceMode::Off => None,
+        mode @ (MaintenanceMode::On | MaintenanceMode::NoLb) => Some(Step::Wait(WaitFor::ClosedByHand(mode))),
     }
 }
 

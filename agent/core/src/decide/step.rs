@@ -47,8 +47,17 @@ pub enum Step {
     Join(u32),
     /// Give the local CouchDB a secret for session cookies.
     MakeSessionSecret,
+    /// Move copies between nodes.
+    Move {
+        /// The purpose.
+        task: MoveTask,
+        /// All members, which answer and are connected.
+        members: BTreeSet<u32>,
+    },
     /// Note on the local volume that it is incomplete.
     NoteFilling,
+    /// Add a node to the members again that was removed before, and came back empty.
+    Readmit(u32),
     /// Write to Kubernetes that a cluster was formed here.
     RecordFounding {
         /// The number of nodes that formed it.
@@ -64,6 +73,8 @@ pub enum Step {
     /// Remove the local system databases, which contain nothing and which only this node holds: an image or a script has
     /// created them. Without them the node is pristine, and joins the others.
     RemoveEmptyDatabases,
+    /// Remove a drained node from the members, after its pod.
+    RemoveMember(u32),
     /// Release the Lease for the next agent that needs it.
     ReleaseLease,
     /// Nothing is left to do: the cluster is formed, and every node confirms it.
@@ -72,6 +83,29 @@ pub enum Step {
     TakeLease,
     /// Do nothing until something changes on its own.
     Wait(WaitFor),
+}
+
+/// The purpose of moves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MoveTask {
+    /// Take all copies off a node.
+    Drain {
+        /// The node.
+        node: u32,
+        /// All nodes that get no copies, the node itself included.
+        leaving: BTreeSet<u32>,
+    },
+    /// Finish moves that were begun for a purpose that is gone.
+    Finish,
+    /// Give databases with too few copies more.
+    Raise {
+        /// The number of copies that every database should have.
+        copies: u32,
+    },
+    /// Spread the copies evenly.
+    Rebalance,
+    /// Let these nodes have new copies again: they are no longer drained.
+    Restore(BTreeSet<u32>),
 }
 
 /// The kind of a step, which determines its pace, log level and presentation.
@@ -264,7 +298,12 @@ impl Step {
             // A blank document has the same revision on every node, so concurrent writers never conflict.
             Self::Join(_) => (StepKind::Act, Lease::NotNeeded),
             Self::MakeSessionSecret => (StepKind::Act, Lease::NotNeeded),
+            // Two leaders with different plans would remove what the other one relies on.
+            Self::Move { .. } => (StepKind::Act, Lease::Needed),
             Self::NoteFilling => (StepKind::Act, Lease::NotNeeded),
+            // Only the leader decides it, and the entry has the same content at every repeat.
+            Self::Readmit(_) => (StepKind::Act, Lease::NotNeeded),
+            Self::RemoveMember(_) => (StepKind::Act, Lease::Needed),
             Self::RecordFounding { .. } => (StepKind::Act, Lease::NotNeeded),
             Self::Refuse(_) => (StepKind::Refuse, Lease::NotNeeded),
             // No other node has them in its maps.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::explainer::Explainer;
 use super::explanation::{Explanation, agreeing};
-use crate::decide::{IdentityDifference, IdentitySource, NotReady, Step, StepKind};
+use crate::decide::{IdentityDifference, IdentitySource, MoveTask, NotReady, Step, StepKind};
 use crate::facts::{IdentityPart, SystemDatabase};
 
 impl Explainer<'_> {
@@ -50,10 +50,19 @@ impl Explainer<'_> {
                 "MakingSessionSecret",
                 "CouchDB has no secret for session cookies, which a cluster needs: generating one".to_owned(),
             ),
+            Step::Move { task, .. } => self.move_task(task),
             Step::NoteFilling => (
                 "NotingFilling",
                 "this node will receive copies of the cluster's data: noting on its volume that they are incomplete"
                     .to_owned(),
+            ),
+            Step::Readmit(node) => (
+                "ReadmittingNode",
+                format!("{} was removed and has come back empty: adding it to the members again", self.pod(*node)),
+            ),
+            Step::RemoveMember(node) => (
+                "RemovingMember",
+                format!("{} is drained and its pod is gone: removing it from the members", self.pod(*node)),
             ),
             Step::RecordFounding { size, .. } => {
                 ("RecordingFounding", format!("recording in {} that {size} nodes formed a cluster", self.lease()))
@@ -98,6 +107,31 @@ impl Explainer<'_> {
             return self.step(&Step::Fill { from: BTreeSet::new() });
         }
         self.step(step)
+    }
+
+    /// Explains moves.
+    fn move_task(&self, task: &MoveTask) -> (&'static str, String) {
+        match task {
+            MoveTask::Drain { node, .. } => {
+                ("DrainingNode", format!("moving all copies of {} to the pods that stay", self.pod(*node)))
+            }
+            MoveTask::Finish => ("FinishingMoves", "finishing moves of copies that were begun".to_owned()),
+            MoveTask::Raise { copies } => (
+                "RaisingCopies",
+                format!("giving databases that have fewer than {copies} copies more of them"),
+            ),
+            MoveTask::Rebalance => {
+                ("Rebalancing", "spreading the copies of all databases over all pods".to_owned())
+            }
+            MoveTask::Restore(nodes) => (
+                "RestoringNode",
+                format!(
+                    "{} {} no longer drained: allowing new copies there again",
+                    self.pods(nodes),
+                    agreeing(nodes, "is", "are")
+                ),
+            ),
+        }
     }
 
     fn adoption(&self, IdentityDifference { part, from, .. }: &IdentityDifference) -> String {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use super::moves::Rebalance;
+
 /// The state of the Kubernetes API, by the last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApiState {
@@ -84,6 +86,12 @@ pub struct SetFacts {
     pub form_anew: Option<String>,
     /// The tokens of losses that the user accepted by an annotation.
     pub accept_loss: Option<String>,
+    /// The number of nodes that the user wants to keep, by an annotation: the others are drained.
+    pub target_size: Option<u16>,
+    /// The databases that are spread over all nodes, by an annotation.
+    pub rebalance: Rebalance,
+    /// The number of copies that the user wants every database to have, by an annotation.
+    pub copies: Option<u16>,
 }
 
 /// A StatefulSet's `podManagementPolicy`.

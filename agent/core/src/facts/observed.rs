@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication};
 use super::maps::{BrokenMaps, LostRanges, NamedDatabases};
+use super::moves::MoveFacts;
 use super::node::{Login, MaintenanceMode, Node, Unseen, UpAnswer, VolumeNote};
 
 /// The facts of one round. A step follows from them alone.
@@ -76,6 +77,8 @@ pub struct Observed {
     pub peers: BTreeMap<u32, Result<Node, Unseen>>,
     /// Databases with shard maps that need repair. Looked for only while everything else is in order.
     pub broken_maps: BrokenMaps,
+    /// Moves of copies: those that are wanted, and those that have been made.
+    pub moves: MoveFacts,
     /// The time for which some system database has been on no node that answers.
     pub absent_for: Duration,
     /// The Erlang ports of members that answer but have not been connected for some seconds. Changes only the
@@ -132,7 +135,8 @@ impl Observed {
 
     /// The number of copies that a system database should have: as many as a new one, but no more than there are nodes.
     pub(crate) fn copies_wanted(&self) -> u32 {
-        self.wanted_copies.min(self.expected_count())
+        let staying = self.expected.difference(&self.moves.leaving).count();
+        self.wanted_copies.min(u32::try_from(staying).unwrap_or(u32::MAX))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::fill::is_placeholder;
 use super::range::{RING, Range, ring};
 use crate::facts::MapProblem;
 
@@ -12,7 +13,9 @@ use crate::facts::MapProblem;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ShardMap {
-    /// The names of the nodes that hold a copy, by range: `00000000-7fffffff`.
+    /// The names of the nodes that hold a copy, by range: `00000000-7fffffff`. Without the placeholders of copies that are
+    /// filled outside of the map: they are no nodes.
+    #[serde(deserialize_with = "holders")]
     pub by_range: BTreeMap<String, Vec<String>>,
     #[serde(rename = "_conflicts")]
     conflicts: Vec<String>,
@@ -117,6 +120,12 @@ impl ShardMap {
         }
         shards
     }
+}
+
+fn holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let mut by_range = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+    by_range.values_mut().for_each(|holders| holders.retain(|holder| !is_placeholder(holder)));
+    Ok(by_range)
 }
 
 /// A shard of which the local node holds a copy.

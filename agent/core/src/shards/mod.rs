@@ -2,10 +2,12 @@
 
 mod completeness;
 mod copies;
+mod fill;
 mod map;
 mod range;
 mod survey;
 
 pub use copies::{FileState, OtherCopy, Properties, Property, Repair, ShardState, reads_properties};
+pub use fill::{Fill, is_placeholder};
 pub use map::{LocalShard, OtherFile, ShardMap, missing_ranges, with_copy};
 pub use survey::{Compared, Next, PageRequest, Purpose, Survey, sync_is_due};

@@ -140,6 +140,9 @@ impl Couch {
             | Step::CompareVolume { .. }
             | Step::Fill { .. }
             | Step::Found
+            | Step::Move { .. }
+            | Step::Readmit(_)
+            | Step::RemoveMember(_)
             | Step::RemoveEmptyDatabases
             | Step::RecordFounding { .. } => unreachable!("depends on other nodes"),
             Step::Dial { .. } | Step::Refuse(_) | Step::Settled | Step::Wait(_) => unreachable!("not an act"),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent_core::facts::{
-    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, NamedDatabases, Node,
-    Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
+    ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
+    NamedDatabases, Node, Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
 };
 
 /// A round in which the agent of pod `me` observed `nodes`, its own included. Kubernetes is not used, every node of the
@@ -44,6 +44,7 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         compared: true,
         peers: nodes,
         broken_maps: BrokenMaps::default(),
+        moves: MoveFacts::default(),
         absent_for: Duration::MAX,
         port_checks: BTreeMap::new(),
         publication: Publication::default(),

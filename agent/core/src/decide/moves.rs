@@ -1,0 +1,92 @@
+//! Moves of copies: the last rules, when everything else is in order. Any problem of the cluster therefore pauses them.
+
+use std::collections::BTreeSet;
+
+use contract::moves::NodeState;
+
+use super::lease::may_take_lease;
+use super::step::{MoveTask, Step, WaitFor};
+use super::view::View;
+use crate::facts::{LeaseState, MaintenanceMode, Observed, Rebalance};
+
+/// Carries out what the user wants to be moved, on the agent that leads: the one of the lowest pod that stays.
+pub(super) fn moves(view: &View<'_>, observed: &Observed) -> Option<Step> {
+    if !leads_moves(observed) || observed.maintenance != MaintenanceMode::Off {
+        return None;
+    }
+    let task = task(observed)?;
+    if let Some(wait) = view.mixed_releases() {
+        return Some(Step::Wait(wait));
+    }
+    Some(match &observed.lease {
+        LeaseState::Mine | LeaseState::NotUsed => Step::Move { task, members: view.local.members.clone() },
+        LeaseState::Free if may_take_lease(observed) => Step::TakeLease,
+        LeaseState::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
+        LeaseState::Free | LeaseState::Unknown => return None,
+    })
+}
+
+/// Removes a drained node from the members, once the StatefulSet is smaller and the node is gone.
+pub(super) fn remove(view: &View<'_>, observed: &Observed) -> Option<Step> {
+    let gone = view.members_beyond(&observed.expected).into_iter().find(|ordinal| {
+        // A node that still runs could write its own entry again.
+        observed.moves.state(*ordinal).is_removable() && !view.local.connected.contains(ordinal)
+    })?;
+    (leads_moves(observed) && may_take_lease(observed)).then(|| match observed.lease {
+        LeaseState::Free => Step::TakeLease,
+        LeaseState::Held(_) | LeaseState::Mine | LeaseState::NotUsed | LeaseState::Unknown => {
+            Step::RemoveMember(gone)
+        }
+    })
+}
+
+/// Adds a node to the members again that was removed when the StatefulSet was smaller, and that has come back empty: its entry
+/// was deleted, and the deletion would win against the blank entry that the node writes itself.
+pub(super) fn readmit(view: &View<'_>, observed: &Observed) -> Option<Step> {
+    if !leads_moves(observed) {
+        return None;
+    }
+    let pristine = view.nodes().filter(|(_, node)| node.databases == 0).map(|(ordinal, _)| ordinal);
+    let mut removed = pristine.filter(|ordinal| {
+        observed.moves.state(*ordinal) == NodeState::Removed && !view.local.members.contains(ordinal)
+    });
+    removed.find(|ordinal| observed.expected.contains(ordinal)).map(Step::Readmit)
+}
+
+/// What is to be done, the most urgent first.
+fn task(observed: &Observed) -> Option<MoveTask> {
+    let moves = &observed.moves;
+    // A node that stays, and that the record or its own entry still marks as leaving.
+    let restored: BTreeSet<u32> = observed
+        .expected
+        .difference(&moves.leaving)
+        .copied()
+        .filter(|ordinal| {
+            matches!(moves.state(*ordinal), NodeState::Draining | NodeState::Drained | NodeState::Removed)
+        })
+        .collect();
+    if !restored.is_empty() {
+        return Some(MoveTask::Restore(restored));
+    }
+    // The highest ordinal first: Kubernetes removes pods in this order.
+    if let Some(node) = moves.leaving.iter().rev().find(|ordinal| !moves.state(**ordinal).is_removable()) {
+        return Some(MoveTask::Drain { node: *node, leaving: moves.leaving.clone() });
+    }
+    if moves.maps.begun > 0 {
+        return Some(MoveTask::Finish);
+    }
+    if let Some(copies) = moves.copies.filter(|_| moves.maps.too_few > 0) {
+        return Some(MoveTask::Raise { copies });
+    }
+    (moves.rebalance == Rebalance::All && moves.maps.unbalanced > 0).then_some(MoveTask::Rebalance)
+}
+
+/// `true` if this agent leads moves.
+pub fn leads_moves(observed: &Observed) -> bool {
+    leader(observed) == Some(observed.me)
+}
+
+/// The pod whose agent leads moves.
+fn leader(observed: &Observed) -> Option<u32> {
+    observed.expected.difference(&observed.moves.leaving).next().copied()
+}

@@ -1,0 +1,64 @@
+//! The facts about moves of copies: what the user wants, what the record says, and what the maps call for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use contract::moves::NodeState;
+
+/// The facts about moves of copies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MoveFacts {
+    /// The pods that the user wants to be drained.
+    pub leaving: BTreeSet<u32>,
+    /// The databases that the user wants to be spread over all nodes.
+    pub rebalance: Rebalance,
+    /// The number of copies that the user wants every database to have.
+    pub copies: Option<u32>,
+    /// The state of each node by the record on the Lease; nodes that it does not contain are missing.
+    pub states: BTreeMap<u32, NodeState>,
+    /// What the shard maps call for. Looked for only while everything else is in order.
+    pub maps: MapDemands,
+}
+
+/// The moves that shard maps call for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MapDemands {
+    /// The number of databases with a move that was begun.
+    pub begun: u64,
+    /// The number of moves after which every node has its share of the copies.
+    pub unbalanced: u64,
+    /// The number of databases with fewer copies than [`MoveFacts::copies`].
+    pub too_few: u64,
+}
+
+/// The databases whose copies are spread over all nodes when the cluster has grown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Rebalance {
+    /// All databases.
+    All,
+    /// None, and the system databases get no copies either.
+    Off,
+    /// The system databases, up to the number of copies that CouchDB gives new databases.
+    #[default]
+    System,
+}
+
+impl FromStr for Rebalance {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        match value {
+            "all" => Ok(Self::All),
+            "off" => Ok(Self::Off),
+            "system" => Ok(Self::System),
+            _ => Err(()),
+        }
+    }
+}
+
+impl MoveFacts {
+    /// The state of a node by the record.
+    pub fn state(&self, ordinal: u32) -> NodeState {
+        self.states.get(&ordinal).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,249 @@
+//! The document of a shard map, with the state of moves that it shows.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::roster::Roster;
+use crate::shards::Fill;
+
+/// A shard map that can be changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// The name of the database.
+    pub database: String,
+    raw: Map<String, Value>,
+    by_range: BTreeMap<String, Vec<String>>,
+    /// Every change of the map, the latest last.
+    changelog: Vec<Change>,
+    suffix: String,
+}
+
+/// A change of a map's holders, as CouchDB logs it in the map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The kind of the change.
+    pub kind: ChangeKind,
+    /// The range: `00000000-7fffffff`.
+    pub range: String,
+    /// The name of the node, or a placeholder.
+    pub node: String,
+}
+
+/// The kind of a [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// The node holds a copy from now on.
+    Add,
+    /// An entry that only says what has happened before; the holders stay the same.
+    Log(Logged),
+    /// The node holds no copy any more.
+    Remove,
+}
+
+/// The word of an entry that changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logged {
+    /// `add`
+    Added,
+    /// `remove`
+    Removed,
+}
+
+/// One copy that gets another node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Move {
+    /// The range: `00000000-7fffffff`.
+    pub range: String,
+    /// The ordinal of the node that loses its copy; `None` where a copy is only added.
+    pub from: Option<u32>,
+    /// The ordinal of the node that gets a copy; `None` where one is only dropped.
+    pub to: Option<u32>,
+}
+
+/// The state of a move, by the map alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Nothing has happened.
+    Begin,
+    /// A placeholder stands for the target, which is being filled.
+    Fill,
+    /// Source and target both hold a copy.
+    Confirm,
+    /// The source has left the map, and may still have got writes from nodes that did not know it yet.
+    Verify,
+}
+
+impl Document {
+    /// Reads a document of `_dbs`; `None` if it is no shard map.
+    pub fn parse(database: &str, mut raw: Map<String, Value>) -> Option<Self> {
+        let by_range = serde_json::from_value(raw.get("by_range")?.clone()).ok()?;
+        let suffix: Vec<u8> = serde_json::from_value(raw.get("shard_suffix")?.clone()).ok()?;
+        raw.get("_rev")?.as_str()?;
+        let changelog = raw.get("changelog").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let changelog = changelog.iter().filter_map(entry).collect();
+        // An answer to `conflicts=true` contains a field that no document may have.
+        raw.shift_remove("_conflicts");
+        Some(Self {
+            database: database.to_owned(),
+            raw,
+            by_range,
+            changelog,
+            suffix: String::from_utf8_lossy(&suffix).into_owned(),
+        })
+    }
+
+    /// The revision of the document.
+    pub fn rev(&self) -> &str {
+        self.raw.get("_rev").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The suffix of the files, by which a database differs from an earlier one of its name.
+    pub fn suffix(&self) -> &str {
+        &self.suffix
+    }
+
+    /// The ranges, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = &str> {
+        self.by_range.keys().map(String::as_str)
+    }
+
+    /// The nodes that hold a copy of the range. Placeholders are none.
+    pub fn holders(&self, range: &str) -> impl Iterator<Item = &str> {
+        let names = self.by_range.get(range).into_iter().flatten().map(String::as_str);
+        names.filter(|name| Fill::parse(name).is_none())
+    }
+
+    /// `true` if the node holds a copy of the range.
+    pub fn holds(&self, range: &str, node: &str) -> bool {
+        self.holders(range).any(|holder| holder == node)
+    }
+
+    /// The copies of the range that are filled outside of the map.
+    pub fn fills(&self, range: &str) -> impl Iterator<Item = Fill> {
+        self.by_range.get(range).into_iter().flatten().filter_map(|name| Fill::parse(name))
+    }
+
+    /// The name of the file of a range: `shards/00000000-7fffffff/orders.1795221185`.
+    pub fn file(&self, range: &str) -> String {
+        format!("shards/{range}/{}{}", self.database, self.suffix)
+    }
+
+    /// The moves that the map shows as begun and not as finished, each with its phase.
+    ///
+    /// Only what agents did counts: a map that was changed manually afterwards shows no move any more, so no copy is removed
+    /// that a person has added.
+    pub fn moves(&self, roster: &Roster) -> Vec<(Move, Phase)> {
+        let mut moves = vec![];
+        for range in self.ranges() {
+            for fill in self.fills(range) {
+                moves.push((Move::of(range, fill), Phase::Fill));
+            }
+            moves.extend(self.switched(range, roster));
+        }
+        moves
+    }
+
+    /// The last move of the range whose target has entered the map, or that has none.
+    fn switched(&self, range: &str, roster: &Roster) -> Option<(Move, Phase)> {
+        let entries: Vec<&Change> = self.changelog.iter().filter(|change| change.range == range).collect();
+        let last = entries
+            .iter()
+            .rposition(|change| change.kind == ChangeKind::Remove && Fill::parse(&change.node).is_some())?;
+        let fill = Fill::parse(&entries.get(last)?.node)?;
+        let from = roster.name(fill.from?)?;
+        let mut after = entries.iter().skip(last + 1).copied();
+        if let Some(to) = fill.to {
+            let to = roster.name(to)?;
+            let entered = after.next()?;
+            if *entered != Change::add(range, to) || !self.holds(range, to) {
+                return None;
+            }
+        }
+        let removed = after.next();
+        // Whoever changed the map afterwards had another plan.
+        if after.next().is_some() || removed.is_some_and(|change| *change != Change::remove(range, from)) {
+            return None;
+        }
+        let phase = if removed.is_some() { Phase::Verify } else { Phase::Confirm };
+        let is_in_map = self.holds(range, from);
+        ((phase == Phase::Confirm) == is_in_map).then(|| (Move::of(range, fill), phase))
+    }
+
+    /// The document after `changes`. Fields that are not part of a change are kept.
+    pub fn after(&self, changes: &[Change]) -> Option<Map<String, Value>> {
+        let mut raw = self.raw.clone();
+        for Change { kind, range, node } in changes {
+            match kind {
+                ChangeKind::Add => {
+                    list(&mut raw, "by_range", range)?.push(json!(node));
+                    list(&mut raw, "by_node", node)?.push(json!(range));
+                }
+                ChangeKind::Remove => {
+                    list(&mut raw, "by_range", range)?.retain(|holder| holder != node);
+                    let ranges = list(&mut raw, "by_node", node)?;
+                    ranges.retain(|held| held != range);
+                    if ranges.is_empty() {
+                        raw.get_mut("by_node")?.as_object_mut()?.shift_remove(node);
+                    }
+                }
+                ChangeKind::Log(_) => {}
+            }
+            let entry = json!([kind.word(), range, node]);
+            raw.entry("changelog").or_insert_with(|| json!([])).as_array_mut()?.push(entry);
+        }
+        Some(raw)
+    }
+}
+
+impl ChangeKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add | Self::Log(Logged::Added) => "add",
+            Self::Remove | Self::Log(Logged::Removed) => "remove",
+        }
+    }
+}
+
+impl Change {
+    /// The node holds a copy of the range from now on.
+    pub fn add(range: &str, node: impl Into<String>) -> Self {
+        Self { kind: ChangeKind::Add, range: range.to_owned(), node: node.into() }
+    }
+
+    /// The node holds no copy of the range any more.
+    pub fn remove(range: &str, node: impl Into<String>) -> Self {
+        Self { kind: ChangeKind::Remove, range: range.to_owned(), node: node.into() }
+    }
+
+    /// An entry of the log that changes no holder.
+    pub(super) fn log(logged: Logged, range: &str, node: impl Into<String>) -> Self {
+        Self { kind: ChangeKind::Log(logged), range: range.to_owned(), node: node.into() }
+    }
+}
+
+impl Move {
+    fn of(range: &str, fill: Fill) -> Self {
+        Self { range: range.to_owned(), from: fill.from, to: fill.to }
+    }
+
+    /// The placeholder of the move.
+    pub fn fill(&self) -> Fill {
+        Fill { from: self.from, to: self.to }
+    }
+}
+
+fn entry(entry: &Value) -> Option<Change> {
+    let [kind, range, node] = entry.as_array()?.as_slice() else { return None };
+    let kind = match kind.as_str()? {
+        "add" => ChangeKind::Add,
+        "remove" => ChangeKind::Remove,
+        _ => return None,
+    };
+    Some(Change { kind, range: range.as_str()?.to_owned(), node: node.as_str()?.to_owned() })
+}
+
+/// The list under `key` of one side of the map.
+fn list<'a>(raw: &'a mut Map<String, Value>, side: &str, key: &str) -> Option<&'a mut Vec<Value>> {
+    raw.get_mut(side)?.as_object_mut()?.entry(key).or_insert_with(|| json!([])).as_array_mut()
+}

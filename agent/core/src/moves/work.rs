@@ -1,0 +1,518 @@
+//! The moves of one database: from what the map and the files show to the next call.
+//!
+//! All copies of a database move together, because CouchDB computes the quorum of all ranges from one of them (`mem3:n/1`).
+//! The map and the files contain the whole state. [`Work`] also keeps times and goals; an agent that starts without them
+//! reads them again, which costs time and no safety.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::document::{Change, Document, Logged, Move, Phase};
+use super::proof::{FileFacts, Goal};
+use super::roster::Roster;
+use crate::shards::{Fill, Properties};
+
+/// The moves of one database, and what the agent remembers about them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    /// The database.
+    pub database: String,
+    /// The suffix of its files when the moves were planned.
+    suffix: String,
+    /// The moves, all in one phase.
+    moves: Vec<Move>,
+    phase: Phase,
+    /// The number of moves at the beginning.
+    count: u64,
+    round: Option<Round>,
+    /// `true` once properties and local documents were copied in this phase.
+    copied: bool,
+    /// When everything was first proved to be copied in this phase.
+    proved: Option<Duration>,
+    /// The last changes of the sources after they left the map, and since when they have been the same.
+    quiet: Option<(Vec<u64>, Duration)>,
+}
+
+/// One pass of replication: what the copies must have reached, and since when.
+#[derive(Clone, Debug, PartialEq)]
+struct Round {
+    begun: Duration,
+    replicated: Duration,
+    goals: BTreeMap<FileKey, Goal>,
+}
+
+/// A file: its range, and the name of its node.
+pub type FileKey = (String, String);
+
+/// The facts about one database that its next call follows from.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The map, as the leading node has it.
+    pub document: &'a Document,
+    /// `true` if the map has conflicting revisions on some node.
+    pub conflicts: bool,
+    /// `true` if every member has this revision of the map.
+    pub spread: bool,
+    /// The files that [`Work::files`] names.
+    pub files: &'a BTreeMap<FileKey, FileFacts>,
+    /// `true` while a view of a target's file is built.
+    pub indexing: bool,
+}
+
+/// The next call for a database.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Change the map.
+    Change(Vec<Change>),
+    /// Give the file on `to` what internal replication does not copy: the properties and the local documents of `from`.
+    Copy(Vec<CopyOver>),
+    /// Delete this file: it is of an earlier life of the copy, and no map lists it.
+    Delete(FileKey),
+    /// The moves are done, or not needed any more.
+    Done,
+    /// Nothing can be done for this database, for this reason.
+    GiveUp(Hindrance),
+    /// Make all nodes of the map replicate.
+    Replicate,
+    /// Wait.
+    Wait(Waiting),
+}
+
+/// The copy of what internal replication leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOver {
+    /// The range.
+    pub range: String,
+    /// The name of the node to copy from.
+    pub from: String,
+    /// The name of the node to copy to.
+    pub to: String,
+}
+
+/// The reason why a database waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The change of the map must reach all members.
+    Map,
+    /// Copies must be replicated.
+    Replication,
+    /// Views must be built on the new copy.
+    Views,
+    /// Readers of `_changes` need time to pass on from the old copy.
+    Readers,
+    /// The old copy must have got its last write.
+    LateWrites,
+}
+
+/// The reason why a database's copies can't be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// The map has conflicting revisions.
+    Conflicts,
+    /// The copies have different properties, so that the new one's would be a matter of chance.
+    PropertiesDiffer,
+    /// The database was deleted and created again, or resharded.
+    Replaced,
+    /// No node holds a complete file of the range.
+    NoSource,
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Conflicts => "its shard map has conflicts",
+            Self::PropertiesDiffer => "its copies have different properties",
+            Self::Replaced => "it was created again or resharded",
+            Self::NoSource => "no node has a complete copy",
+        })
+    }
+}
+
+/// The times of moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The time for which both copies stay in the map, so that readers of `_changes` can continue from the new one.
+    pub readers: Duration,
+}
+
+impl Work {
+    /// Moves that have not begun.
+    pub fn planned(document: &Document, moves: Vec<Move>) -> Self {
+        // A copy that is only dropped has no target to fill.
+        let dropped = moves.iter().all(|one| one.to.is_none());
+        let phase = if dropped { Phase::Confirm } else { Phase::Begin };
+        Self::new(document, moves, phase)
+    }
+
+    /// The moves that the map shows as begun: those in the earliest phase. `None` if there are none.
+    pub fn begun(document: &Document, roster: &Roster) -> Option<Self> {
+        let moves = document.moves(roster);
+        let phase = moves.iter().map(|(_, phase)| *phase).min()?;
+        let moves = moves.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
+        Some(Self::new(document, moves, phase))
+    }
+
+    fn new(document: &Document, moves: Vec<Move>, phase: Phase) -> Self {
+        Self {
+            database: document.database.clone(),
+            suffix: document.suffix().to_owned(),
+            count: u64::try_from(moves.len()).unwrap_or(u64::MAX),
+            moves,
+            phase,
+            round: None,
+            copied: false,
+            proved: None,
+            quiet: None,
+        }
+    }
+
+    /// The phase of the moves.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The moves.
+    pub fn moves(&self) -> &[Move] {
+        &self.moves
+    }
+
+    /// The number of moves at the beginning.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The ranges that get a copy, each with the name of the node.
+    pub fn targets_of<'a>(&'a self, roster: &'a Roster) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.targets(roster).map(|(one, _, to)| (one.range.as_str(), to))
+    }
+
+    /// The name of the file of a range.
+    pub fn file(&self, range: &str) -> String {
+        format!("shards/{range}/{}{}", self.database, self.suffix)
+    }
+
+    /// Notes that properties and local documents were copied.
+    pub fn copied(&mut self) {
+        self.copied = true;
+        // What was written meanwhile is replicated before the map changes.
+        self.round = None;
+    }
+
+    /// The files whose facts the next call follows from.
+    pub fn files(&self, document: &Document, roster: &Roster) -> Vec<FileKey> {
+        let mut files = vec![];
+        for one in &self.moves {
+            let holders = document.holders(&one.range);
+            let ends = [one.from, one.to].into_iter().flatten().filter_map(|end| roster.name(end));
+            for node in holders.chain(ends) {
+                let key = (one.range.clone(), node.to_owned());
+                if !files.contains(&key) {
+                    files.push(key);
+                }
+            }
+        }
+        files
+    }
+
+    /// Decides the next call at `now`, the time since any moment in the past.
+    pub fn next(&mut self, facts: &Facts<'_>, roster: &Roster, pace: Pace, now: Duration) -> Action {
+        if facts.conflicts {
+            return Action::GiveUp(Hindrance::Conflicts);
+        }
+        if facts.document.suffix() != self.suffix {
+            return Action::GiveUp(Hindrance::Replaced);
+        }
+        self.follow(facts.document, roster);
+        if self.moves.is_empty() {
+            return Action::Done;
+        }
+        // Coordinators with an older map would still send requests by it.
+        if !facts.spread {
+            return Action::Wait(Waiting::Map);
+        }
+        match self.phase {
+            Phase::Begin => self.begin(facts, roster),
+            Phase::Fill => self.fill(facts, roster, now),
+            Phase::Confirm => self.confirm(facts, roster, pace, now),
+            Phase::Verify => self.verify(facts, roster, now),
+        }
+    }
+
+    /// Takes over the phase that the map shows: another agent may have gone on, or a person may have changed the map.
+    fn follow(&mut self, document: &Document, roster: &Roster) {
+        let shown = document.moves(roster);
+        let (before, moves) = (self.phase, std::mem::take(&mut self.moves));
+        let mut kept: Vec<(Move, Phase)> = vec![];
+        for one in moves {
+            let phase = shown.iter().find(|(other, _)| *other == one).map(|(_, phase)| *phase);
+            let left = match (phase, before) {
+                (Some(phase), _) => Some(phase),
+                (None, Phase::Begin | Phase::Confirm) => pending(&one, document, roster, before),
+                (None, Phase::Fill | Phase::Verify) => None,
+            };
+            kept.extend(left.map(|phase| (one, phase)));
+        }
+        let phase = kept.iter().map(|(_, phase)| *phase).min().unwrap_or(before);
+        self.moves = kept.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
+        if phase != before {
+            *self = Self { round: None, copied: false, proved: None, quiet: None, phase, ..self.clone() };
+        }
+    }
+
+    fn begin(&self, facts: &Facts<'_>, roster: &Roster) -> Action {
+        let mut changes = vec![];
+        for (one, fill, to) in self.targets(roster) {
+            if !facts.document.holders(&one.range).any(|holder| facts.file(&one.range, holder).uuid.is_some())
+            {
+                return Action::GiveUp(Hindrance::NoSource);
+            }
+            // Readers would get the old documents, and purged ones might come back for good.
+            if facts.file(&one.range, to).uuid.is_some() {
+                return Action::Delete((one.range.clone(), to.to_owned()));
+            }
+            changes.push(Change::add(&one.range, fill.to_string()));
+        }
+        Action::Change(changes)
+    }
+
+    fn fill(&mut self, facts: &Facts<'_>, roster: &Roster, now: Duration) -> Action {
+        let mut pairs = vec![];
+        for (one, _, to) in self.targets(roster) {
+            pairs.extend(facts.document.holders(&one.range).map(|from| pair(&one.range, from, to)));
+        }
+        // The target is no longer a member: the copy is planned again.
+        let orphans = self.moves.iter().filter(|one| one.to.and_then(|to| roster.name(to)).is_none());
+        let orphans: Vec<Change> =
+            orphans.map(|one| Change::remove(&one.range, one.fill().to_string())).collect();
+        if !orphans.is_empty() {
+            return Action::Change(orphans);
+        }
+        if let Some(action) = self.replicate(facts, &pairs, now) {
+            return action;
+        }
+        let mut copies = vec![];
+        for (one, _, to) in self.targets(roster) {
+            let Some((from, properties)) = facts.agreed(&one.range) else {
+                return Action::GiveUp(Hindrance::PropertiesDiffer);
+            };
+            if !self.copied || facts.file(&one.range, to).properties != properties {
+                copies.push(CopyOver { range: one.range.clone(), from: from.to_owned(), to: to.to_owned() });
+            }
+        }
+        if !copies.is_empty() {
+            return Action::Copy(copies);
+        }
+        let proved = *self.proved.get_or_insert(now);
+        if facts.indexing && now.saturating_sub(proved) < LONGEST_FOR_VIEWS {
+            // Everything is proved again right before the map changes.
+            self.round = None;
+            return Action::Wait(Waiting::Views);
+        }
+        let mut changes = vec![];
+        for (one, fill, to) in self.targets(roster) {
+            changes.push(Change::remove(&one.range, fill.to_string()));
+            changes.push(Change::add(&one.range, to));
+        }
+        Action::Change(changes)
+    }
+
+    fn confirm(&mut self, facts: &Facts<'_>, roster: &Roster, pace: Pace, now: Duration) -> Action {
+        let mut pairs = vec![];
+        for (one, from) in self.sources(roster) {
+            let others = facts.document.holders(&one.range).filter(|holder| *holder != from);
+            for other in others {
+                // Before the stay the other direction as well: then no copy is missing anything.
+                if self.proved.is_none() {
+                    pairs.push(pair(&one.range, other, from));
+                }
+                pairs.push(pair(&one.range, from, other));
+            }
+        }
+        if let Some(action) = self.replicate(facts, &pairs, now) {
+            return action;
+        }
+        let copies: Vec<CopyOver> = if self.copied { vec![] } else { self.copies_over(roster) };
+        if !copies.is_empty() {
+            return Action::Copy(copies);
+        }
+        let proved = *self.proved.get_or_insert(now);
+        // A copy that is dropped leaves all others as they were.
+        let moved = self.moves.iter().any(|one| one.to.is_some());
+        if moved && now.saturating_sub(proved) < pace.readers {
+            self.round = None;
+            return Action::Wait(Waiting::Readers);
+        }
+        let mut changes = vec![];
+        for (one, from) in self.sources(roster) {
+            // The last copy is never removed, whatever was planned.
+            if facts.document.holders(&one.range).all(|holder| holder == from) {
+                return Action::GiveUp(Hindrance::NoSource);
+            }
+            // A move shows in the log by its placeholder already.
+            if one.to.is_none() {
+                changes.push(Change::log(Logged::Added, &one.range, one.fill().to_string()));
+                changes.push(Change::log(Logged::Removed, &one.range, one.fill().to_string()));
+            }
+            changes.push(Change::remove(&one.range, from));
+        }
+        Action::Change(changes)
+    }
+
+    /// A write may have reached the source until every node knew the new map. It is pushed to the target, unless the source
+    /// was restarted in between.
+    fn verify(&mut self, facts: &Facts<'_>, roster: &Roster, now: Duration) -> Action {
+        let mut last_changes = vec![];
+        let mut missing = vec![];
+        for (one, from) in self.sources(roster) {
+            let source = facts.file(&one.range, from);
+            // The file is gone, with its volume or manually: nothing is left to compare.
+            if source.uuid.is_none() {
+                continue;
+            }
+            last_changes.push(source.last_change);
+            let targets = facts
+                .document
+                .holders(&one.range)
+                .filter(|holder| one.to.is_none_or(|to| roster.name(to) == Some(*holder)));
+            let mut targets = targets.map(|target| facts.file(&one.range, target));
+            if !targets.all(|target| source.has_reached(&target, source.goal())) {
+                missing.push(one.clone());
+            }
+        }
+        let quiet_since = match &self.quiet {
+            Some((last, since)) if *last == last_changes => *since,
+            Some(_) | None => now,
+        };
+        self.quiet = Some((last_changes, quiet_since));
+        if now.saturating_sub(quiet_since) < LATE_WRITES {
+            return Action::Wait(Waiting::LateWrites);
+        }
+        if missing.is_empty() {
+            self.moves.clear();
+            return Action::Done;
+        }
+        if now.saturating_sub(quiet_since) < PUSHED_WITHIN {
+            return Action::Wait(Waiting::LateWrites);
+        }
+        Action::Change(missing.iter().flat_map(|one| put_back(one, roster)).collect())
+    }
+
+    /// The next pass of replication between these pairs of files, or `None` if the present one has reached its goals.
+    fn replicate(&mut self, facts: &Facts<'_>, pairs: &[Pair], now: Duration) -> Option<Action> {
+        let stale = self
+            .round
+            .as_ref()
+            .is_none_or(|round| now.saturating_sub(round.begun) > FRESH && round.is_reached(facts, pairs));
+        if stale {
+            let goals = pairs.iter().map(|pair| (pair.from.clone(), facts.of(&pair.from).goal())).collect();
+            self.round = Some(Round { begun: now, replicated: now, goals });
+            let round = self.round.as_ref()?;
+            // Nothing has been written since the last pass, or ever.
+            return (!round.is_reached(facts, pairs)).then_some(Action::Replicate);
+        }
+        let round = self.round.as_mut()?;
+        if round.is_reached(facts, pairs) {
+            return None;
+        }
+        if now.saturating_sub(round.replicated) >= BETWEEN_PASSES {
+            round.replicated = now;
+            return Some(Action::Replicate);
+        }
+        Some(Action::Wait(Waiting::Replication))
+    }
+
+    /// The copies of what internal replication leaves out, from each source to its target.
+    fn copies_over(&self, roster: &Roster) -> Vec<CopyOver> {
+        let both = self.moves.iter().filter_map(|one| {
+            let (from, to) = (roster.name(one.from?)?.to_owned(), roster.name(one.to?)?.to_owned());
+            Some(CopyOver { range: one.range.clone(), from, to })
+        });
+        both.collect()
+    }
+
+    /// The moves that have a target, with its placeholder and name.
+    fn targets<'a>(&'a self, roster: &'a Roster) -> impl Iterator<Item = (&'a Move, Fill, &'a str)> {
+        self.moves.iter().filter_map(|one| Some((one, one.fill(), roster.name(one.to?)?)))
+    }
+
+    /// The moves that have a source, with its name.
+    fn sources<'a>(&'a self, roster: &'a Roster) -> impl Iterator<Item = (&'a Move, &'a str)> {
+        self.moves.iter().filter_map(|one| Some((one, roster.name(one.from?)?)))
+    }
+}
+
+/// The phase of a move that the map does not show.
+fn pending(one: &Move, document: &Document, roster: &Roster, before: Phase) -> Option<Phase> {
+    let holds = |end: Option<u32>| {
+        end.and_then(|end| roster.name(end)).is_some_and(|name| document.holds(&one.range, name))
+    };
+    match one.to {
+        // The source is still to be dropped.
+        None if holds(one.from) => Some(Phase::Confirm),
+        None => None,
+        // The target got a copy in another way, or the source lost its own: the plan no longer fits.
+        Some(_) if before != Phase::Begin || holds(one.to) => None,
+        Some(_) if one.from.is_some() && !holds(one.from) => None,
+        Some(_) => Some(Phase::Begin),
+    }
+}
+
+/// Gives the source its place in the map again. The entries of the log show the move as switched.
+fn put_back(one: &Move, roster: &Roster) -> Vec<Change> {
+    let Some(from) = one.from.and_then(|from| roster.name(from)) else { return vec![] };
+    let mut changes = vec![Change::add(&one.range, from)];
+    changes.push(Change::log(Logged::Added, &one.range, one.fill().to_string()));
+    changes.push(Change::log(Logged::Removed, &one.range, one.fill().to_string()));
+    changes
+        .extend(one.to.and_then(|to| roster.name(to)).map(|to| Change::log(Logged::Added, &one.range, to)));
+    changes
+}
+
+/// The files of one direction of replication.
+struct Pair {
+    from: FileKey,
+    to: FileKey,
+}
+
+fn pair(range: &str, from: &str, to: &str) -> Pair {
+    Pair { from: (range.to_owned(), from.to_owned()), to: (range.to_owned(), to.to_owned()) }
+}
+
+impl Round {
+    fn is_reached(&self, facts: &Facts<'_>, pairs: &[Pair]) -> bool {
+        pairs.iter().all(|pair| {
+            let goal = self.goals.get(&pair.from).copied();
+            goal.is_some_and(|goal| facts.of(&pair.from).has_reached(&facts.of(&pair.to), goal))
+        })
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn of(&self, key: &FileKey) -> FileFacts {
+        self.files.get(key).cloned().unwrap_or_default()
+    }
+
+    fn file(&self, range: &str, node: &str) -> FileFacts {
+        self.of(&(range.to_owned(), node.to_owned()))
+    }
+
+    /// The first holder of the range, with the properties that all holders have; `None` if they differ.
+    fn agreed(&self, range: &str) -> Option<(&'a str, Option<Properties>)> {
+        let mut holders = self.document.holders(range);
+        let first = holders.next()?;
+        let properties = self.file(range, first).properties;
+        holders.all(|other| self.file(range, other).properties == properties).then_some((first, properties))
+    }
+}
+
+/// One pass of replication is one pass up to its beginning, so it is repeated until the goal is reached.
+const BETWEEN_PASSES: Duration = Duration::from_secs(2);
+/// A proof that is older is made again before the map is changed.
+const FRESH: Duration = Duration::from_secs(2);
+/// CouchDB pushes an update after 5 s (`[mem3] sync_delay`) and up to half a second (`sync_frequency`).
+const LATE_WRITES: Duration = Duration::from_secs(6);
+/// What a source has not pushed after this time, it has forgotten.
+const PUSHED_WITHIN: Duration = Duration::from_secs(30);
+/// Views that take longer are built in part after the move. One of 3,000 documents took 60 s.
+const LONGEST_FOR_VIEWS: Duration = Duration::from_secs(600);

@@ -1,0 +1,376 @@
+//! The task of the agent that leads: which databases are moved, and what comes before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agent_core::decide::MoveTask;
+use agent_core::moves::{Document, Loads, Move, Pace, Phase, Rebalance, Work, drain, raise};
+use contract::moves::{CopiesRecord, Moves, NodeCopies, NodeState};
+use contract::text::cut;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::mover::Mover;
+use super::nodes::Nodes;
+use crate::act::actor::Actor;
+use crate::act::error::{ActError, Progress};
+use crate::couch::{CouchError, FileAt, Read};
+use crate::observe::Directory;
+
+impl Actor {
+    /// Goes on with the moves of `task` between `members`, for about [`SLICE`]. Returns once nothing is left to move. `now` is
+    /// the current time, RFC 3339.
+    pub(in crate::act) async fn advance_moves(
+        &self,
+        directory: &Directory,
+        task: &MoveTask,
+        members: &BTreeSet<u32>,
+        now: &str,
+    ) -> Result<(), ActError> {
+        let nodes = Nodes::new(&self.couch, directory, members, task).await?;
+        let mut kept = self.moves.lock().await;
+        let begun = kept.take().filter(|mover| mover.task == *task && mover.members == *members);
+        let mut mover = begun.unwrap_or_else(|| Mover::new(task.clone(), members.clone()));
+        let advanced = self.advance(directory, &nodes, &mut mover, now).await;
+        // After a failed call, too, the moves go on where they stopped.
+        if advanced.is_err() {
+            *kept = Some(mover);
+        } else {
+            self.moves_ended.fetch_add(1, Ordering::Relaxed);
+        }
+        advanced
+    }
+
+    /// The progress of moves that this agent leads.
+    pub async fn moves(&self, directory: &Directory) -> Option<Moves> {
+        let kept = self.moves.lock().await;
+        let set = directory.me.pod().set();
+        kept.as_ref().map(|mover| mover.report(|ordinal| format!("{set}-{ordinal}")))
+    }
+
+    async fn advance(
+        &self,
+        directory: &Directory,
+        nodes: &Nodes<'_>,
+        mover: &mut Mover,
+        now: &str,
+    ) -> Result<(), ActError> {
+        if let MoveTask::Restore(restored) = &mover.task {
+            return self.restore(directory, nodes, restored, now).await;
+        }
+        mover.paused = nodes.hindrance().await?;
+        if let Some(reason) = &mover.paused {
+            return Err(ActError::NotYet(Progress::MovesPaused { reason: reason.clone() }));
+        }
+        if let MoveTask::Drain { leaving, .. } = &mover.task
+            && !nodes.mark_leaving(leaving).await?
+        {
+            // A database that is created meanwhile would be placed there.
+            return Err(ActError::NotYet(Progress::MarkingLeaving));
+        }
+        if !mover.listed {
+            let listing = nodes.list(mover).await?;
+            if let MoveTask::Drain { node, .. } = mover.task {
+                let copies = NodeCopies { state: NodeState::Draining, ..listing };
+                self.record(directory, [(node, copies)], now).await?;
+            }
+        }
+        let pace = Pace { readers: self.pace_of(&mover.task) };
+        let end = Instant::now() + SLICE;
+        loop {
+            nodes.activate(mover).await?;
+            if mover.active.is_empty() {
+                return self.end(directory, nodes, mover, now).await;
+            }
+            let changed = nodes.pass(mover, pace).await?;
+            if !changed || Instant::now() >= end {
+                return Err(ActError::NotYet(progress(mover)));
+            }
+        }
+    }
+
+    /// The time for which a moved copy stays in the map beside the new one.
+    fn pace_of(&self, task: &MoveTask) -> Duration {
+        match task {
+            MoveTask::Drain { .. } => self.readers_stay,
+            // The old node stays: there is no hurry.
+            MoveTask::Finish | MoveTask::Raise { .. } | MoveTask::Rebalance | MoveTask::Restore(_) => {
+                self.readers_stay * UNHURRIED
+            }
+        }
+    }
+
+    /// Ends a task with nothing left in the queue: looks for what has come meanwhile, and records a node as drained.
+    async fn end(
+        &self,
+        directory: &Directory,
+        nodes: &Nodes<'_>,
+        mover: &mut Mover,
+        now: &str,
+    ) -> Result<(), ActError> {
+        let listing = nodes.list(mover).await?;
+        if !mover.queue.is_empty() {
+            return Err(ActError::NotYet(progress(mover)));
+        }
+        for (database, hindrance) in &mover.hindered {
+            warn!(database, ?hindrance, "the copies of this database can't be moved");
+        }
+        if let MoveTask::Drain { node, .. } = mover.task {
+            if listing.databases > 0 {
+                let reason = hindered(mover, &listing);
+                mover.paused = Some(reason.clone());
+                // Looked at again in the next round: a person may have repaired it.
+                mover.hindered.clear();
+                return Err(ActError::NotYet(Progress::MovesPaused { reason }));
+            }
+            if let Some(file) = nodes.unproved_file(node, mover).await? {
+                let reason = format!(
+                    "file '{file}' on this node has changes that no copy in the shard map has. Fix: add the node to the map \
+                     again, or delete the file"
+                );
+                mover.paused = Some(reason.clone());
+                return Err(ActError::NotYet(Progress::MovesPaused { reason }));
+            }
+            nodes.redirect(&BTreeMap::new()).await?;
+            let copies = NodeCopies { state: NodeState::Drained, ..NodeCopies::default() };
+            self.record(directory, [(node, copies)], now).await?;
+            info!(ordinal = node, "the node is drained");
+            return Ok(());
+        }
+        Ok(nodes.redirect(&BTreeMap::new()).await?)
+    }
+
+    /// Lets nodes have new copies again that are no longer drained.
+    async fn restore(
+        &self,
+        directory: &Directory,
+        nodes: &Nodes<'_>,
+        restored: &BTreeSet<u32>,
+        now: &str,
+    ) -> Result<(), ActError> {
+        for name in restored.iter().filter_map(|ordinal| nodes.roster.name(*ordinal)) {
+            self.couch.set_leaving(&nodes.local, name, false).await?;
+        }
+        let holding = NodeCopies { state: NodeState::Holding, ..NodeCopies::default() };
+        self.record(directory, restored.iter().map(|ordinal| (*ordinal, holding.clone())), now).await
+    }
+
+    /// Removes a drained node from the members.
+    pub(in crate::act) async fn remove_member(
+        &self,
+        directory: &Directory,
+        node: u32,
+        now: &str,
+    ) -> Result<(), ActError> {
+        self.couch.remove_member(&directory.local(), &directory.node(node)).await?;
+        let copies = NodeCopies { state: NodeState::Removed, ..NodeCopies::default() };
+        self.record(directory, [(node, copies)], now).await
+    }
+
+    /// Writes the copies of these nodes into the record on the Lease.
+    async fn record(
+        &self,
+        directory: &Directory,
+        nodes: impl IntoIterator<Item = (u32, NodeCopies)>,
+        now: &str,
+    ) -> Result<(), ActError> {
+        let Some(claim) = &self.claim else { return Ok(()) };
+        let mut record = CopiesRecord { as_of: now.to_owned(), ..claim.copies() };
+        let set = directory.me.pod().set();
+        record.nodes.extend(nodes.into_iter().map(|(ordinal, copies)| (format!("{set}-{ordinal}"), copies)));
+        Ok(claim.record_copies(&record).await?)
+    }
+}
+
+impl Nodes<'_> {
+    /// Reads the maps of all databases, and puts those into the queue whose copies have to be moved. Returns the copies on the
+    /// node that is drained.
+    async fn list(&self, mover: &mut Mover) -> Result<NodeCopies, CouchError> {
+        mover.queue.clear();
+        let mut loads = Loads::new(&self.roster);
+        self.each_map(|document| loads.count(document, &self.roster)).await?;
+        let mut planner = Planner::new(&mover.task, loads, self);
+        let mut found = NodeCopies::default();
+        let (roster, mut queue, mut copies) = (&self.roster, vec![], 0_u64);
+        self.each_map(|document| {
+            if let MoveTask::Drain { node, .. } = mover.task {
+                note(&mut found, document, roster.name(node).unwrap_or_default());
+            }
+            let moves = match self.begun(document, mover) {
+                Some(moves) => moves,
+                None => planner.moves(document, self),
+            };
+            if !moves.is_empty() && !mover.hindered.contains_key(&document.database) {
+                copies += u64::try_from(moves.len()).unwrap_or_default();
+                queue.push((document.database.clone(), moves));
+            }
+        })
+        .await?;
+        // CouchDB's own databases first: without `_users` nobody logs in.
+        queue.sort_by_key(|(database, _)| !database.starts_with('_'));
+        mover.copies = mover.done + copies;
+        mover.queue = queue.into();
+        mover.listed = true;
+        Ok(found)
+    }
+
+    /// The moves that the map shows as begun, but for those that were verified already.
+    fn begun(&self, document: &Document, mover: &Mover) -> Option<Vec<Move>> {
+        let begun = document.moves(&self.roster);
+        let verified = mover.verified.contains(&(document.database.clone(), document.rev().to_owned()));
+        let open = begun.into_iter().filter(|(_, phase)| *phase != Phase::Verify || !verified);
+        let open: Vec<Move> = open.map(|(one, _)| one).collect();
+        (!open.is_empty()).then_some(open)
+    }
+
+    async fn each_map(&self, mut each: impl FnMut(&Document)) -> Result<(), CouchError> {
+        let mut after: Option<String> = None;
+        loop {
+            let (maps, last) = self.couch.documents_after(&self.local, after.as_deref()).await?;
+            for map in &maps {
+                each(&map.document);
+            }
+            match last {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Begins databases of the queue while there are few active ones.
+    async fn activate(&self, mover: &mut Mover) -> Result<(), CouchError> {
+        // Those that only wait for readers or late writes cost little.
+        let busy = mover.active.values().filter(|work| work.phase() <= Phase::Fill).count();
+        let room = BUSY.saturating_sub(busy).min(ACTIVE.saturating_sub(mover.active.len()));
+        let next: Vec<(String, Vec<Move>)> = (0..room).map_while(|_| mover.queue.pop_front()).collect();
+        if next.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = next.iter().map(|(name, _)| name.as_str()).collect();
+        let maps = self.couch.documents(&self.local, &names).await?;
+        for map in &maps {
+            let document = &map.document;
+            let Some((name, moves)) = next.iter().find(|(name, _)| *name == document.database) else {
+                continue;
+            };
+            let begun = self.begun(document, mover).and_then(|_| Work::begun(document, &self.roster));
+            let work = begun.unwrap_or_else(|| Work::planned(document, moves.clone()));
+            if work.phase() <= Phase::Fill
+                && let Some(limit) = self.couch.purge_limit(&self.local, name).await?
+                && limit != DEFAULT_PURGE_LIMIT
+            {
+                mover.purge_limits.insert(name.clone(), limit);
+            }
+            mover.active.insert(name.clone(), work);
+        }
+        Ok(())
+    }
+
+    /// A file on the drained node that has changes which no copy in its map has. `None` if there is none.
+    async fn unproved_file(&self, node: u32, mover: &Mover) -> Result<Option<String>, CouchError> {
+        let (Some(base), Some(name)) = (self.base(node), self.roster.name(node)) else { return Ok(None) };
+        for file in self.couch.files_on(base).await? {
+            let Some((range, database)) = parts(&file) else { continue };
+            let maps = self.couch.documents(&self.local, &[database]).await?;
+            let Some(map) = maps.first().filter(|map| map.document.file(range) == file) else { continue };
+            if mover.verified.contains(&(database.to_owned(), map.document.rev().to_owned())) {
+                continue;
+            }
+            let at = |node| FileAt { base: &self.local, node, file: &file };
+            let source = self.couch.file_facts(at(name), Read::Checkpoints).await?;
+            let mut proved = source.uuid.is_none();
+            for holder in map.document.holders(range) {
+                proved = proved
+                    || source.has_reached(
+                        &self.couch.file_facts(at(holder), Read::Checkpoints).await?,
+                        source.goal(),
+                    );
+            }
+            if !proved {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The plan for a task, database by database.
+enum Planner {
+    Drain { node: u32, loads: Loads },
+    Finish,
+    Raise { copies: u32, loads: Loads },
+    Rebalance(Rebalance),
+}
+
+impl Planner {
+    fn new(task: &MoveTask, loads: Loads, nodes: &Nodes<'_>) -> Self {
+        match task {
+            MoveTask::Drain { node, .. } => Self::Drain { node: *node, loads },
+            MoveTask::Finish | MoveTask::Restore(_) => Self::Finish,
+            MoveTask::Raise { copies } => Self::Raise { copies: *copies, loads },
+            MoveTask::Rebalance => Self::Rebalance(Rebalance::new(loads, &nodes.roster)),
+        }
+    }
+
+    fn moves(&mut self, document: &Document, nodes: &Nodes<'_>) -> Vec<Move> {
+        match self {
+            Self::Drain { node, loads } => drain(document, *node, &nodes.roster, loads),
+            Self::Finish => vec![],
+            Self::Raise { copies, loads } => raise(document, *copies, &nodes.roster, loads),
+            Self::Rebalance(plan) => plan.next(document, &nodes.roster),
+        }
+    }
+}
+
+/// Adds a database to the copies on a node.
+fn note(copies: &mut NodeCopies, document: &Document, node: &str) {
+    let held: Vec<&str> = document.ranges().filter(|range| document.holds(range, node)).collect();
+    if held.is_empty() {
+        return;
+    }
+    copies.databases += 1;
+    let only = held.iter().any(|range| document.holders(range).count() == 1);
+    let name = cut(&document.database, NodeCopies::EXAMPLE_LENGTH).into_owned();
+    if only {
+        // The names of databases that would be lost are worth more than those of others.
+        if copies.only_copies == 0 {
+            copies.examples.clear();
+        }
+        copies.only_copies += 1;
+    }
+    if (only || copies.only_copies == 0) && copies.examples.len() < NodeCopies::EXAMPLES {
+        copies.examples.push(name);
+    }
+}
+
+/// The range and the database in the name of a file: `shards/00000000-7fffffff/orders.1795221185`.
+fn parts(file: &str) -> Option<(&str, &str)> {
+    let (range, rest) = file.strip_prefix("shards/")?.split_once('/')?;
+    Some((range, rest.rsplit_once('.')?.0))
+}
+
+fn progress(mover: &Mover) -> Progress {
+    Progress::Moving { done: mover.done, copies: mover.copies }
+}
+
+fn hindered(mover: &Mover, listing: &NodeCopies) -> String {
+    let names: Vec<String> = mover
+        .hindered
+        .iter()
+        .take(NodeCopies::EXAMPLES)
+        .map(|(name, why)| format!("'{name}' ({why})"))
+        .collect();
+    format!("{} databases still have copies there: {}", listing.databases, names.join(", "))
+}
+
+/// The agent observes the cluster again after this time.
+const SLICE: Duration = Duration::from_secs(2);
+/// Databases whose copies are filled at the same time. More maps in a short time slow down the ring in which maps travel.
+const BUSY: usize = 50;
+/// Databases that are moved at the same time, those that wait for readers included.
+const ACTIVE: usize = 500;
+/// A rebalance leaves both copies in the map for this many times as long as a drain.
+const UNHURRIED: u32 = 10;
+/// `_purged_infos_limit` of a new file.
+const DEFAULT_PURGE_LIMIT: u64 = 1000;

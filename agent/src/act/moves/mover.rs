@@ -1,0 +1,78 @@
+//! The state of one task between rounds.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::time::Duration;
+
+use agent_core::decide::MoveTask;
+use agent_core::moves::{Hindrance, Move, Waiting, Work};
+use contract::moves::{Moves, Task};
+use tokio::time::Instant;
+
+/// The moves of one task. Everything in here can be read again.
+#[derive(Debug)]
+pub struct Mover {
+    pub(super) task: MoveTask,
+    pub(super) members: BTreeSet<u32>,
+    begun: Instant,
+    /// `true` once the maps of all databases were read for the queue.
+    pub(super) listed: bool,
+    pub(super) queue: VecDeque<(String, Vec<Move>)>,
+    pub(super) active: BTreeMap<String, Work>,
+    /// Revisions of maps whose last moves were verified.
+    pub(super) verified: HashSet<(String, String)>,
+    /// Databases that can't be moved.
+    pub(super) hindered: BTreeMap<String, Hindrance>,
+    /// `_purged_infos_limit` of databases that are being moved, where it is not the default.
+    pub(super) purge_limits: BTreeMap<String, u64>,
+    /// What the databases wait for.
+    pub(super) waiting: BTreeMap<String, Waiting>,
+    pub(super) copies: u64,
+    pub(super) done: u64,
+    pub(super) paused: Option<String>,
+}
+
+impl Mover {
+    pub(super) fn new(task: MoveTask, members: BTreeSet<u32>) -> Self {
+        Self {
+            task,
+            members,
+            begun: Instant::now(),
+            listed: false,
+            queue: VecDeque::new(),
+            active: BTreeMap::new(),
+            verified: HashSet::new(),
+            hindered: BTreeMap::new(),
+            purge_limits: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            copies: 0,
+            done: 0,
+            paused: None,
+        }
+    }
+
+    /// The time since the task began here.
+    pub(super) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// The progress, for the status page. `pod` names the pod of an ordinal.
+    pub(super) fn report(&self, pod: impl Fn(u32) -> String) -> Moves {
+        let (task, node) = match &self.task {
+            MoveTask::Drain { node, .. } => (Task::Drain, Some(*node)),
+            MoveTask::Raise { .. } => (Task::Copies, None),
+            MoveTask::Finish | MoveTask::Rebalance | MoveTask::Restore(_) => (Task::Rebalance, None),
+        };
+        let left = self.copies.saturating_sub(self.done);
+        // From the time of the copies that are done: few at first, so that the estimate settles within some minutes.
+        let seconds = (self.done > 0).then(|| self.now().as_secs().saturating_mul(left) / self.done);
+        Moves {
+            task,
+            pod: node.map(pod),
+            copies: self.copies,
+            done: self.done,
+            bytes_left: 0,
+            seconds_left: seconds,
+            paused: self.paused.clone(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The nodes between which copies are moved, and the calls to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_core::decide::MoveTask;
+use agent_core::facts::MaintenanceMode;
+use agent_core::moves::Roster;
+use futures::future::try_join_all;
+
+use crate::couch::{Couch, CouchError};
+use crate::observe::Directory;
+
+/// The nodes of one task.
+pub(super) struct Nodes<'a> {
+    pub(super) couch: &'a Couch,
+    pub(super) roster: Roster,
+    /// The local node's base URL.
+    pub(super) local: String,
+    /// The base URL of each member by ordinal, the local one included. Calls about members go through the local node.
+    bases: BTreeMap<u32, String>,
+}
+
+impl<'a> Nodes<'a> {
+    pub(super) async fn new(
+        couch: &'a Couch,
+        directory: &Directory,
+        members: &BTreeSet<u32>,
+        task: &MoveTask,
+    ) -> Result<Self, CouchError> {
+        let me = directory.me.pod().ordinal();
+        let local = directory.local();
+        let mut bases = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        for &ordinal in members {
+            let Ok(peer) = directory.me.sibling(ordinal) else { continue };
+            bases.insert(ordinal, if ordinal == me { local.clone() } else { directory.peer(&peer) });
+            names.insert(ordinal, directory.node(ordinal));
+        }
+        let leaving = match task {
+            MoveTask::Drain { leaving, .. } => leaving.clone(),
+            MoveTask::Finish | MoveTask::Raise { .. } | MoveTask::Rebalance | MoveTask::Restore(_) => {
+                BTreeSet::new()
+            }
+        };
+        let zones = try_join_all(names.values().map(|name| async {
+            Ok::<_, CouchError>(couch.zone(&local, name).await?.map(|zone| (name.clone(), zone)))
+        }))
+        .await?;
+        let roster = Roster::new(names, leaving).with_zones(zones.into_iter().flatten().collect());
+        Ok(Self { couch, roster, local, bases })
+    }
+
+    /// The base URL of the node with this ordinal.
+    pub(super) fn base(&self, ordinal: u32) -> Option<&str> {
+        self.bases.get(&ordinal).map(String::as_str)
+    }
+
+    /// The base URLs of all nodes, each with its ordinal.
+    pub(super) fn bases(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.bases.iter().map(|(ordinal, base)| (*ordinal, base.as_str()))
+    }
+
+    /// The reason why no copy may be moved now, a sentence; `None` if there is none. The nodes answer and are connected:
+    /// other steps come first where they are not.
+    pub(super) async fn hindrance(&self) -> Result<Option<String>, CouchError> {
+        if self.couch.is_resharding(&self.local).await? {
+            return Ok(Some(
+                "a resharding job is unfinished, which changes maps by its own picture of them".to_owned(),
+            ));
+        }
+        for (ordinal, base) in self.bases() {
+            if self.couch.standing(base).await?.mode != MaintenanceMode::Off {
+                let name = self.roster.name(ordinal).unwrap_or_default();
+                return Ok(Some(format!("node '{name}' is in maintenance mode")));
+            }
+            if self.couch.has_foreign_redirects(base).await? {
+                let name = self.roster.name(ordinal).unwrap_or_default();
+                return Ok(Some(format!("[mem3.redirects] of node '{name}' has an entry of another origin")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets the redirects on all nodes: any of them may hold a copy and be asked to fill another.
+    pub(super) async fn redirect(&self, wanted: &BTreeMap<String, String>) -> Result<(), CouchError> {
+        let set = self.bases().map(|(_, base)| self.couch.set_redirects(base, wanted));
+        try_join_all(set).await.map(drop)
+    }
+
+    /// The revisions of these maps, on every node but the local one.
+    pub(super) async fn revisions(
+        &self,
+        databases: &[&str],
+    ) -> Result<Vec<BTreeMap<String, String>>, CouchError> {
+        let others = self.bases().map(|(_, base)| base).filter(|base| *base != self.local);
+        try_join_all(others.map(|base| self.couch.map_revisions(base, databases))).await
+    }
+
+    /// Makes sure that the nodes in `leaving` get no new copies. Returns `true` once every node knows.
+    pub(super) async fn mark_leaving(&self, leaving: &BTreeSet<u32>) -> Result<bool, CouchError> {
+        let mut known = true;
+        for name in leaving.iter().filter_map(|ordinal| self.roster.name(*ordinal)) {
+            self.couch.set_leaving(&self.local, name, true).await?;
+            let lists = self.bases().map(|(_, base)| self.couch.is_leaving(base, name));
+            known &= try_join_all(lists).await?.into_iter().all(|leaving| leaving);
+        }
+        Ok(known)
+    }
+}
