@@ -136,8 +136,8 @@ impl Rebalance {
         self.total
     }
 
-    /// The moves of the next database. Each database has its share of them, so that load moves with the first and with the
-    /// last.
+    /// The moves of the next database, at most one of each range: the map shows one move of a range at a time. Each database
+    /// has its share of them, so that load moves with the first and with the last. A second plan has what is left.
     pub fn next(&mut self, document: &Document, roster: &Roster) -> Vec<Move> {
         self.seen += 1;
         let share = self.total.saturating_mul(self.seen).div_ceil(self.loads.databases.max(1));
