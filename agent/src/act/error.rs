@@ -1,5 +1,6 @@
 //! Steps that failed or are not complete.
 
+use agent_core::facts::Pause;
 use thiserror::Error;
 
 use crate::couch::CouchError;
@@ -50,11 +51,8 @@ pub enum Progress {
         copies: u64,
     },
     /// No copy may be moved now.
-    #[error("moves are paused: {reason}")]
-    MovesPaused {
-        /// The reason, a sentence.
-        reason: String,
-    },
+    #[error("no copy is moved: {0}")]
+    MovesPaused(Pause),
     /// Nodes do not know yet that another one gets no new copies.
     #[error("waiting until every node knows which nodes get no new copies")]
     MarkingLeaving,

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agent_core::decide::LeaseUser;
 use agent_core::facts::LeaseState;
@@ -102,6 +103,15 @@ impl Claim {
         }
     }
 
+    /// Renews the Lease if this process holds it and has not written it for a while, so that no round has to do so.
+    pub(crate) async fn renew(&self, at: &str) -> Result<(), LeaseError> {
+        let age = self.known.borrow().holding.as_ref().map(|holding| holding.facts(Instant::now()).seen_for);
+        match age {
+            Some(age) if age > RENEWED_AFTER => self.take(at).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Releases the Lease unless it changed since. This process stops holding it even if the write fails.
     pub(crate) async fn release(&self) -> Result<(), LeaseError> {
         let mut revision = None;
@@ -187,14 +197,15 @@ impl Claim {
     }
 }
 
+/// Half of the time after which this process stops holding the Lease.
+const RENEWED_AFTER: Duration = Duration::from_secs(10);
+
 fn params() -> PatchParams {
     PatchParams { field_manager: Some(objects::AGENT_CONTAINER.to_owned()), ..PatchParams::default() }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use agent_core::facts::{ApiState, KnownRecord};
 
     use super::*;

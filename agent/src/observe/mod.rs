@@ -19,4 +19,4 @@ pub(crate) mod restart;
 pub mod service;
 
 pub use directory::Directory;
-pub use observer::{Inputs, Observer};
+pub use observer::{Inputs, Moves, Observer};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_core::decide::{Step, displaced_by, expectation};
 use agent_core::facts::{
-    BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed,
+    BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed, Pause,
     PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin,
 };
 use contract::PodName;
@@ -45,8 +45,17 @@ pub struct Inputs<'a> {
     pub claim: Option<&'a Claim>,
     /// The standstill of a comparison.
     pub stalled: Option<Stalled>,
-    /// The number of tasks of moves that this process has ended.
-    pub moves_ended: u64,
+    /// The moves that this agent has led.
+    pub moves: Moves,
+}
+
+/// What an agent knows about moves that it leads.
+#[derive(Clone, Debug, Default)]
+pub struct Moves {
+    /// The number of tasks that this process has ended.
+    pub ended: u64,
+    /// The reason why no copy is moved just now.
+    pub paused: Option<Pause>,
 }
 
 impl Inputs<'_> {
@@ -89,7 +98,7 @@ impl Observer {
 
     /// Asks all nodes, then reads the details that their answers call for. `before` is the step of the last round.
     pub async fn observe(&mut self, inputs: Inputs<'_>, before: Option<&Step>) -> Observed {
-        self.details.moves_ended(inputs.moves_ended);
+        self.details.moves_ended(inputs.moves.ended);
         let observed = self.observe_nodes(inputs).await;
         self.details.complete(&self.couch, &self.directory, &self.service, observed, before).await
     }
@@ -138,6 +147,7 @@ impl Observer {
                 rebalance: set.map(|set| set.rebalance).unwrap_or_default(),
                 copies: set.and_then(|set| set.copies).map(u32::from),
                 states: inputs.states(),
+                paused: inputs.moves.paused.clone(),
                 maps: MapDemands::default(),
             },
             absent_for: Duration::ZERO,

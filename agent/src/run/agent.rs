@@ -25,7 +25,7 @@ use crate::credentials::Resolver;
 use crate::kubernetes::Knowledge;
 use crate::kubernetes::events::EventSender;
 use crate::metrics::{Metrics, StepOutcome};
-use crate::observe::{Inputs, Observer};
+use crate::observe::{Inputs, Moves, Observer};
 use crate::publish::page::{self, History, Round};
 use crate::publish::termination::TerminationLog;
 use crate::settings::{Pod, PodManagement, Size};
@@ -72,7 +72,8 @@ impl Agent {
         loop {
             let known = knowledge.borrow_and_update().clone();
             let moves_ended = self.actor.moves_ended.load(Ordering::Relaxed);
-            let inputs = Inputs { stalled: self.actor.stalled().await, moves_ended, ..self.inputs(&known) };
+            let moves = Moves { ended: moves_ended, paused: self.actor.moves_paused().await };
+            let inputs = Inputs { stalled: self.actor.stalled().await, moves, ..self.inputs(&known) };
             let observed = observer.observe(inputs, memory.step.as_ref()).await;
             if self.replace_rejected_credentials(&mut memory, &observed).await
                 || self.replace_untrusted_authorities(&mut memory, &observed)
@@ -81,6 +82,9 @@ impl Agent {
             }
             let policy = known.set.as_ref().map_or(self.pod_management, |set| set.pod_management);
             let decision = decide(&observed, policy);
+            if decision.step == Step::Settled {
+                self.actor.forget_moves().await;
+            }
             let explained = self.explain(&observer, &observed, &decision);
             self.report(&mut memory, &decision, &explained);
             self.report_conditions(&mut memory, &observed, &explained);
@@ -109,7 +113,7 @@ impl Agent {
             knowledge,
             claim: self.actor.claim.as_ref(),
             stalled: None,
-            moves_ended: 0,
+            moves: Moves::default(),
         }
     }
 

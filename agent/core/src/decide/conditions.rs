@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::heal::admins_on_some_nodes;
 use super::strangers::stray;
 use super::view::View;
-use crate::facts::{Login, MaintenanceMode, NamedDatabases, Node, Observed, Stalled, Unseen, VolumeNote};
+use crate::facts::{
+    Login, MaintenanceMode, NamedDatabases, Node, Observed, Pause, Stalled, Unseen, VolumeNote,
+};
 
 /// A problem that a person has to solve.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,8 @@ pub enum Condition {
     FillingStalled(Stalled),
     /// Members with ordinals beyond the StatefulSet's size.
     MembersBeyondSize(BTreeSet<u32>),
+    /// Copies should be moved, and may not be for this reason.
+    MovesPaused(Pause),
     /// Databases with a single copy of some documents, in a cluster of several nodes.
     SingleCopies(NamedDatabases),
     /// Names in the local `_nodes` that belong to no pod, are not connected and hold no system database.
@@ -80,8 +84,14 @@ fn conditions_of(local: &Node, observed: &Observed) -> Vec<Condition> {
     }
     // By the local `_nodes` only: a host that answers at a pod's name may list anything. No size, no members beyond it.
     let beyond: BTreeSet<u32> = local.members.difference(&observed.expected).copied().collect();
+    // A drained node loses nothing, and is removed when its pod has ended.
+    let beyond: BTreeSet<u32> =
+        beyond.into_iter().filter(|ordinal| !observed.moves.state(*ordinal).is_removable()).collect();
     if local.databases > 0 && !observed.expected.is_empty() && !beyond.is_empty() {
         conditions.push(Condition::MembersBeyondSize(beyond));
+    }
+    if let Some(pause) = &observed.moves.paused {
+        conditions.push(Condition::MovesPaused(pause.clone()));
     }
     // A single node has no place for a second copy.
     if observed.single_copies.count > 0 && local.members.len() > 1 {

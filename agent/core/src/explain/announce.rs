@@ -1,7 +1,7 @@
 //! The Kubernetes Event that belongs to a step, if any.
 
 use super::explanation::Explanation;
-use crate::decide::{Step, StepKind};
+use crate::decide::{MoveTask, Step, StepKind};
 
 /// The content of an Event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,9 @@ pub fn when_entered(step: &Step, explanation: &Explanation, joined: bool) -> Opt
     // Steps that change something are announced when they are done.
     match step.kind() {
         StepKind::Refuse => Some(warning(explanation)),
+        StepKind::Act if matches!(step, Step::Move { task: MoveTask::Drain { .. }, .. }) => {
+            Some(normal(About::StatefulSet, "DrainingBegun", explanation.message.clone()))
+        }
         // An agent that was restarted beside a member has nothing new to announce.
         StepKind::Settled if joined => {
             Some(normal(About::Pod, "Joined", "this node is a member, and every member confirms it"))
@@ -59,6 +62,12 @@ pub fn when_done(step: &Step, explanation: &Explanation) -> Option<Announcement>
     if let Step::RecordFounding { instead_of: Some(lost), .. } = step {
         let note = format!("a new cluster was formed instead of '{lost}', which was given up");
         return Some(normal(About::StatefulSet, "FormedAnew", note));
+    }
+    if let Step::Move { task: MoveTask::Drain { .. }, .. } = step {
+        return Some(normal(About::StatefulSet, "Drained", format!("done: {}", explanation.message)));
+    }
+    if let Step::RemoveMember(_) = step {
+        return Some(normal(About::StatefulSet, "MemberRemoved", format!("done: {}", explanation.message)));
     }
     if let Step::Adopt(_) = step {
         return Some(normal(About::Pod, "IdentityHealed", explanation.message.clone()));

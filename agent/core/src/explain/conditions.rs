@@ -7,7 +7,7 @@ use super::explanation::{Explanation, agreeing, clauses, quoted};
 use super::local::BASIC_HANDLER;
 use super::names::cut_name;
 use crate::decide::{Condition, WaitFor};
-use crate::facts::{NamedDatabases, Observed, Stalled, Unseen};
+use crate::facts::{NamedDatabases, Observed, Pause, Stalled, Unseen};
 
 /// A condition, explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl Explainer<'_> {
             Condition::MembersBeyondSize(pods) => {
                 (self.wait(&WaitFor::MembersBeyondSize(pods.clone())), self.nodes(observed))
             }
+            Condition::MovesPaused(pause) => (self.moves_paused(pause), vec![]),
             Condition::SingleCopies(databases) => (single_copies(databases), vec![]),
             Condition::StrangersListed(names) => {
                 (self.strangers_listed(names), self.strangers(observed, names))
@@ -78,6 +79,30 @@ impl Explainer<'_> {
                 ),
             ),
         }
+    }
+
+    fn moves_paused(&self, pause: &Pause) -> Explanation {
+        let fix = match pause {
+            Pause::ForeignRedirects(node) => format!(
+                "remove the entries: {}",
+                self.curl(&format!("/_node/{node}/_config/mem3.redirects/NAME"), " -X DELETE")
+            ),
+            Pause::Hindered { .. } => format!(
+                "repair these databases ({}); the drain goes on by itself",
+                self.curl("/_node/_local/_dbs/DATABASE?conflicts=true", "")
+            ),
+            Pause::Maintenance(node) => format!(
+                "end it, or wait until the node is filled: {}",
+                self.curl(&format!("/_node/{node}/_config/couchdb/maintenance_mode"), r#" -X PUT -d '"false"'"#)
+            ),
+            Pause::Resharding => format!("wait for the end of the jobs: {}", self.curl("/_reshard/jobs", "")),
+            Pause::UnprovedFile(_) => {
+                "if the file is of an earlier life of the node, delete it; otherwise add the node to the database's shard \
+                 map again"
+                    .to_owned()
+            }
+        };
+        Explanation::with_fix("MovesPaused", format!("no copy is moved: {pause}"), fix)
     }
 
     fn passwords_differ(&self, peers: &BTreeSet<u32>) -> Explanation {

@@ -95,14 +95,16 @@ impl Explainer<'_> {
             WaitFor::MembersBeyondSize(pods) => Explanation::with_fix(
                 "MembersBeyondSize",
                 format!(
-                    "{} {} beyond the size of {}; no member is removed automatically",
+                    "{} {} beyond the size of {}, and not drained: no member is removed that may hold the only copy of data",
                     self.pods(pods),
                     agreeing(pods, "is a member", "are members"),
                     self.stateful_set()
                 ),
                 format!(
-                    "scale up again ({}), or drain these nodes and delete their documents in /_node/_local/_nodes",
-                    self.kubectl(&format!("scale statefulset/{} --replicas=N", self.me.pod().set()))
+                    "scale up again ({}), then drain them: kubectl couchdiscover -n {} scale {} --replicas N",
+                    self.kubectl(&format!("scale statefulset/{} --replicas=M", self.me.pod().set())),
+                    self.me.namespace(),
+                    self.me.pod().set()
                 ),
             ),
             WaitFor::NotExpected => Explanation::new(

@@ -12,6 +12,6 @@ pub use kubernetes::{
     ApiState, KnownRecord, LeaseState, PodInstance, PodManagement, Publication, SetFacts, Size,
 };
 pub use maps::{BrokenMaps, LostRanges, MapProblem, NamedDatabases};
-pub use moves::{MapDemands, MoveFacts, Rebalance};
+pub use moves::{MapDemands, MoveFacts, Pause, Rebalance};
 pub use node::{Login, MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, UpAnswer, VolumeNote};
 pub use observed::{Observed, PortCheck, Stalled, VolumeOrigin};

@@ -1,6 +1,7 @@
 //! The facts about moves of copies: what the user wants, what the record says, and what the maps call for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::str::FromStr;
 
 use contract::moves::NodeState;
@@ -16,6 +17,8 @@ pub struct MoveFacts {
     pub copies: Option<u32>,
     /// The state of each node by the record on the Lease; nodes that it does not contain are missing.
     pub states: BTreeMap<u32, NodeState>,
+    /// The reason why no copy is moved just now although the user wants it. Known to the agent that leads moves.
+    pub paused: Option<Pause>,
     /// What the shard maps call for. Looked for only while everything else is in order.
     pub maps: MapDemands,
 }
@@ -41,6 +44,48 @@ pub enum Rebalance {
     /// The system databases, up to the number of copies that CouchDB gives new databases.
     #[default]
     System,
+}
+
+/// The reason why no copy may be moved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pause {
+    /// Replication of this node is redirected for other reasons than moves.
+    ForeignRedirects(String),
+    /// These databases, of `count`, have copies on the node that is drained, and can't be moved for these reasons.
+    Hindered {
+        /// The reasons, by the names of the first few databases.
+        databases: BTreeMap<String, String>,
+        /// The number of databases that have copies there.
+        count: u64,
+    },
+    /// This node is in maintenance mode.
+    Maintenance(String),
+    /// A resharding job is unfinished, which changes maps by its own picture of them.
+    Resharding,
+    /// This file on the node that is drained has changes that no copy in its map has.
+    UnprovedFile(String),
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignRedirects(node) => {
+                write!(f, "[mem3.redirects] of node '{node}' has entries of another origin")
+            }
+            Self::Hindered { databases, count } => {
+                write!(f, "{count} databases still have copies there")?;
+                for (position, (name, reason)) in databases.iter().enumerate() {
+                    write!(f, "{}'{name}': {reason}", if position == 0 { ": " } else { "; " })?;
+                }
+                Ok(())
+            }
+            Self::Maintenance(node) => write!(f, "node '{node}' is in maintenance mode"),
+            Self::Resharding => f.write_str("a resharding job is unfinished"),
+            Self::UnprovedFile(file) => {
+                write!(f, "file '{file}' on the drained node has changes that no copy in the shard map has")
+            }
+        }
+    }
 }
 
 impl FromStr for Rebalance {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_core::decide::MoveTask;
+use agent_core::facts::Pause;
 use agent_core::moves::{Document, Loads, Move, Pace, Phase, Rebalance, Work, drain, raise};
 use contract::moves::{CopiesRecord, Moves, NodeCopies, NodeState};
 use contract::text::cut;
@@ -28,6 +29,9 @@ impl Actor {
         members: &BTreeSet<u32>,
         now: &str,
     ) -> Result<(), ActError> {
+        if let Some(claim) = &self.claim {
+            claim.renew(now).await?;
+        }
         let nodes = Nodes::new(&self.couch, directory, members, task).await?;
         let mut kept = self.moves.lock().await;
         let begun = kept.take().filter(|mover| mover.task == *task && mover.members == *members);
@@ -40,6 +44,16 @@ impl Actor {
             self.moves_ended.fetch_add(1, Ordering::Relaxed);
         }
         advanced
+    }
+
+    /// Forgets moves that are not wanted any more.
+    pub async fn forget_moves(&self) {
+        *self.moves.lock().await = None;
+    }
+
+    /// The reason why no copy is moved by this agent, which leads.
+    pub async fn moves_paused(&self) -> Option<Pause> {
+        self.moves.lock().await.as_ref()?.paused.clone()
     }
 
     /// The progress of moves that this agent leads.
@@ -59,10 +73,10 @@ impl Actor {
         if let MoveTask::Restore(restored) = &mover.task {
             return self.restore(directory, nodes, restored, now).await;
         }
-        mover.paused = nodes.hindrance().await?;
-        if let Some(reason) = &mover.paused {
-            return Err(ActError::NotYet(Progress::MovesPaused { reason: reason.clone() }));
+        if let Some(pause) = nodes.pause().await? {
+            return Err(paused(mover, pause));
         }
+        mover.paused = None;
         if let MoveTask::Drain { leaving, .. } = &mover.task
             && !nodes.mark_leaving(leaving).await?
         {
@@ -118,19 +132,13 @@ impl Actor {
         }
         if let MoveTask::Drain { node, .. } = mover.task {
             if listing.databases > 0 {
-                let reason = hindered(mover, &listing);
-                mover.paused = Some(reason.clone());
+                let pause = hindered(mover, &listing);
                 // Looked at again in the next round: a person may have repaired it.
                 mover.hindered.clear();
-                return Err(ActError::NotYet(Progress::MovesPaused { reason }));
+                return Err(paused(mover, pause));
             }
             if let Some(file) = nodes.unproved_file(node, mover).await? {
-                let reason = format!(
-                    "file '{file}' on this node has changes that no copy in the shard map has. Fix: add the node to the map \
-                     again, or delete the file"
-                );
-                mover.paused = Some(reason.clone());
-                return Err(ActError::NotYet(Progress::MovesPaused { reason }));
+                return Err(paused(mover, Pause::UnprovedFile(file)));
             }
             nodes.redirect(&BTreeMap::new()).await?;
             let copies = NodeCopies { state: NodeState::Drained, ..NodeCopies::default() };
@@ -354,14 +362,17 @@ fn progress(mover: &Mover) -> Progress {
     Progress::Moving { done: mover.done, copies: mover.copies }
 }
 
-fn hindered(mover: &Mover, listing: &NodeCopies) -> String {
-    let names: Vec<String> = mover
-        .hindered
-        .iter()
-        .take(NodeCopies::EXAMPLES)
-        .map(|(name, why)| format!("'{name}' ({why})"))
-        .collect();
-    format!("{} databases still have copies there: {}", listing.databases, names.join(", "))
+/// The first few databases that can't leave the drained node.
+fn hindered(mover: &Mover, listing: &NodeCopies) -> Pause {
+    let first = mover.hindered.iter().take(NodeCopies::EXAMPLES);
+    let first =
+        first.map(|(name, why)| (cut(name, NodeCopies::EXAMPLE_LENGTH).into_owned(), why.to_string()));
+    Pause::Hindered { databases: first.collect(), count: listing.databases }
+}
+
+fn paused(mover: &mut Mover, pause: Pause) -> ActError {
+    mover.paused = Some(pause.clone());
+    ActError::NotYet(Progress::MovesPaused(pause))
 }
 
 /// The agent observes the cluster again after this time.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use agent_core::decide::MoveTask;
+use agent_core::facts::Pause;
 use agent_core::moves::{Hindrance, Move, Waiting, Work};
 use contract::moves::{Moves, Task};
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ pub struct Mover {
     pub(super) waiting: BTreeMap<String, Waiting>,
     pub(super) copies: u64,
     pub(super) done: u64,
-    pub(super) paused: Option<String>,
+    pub(super) paused: Option<Pause>,
 }
 
 impl Mover {
@@ -72,7 +73,7 @@ impl Mover {
             done: self.done,
             bytes_left: 0,
             seconds_left: seconds,
-            paused: self.paused.clone(),
+            paused: self.paused.as_ref().map(Pause::to_string),
         }
     }
 }

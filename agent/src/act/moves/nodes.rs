@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::decide::MoveTask;
-use agent_core::facts::MaintenanceMode;
+use agent_core::facts::{MaintenanceMode, Pause};
 use agent_core::moves::Roster;
 use futures::future::try_join_all;
 
@@ -60,22 +60,19 @@ impl<'a> Nodes<'a> {
         self.bases.iter().map(|(ordinal, base)| (*ordinal, base.as_str()))
     }
 
-    /// The reason why no copy may be moved now, a sentence; `None` if there is none. The nodes answer and are connected:
-    /// other steps come first where they are not.
-    pub(super) async fn hindrance(&self) -> Result<Option<String>, CouchError> {
+    /// The reason why no copy may be moved now, if there is one. The nodes answer and are connected: other steps come first
+    /// where they are not.
+    pub(super) async fn pause(&self) -> Result<Option<Pause>, CouchError> {
         if self.couch.is_resharding(&self.local).await? {
-            return Ok(Some(
-                "a resharding job is unfinished, which changes maps by its own picture of them".to_owned(),
-            ));
+            return Ok(Some(Pause::Resharding));
         }
         for (ordinal, base) in self.bases() {
+            let name = self.roster.name(ordinal).unwrap_or_default();
             if self.couch.standing(base).await?.mode != MaintenanceMode::Off {
-                let name = self.roster.name(ordinal).unwrap_or_default();
-                return Ok(Some(format!("node '{name}' is in maintenance mode")));
+                return Ok(Some(Pause::Maintenance(name.to_owned())));
             }
             if self.couch.has_foreign_redirects(base).await? {
-                let name = self.roster.name(ordinal).unwrap_or_default();
-                return Ok(Some(format!("[mem3.redirects] of node '{name}' has an entry of another origin")));
+                return Ok(Some(Pause::ForeignRedirects(name.to_owned())));
             }
         }
         Ok(None)
