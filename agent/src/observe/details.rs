@@ -51,6 +51,8 @@ struct Maps {
     found: MapFindings,
     /// The moves that the maps call for. Read by the agent that leads moves.
     demands: MapDemands,
+    /// What the user wanted when the maps were read: the number of copies, and the pods that leave.
+    wanted: (Option<u32>, BTreeSet<u32>),
     /// The number of tasks of moves that this process had ended when the maps were read. Each verifies moves that the maps
     /// show as done.
     moves_ended: u64,
@@ -95,6 +97,7 @@ impl Details {
         if observed.disagreeing.count > 0 {
             observed.disagreeing = self.properties.read(couch, directory, &observed).await;
         }
+        self.maps.want((observed.moves.copies, observed.moves.leaving.clone()));
         self.maps.show(&mut observed);
         // 10,000 maps take about 20 calls: read when the cluster has just settled, then every 10 minutes.
         if checks_maps(&observed, before, self.maps.read.map(|read| read.elapsed())) {
@@ -140,6 +143,13 @@ impl Names {
 }
 
 impl Maps {
+    /// Takes what the user wants now. The maps are read again where it has changed.
+    fn want(&mut self, wanted: (Option<u32>, BTreeSet<u32>)) {
+        if self.wanted != wanted {
+            *self = Self { read: None, wanted, ..std::mem::take(self) };
+        }
+    }
+
     /// Reads all maps. If that fails, the result of the last time stays.
     async fn read(&mut self, couch: &Couch, directory: &Directory, observed: &Observed) {
         let Ok(local) = &observed.local else { return };
@@ -157,7 +167,7 @@ impl Maps {
         };
         match read.await {
             Ok((found, demands)) => {
-                *self = Self { read: Some(Instant::now()), found, demands, moves_ended: self.moves_ended };
+                (self.read, self.found, self.demands) = (Some(Instant::now()), found, demands);
             }
             Err(error) => {
                 debug!(error = chain(&error), "failed to check the shard maps");

@@ -2,43 +2,271 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use e2e::cluster::{TestCluster, host};
+use e2e::cluster::{TestCluster, USER, host};
 use e2e::control_plane::ControlPlane;
 use e2e::example::{example_cluster, stored_statefulset};
 use e2e::until::until;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 #[tokio::test]
-async fn a_drained_node_holds_no_copies_and_leaves_without_a_lost_document() {
+async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() {
     let control_plane = ControlPlane::start().await.unwrap();
-    let mut cluster = example_cluster(&control_plane, 4).await;
-    cluster.set("COUCHDISCOVER_READERS_STAY", "0");
-    cluster.start_agents(0..4).await;
-    cluster.until_formed().await;
-    cluster.put(0, "/orders?n=3&q=2", &Value::Null).await;
-    cluster.put(0, "/single?n=1&q=4", &Value::Null).await;
-    for i in 0..DOCUMENTS {
-        for database in ["orders", "single"] {
-            cluster.put(0, &format!("/{database}/{i}"), &json!({})).await;
-        }
-    }
-    annotate(&control_plane, "couchdiscover.io/target-size", Some("3"));
+    let mut cluster = cluster_of(&control_plane, 4).await;
+    let clients = Clients::start(&cluster, 0..4).await;
+    annotate(&control_plane, TARGET_SIZE, Some("3"));
     until_state(&cluster, &control_plane, 3, "drained").await;
-    assert_eq!(holders(&cluster), (0..3).map(node).collect::<BTreeSet<_>>());
-    for i in 0..4 {
-        for database in ["orders", "single"] {
-            assert_eq!(
-                cluster.get(i, &format!("/{database}")).await["doc_count"],
-                DOCUMENTS,
-                "{database} on {i}"
-            );
-        }
-    }
+    assert_eq!(cluster.readyz(3).await.0, 200, "a drained node serves until it leaves");
+    clients.end(&cluster, 0..4).await;
+    assert_eq!(loads(&cluster).get(&node(3)), None);
     for i in 0..3 {
         assert_eq!(cluster.get(i, "/_node/_local/_config/mem3.redirects").await, json!({}));
+    }
+
+    scale(&control_plane, 3);
+    let volume = stop(&mut cluster, 3).await;
+    until_state(&cluster, &control_plane, 3, "removed").await;
+    until_settled(&cluster, 0..3).await;
+    assert_eq!(cluster.get(0, "/_membership").await["cluster_nodes"].as_array().unwrap().len(), 3);
+
+    // The old volume is not merged: it may have what was deleted since.
+    annotate(&control_plane, TARGET_SIZE, None);
+    scale(&control_plane, 4);
+    cluster.node(3).mount(volume);
+    cluster.node(3).start().unwrap();
+    cluster.start_agent(3).await;
+    cluster.until_step(3, "NotListed").await;
+    assert_eq!(cluster.readyz(3).await.0, 503);
+    assert_eq!(cluster.readyz(0).await.0, 200);
+    stop(&mut cluster, 3).await;
+    cluster.node(3).wipe();
+    cluster.node(3).start().unwrap();
+    cluster.start_agent(3).await;
+    cluster.until_formed().await;
+    until_state(&cluster, &control_plane, 3, "holding").await;
+}
+
+#[tokio::test]
+async fn a_drain_survives_agents_and_nodes_that_are_killed() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let mut cluster = cluster_of(&control_plane, 4).await;
+    let clients = Clients::start(&cluster, 0..3).await;
+    annotate(&control_plane, TARGET_SIZE, Some("3"));
+    until_moving(&cluster, &control_plane).await;
+    // The agent that leads, a bystander's node, and the node that is drained.
+    for round in 0..3 {
+        cluster.kill_agent(0).await;
+        cluster.start_agent(0).await;
+        until_looked(&cluster, 0).await;
+        let killed = [1, 3, 2][round];
+        clients.expect_failures();
+        cluster.node(killed).kill();
+        cluster.node(killed).start().unwrap();
+        until_looked(&cluster, 0).await;
+    }
+    until_state(&cluster, &control_plane, 3, "drained").await;
+    clients.end(&cluster, 0..3).await;
+    assert_eq!(loads(&cluster).get(&node(3)), None);
+}
+
+#[tokio::test]
+async fn a_drain_that_is_cancelled_leaves_every_copy_complete_and_the_node_in_use() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let mut cluster = cluster_of(&control_plane, 4).await;
+    let clients = Clients::start(&cluster, 0..4).await;
+    annotate(&control_plane, TARGET_SIZE, Some("3"));
+    until_moving(&cluster, &control_plane).await;
+    annotate(&control_plane, TARGET_SIZE, None);
+    until_state(&cluster, &control_plane, 3, "holding").await;
+    until_settled(&cluster, 0..4).await;
+    clients.end(&cluster, 0..4).await;
+    assert!(loads(&cluster).keys().all(|name| !name.contains(".invalid")), "{:?}", loads(&cluster));
+    let path = format!("/_node/_local/_nodes/{}", node(3));
+    assert_eq!(cluster.get(0, &path).await["decom"], Value::Null, "new databases may be placed there");
+    cluster.kill_agent(0).await;
+}
+
+#[tokio::test]
+async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let mut cluster = cluster_of(&control_plane, 4).await;
+    let before = loads(&cluster);
+    // The example's databases were created by four nodes; these by three.
+    cluster.put(0, &format!("/_node/_local/_nodes/{}", node(3)), &decommissioned(&cluster).await).await;
+    for i in 0..6 {
+        cluster.put(0, &format!("/more{i}?n=3&q=2"), &Value::Null).await;
+    }
+    let total: u64 = loads(&cluster).values().sum();
+    let share = total / 4;
+    assert!(loads(&cluster)[&node(3)] < share, "{before:?}");
+    let clients = Clients::start(&cluster, 0..4).await;
+    annotate(&control_plane, "couchdiscover.io/rebalance", Some("all"));
+    until("equal loads", DEADLINE, async || {
+        let loads = loads(&cluster);
+        let even = loads.len() == 4 && loads.values().all(|copies| (share..=share + 1).contains(copies));
+        if even { Ok(()) } else { Err((loads, cluster.status(0).await["progress"].clone())) }
+    })
+    .await;
+    until_settled(&cluster, 0..4).await;
+    clients.end(&cluster, 0..4).await;
+    cluster.kill_agent(0).await;
+}
+
+#[tokio::test]
+async fn databases_with_few_copies_get_more() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let cluster = cluster_of(&control_plane, 3).await;
+    let clients = Clients::start(&cluster, 0..3).await;
+    annotate(&control_plane, "couchdiscover.io/copies", Some("2"));
+    until("two copies", DEADLINE, async || {
+        let shards = cluster.get(0, "/single/_shards").await;
+        let ranges = shards["shards"].as_object().unwrap();
+        let all = ranges.values().all(|holders| holders.as_array().is_some_and(|holders| holders.len() == 2));
+        if all { Ok(()) } else { Err((shards.clone(), cluster.status(0).await["step"].clone())) }
+    })
+    .await;
+    until_settled(&cluster, 0..3).await;
+    clients.end(&cluster, 0..3).await;
+}
+
+/// A formed cluster with a database of three copies, and one of a single copy, with a `_security` of its own.
+async fn cluster_of(control_plane: &ControlPlane, nodes: usize) -> TestCluster {
+    let mut cluster = example_cluster(control_plane, nodes).await;
+    cluster.set("COUCHDISCOVER_READERS_STAY", "0");
+    cluster.start_agents(0..nodes).await;
+    cluster.until_formed().await;
+    for (database, shape) in DATABASES {
+        cluster.put(0, &format!("/{database}?{shape}"), &Value::Null).await;
+        cluster.put(0, &format!("/{database}/_security"), &security()).await;
+        for i in 0..DOCUMENTS {
+            cluster.put(0, &format!("/{database}/before-{i}"), &json!({})).await;
+        }
+    }
+    cluster
+}
+
+/// Clients that write documents and read them again at each pod, all the time.
+struct Clients {
+    state: Arc<Mutex<State>>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Paths of documents whose write was answered with 201.
+    acknowledged: Vec<String>,
+    failures: Vec<String>,
+    /// `true` once nodes are killed: requests fail then, and only lost documents count.
+    failures_expected: bool,
+}
+
+impl Clients {
+    async fn start(cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) -> Self {
+        let (state, mut tasks) = (Arc::new(Mutex::new(State::default())), JoinSet::new());
+        for i in pods {
+            for (database, _) in DATABASES {
+                let pod = Client {
+                    pod: i,
+                    url: cluster.node(i).url(),
+                    password: cluster.pod(i).container("couchdb").unwrap().env["COUCHDB_PASSWORD"].clone(),
+                    database,
+                };
+                tasks.spawn(pod.write_and_read(Arc::clone(&state)));
+            }
+        }
+        let clients = Self { state, tasks };
+        until("written documents", DEADLINE, async || {
+            let state = clients.state.lock().unwrap();
+            let written = state.acknowledged.len();
+            if written > 20 { Ok(()) } else { Err((written, state.failures.first().cloned())) }
+        })
+        .await;
+        clients
+    }
+
+    fn expect_failures(&self) {
+        self.state.lock().unwrap().failures_expected = true;
+    }
+
+    /// Ends the clients, and checks that every acknowledged document is on every pod.
+    async fn end(mut self, cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) {
+        self.tasks.shutdown().await;
+        let State { acknowledged, failures, failures_expected } =
+            std::mem::take(&mut *self.state.lock().unwrap());
+        assert!(failures_expected || failures.is_empty(), "{:#?}", &failures[..failures.len().min(5)]);
+        assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+        for i in pods {
+            for (database, _) in DATABASES {
+                // A view or `_all_docs` is answered by one copy of each range.
+                until("all documents", DEADLINE, async || {
+                    let all = cluster.get(i, &format!("/{database}/_all_docs")).await;
+                    let rows = all["rows"].as_array().into_iter().flatten();
+                    let ids: BTreeSet<&str> = rows.filter_map(|row| row["id"].as_str()).collect();
+                    let prefix = format!("/{database}/");
+                    let missing: Vec<&String> = acknowledged
+                        .iter()
+                        .filter(|path| path.strip_prefix(&prefix).is_some_and(|id| !ids.contains(id)))
+                        .collect();
+                    if missing.is_empty() { Ok(()) } else { Err((i, missing.len(), missing[0].clone())) }
+                })
+                .await;
+                assert_eq!(cluster.get(i, &format!("/{database}/_security")).await, security());
+            }
+        }
+    }
+}
+
+/// A client of one database at one pod.
+struct Client {
+    pod: usize,
+    url: String,
+    password: String,
+    database: &'static str,
+}
+
+impl Client {
+    async fn write_and_read(self, state: Arc<Mutex<State>>) {
+        let client = reqwest::Client::new();
+        let mut pause = tokio::time::interval(Duration::from_millis(40));
+        for count in 0_u64.. {
+            pause.tick().await;
+            let path = format!("/{}/{}-{count}", self.database, self.pod);
+            let url = format!("{}{path}", self.url);
+            match self.send(client.put(&url).json(&json!({}))).await {
+                Ok(201) => {}
+                // A copy that is filled counts as one that is down: a database with a single copy has no majority then.
+                Ok(202) if self.database == "single" => continue,
+                answer => {
+                    state
+                        .lock()
+                        .unwrap()
+                        .failures
+                        .push(format!("a write of {url} was answered with {answer:?}"));
+                    continue;
+                }
+            }
+            state.lock().unwrap().acknowledged.push(path);
+            match self.send(client.get(&url)).await {
+                Ok(200) => {}
+                answer => {
+                    state
+                        .lock()
+                        .unwrap()
+                        .failures
+                        .push(format!("a read of {url} was answered with {answer:?}"));
+                }
+            }
+        }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<u16, String> {
+        let request = request.basic_auth(USER, Some(&self.password)).timeout(Duration::from_secs(20));
+        let answer = request.send().await.map_err(|error| error.to_string())?;
+        Ok(answer.status().as_u16())
     }
 }
 
@@ -52,42 +280,112 @@ fn annotate(control_plane: &ControlPlane, key: &str, value: Option<&str>) {
     control_plane.api.seed(statefulset);
 }
 
+fn scale(control_plane: &ControlPlane, replicas: u32) {
+    let mut statefulset = stored_statefulset(control_plane);
+    statefulset["spec"]["replicas"] = json!(replicas);
+    control_plane.api.seed(statefulset);
+}
+
+/// Ends pod `i`, and returns its volume.
+async fn stop(cluster: &mut TestCluster, i: usize) -> sandbox::couchdb::Volume {
+    cluster.kill_agent(i).await;
+    let volume = cluster.node(i).volume();
+    cluster.node(i).kill();
+    volume
+}
+
+/// The entry of node 3 in `_nodes`, with the mark that keeps new databases away.
+async fn decommissioned(cluster: &TestCluster) -> Value {
+    let mut entry = cluster.get(0, &format!("/_node/_local/_nodes/{}", node(3))).await;
+    entry["decom"] = json!(true);
+    entry
+}
+
+/// The record of copies on the Lease.
+fn record(control_plane: &ControlPlane) -> Value {
+    let lease = control_plane.api.get("coordination.k8s.io/v1", "leases", Some("default"), LEASE);
+    let record = lease.unwrap()["metadata"]["annotations"][RECORD].clone();
+    serde_json::from_str(record.as_str().unwrap_or("{}")).unwrap()
+}
+
 /// Waits until the record on the Lease has this state for pod `i`.
 async fn until_state(cluster: &TestCluster, control_plane: &ControlPlane, i: usize, state: &str) {
     until(state, DEADLINE, async || {
-        let lease = control_plane.api.get("coordination.k8s.io/v1", "leases", Some("default"), LEASE);
-        let record = lease.unwrap()["metadata"]["annotations"][RECORD].clone();
-        let record: Value = serde_json::from_str(record.as_str().unwrap_or("{}")).unwrap();
+        let record = record(control_plane);
         if record["nodes"][format!("couchdb-{i}")]["state"] == state {
             return Ok(());
         }
         let status = cluster.status(0).await;
-        Err((
-            record,
-            status["step"].clone(),
-            status["progress"].clone(),
-            status["lastError"].clone(),
-            status["moves"].clone(),
-        ))
+        Err((record, status["step"].clone(), status["progress"].clone(), status["lastError"].clone()))
     })
     .await;
 }
 
-/// The names in the shard maps of node 0.
-fn holders(cluster: &TestCluster) -> BTreeSet<String> {
+/// Waits until the agent that leads has begun to move copies.
+async fn until_moving(cluster: &TestCluster, control_plane: &ControlPlane) {
+    until_state(cluster, control_plane, 3, "draining").await;
+    until("a placeholder or a new copy", DEADLINE, async || {
+        let changed = cluster.net.world(|world| {
+            let dbs = &world.node(&host(0)).unwrap().volume.dbs;
+            dbs.live().any(|(_, _, map)| {
+                map.get("by_node").is_some_and(|nodes| nodes.to_string().contains(".invalid"))
+            })
+        });
+        if changed { Ok(()) } else { Err(cluster.status(0).await["step"].clone()) }
+    })
+    .await;
+}
+
+/// Waits until these agents have nothing left to do.
+async fn until_settled(cluster: &TestCluster, pods: std::ops::Range<usize>) {
+    until("settled agents", DEADLINE, async || {
+        let mut steps = vec![];
+        for i in pods.clone() {
+            steps.push(cluster.status(i).await["step"].clone());
+        }
+        if steps.iter().all(|step| step["reason"] == "Settled") { Ok(()) } else { Err(steps) }
+    })
+    .await;
+}
+
+/// Waits until the agent of pod `i` has run three further rounds.
+async fn until_looked(cluster: &TestCluster, i: usize) {
+    let rounds = async || cluster.status(i).await["rounds"].as_u64().unwrap_or_default();
+    let before = rounds().await;
+    until("three further rounds", DEADLINE, async || {
+        let rounds = rounds().await - before;
+        if rounds >= 3 { Ok(()) } else { Err(rounds) }
+    })
+    .await;
+}
+
+/// The number of copies by node, by the shard maps of node 0.
+fn loads(cluster: &TestCluster) -> BTreeMap<String, u64> {
+    let mut loads = BTreeMap::new();
     cluster.net.world(|world| {
         let dbs = &world.node(&host(0)).unwrap().volume.dbs;
-        let maps = dbs.live().filter_map(|(_, _, map)| map.get("by_node")?.as_object());
-        maps.flat_map(|map| map.keys().cloned()).collect()
-    })
+        for (_, _, map) in dbs.live() {
+            for (node, ranges) in map.get("by_node").and_then(Value::as_object).into_iter().flatten() {
+                let count = u64::try_from(ranges.as_array().map_or(0, Vec::len)).unwrap();
+                *loads.entry(node.clone()).or_default() += count;
+            }
+        }
+    });
+    loads
 }
 
 fn node(i: usize) -> String {
     format!("couchdb@{}", host(i))
 }
 
+fn security() -> Value {
+    json!({"members": {"roles": ["staff"]}, "admins": {"roles": ["_admin"]}})
+}
+
+const DATABASES: [(&str, &str); 2] = [("orders", "n=3&q=2"), ("single", "n=1&q=4")];
 const DOCUMENTS: u64 = 20;
 const LEASE: &str = "couchdb-couchdiscover";
 const RECORD: &str = "couchdiscover.io/copies-record";
+const TARGET_SIZE: &str = "couchdiscover.io/target-size";
 /// Longer than any step takes, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
