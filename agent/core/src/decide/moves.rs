@@ -32,12 +32,10 @@ pub(super) fn remove(view: &View<'_>, observed: &Observed) -> Option<Step> {
         // A node that still runs could write its own entry again.
         observed.moves.state(*ordinal).is_removable() && !view.local.connected.contains(ordinal)
     })?;
-    (leads_moves(observed) && may_take_lease(observed)).then(|| match observed.lease {
-        LeaseState::Free => Step::TakeLease,
-        LeaseState::Held(_) | LeaseState::Mine | LeaseState::NotUsed | LeaseState::Unknown => {
-            Step::RemoveMember(gone)
-        }
-    })
+    if !leads_moves(observed) || !may_take_lease(observed) {
+        return None;
+    }
+    Some(if observed.lease == LeaseState::Free { Step::TakeLease } else { Step::RemoveMember(gone) })
 }
 
 /// Adds a node to the members again that was removed when the StatefulSet was smaller, and that has come back empty: its entry
