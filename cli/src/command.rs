@@ -30,8 +30,8 @@ pub enum Command {
     Uninject(UninjectArgs),
     /// Check a cluster and print each problem with its fix
     ///
-    /// Reads only; the one write is a dry run. Exits 0 if no problem is found, 1 if one is found, 69 if no cluster can be
-    /// reached.
+    /// Reads only; all writes are dry runs. Exits 0 if no problem is found, 1 if one is found, 2 if nothing can be
+    /// read, 69 if no cluster can be reached.
     Check(check::Args),
     /// Show the pods of StatefulSets and the states that their agents report, worst first
     ///
@@ -91,6 +91,9 @@ fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
         Output::Json => report.to_json(),
     };
     terminal::print(&text).map_err(CommandError::Write)?;
+    if report.saw_nothing() {
+        return Ok(ExitCode::from(exit::INCOMPLETE));
+    }
     Ok(if report.has_no_problem() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
 }
 

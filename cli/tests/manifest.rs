@@ -361,7 +361,7 @@ fn help_documents_each_subcommand() {
     insta::assert_snapshot!(run(&["check", "--help"], "").out, @"
     Check a cluster and print each problem with its fix
 
-    Reads only; the one write is a dry run. Exits 0 if no problem is found, 1 if one is found, 69 if no cluster can be reached.
+    Reads only; all writes are dry runs. Exits 0 if no problem is found, 1 if one is found, 2 if nothing can be read, 69 if no cluster can be reached.
 
     Usage: couchdiscover check [OPTIONS]
 
@@ -386,6 +386,12 @@ fn help_documents_each_subcommand() {
               - json:  One JSON object
               
               [default: table]
+
+          --pre
+              Check the requirements of an installation, before anything is installed
+
+          --wait <TIME>
+              Repeat until no problem is found, for at most this time, such as 90s or 2m
 
       -h, --help
               Print help (see a summary with '-h')

@@ -21,6 +21,10 @@ pub(super) struct ClusterFacts {
     pub(super) policy: Lookup<PolicyState>,
     /// The ClusterRoles of the manifests.
     pub(super) roles: Vec<ClusterRoleFacts>,
+    /// The ValidatingAdmissionPolicies for the accounts of the webhook and of the agents, by their names.
+    pub(super) account_policies: Vec<(&'static str, Lookup<PolicyState>)>,
+    /// Labels and annotations that are set where the webhook does not look.
+    pub(super) misplaced: Lookup<Vec<Misplaced>>,
     /// Namespaces that were searched for StatefulSets.
     pub(super) scope: Scope,
     /// The StatefulSets with the label.
@@ -124,6 +128,32 @@ pub(super) struct ClusterRoleFacts {
     pub(super) missing: Lookup<Option<Vec<String>>>,
 }
 
+/// A label or annotation that has no effect where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Misplaced {
+    /// `metadata.namespace` of the object.
+    pub(super) namespace: String,
+    /// `metadata.name` of the object.
+    pub(super) name: String,
+    /// Kind of the object, as kubectl's argument.
+    pub(super) kind: &'static str,
+    /// The place.
+    pub(super) place: Place,
+}
+
+/// A place of the label without effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A Deployment, DaemonSet, or other workload.
+    OtherKind,
+    /// The annotations of a StatefulSet.
+    Annotation,
+    /// The labels of a StatefulSet's pods.
+    Pods,
+    /// A StatefulSet in a namespace that the webhook is not called for.
+    ExcludedNamespace,
+}
+
 /// Namespaces that were searched for StatefulSets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -167,6 +197,21 @@ pub(super) struct StatefulSetFacts {
     pub(super) record: Lookup<RecordFacts>,
     /// The pods, in the order of their ordinals.
     pub(super) pods: Lookup<Vec<PodFacts>>,
+    /// The rollout of the last change of the template.
+    pub(super) rollout: RolloutFacts,
+    /// Result of creating a pod of the stored template as a dry run: the API server's refusal, if it refused.
+    pub(super) next_pod: Lookup<Option<String>>,
+}
+
+/// The rollout of the last change of a StatefulSet's template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RolloutFacts {
+    /// `true` if the controller waits for each pod before it changes the next (`OrderedReady`).
+    pub(super) in_order: bool,
+    /// `true` if pods are replaced only after they were deleted (`OnDelete`).
+    pub(super) on_delete: bool,
+    /// Revision that the pods should have; empty if the controller has not reported it.
+    pub(super) revision: String,
 }
 
 /// The agent in a pod template.

@@ -4,6 +4,7 @@
 //! look      reads the cluster; a part that cannot be read is a value with the reason
 //! facts     the values that were read
 //! judge     derives the findings from the facts; pure
+//! pre       the requirements of an installation
 //! finding   one result, with its level and fix
 //! report    table and JSON
 //! run       arguments, and a run of all checks
@@ -13,6 +14,7 @@ mod facts;
 mod finding;
 mod judge;
 mod look;
+mod pre;
 mod report;
 mod run;
 #[cfg(test)]

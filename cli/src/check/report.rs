@@ -44,6 +44,12 @@ impl Report {
         self.summary.wrong == 0
     }
 
+    /// `true` if every part was unreadable: then that no problem was found says nothing.
+    pub fn saw_nothing(&self) -> bool {
+        let Summary { ok, warning, wrong, .. } = self.summary;
+        ok + warning + wrong == 0
+    }
+
     /// A table with a heading per subject and a summary as its last line.
     ///
     /// Messages contain what pods report, so each is shown as one line that the terminal does not obey.
@@ -106,6 +112,9 @@ impl Summary {
         // The number that decides the exit code comes first.
         if wrong > 0 {
             return format!("{wrong} wrong{warnings}{unknown}, {ok} ok");
+        }
+        if ok + warning == 0 {
+            return format!("nothing could be read{unknown}");
         }
         format!("no problem found: {ok} ok{warnings}{unknown}")
     }

@@ -18,6 +18,8 @@ pub(crate) struct PodFacts {
     pub(crate) ready: bool,
     /// `true` if the agent is one of the containers.
     pub(crate) has_agent: bool,
+    /// Revision of the template that it was created from.
+    pub(crate) revision: String,
     /// Reason why the pod is not ready, if one is known.
     pub(crate) problem: Option<String>,
     /// The page of its agent; `None` if the agent was not asked or does not answer.
@@ -74,7 +76,8 @@ async fn look_at(client: &Client, namespace: &str, pod: &Value) -> PodFacts {
     let page = if has_agent || !ready { agent_status(client, namespace, &name).await } else { Ok(None) };
     let problem = if ready { None } else { problem(page.as_ref(), status) };
     let page = page.ok().flatten().map(Box::new);
-    PodFacts { name, ready, has_agent, problem, page }
+    let revision = string(&pod["metadata"]["labels"]["controller-revision-hash"]);
+    PodFacts { name, ready, has_agent, revision, problem, page }
 }
 
 fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {

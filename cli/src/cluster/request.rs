@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::lookup::{Lookup, LookupError};
 
 pub(crate) const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+pub(crate) const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
 pub(crate) const COORDINATION: &str = "/apis/coordination.k8s.io/v1";
 pub(crate) const CORE: &str = "/api/v1";
 pub(crate) const DISCOVERY: &str = "/apis/discovery.k8s.io/v1";

@@ -29,7 +29,7 @@ pub(super) async fn overview(
     Ok(Overview::new(sets))
 }
 
-fn view(PodFacts { name, ready, has_agent, problem, page }: PodFacts) -> PodView {
+fn view(PodFacts { name, ready, has_agent, problem, page, .. }: PodFacts) -> PodView {
     let problem = problem.or_else(|| (!has_agent).then(|| NO_AGENT.to_owned()));
     PodView { name, ready, problem, page: page.map(|page| *page) }
 }

@@ -221,6 +221,8 @@ fn args() -> check::Args {
         target: Target { namespace: Some("default".to_owned()), context: None },
         config_name: "couchdiscover".to_owned(),
         output: Output::Table,
+        pre: false,
+        wait: None,
     }
 }
 

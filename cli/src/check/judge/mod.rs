@@ -1,5 +1,6 @@
 //! Derives the findings from the facts. Pure: the time is an argument.
 
+mod failed_call;
 mod stateful_set;
 mod webhook;
 

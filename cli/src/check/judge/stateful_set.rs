@@ -3,8 +3,8 @@
 use contract::{keys, objects};
 
 use crate::check::facts::{
-    GoverningService, RecordFacts, RoleBindingFacts, SecretReference, SecretState, ServiceFacts,
-    StatefulSetFacts,
+    GoverningService, RecordFacts, RoleBindingFacts, RolloutFacts, SecretReference, SecretState,
+    ServiceFacts, StatefulSetFacts,
 };
 use crate::check::finding::{Finding, Findings};
 use crate::cluster::PodFacts;
@@ -57,6 +57,8 @@ fn enabled(findings: &mut Findings, set: &StatefulSetFacts, serving: Option<&str
         binding(findings, set);
         secrets(findings, set);
         record(findings, set);
+        rollout(findings, set);
+        next_pod(findings, set);
         pods(findings, set);
     }
 }
@@ -244,6 +246,79 @@ fn record(findings: &mut Findings, set: &StatefulSetFacts) {
 
 fn all_ready(set: &StatefulSetFacts) -> bool {
     matches!(&set.pods, Ok(pods) if !pods.is_empty() && pods.iter().all(|pod| pod.ready))
+}
+
+/// Finds pods that the controller does not replace by itself.
+fn rollout(findings: &mut Findings, set: &StatefulSetFacts) {
+    const CHECK: &str = "rollout";
+    let StatefulSetFacts { namespace, rollout: RolloutFacts { in_order, on_delete, revision }, .. } = set;
+    // Pods that cannot be read are reported by their own check.
+    let pods = set.pods.as_deref().unwrap_or(&[]);
+    let outdated = pods.iter().filter(|pod| !revision.is_empty() && pod.revision != *revision);
+    if *on_delete {
+        let names: Vec<&str> = outdated.map(|pod| pod.name.as_str()).collect();
+        if !names.is_empty() {
+            findings.warning(
+                CHECK,
+                format!(
+                    "of an older revision, and not replaced by themselves (updateStrategy OnDelete): {}",
+                    names.join(", ")
+                ),
+                format!("one after the other: kubectl -n {namespace} delete pod {}", names[0]),
+            );
+        }
+        return;
+    }
+    // With OrderedReady the controller waits for a pod to be ready before it replaces any, that pod included.
+    for PodFacts { name, .. } in outdated.filter(|pod| *in_order && !pod.ready) {
+        findings.wrong(
+            CHECK,
+            format!(
+                "pod '{name}' is not ready and of an older revision than the template: with podManagementPolicy OrderedReady \
+                 the controller waits for it and replaces nothing"
+            ),
+            format!("kubectl -n {namespace} delete pod {name}"),
+        );
+    }
+}
+
+/// The result of a dry run of a pod: quotas, limits, Pod Security and uid ranges refuse pods, not StatefulSets.
+fn next_pod(findings: &mut Findings, set: &StatefulSetFacts) {
+    const CHECK: &str = "next-pod";
+    let refusal = match &set.next_pod {
+        Ok(None) => return findings.ok(CHECK, "a pod of the template would be created (dry run)"),
+        Ok(Some(refusal)) => refusal,
+        Err(error) => return findings.unknown(CHECK, format!("no dry run of a pod: {error}")),
+    };
+    // The pods that exist use the quota. A replaced one gives its share back first.
+    let all_exist = set.pods.as_ref().is_ok_and(|pods| pods.len() >= set.replicas);
+    if all_exist && refusal.contains("exceeded quota") {
+        return findings.ok(CHECK, "all pods exist; the quota has no room for another one");
+    }
+    findings.wrong(
+        CHECK,
+        format!("Kubernetes refuses pods of the template: {refusal}"),
+        fix_refusal(refusal),
+    );
+}
+
+/// The fix for a refused pod, recognised by the words of the plugin that refuses it.
+fn fix_refusal(refusal: &str) -> &'static str {
+    let any = |words: &[&str]| words.iter().any(|word| refusal.contains(word));
+    if any(&["security context constraint"]) {
+        "remove fixed uids, gids and fsGroup from the template, or give the pods' service account an SCC that allows them; the \
+         agent needs none"
+    } else if any(&["violates PodSecurity"]) {
+        "change the securityContext that the message names; the agent's complies with 'restricted'"
+    } else if any(&["quota", "usage per Container", "usage per Pod", "must specify"]) {
+        "set requests and limits that the LimitRange and the ResourceQuota allow. Those of the agent: annotations \
+         couchdiscover.io/agent-cpu-request, agent-cpu-limit, agent-memory-request and agent-memory-limit with a new value of \
+         couchdiscover.io/refresh, or the same options of the webhook for the whole cluster"
+    } else if any(&["service account", "serviceaccount"]) {
+        "create the ServiceAccount that spec.template.spec.serviceAccountName names"
+    } else {
+        "change the template as the message says"
+    }
 }
 
 fn pods(findings: &mut Findings, set: &StatefulSetFacts) {

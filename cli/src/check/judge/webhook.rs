@@ -3,9 +3,10 @@
 use contract::keys;
 use time::{Duration, OffsetDateTime};
 
+use super::failed_call::{self, FIX_UNTRUSTED};
 use crate::check::facts::{
     CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, GuardEntry, Handshake,
-    PolicyState, Scope, WebhookConfiguration,
+    Misplaced, Place, PolicyState, Scope, WebhookConfiguration,
 };
 use crate::check::finding::{Finding, Findings};
 use crate::cluster::Lookup;
@@ -20,8 +21,13 @@ pub(super) fn judge(facts: &ClusterFacts, now: OffsetDateTime) -> Vec<Finding> {
     for role in &facts.roles {
         cluster_role(&mut findings, role);
     }
+    for (name, state) in &facts.account_policies {
+        account_policy(&mut findings, name, state);
+    }
     scope(&mut findings, facts);
-    findings.into_list()
+    let mut all = findings.into_list();
+    all.extend(facts.misplaced.iter().flatten().map(misplaced));
+    all
 }
 
 fn admission(findings: &mut Findings, facts: &ClusterFacts) {
@@ -42,7 +48,7 @@ fn admission(findings: &mut Findings, facts: &ClusterFacts) {
         Ok(DryRun::CallFailed(message)) => findings.wrong(
             CHECK,
             format!("the API server cannot call the webhook: {message}"),
-            fix_failed_call(message),
+            failed_call::fix(message),
         ),
         Err(error) => findings.unknown(CHECK, format!("no dry run: {error}")),
     }
@@ -57,24 +63,6 @@ fn fix_not_injected(facts: &ClusterFacts) -> &'static str {
         Ok(_) | Err(_) => {
             "the API server does not call the webhook. Apply the manifests again: kubectl apply -k manifests/base"
         }
-    }
-}
-
-/// The fix for a failed call, recognised by the words of the API server's message.
-fn fix_failed_call(message: &str) -> &'static str {
-    let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    // Certificates first: a TLS error may also contain the words of a network error.
-    if any(&["x509", "certificate"]) {
-        FIX_UNTRUSTED
-    } else if any(&["no endpoints available", "connection refused"]) {
-        "no webhook pod listens: kubectl -n couchdiscover get pods"
-    } else if any(&["not found"]) {
-        "the Service does not exist. Apply the manifests again: kubectl apply -k manifests/base"
-    } else if any(&["deadline exceeded", "timeout", "no route"]) {
-        "packets of the control plane do not arrive: open the webhook's port in the firewall, or use the component \
-         other-port or host-network"
-    } else {
-        READ_LOG
     }
 }
 
@@ -242,6 +230,57 @@ fn cluster_role(findings: &mut Findings, role: &ClusterRoleFacts) {
     }
 }
 
+/// The policies that limit what the webhook's and the agents' accounts may write.
+fn account_policy(findings: &mut Findings, name: &str, state: &Lookup<PolicyState>) {
+    const CHECK: &str = "accounts";
+    match state {
+        Ok(PolicyState::InForce) => {
+            findings.ok(CHECK, format!("ValidatingAdmissionPolicy '{name}' is in force"));
+        }
+        Ok(PolicyState::NotBound | PolicyState::Missing) => findings.warning(
+            CHECK,
+            format!(
+                "ValidatingAdmissionPolicy '{name}' is not in force: a stolen token of that account can write more objects \
+                 than it needs"
+            ),
+            format!("{APPLY} (a ValidatingAdmissionPolicy needs Kubernetes 1.30 or later)"),
+        ),
+        Err(error) => findings.unknown(CHECK, error),
+    }
+}
+
+/// A label or annotation that is set where the webhook does not look.
+fn misplaced(found: &Misplaced) -> Finding {
+    const CHECK: &str = "label";
+    let Misplaced { namespace, name, kind, place } = found;
+    let (key, on) = (keys::INJECT, keys::INJECT_ENABLED);
+    let mut findings = Findings::about(format!("{namespace}/{name}"));
+    let label = format!("kubectl -n {namespace} label statefulset/{name} {key}={on}");
+    match place {
+        Place::OtherKind => findings.wrong(
+            CHECK,
+            format!("the label {key} is on a {kind}, where it has no effect: only StatefulSets are injected"),
+            format!("run CouchDB as a StatefulSet, or remove the label: kubectl -n {namespace} label {kind}/{name} {key}-"),
+        ),
+        Place::Annotation => findings.wrong(
+            CHECK,
+            format!("'{key}' is an annotation, which has no effect: it is a label"),
+            format!("{label}; kubectl -n {namespace} annotate statefulset/{name} {key}-"),
+        ),
+        Place::Pods => findings.wrong(
+            CHECK,
+            format!("the label {key} is on the pods, where it has no effect: it is the StatefulSet's"),
+            format!("{label}, and remove it from spec.template.metadata.labels"),
+        ),
+        Place::ExcludedNamespace => findings.wrong(
+            CHECK,
+            format!("the webhook is not called for namespace '{namespace}', so the label {key} has no effect"),
+            "move the StatefulSet to another namespace",
+        ),
+    }
+    findings.into_list().remove(0)
+}
+
 fn scope(findings: &mut Findings, facts: &ClusterFacts) {
     const CHECK: &str = "statefulsets";
     let place = match &facts.scope {
@@ -271,10 +310,7 @@ fn until(end: OffsetDateTime, now: OffsetDateTime) -> String {
 /// months.
 const RENEWAL_OVERDUE: Duration = Duration::days(30);
 
-const APPLY: &str = "kubectl apply -k manifests/base";
-const READ_LOG: &str = "kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
+pub(super) const APPLY: &str = "kubectl apply -k manifests/base";
+pub(super) const READ_LOG: &str = "kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
 const FIX_CA_BUNDLE: &str = "the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: \
                              kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
-const FIX_UNTRUSTED: &str = "the caBundle does not match the served certificate. If the webhook writes it, restart the webhook: kubectl -n \
-     couchdiscover rollout restart deployment/couchdiscover-webhook. With cert-manager, check its Certificate and the \
-     annotation cert-manager.io/inject-ca-from";

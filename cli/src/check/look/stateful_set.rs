@@ -6,11 +6,12 @@ use contract::record::FoundingRecord;
 use contract::{keys, objects};
 use kube::Client;
 use serde_json::{Map, Value};
+use tokio::task::JoinSet;
 
-use super::pod_spec;
+use super::{next_pod, pod_spec};
 use crate::check::facts::{
-    GoverningService, RecordFacts, RoleBindingFacts, Scope, SecretReference, SecretState, ServiceFacts,
-    StatefulSetFacts,
+    GoverningService, RecordFacts, RoleBindingFacts, RolloutFacts, Scope, SecretReference, SecretState,
+    ServiceFacts, StatefulSetFacts,
 };
 use crate::cluster::{self, COORDINATION, CORE, Lookup, RBAC, get, items, path, string};
 
@@ -35,18 +36,31 @@ pub(super) async fn labelled(client: &Client, namespace: Option<&str>) -> (Scope
 /// Reads what each of the StatefulSets needs.
 pub(super) async fn look_at_each(client: &Client, stored: &[Value]) -> Vec<StatefulSetFacts> {
     let mut all = Vec::with_capacity(stored.len());
-    for stateful_set in stored {
-        all.push(look(client, stateful_set).await);
+    // Several at once: each takes a few requests, and clusters have hundreds.
+    for some in stored.chunks(AT_ONCE) {
+        let mut tasks = JoinSet::new();
+        for (index, stateful_set) in some.iter().enumerate() {
+            let (client, stateful_set) = (client.clone(), stateful_set.clone());
+            tasks.spawn(async move { (index, look(&client, &stateful_set).await) });
+        }
+        let mut looked = tasks.join_all().await;
+        looked.sort_by_key(|(index, _)| *index);
+        all.extend(looked.into_iter().map(|(_, facts)| facts));
     }
     all
 }
+
+/// StatefulSets that are read at once.
+const AT_ONCE: usize = 8;
 
 async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
     let metadata = &stored["metadata"];
     let (name, namespace) = (string(&metadata["name"]), string(&metadata["namespace"]));
     let account = account(stored);
-    // Concurrently: the five parts do not depend on each other.
-    let (service, binding, secrets, record, pods) = tokio::join!(
+    let agent = pod_spec::injected_agent(&stored["spec"]["template"]);
+    // Concurrently: the six parts do not depend on each other.
+    let (next_pod, service, binding, secrets, record, pods) = tokio::join!(
+        next_pod(client, &namespace, stored, agent.is_some()),
         service(client, &namespace, stored),
         binding(client, &namespace, &name, &account),
         secrets(client, &namespace, stored),
@@ -56,16 +70,38 @@ async fn look(client: &Client, stored: &Value) -> StatefulSetFacts {
     StatefulSetFacts {
         label: string(&metadata["labels"][keys::INJECT]),
         replicas: stored["spec"]["replicas"].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(1),
-        agent: pod_spec::injected_agent(&stored["spec"]["template"]),
+        agent,
         variables: pod_spec::injected_variables(&stored["spec"]["template"]),
         service,
         binding,
         secrets,
         record,
         pods,
+        rollout: rollout(stored),
+        next_pod,
         account,
         namespace,
         name,
+    }
+}
+
+async fn next_pod(
+    client: &Client,
+    namespace: &str,
+    stored: &Value,
+    is_injected: bool,
+) -> Lookup<Option<String>> {
+    // Without the agent, the next pod will be another one.
+    if is_injected { next_pod::refusal(client, namespace, stored).await } else { Ok(None) }
+}
+
+fn rollout(stored: &Value) -> RolloutFacts {
+    let (spec, status) = (&stored["spec"], &stored["status"]);
+    RolloutFacts {
+        // The default of the API.
+        in_order: spec["podManagementPolicy"] != "Parallel",
+        on_delete: spec["updateStrategy"]["type"] == "OnDelete",
+        revision: string(&status["updateRevision"]),
     }
 }
 

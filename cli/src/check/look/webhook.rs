@@ -107,7 +107,7 @@ fn dry_run_of_error(error: LookupError) -> Lookup<DryRun> {
 }
 
 /// `true` if the webhook's namespaceSelector excludes this namespace by its name.
-fn excludes(configuration: &Value, namespace: &str) -> bool {
+pub(super) fn excludes(configuration: &Value, namespace: &str) -> bool {
     let mut requirements = items(&configuration["webhooks"])
         .flat_map(|webhook| items(&webhook["namespaceSelector"]["matchExpressions"]));
     requirements.any(|requirement| {
@@ -182,11 +182,24 @@ pub(super) async fn endpoints(
     Ok(Some(EndpointCounts { ready: ready.len(), all: all.len() }))
 }
 
-/// Reads the ValidatingAdmissionPolicy and its binding.
+/// Reads the ValidatingAdmissionPolicy below the webhook, and its binding.
 pub(super) async fn policy(client: &Client) -> Lookup<PolicyState> {
-    let policy = get(client, &path(ADMISSION, None, "validatingadmissionpolicies"), POLICY).await?;
+    policy_state(client, POLICY).await
+}
+
+/// Reads the ValidatingAdmissionPolicies for the accounts of the webhook and of the agents.
+pub(super) async fn account_policies(client: &Client) -> Vec<(&'static str, Lookup<PolicyState>)> {
+    let mut states = vec![];
+    for name in ACCOUNT_POLICIES {
+        states.push((name, policy_state(client, name).await));
+    }
+    states
+}
+
+async fn policy_state(client: &Client, name: &str) -> Lookup<PolicyState> {
+    let policy = get(client, &path(ADMISSION, None, "validatingadmissionpolicies"), name).await?;
     let bindings = path(ADMISSION, None, "validatingadmissionpolicybindings");
-    let binding = get(client, &bindings, POLICY).await?.unwrap_or_default();
+    let binding = get(client, &bindings, name).await?.unwrap_or_default();
     if policy.is_none() {
         return Ok(PolicyState::Missing);
     }
@@ -203,6 +216,8 @@ const HTTPS: u64 = 443;
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Name of the ValidatingAdmissionPolicy and of its binding.
 const POLICY: &str = "couchdiscover";
+/// Names of the ValidatingAdmissionPolicies for our own accounts, and of their bindings.
+const ACCOUNT_POLICIES: [&str; 2] = ["couchdiscover-webhook", "couchdiscover-agent"];
 const PROBE: &str = "couchdiscover-check";
 
 #[cfg(test)]

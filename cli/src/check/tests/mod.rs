@@ -28,6 +28,7 @@ fn a_cluster_without_problems() {
       ok       certificate    the webhook's certificate is verified by the caBundle and valid until 2026-06-07, 6 days
       ok       endpoints      2 ready
       ok       role           ClusterRole 'couchdiscover-agent' is complete
+      ok       accounts       ValidatingAdmissionPolicy 'couchdiscover-agent' is in force
 
     shop/couchdb
       ok       injection      injected by version 0.1.0
@@ -35,9 +36,10 @@ fn a_cluster_without_problems() {
       ok       binding        service account 'default' has the role of the agents
       ok       secrets        all 2 that the containers read exist
       ok       record         formed with 3 nodes at 2026-05-01T12:00:00Z, uuid 4f7c8e2a9b1d4c6e8f0a2b4c6d8e0f1a
+      ok       next-pod       a pod of the template would be created (dry run)
       ok       pods           3 of 3 pods are ready
 
-    no problem found: 14 ok
+    no problem found: 16 ok
     ");
 }
 
@@ -109,6 +111,12 @@ fn json_contains_the_same_findings() {
         {
           "level": "ok",
           "subject": "webhook",
+          "check": "accounts",
+          "message": "ValidatingAdmissionPolicy 'couchdiscover-agent' is in force"
+        },
+        {
+          "level": "ok",
+          "subject": "webhook",
           "check": "statefulsets",
           "message": "no StatefulSet in any namespace has the label couchdiscover.io/inject"
         }
@@ -126,6 +134,8 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
         handshake: Err(forbidden()),
         endpoints: Err(forbidden()),
         policy: Err(forbidden()),
+        account_policies: vec![("couchdiscover-agent", Err(forbidden()))],
+        misplaced: Err(forbidden()),
         roles: vec![ClusterRoleFacts {
             name: "couchdiscover-agent".to_owned(),
             removed_by: None,
@@ -135,17 +145,18 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
         stateful_sets: Err(forbidden()),
     };
     let nothing = report(&facts);
-    assert!(nothing.has_no_problem());
+    assert!(nothing.has_no_problem() && nothing.saw_nothing());
     assert_snapshot!(nothing.to_table(), @"
     webhook
       unknown  admission      no dry run: it is forbidden
       unknown  configuration  it is forbidden
       unknown  endpoints      it is forbidden
       unknown  role           it is forbidden
+      unknown  accounts       it is forbidden
       unknown  statefulsets   only namespace 'shop' was checked: it is forbidden
       unknown  statefulsets   it is forbidden
 
-    no problem found: 0 ok, 6 unknown
+    nothing could be read, 7 unknown
     ");
     let mut set = good_stateful_set();
     set.service.found = Err(forbidden());
@@ -153,15 +164,17 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
     set.secrets.iter_mut().for_each(|reference| reference.found = Err(forbidden()));
     set.record = Err(forbidden());
     set.pods = Err(forbidden());
+    set.next_pod = Err(forbidden());
     facts.stateful_sets = Ok(vec![set]);
     let less = report(&facts);
-    assert!(less.has_no_problem());
+    assert!(less.has_no_problem() && !less.saw_nothing());
     assert_snapshot!(less.to_table(), @"
     webhook
       unknown  admission      no dry run: it is forbidden
       unknown  configuration  it is forbidden
       unknown  endpoints      it is forbidden
       unknown  role           it is forbidden
+      unknown  accounts       it is forbidden
       unknown  statefulsets   only namespace 'shop' was checked: it is forbidden
 
     shop/couchdb
@@ -171,9 +184,10 @@ fn a_state_that_cannot_be_read_is_unknown_and_not_a_problem() {
       unknown  secrets        Secret 'couchdb-couchdiscover': it is forbidden
       unknown  secrets        Secret 'couchdb-admin': it is forbidden
       unknown  record         it is forbidden
+      unknown  next-pod       no dry run of a pod: it is forbidden
       unknown  pods           it is forbidden
 
-    no problem found: 1 ok, 11 unknown
+    no problem found: 1 ok, 13 unknown
     ");
 }
 
@@ -235,6 +249,8 @@ fn good() -> ClusterFacts {
         handshake: Ok(Handshake::Verified(valid(-1, 6))),
         endpoints: Ok(Some(EndpointCounts { ready: 2, all: 2 })),
         policy: Ok(PolicyState::InForce),
+        account_policies: vec![("couchdiscover-agent", Ok(PolicyState::InForce))],
+        misplaced: Ok(vec![]),
         roles: vec![ClusterRoleFacts {
             name: "couchdiscover-agent".to_owned(),
             removed_by: None,
@@ -272,6 +288,8 @@ fn good_stateful_set() -> StatefulSetFacts {
             size: "3".to_owned(),
         }),
         pods: Ok((0..3).map(good_pod).collect()),
+        rollout: RolloutFacts { in_order: true, on_delete: false, revision: "couchdb-2".to_owned() },
+        next_pod: Ok(None),
     }
 }
 
@@ -280,7 +298,14 @@ fn good_secret(secret: &str, key: &str) -> SecretReference {
 }
 
 fn good_pod(ordinal: u32) -> PodFacts {
-    PodFacts { name: format!("couchdb-{ordinal}"), ready: true, has_agent: true, problem: None, page: None }
+    PodFacts {
+        name: format!("couchdb-{ordinal}"),
+        ready: true,
+        has_agent: true,
+        revision: "couchdb-2".to_owned(),
+        problem: None,
+        page: None,
+    }
 }
 
 /// Valid between these days, counted from now.

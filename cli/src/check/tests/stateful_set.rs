@@ -148,3 +148,74 @@ fn pods_that_are_missing_or_not_ready() {
     Fix: kubectl -n shop describe statefulset/couchdb; with podManagementPolicy OrderedReady, each pod waits for the one before it
     ");
 }
+
+#[test]
+fn a_rollout_that_waits_for_a_pod_of_an_older_revision() {
+    let stuck = |in_order, on_delete| {
+        problems_of_set(|set| {
+            set.rollout.in_order = in_order;
+            set.rollout.on_delete = on_delete;
+            let pod = &mut set.pods.as_mut().unwrap()[2];
+            (pod.ready, pod.revision) = (false, "couchdb-1".to_owned());
+            pod.problem = Some("container 'couchdiscover-agent' ImagePullBackOff".to_owned());
+        })
+    };
+    assert_snapshot!(stuck(true, false), @"
+    wrong rollout of shop/couchdb: pod 'couchdb-2' is not ready and of an older revision than the template: with podManagementPolicy OrderedReady the controller waits for it and replaces nothing
+    Fix: kubectl -n shop delete pod couchdb-2
+    wrong pods of shop/couchdb: pod 'couchdb-2' is not ready: container 'couchdiscover-agent' ImagePullBackOff
+    Fix: kubectl -n shop exec couchdb-2 -c couchdiscover-agent -- /couchdiscover-agent status
+    ");
+    assert_snapshot!(stuck(true, true), @"
+    warning rollout of shop/couchdb: of an older revision, and not replaced by themselves (updateStrategy OnDelete): couchdb-2
+    Fix: one after the other: kubectl -n shop delete pod couchdb-2
+    wrong pods of shop/couchdb: pod 'couchdb-2' is not ready: container 'couchdiscover-agent' ImagePullBackOff
+    Fix: kubectl -n shop exec couchdb-2 -c couchdiscover-agent -- /couchdiscover-agent status
+    ");
+    let parallel = stuck(false, false);
+    assert!(!parallel.contains("rollout"), "the controller replaces it: {parallel}");
+}
+
+#[test]
+fn pods_that_kubernetes_would_refuse() {
+    let refused = |message: &str, pods: usize| {
+        problems_of_set(|set| {
+            set.next_pod = Ok(Some(message.to_owned()));
+            set.pods.as_mut().unwrap().truncate(pods);
+        })
+    };
+    let quota = "pods \"couchdb-check-x\" is forbidden: exceeded quota: most, requested: limits.cpu=1, used: limits.cpu=8, limited: limits.cpu=8";
+    assert_eq!(refused(quota, 3), "", "all pods exist");
+    assert_snapshot!(refused(quota, 2), @r#"
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: pods "couchdb-check-x" is forbidden: exceeded quota: most, requested: limits.cpu=1, used: limits.cpu=8, limited: limits.cpu=8
+    Fix: set requests and limits that the LimitRange and the ResourceQuota allow. Those of the agent: annotations couchdiscover.io/agent-cpu-request, agent-cpu-limit, agent-memory-request and agent-memory-limit with a new value of couchdiscover.io/refresh, or the same options of the webhook for the whole cluster
+    wrong pods of shop/couchdb: 2 of 3 pods exist
+    Fix: kubectl -n shop describe statefulset/couchdb; with podManagementPolicy OrderedReady, each pod waits for the one before it
+    "#);
+    let mut fixes = String::new();
+    for message in [
+        "pods \"x\" is forbidden: failed quota: most: must specify limits.cpu for: couchdiscover-agent",
+        "pods \"x\" is forbidden: minimum cpu usage per Container is 10m, but request is 5m",
+        "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false",
+        "pods \"x\" is forbidden: unable to validate against any security context constraint: [..]",
+        "pods \"x\" is forbidden: error looking up service account shop/couchdb: serviceaccount \"couchdb\" not found",
+        "admission webhook \"policy.example.com\" denied the request: no",
+    ] {
+        fixes += &refused(message, 3);
+        fixes += "\n";
+    }
+    assert_snapshot!(fixes, @r#"
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: pods "x" is forbidden: failed quota: most: must specify limits.cpu for: couchdiscover-agent
+    Fix: set requests and limits that the LimitRange and the ResourceQuota allow. Those of the agent: annotations couchdiscover.io/agent-cpu-request, agent-cpu-limit, agent-memory-request and agent-memory-limit with a new value of couchdiscover.io/refresh, or the same options of the webhook for the whole cluster
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: pods "x" is forbidden: minimum cpu usage per Container is 10m, but request is 5m
+    Fix: set requests and limits that the LimitRange and the ResourceQuota allow. Those of the agent: annotations couchdiscover.io/agent-cpu-request, agent-cpu-limit, agent-memory-request and agent-memory-limit with a new value of couchdiscover.io/refresh, or the same options of the webhook for the whole cluster
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: pods "x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false
+    Fix: change the securityContext that the message names; the agent's complies with 'restricted'
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: pods "x" is forbidden: unable to validate against any security context constraint: [..]
+    Fix: remove fixed uids, gids and fsGroup from the template, or give the pods' service account an SCC that allows them; the agent needs none
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: pods "x" is forbidden: error looking up service account shop/couchdb: serviceaccount "couchdb" not found
+    Fix: create the ServiceAccount that spec.template.spec.serviceAccountName names
+    wrong next-pod of shop/couchdb: Kubernetes refuses pods of the template: admission webhook "policy.example.com" denied the request: no
+    Fix: change the template as the message says
+    "#);
+}

@@ -156,3 +156,33 @@ fn nodes_are_removed_without_a_check() {
     Fix: the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: kubectl -n couchdiscover logs deployment/couchdiscover-webhook
     ");
 }
+
+#[test]
+fn policies_for_the_own_accounts_that_are_not_in_force() {
+    assert_snapshot!(problems(|facts| facts.account_policies[0].1 = Ok(PolicyState::Missing)), @"
+    warning accounts of webhook: ValidatingAdmissionPolicy 'couchdiscover-agent' is not in force: a stolen token of that account can write more objects than it needs
+    Fix: kubectl apply -k manifests/base (a ValidatingAdmissionPolicy needs Kubernetes 1.30 or later)
+    ");
+}
+
+#[test]
+fn labels_that_have_no_effect_where_they_are() {
+    let found = |kind: &'static str, place| {
+        let misplaced = Misplaced { namespace: "shop".to_owned(), name: "db".to_owned(), kind, place };
+        problems(|facts| facts.misplaced = Ok(vec![misplaced])) + "\n"
+    };
+    let all = found("deployment", Place::OtherKind)
+        + &found("statefulset", Place::Annotation)
+        + &found("statefulset", Place::Pods)
+        + &found("statefulset", Place::ExcludedNamespace);
+    assert_snapshot!(all, @"
+    wrong label of shop/db: the label couchdiscover.io/inject is on a deployment, where it has no effect: only StatefulSets are injected
+    Fix: run CouchDB as a StatefulSet, or remove the label: kubectl -n shop label deployment/db couchdiscover.io/inject-
+    wrong label of shop/db: 'couchdiscover.io/inject' is an annotation, which has no effect: it is a label
+    Fix: kubectl -n shop label statefulset/db couchdiscover.io/inject=enabled; kubectl -n shop annotate statefulset/db couchdiscover.io/inject-
+    wrong label of shop/db: the label couchdiscover.io/inject is on the pods, where it has no effect: it is the StatefulSet's
+    Fix: kubectl -n shop label statefulset/db couchdiscover.io/inject=enabled, and remove it from spec.template.metadata.labels
+    wrong label of shop/db: the webhook is not called for namespace 'shop', so the label couchdiscover.io/inject has no effect
+    Fix: move the StatefulSet to another namespace
+    ");
+}

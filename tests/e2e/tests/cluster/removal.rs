@@ -50,6 +50,8 @@ async fn check(namespace: &str) {
         target: Target { namespace: Some(namespace.to_owned()), context: None },
         config_name: "couchdiscover".to_owned(),
         output: Output::Table,
+        pre: false,
+        wait: None,
     };
     let config = kube::Config::infer().await.unwrap();
     let report = check::check(config, &args, time::OffsetDateTime::now_utc()).await.unwrap();

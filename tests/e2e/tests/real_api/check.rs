@@ -16,7 +16,11 @@ use crate::literals::{AGENT_ROLE, yaml};
 use crate::namespace::{DEADLINE, IMAGE, TestNamespace, Webhook};
 
 const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
-const POLICY: &str = include_str!("../../../../manifests/base/policy.yaml");
+const POLICIES: [&str; 3] = [
+    include_str!("../../../../manifests/base/policy.yaml"),
+    include_str!("../../../../manifests/base/webhook-policy.yaml"),
+    include_str!("../../../../manifests/base/agent-policy.yaml"),
+];
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
@@ -27,10 +31,10 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
     let levels: Vec<Level> = report.findings.iter().map(|finding| finding.level).collect();
     assert!(levels.iter().all(|level| *level == Level::Ok), "{}", report.to_table());
     // Without the check of endpoints, because the configuration names a URL.
-    assert_eq!(levels.len(), 16, "{}", report.to_table());
+    assert_eq!(levels.len(), 19, "{}", report.to_table());
 
     let (code, report) = program(&ns).await;
-    assert_eq!((code, report["summary"]["ok"].as_u64()), (0, Some(16)), "{report}");
+    assert_eq!((code, report["summary"]["ok"].as_u64()), (0, Some(19)), "{report}");
 
     let objects = objects(&ns);
     for (name, change, check, level) in [
@@ -47,6 +51,8 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
         ("Service/couchdb", Value::Null, "service", Level::Wrong),
         ("Lease/couchdb-couchdiscover", Value::Null, "record", Level::Warning),
         ("ValidatingAdmissionPolicyBinding/couchdiscover", Value::Null, "policy", Level::Warning),
+        ("ValidatingAdmissionPolicyBinding/couchdiscover-webhook", Value::Null, "accounts", Level::Warning),
+        ("ValidatingAdmissionPolicy/couchdiscover-agent", Value::Null, "accounts", Level::Warning),
         ("ClusterRole/couchdiscover-agent", json!({ "rules": [] }), "role", Level::Wrong),
         ("ClusterRole/couchdiscover-webhook", Value::Null, "role", Level::Wrong),
     ] {
@@ -69,6 +75,10 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
     assert_eq!((code, report["summary"]["wrong"].as_u64()), (1, Some(1)), "{report}");
     ns.admin.merge(&pod, &ready(true)).await.accepted();
     until_repaired(&ns, "a pod that is not ready").await;
+
+    refused_pods(&ns).await;
+    stuck_rollout(&ns).await;
+    misplaced_label(&ns).await;
 
     let other = Webhook::start(&ns.plane, IMAGE).await;
     let mut webhooks = ns.admin.get(&configuration(&ns)).await.accepted()["webhooks"].clone();
@@ -112,8 +122,7 @@ async fn a_state_that_the_user_may_not_read_is_unknown() {
         ns.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
     let token = token.accepted()["status"]["token"].as_str().unwrap().to_owned();
     let nothing = check(&ns, &token).await;
-    assert!(nothing.has_no_problem(), "{}", nothing.to_table());
-    assert_eq!(nothing.summary.ok, 0, "{}", nothing.to_table());
+    assert!(nothing.has_no_problem() && nothing.saw_nothing(), "{}", nothing.to_table());
     let unknown = nothing.findings.iter().find(|finding| finding.check == "statefulsets").unwrap();
     assert!(unknown.message.contains("is forbidden: User"), "{}", unknown.message);
 
@@ -161,6 +170,8 @@ async fn the_objects_that_the_deployed_webhook_creates_pass_the_check() {
         target: Target { namespace: Some(deployed.namespace.to_owned()), context: None },
         config_name: deployed.config_name.clone(),
         output: Output::Table,
+        pre: false,
+        wait: None,
     };
     let look = async || check::check(deployed.plane.config(ADMIN_TOKEN), &args, now()).await.unwrap();
     until("a webhook that is trusted", DEADLINE, async || {
@@ -175,6 +186,108 @@ async fn the_objects_that_the_deployed_webhook_creates_pass_the_check() {
         are_ok(&look().await, &["injection", "service", "binding", "secrets", "record"])
     })
     .await;
+}
+
+/// Quotas, limits and Pod Security refuse pods, not StatefulSets: the dry run of a pod finds them.
+async fn refused_pods(ns: &TestNamespace) {
+    let limits = json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": { "name": "least", "namespace": ns.name },
+        "spec": { "limits": [{ "type": "Container", "min": { "cpu": "50m" } }] },
+    });
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "most", "namespace": ns.name },
+        "spec": { "hard": { "limits.cpu": "8" } },
+    });
+    for (object, words) in [(&limits, "minimum cpu usage per Container"), (&quota, "must specify limits.cpu")]
+    {
+        ns.admin.apply(object).await.accepted();
+        until_message(ns, "next-pod", words).await;
+        ns.admin.delete(&path(object), &Value::Null).await.accepted();
+        until_repaired(ns, words).await;
+    }
+    let namespace = format!("/api/v1/namespaces/{}", ns.name);
+    let enforce =
+        |level: Value| json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": level } } });
+    ns.admin.merge(&namespace, &enforce(json!("restricted"))).await.accepted();
+    until_message(ns, "next-pod", "violates PodSecurity").await;
+    ns.admin.merge(&namespace, &enforce(Value::Null)).await.accepted();
+    until_repaired(ns, "Pod Security").await;
+}
+
+/// With OrderedReady the controller waits for the pod that is not ready, whatever its revision is.
+async fn stuck_rollout(ns: &TestNamespace) {
+    let account = json!({ "spec": { "podManagementPolicy": "OrderedReady" } });
+    let set = ns.example_with(|set| {
+        set["metadata"]["name"] = json!("ordered");
+        set["spec"]["podManagementPolicy"] = account["spec"]["podManagementPolicy"].clone();
+        set["metadata"]["annotations"] = json!({ keys::AGENT_IMAGE: "registry.invalid/agent:1" });
+    });
+    ns.admin.create(&set).await.accepted();
+    ns.pods("ordered", 1).await;
+    let fixed = json!({ "metadata": { "annotations": {
+        keys::AGENT_IMAGE: "couchdiscover-agent:one", keys::REFRESH: "1",
+    } } });
+    ns.admin.merge(&path(&set), &fixed).await.accepted();
+    until("the pod to delete", DEADLINE, async || {
+        let report = check(ns, ADMIN_TOKEN).await;
+        let found = report.findings.iter().any(|finding| {
+            finding.check == "rollout"
+                && finding.fix.as_deref() == Some(&*format!("kubectl -n {} delete pod ordered-0", ns.name))
+        });
+        if found { Ok(()) } else { Err(report.to_table()) }
+    })
+    .await;
+    ns.admin.delete(&path(&set), &Value::Null).await.accepted();
+    until_repaired(ns, "a stuck rollout").await;
+}
+
+/// A label on another kind has no effect.
+async fn misplaced_label(ns: &TestNamespace) {
+    let labels = json!({ "app": "x" });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": "db", "namespace": ns.name, "labels": { keys::INJECT: "enabled" } },
+        "spec": { "replicas": 0, "selector": { "matchLabels": labels }, "template": {
+            "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "a", "image": "a" }] },
+        } },
+    });
+    ns.admin.create(&deployment).await.accepted();
+    until_message(ns, "label", "is on a deployment").await;
+    ns.admin.delete(&path(&deployment), &Value::Null).await.accepted();
+    until_repaired(ns, "a label on a Deployment").await;
+}
+
+async fn until_message(ns: &TestNamespace, check_name: &str, words: &str) {
+    until(words, DEADLINE, async || {
+        let report = check(ns, ADMIN_TOKEN).await;
+        let mut found = report.findings.iter().filter(|finding| finding.check == check_name);
+        if found.any(|finding| finding.level == Level::Wrong && finding.message.contains(words)) {
+            Ok(())
+        } else {
+            Err(report.to_table())
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn the_requirements_of_an_installation_are_checked_before_it() {
+    let ns = open().await;
+    let pre = check::Args { pre: true, ..args(&ns) };
+    let look = async |token: &str| check::check(ns.plane.config(token), &pre, now()).await.unwrap();
+    let report = look(ADMIN_TOKEN).await;
+    assert!(report.findings.iter().all(|finding| finding.level == Level::Ok), "{}", report.to_table());
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": { "name": "guest", "namespace": ns.name },
+    });
+    ns.admin.create(&account).await.accepted();
+    let token =
+        ns.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
+    let token = token.accepted()["status"]["token"].as_str().unwrap().to_owned();
+    let report = look(&token).await;
+    assert_eq!(level_of(&report, "rights"), Some(Level::Wrong), "{}", report.to_table());
 }
 
 /// Runs the program; returns the exit code and the report. The server's binary accepts `check` as an alias.
@@ -246,7 +359,7 @@ fn objects(ns: &TestNamespace) -> Vec<Value> {
     all.extend(
         manifest::objects(WEBHOOK_ROLE).unwrap().into_iter().filter(|one| one["kind"] == "ClusterRole"),
     );
-    all.extend(manifest::objects(POLICY).unwrap());
+    all.extend(POLICIES.iter().flat_map(|policy| manifest::objects(policy).unwrap()));
     all.extend(namespaced);
     all
 }
@@ -271,6 +384,8 @@ fn args(ns: &TestNamespace) -> check::Args {
         target: Target { namespace: Some(ns.name.to_owned()), context: None },
         config_name: config_name(ns),
         output: Output::Table,
+        pre: false,
+        wait: None,
     }
 }
 
