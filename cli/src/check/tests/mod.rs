@@ -53,7 +53,7 @@ fn json_contains_the_same_findings() {
     assert_snapshot!(report.to_json(), @r#"
     {
       "summary": {
-        "ok": 8,
+        "ok": 9,
         "unknown": 0,
         "warning": 0,
         "wrong": 1
