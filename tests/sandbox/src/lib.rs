@@ -54,9 +54,9 @@
 //! - **Reads** take the worst answer that CouchDB could give: of a document, the oldest revision that `r` copies agree on;
 //!   of `_all_docs` and `GET /{db}`, the ring of copies with the fewest documents. Writes reach every copy that answers
 //!   before the call returns, and a read repairs nothing.
-//! - **Placement** distributes shards as recorded; zones and `[cluster] placement` are ignored.
+//! - **Placement** distributes shards as recorded, by zones if `[cluster] placement` or the call has them.
 //! - **Resharding** splits a shard after `split` of [`couchdb::Timings`], in one moment; the halves begin without
-//!   checkpoints. Each job edits the map on its own node. Jobs can't fail or be changed. `_stats`, `_versions` and `_system` are stubs;
+//!   checkpoints. Jobs can't fail or be changed. `_stats`, `_versions` and `_system` are stubs;
 //!   `internal_replication_jobs` is 0, as it is while jobs run. No `_utils`, no `_metrics`, no proxy or JWT authentication,
 //!   no logs.
 //! - **The first login** with a password costs time only where `first_login` of [`couchdb::NodeSettings`] sets it.

@@ -77,10 +77,14 @@ scripts! {
     v_split_shards,
     w_quorum_of_all_ranges,
     x_maps_in_bulk,
+    x_old_file,
     x_placeholder,
     x_views,
+    y_created_again,
     y_decommissioned_member,
     y_removed_members_list,
+    y_two_edits_of_a_map,
+    y_zones,
     z_resharding_stopped,
 }
 

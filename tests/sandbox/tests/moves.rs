@@ -486,3 +486,28 @@ fn a_fill_stops_at_a_full_disk_and_goes_on_when_it_is_free() {
     assert_eq!((status, &answer["error"]), (507, &json!("insufficient_storage")));
     assert_eq!(nodes.get(0, "/db/b").0, 200, "reads go on");
 }
+
+#[test]
+fn a_copy_that_is_added_during_a_split_stays_undivided_and_is_read_while_it_is_empty() {
+    let mut nodes = Nodes::new(3);
+    nodes.put_map(&[&name(0), &name(1)]);
+    for id in 0..10 {
+        nodes.ok("PUT", 0, &format!("/db/{id}"), json!({}));
+    }
+    nodes.world.set_timings(Timings { split: Duration::from_secs(10), ..Timings::default() });
+    nodes.ok("POST", 0, "/_reshard/jobs", json!({"type": "split", "db": "db"}));
+    nodes.put_map(&[&name(0), &name(1), &name(2)]);
+    nodes.pass(20);
+    let (_, map) = nodes.get(2, "/_node/_local/_dbs/db");
+    let halves = json!([name(0), name(1)]);
+    let mixed = json!({"00000000-7fffffff": halves, RANGE: [name(2)], "80000000-ffffffff": halves});
+    assert_eq!(map["by_range"], mixed);
+    assert_eq!(nodes.get(1, "/_reshard").1["completed"], 2);
+    // The halves are pushed to the copy that contains them.
+    nodes.world.wipe(&host(2));
+    nodes.world.start(&host(2), nodes.now).unwrap();
+    nodes.pass(1);
+    assert_eq!(nodes.get(0, "/db").1["doc_count"], 0);
+    nodes.pass(10);
+    assert_eq!(nodes.get(0, "/db").1["doc_count"], 10);
+}

@@ -10,7 +10,7 @@ use super::http::{Answer, Request, Response, Time};
 use super::local_db;
 use super::revs::Edit;
 use super::settings::Host;
-use super::shards::ShardMap;
+use super::shards::{ShardMap, parse_placement};
 use super::world::World;
 
 /// The time that a write waits for a copy that does not answer.
@@ -83,7 +83,7 @@ impl World {
                 self.put_property(host, map, name, request).into()
             }
             ("POST", ["_purge"]) => self.purge_docs(host, map, request, now).into(),
-            ("POST", ["_compact"]) => self.compact(host, map).into(),
+            ("POST", ["_compact"]) => self.compact(host, map, request).into(),
             ("POST", ["_ensure_full_commit"]) => Response::ok(201).into(),
             ("GET", ["_design", name, "_info"]) => self.index_info(host, map, name).into(),
             ("GET", ["_design", name, "_view", view]) => self.view(host, map, (name, view), request).into(),
@@ -146,7 +146,12 @@ impl World {
         let created = if db == "_dbs" {
             Created::Exists
         } else {
+            let zones = match self.requested_zones(host, request) {
+                Ok(zones) => zones,
+                Err(refusal) => return refusal,
+            };
             let size = Size {
+                placement: zones,
                 q: number(request, "q"),
                 n: number(request, "n"),
                 partitioned: request.flag("partitioned"),
@@ -156,12 +161,28 @@ impl World {
         match created {
             Created::Quorum => Response::ok(201),
             Created::Partial => Response::ok(202),
+            Created::EmptyZone => Response::crash("unknown_error", "no_nodes_in_zone", 2_661_693_543),
             Created::Exists => Response::error(
                 412,
                 "file_exists",
                 "The database could not be created, the file already exists.",
             ),
         }
+    }
+
+    /// The placement of a new database, by the request or by the configuration.
+    fn requested_zones(
+        &self,
+        host: &Host,
+        request: &Request,
+    ) -> Result<Option<Vec<(String, usize)>>, Response> {
+        if let Some(text) = request.param("placement") {
+            let reason = "The `placement` value should be in a format `zone:n`.";
+            let zones = parse_placement(&text);
+            return zones.map(Some).ok_or_else(|| Response::error(400, "bad_request", reason));
+        }
+        let Some(text) = self.nodes[host].config("cluster", "placement") else { return Ok(None) };
+        parse_placement(text).map(Some).ok_or_else(|| Response::crash("badmatch", text, 78_072_166))
     }
 
     fn db_info(&self, host: &Host, map: &ShardMap) -> Response {

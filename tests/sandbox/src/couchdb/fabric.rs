@@ -11,7 +11,7 @@ use super::password;
 use super::revs::{Doc, Docs, Edit, EditError, Rev};
 use super::settings::Host;
 use super::shard_file::ShardFile;
-use super::shards::{self, Shard, ShardMap, cheapest_ring};
+use super::shards::{self, Group, Shard, ShardMap, cheapest_ring, parse_placement};
 use super::world::World;
 
 /// A copy that answers: its node is running, connected and not in maintenance mode.
@@ -59,10 +59,12 @@ pub(crate) enum Written {
 }
 
 /// The requested form of a new database; `None` is the node's configuration.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) q: Option<usize>,
     pub(crate) n: Option<usize>,
+    /// The copies of each range by zone.
+    pub(crate) placement: Option<Vec<(String, usize)>>,
     pub(crate) partitioned: bool,
 }
 
@@ -84,6 +86,8 @@ pub(crate) enum Created {
     Partial,
     /// The database exists already.
     Exists,
+    /// The placement has a zone in which no member is.
+    EmptyZone,
 }
 
 /// `true` for a member that gets no copies of new databases (`mem3:allowed_nodes`).
@@ -315,24 +319,43 @@ impl World {
         let node = &self.nodes[host];
         let default_q = if node.settings.version.major < 3 { 8 } else { 2 };
         let q = size.q.or_else(|| node.config_number("cluster", "q")).unwrap_or(default_q);
-        let n = size.n.or_else(|| node.config_number("cluster", "n")).unwrap_or(3);
-        // A member that is marked with `decom` gets no new shards.
-        let nodes: Vec<String> = node
-            .volume
-            .nodes
-            .live()
-            .filter(|(_, _, body)| !is_decommissioned(body))
-            .map(|(id, _, _)| id.clone())
-            .collect();
         let props = if size.partitioned { json!({"partitioned": true}) } else { json!({}) };
-        let first = self.random.below(nodes.len() as u64) as usize;
-        let doc = shards::place(&nodes, q, n, first, &format!(".{}", now.as_secs()), &props);
+        let Some(groups) = self.groups(host, size) else { return Created::EmptyZone };
+        let doc = shards::place(&groups, q, &format!(".{}", now.as_secs()), &props);
         let written = self.write_map(host, db, &doc, spread, now);
         if db == "_users" {
             self.add_auth_design_doc(host, db);
         }
         let members = self.nodes[host].members().len();
         if written > members / 2 { Created::Quorum } else { Created::Partial }
+    }
+
+    /// The nodes for a new database, by zone if there is a placement (`mem3:choose_shards`). `None` if a zone has none.
+    fn groups(&mut self, host: &Host, size: Size) -> Option<Vec<Group>> {
+        let node = &self.nodes[host];
+        let configured = || node.config("cluster", "placement").and_then(parse_placement);
+        // A member that is marked with `decom` gets no new shards.
+        let allowed = node.volume.nodes.live().filter(|(_, _, body)| !is_decommissioned(body));
+        let all: Vec<(String, Option<Value>)> =
+            allowed.map(|(name, _, body)| (name.clone(), body.get("zone").cloned())).collect();
+        let zones = size.placement.or_else(configured).map_or_else(
+            || {
+                let n = size.n.or_else(|| node.config_number("cluster", "n")).unwrap_or(3);
+                vec![(None, n)]
+            },
+            |zones| zones.into_iter().map(|(zone, n)| (Some(json!(zone)), n)).collect(),
+        );
+        let mut groups = Vec::new();
+        for (zone, n) in zones {
+            let is_in_zone = |(_, of_node): &&(String, Option<Value>)| zone.is_none() || *of_node == zone;
+            let nodes: Vec<String> = all.iter().filter(is_in_zone).map(|(name, _)| name.clone()).collect();
+            if nodes.is_empty() && zone.is_some() {
+                return None;
+            }
+            let first = self.random.below(nodes.len() as u64) as usize;
+            groups.push(Group { nodes, n, first });
+        }
+        Some(groups)
     }
 
     /// Writes a shard map on the members that can be reached. Returns their number.

@@ -237,21 +237,47 @@ impl World {
                 node.volume.shards.insert(target.clone(), file);
             }
         }
+        self.edit_split_map(host, job, now);
+        for target in &job.targets {
+            self.push_soon(host, target, now);
+        }
+    }
+
+    /// Edits the map on the first of the live members, after it has the maps of all, and gives all of them the result
+    /// (`mem3_reshard_dbdoc`). So jobs that end at the same time do not conflict.
+    fn edit_split_map(&mut self, host: &Host, job: &Job, now: Time) {
+        let members = self.nodes[host].members();
+        let live: Vec<Host> = members
+            .into_iter()
+            .filter_map(|name| self.host_of(name))
+            .filter(|member| self.reaches(host, member))
+            .collect();
+        let Some(first) = live.first().cloned() else { return };
+        self.merge_maps(&live, std::slice::from_ref(&first));
         let db = &job.source.db;
-        let Some(node) = self.nodes.get_mut(host) else { return };
+        let Some(node) = self.nodes.get_mut(&first) else { return };
         let Some((rev, map)) = node.volume.dbs.get(db).and_then(|doc| doc.live()) else { return };
         let (rev, mut map) = (rev.clone(), map.clone());
         replace_range(&mut map, job);
         // The revision was read just before, so the edit does not conflict.
         let _ = node.volume.dbs.edit(db, Edit { rev: Some(rev), deleted: false, body: map });
+        self.merge_maps(&[first], &live);
         self.replicate_soon(now);
-        for target in &job.targets {
-            self.push_soon(host, target, now);
+    }
+
+    fn merge_maps(&mut self, from: &[Host], to: &[Host]) {
+        for source in from {
+            let dbs = self.nodes[source].volume.dbs.clone();
+            for target in to.iter().filter(|target| *target != source) {
+                if self.nodes.get_mut(target).is_some_and(|node| node.volume.dbs.merge(&dbs)) {
+                    self.create_shard_files(target);
+                }
+            }
         }
     }
 }
 
-/// Replaces the source by the targets, for the node of the job only (`mem3_reshard_dbdoc`).
+/// Replaces the source by the targets, for the node of the job only. All other copies stay as the map lists them.
 fn replace_range(map: &mut Map<String, Value>, job: &Job) {
     let source = &job.source.range;
     let targets = job.targets.iter().map(|target| target.range.clone());

@@ -96,7 +96,10 @@ impl World {
     }
 
     /// Answers `POST /{db}/_compact`.
-    pub(crate) fn compact(&mut self, host: &Host, map: &ShardMap) -> Response {
+    pub(crate) fn compact(&mut self, host: &Host, map: &ShardMap, request: &Request) -> Response {
+        if !request.is_json() {
+            return Response::error(415, "bad_content_type", "Content-Type must be application/json");
+        }
         for Copy { host, shard } in self.live_copies(host, map) {
             if let Some(file) = self.shard_file_mut(&host, &shard) {
                 file.compact();

@@ -201,24 +201,41 @@ fn pairs(doc: &Map<String, Value>, side: &str) -> Vec<(String, String)> {
     entries.flat_map(|(key, list)| strings(list).into_iter().map(move |item| (key.clone(), item))).collect()
 }
 
-/// The `_dbs` document of a new database. `first` is the index of the node that gets the first copy.
-pub(crate) fn place(
-    nodes: &[String],
-    q: usize,
-    n: usize,
-    first: usize,
-    suffix: &str,
-    props: &Value,
-) -> Map<String, Value> {
-    let n = n.clamp(1, nodes.len().max(1));
-    // mem3 assigns the copies to the sorted nodes in turn, backwards, beginning with a random one.
-    let mut turns = (0..nodes.len()).rev().cycle().skip(nodes.len() - 1 - first % nodes.len().max(1));
+/// Nodes that share the copies of each range of a new database: those of one zone, or all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Names in their order.
+    pub(crate) nodes: Vec<String>,
+    /// The copies of each range.
+    pub(crate) n: usize,
+    /// The index of the node that gets the first copy.
+    pub(crate) first: usize,
+}
+
+/// `[cluster] placement`: the copies of each range by zone, `z1:2,z2:1`. `None` if the text has another form.
+pub(crate) fn parse_placement(text: &str) -> Option<Vec<(String, usize)>> {
+    let rules = text.split(',').filter(|rule| !rule.is_empty());
+    let rules: Option<Vec<(String, usize)>> = rules
+        .map(|rule| {
+            let (zone, n) = rule.split_once(':')?;
+            Some((zone.to_owned(), n.parse().ok().filter(|n| *n > 0)?))
+        })
+        .collect();
+    rules.filter(|rules| !rules.is_empty())
+}
+
+/// The `_dbs` document of a new database.
+pub(crate) fn place(groups: &[Group], q: usize, suffix: &str, props: &Value) -> Map<String, Value> {
     let mut by_range: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for range in ranges(q) {
-        let mut holders: Vec<String> = turns.by_ref().take(n).map(|i| nodes[i].clone()).collect();
-        holders.sort();
-        by_range.insert(range, holders);
+    for Group { nodes, n, first } in groups {
+        let n = (*n).clamp(1, nodes.len().max(1));
+        // mem3 assigns the copies to the sorted nodes in turn, backwards, beginning with a random one.
+        let mut turns = (0..nodes.len()).rev().cycle().skip(nodes.len() - 1 - first % nodes.len().max(1));
+        for range in ranges(q) {
+            by_range.entry(range).or_default().extend(turns.by_ref().take(n).map(|i| nodes[i].clone()));
+        }
     }
+    by_range.values_mut().for_each(|holders| holders.sort());
     let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut changelog = Vec::new();
     for (range, holders) in &by_range {
@@ -265,24 +282,42 @@ mod tests {
         list.iter().map(|s| (*s).to_owned()).collect()
     }
 
+    fn group(list: &[&str], n: usize, first: usize) -> [Group; 1] {
+        [Group { nodes: names(list), n, first }]
+    }
+
+    fn map_of(groups: &[Group], q: usize) -> ShardMap {
+        ShardMap::parse("t2", &place(groups, q, ".1", &json!({})))
+    }
+
     // As recorded: a database with n=2 on three nodes.
     #[test]
     fn placement_is_that_of_real_nodes() {
-        let nodes = names(&["N0", "N1", "N2"]);
-        let map = ShardMap::parse("t2", &place(&nodes, 4, 2, 0, ".1", &json!({})));
-        let held: Vec<_> = map.by_range.values().cloned().collect();
+        let nodes = ["N0", "N1", "N2"];
+        let held: Vec<_> = map_of(&group(&nodes, 2, 0), 4).by_range.into_values().collect();
         assert_eq!(
             held,
             [names(&["N0", "N2"]), names(&["N0", "N1"]), names(&["N1", "N2"]), names(&["N0", "N2"])]
         );
-        let map = ShardMap::parse("t2", &place(&nodes, 2, 2, 1, ".1", &json!({})));
-        let held: Vec<_> = map.by_range.values().cloned().collect();
+        let held: Vec<_> = map_of(&group(&nodes, 2, 1), 2).by_range.into_values().collect();
         assert_eq!(held, [names(&["N0", "N1"]), names(&["N1", "N2"])]);
     }
 
     #[test]
+    fn each_zone_has_its_own_number_of_copies_of_each_range() {
+        assert_eq!(parse_placement("z1:1,z2:2"), Some(vec![("z1".to_owned(), 1), ("z2".to_owned(), 2)]));
+        for text in ["", "z1", "z1:", "z1:0", "z1:many", "z1:1,z2"] {
+            assert_eq!(parse_placement(text), None, "{text}");
+        }
+        let [one] = group(&["A", "D"], 1, 0);
+        let [two] = group(&["B", "C"], 5, 1);
+        let held: Vec<_> = map_of(&[one, two], 2).by_range.into_values().collect();
+        assert_eq!(held, [names(&["A", "B", "C"]), names(&["B", "C", "D"])]);
+    }
+
+    #[test]
     fn the_document_of_a_new_database_is_the_recorded_one() {
-        let doc = place(&names(&["N0", "N1"]), 2, 3, 0, ".1795221185", &json!({}));
+        let doc = place(&group(&["N0", "N1"], 3, 0), 2, ".1795221185", &json!({}));
         assert!(is_consistent(&doc));
         assert_eq!(
             Value::Object(doc.clone()).to_string(),
@@ -322,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_map_whose_sides_differ_is_not_consistent() {
-        let mut doc = place(&names(&["N0", "N1"]), 2, 2, 0, ".1", &json!({}));
+        let mut doc = place(&group(&["N0", "N1"], 2, 0), 2, ".1", &json!({}));
         doc.insert("by_node".to_owned(), json!({"N0": ["00000000-7fffffff"]}));
         assert!(!is_consistent(&doc));
     }
