@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use crate::check::{self, Output};
 use crate::error::CommandError;
 use crate::manifest::{self, InjectArgs, UninjectArgs};
-use crate::{explain, status, terminal};
+use crate::{cluster, explain, size, status, terminal};
 
 /// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 #[derive(Debug, Parser)]
@@ -38,6 +38,16 @@ pub enum Command {
     /// Exits 0 if every pod is ready and no agent reports a condition, 1 if not, 2 if pods cannot be read, 69 if no cluster
     /// can be reached.
     Status(status::Args),
+    /// Show the copies that a change of size moves
+    ///
+    /// Reads only. Exits 0 if the plan can be carried out now, 1 if not, 2 if no agent answers with a plan, 69 if no cluster
+    /// can be reached.
+    Plan(size::PlanArgs),
+    /// Change the number of nodes: drains those that go, or adds new ones, and waits until that is done
+    ///
+    /// Called again, it continues. Exits 0 when it is done, 1 if it is refused, interrupted or not done in time, 2 if the
+    /// state cannot be read, 64 if a confirmation is missing, 69 if no cluster can be reached.
+    Scale(size::ScaleArgs),
     /// Print the runbook's page about a state, a condition or an alert
     Explain(explain::Args),
 }
@@ -69,6 +79,8 @@ impl Command {
             Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
             Self::Check(args) => check(&args),
             Self::Status(args) => status(&args),
+            Self::Plan(args) => plan(&args),
+            Self::Scale(args) => scale(&args),
             Self::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         };
         result.unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
@@ -103,6 +115,22 @@ fn status(args: &status::Args) -> Result<ExitCode, CommandError> {
         return Ok(ExitCode::from(exit::INCOMPLETE));
     }
     Ok(if overview.is_well() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
+}
+
+fn plan(args: &size::PlanArgs) -> Result<ExitCode, CommandError> {
+    let is_possible = runtime()?.block_on(async {
+        let config = cluster::configuration(&args.target).await?;
+        size::plan(config, args).await
+    })?;
+    Ok(if is_possible { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
+}
+
+fn scale(args: &size::ScaleArgs) -> Result<ExitCode, CommandError> {
+    runtime()?.block_on(async {
+        let config = cluster::configuration(&args.target).await?;
+        size::scale(config, args).await
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One thread is enough: almost all time is spent waiting for the API server.

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::cluster;
 use crate::explain::ExplainError;
+use crate::size::SizeError;
 use crate::status::StatusError;
 
 /// Reason why a subcommand failed.
@@ -34,6 +35,9 @@ pub(crate) enum CommandError {
     /// The state of the cluster cannot be read.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// No size was planned or changed.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// Nothing was explained.
     #[error(transparent)]
     Explain(#[from] ExplainError),
@@ -49,6 +53,7 @@ impl CommandError {
             Self::Cluster(_) | Self::Status(StatusError::Cluster(_)) => exit::UNAVAILABLE,
             Self::Status(StatusError::List(_)) => exit::INCOMPLETE,
             Self::Status(StatusError::Unknown { .. } | StatusError::Write(_)) => exit::FAILURE,
+            Self::Size(error) => error.exit_code(),
             Self::Explain(ExplainError::Unknown { .. }) => exit::USAGE,
             Self::Explain(ExplainError::Write(_))
             | Self::Read { .. }

@@ -2,6 +2,7 @@
 //!
 //! * [`check`]: reads a cluster with the user's kubeconfig and reports each problem with its fix
 //! * [`status`]: shows the pods of StatefulSets and the states that their agents report
+//! * [`size`]: shows what a change of size takes, and carries it out
 //! * [`cluster`]: the live cluster, read with the user's rights
 //! * `explain`: prints the runbook's pages
 //! * `manifest`: runs the injection on YAML and JSON files
@@ -9,7 +10,7 @@
 //! * [`terminal`]: parses command lines and prints failures; shared with the server's program
 //!
 //! ```text
-//! command -> manifest (inject::files), check, status -> cluster; explain
+//! command -> manifest (inject::files), check, status, size -> cluster; explain
 //!   all   -> error, terminal
 //! ```
 
@@ -20,6 +21,7 @@ mod defaults;
 mod error;
 mod explain;
 mod manifest;
+pub mod size;
 pub mod status;
 pub mod terminal;
 

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use contract::error::chain;
+use contract::moves::Plan;
 use contract::status::Page;
 use contract::{keys, ports, workload};
 use http::StatusCode;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::Client;
-use kube::api::{GetParams, ListParams, PostParams, Request};
+use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams, Request};
 use kube::client::Body;
 use kube::core::Status;
 use serde_json::Value;
@@ -91,6 +92,49 @@ pub(crate) async fn agent_status(client: &Client, namespace: &str, pod: &str) ->
     }
 }
 
+/// Asks a pod's agent through the API server for its plan of this size.
+pub(crate) async fn agent_plan(client: &Client, namespace: &str, pod: &str, replicas: u32) -> Lookup<Plan> {
+    let pod = format!("{}/{pod}:{}/proxy", path(CORE, Some(namespace), "pods"), ports::AGENT);
+    let request = http::Request::get(format!("{pod}{}?replicas={replicas}", ports::PLAN)).body(vec![]);
+    let request = request.map_err(|error| LookupError::Failed(chain(&error)))?;
+    let answer = timeout(PLAN_TIMEOUT, answer(client, request)).await;
+    let (status, body) =
+        answer.map_err(|_| LookupError::Failed(format!("no complete answer within {PLAN_TIMEOUT:?}")))??;
+    if status == StatusCode::OK {
+        let plan = serde_json::from_slice(&body);
+        return plan.map_err(|error| LookupError::Failed(format!("its plan cannot be read: {error}")));
+    }
+    // Of the API server, a status; of an agent, a sentence.
+    let message = match serde_json::from_slice::<Status>(&body) {
+        Ok(refusal) => refusal.message,
+        Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+    };
+    Err(LookupError::Refused(match status {
+        StatusCode::NOT_FOUND => {
+            "its agent is of a release without plans, or the pod does not exist".to_owned()
+        }
+        status if message.is_empty() => status.to_string(),
+        _ => message,
+    }))
+}
+
+/// Changes an object, or its subresource, by a merge patch; returns what is stored.
+pub(crate) async fn merge(
+    client: &Client,
+    path: &str,
+    name: &str,
+    subresource: Option<&str>,
+    change: &Value,
+) -> Lookup<Value> {
+    let (request, patch) = (Request::new(path), Patch::Merge(change));
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let request = match subresource {
+        Some(subresource) => request.patch_subresource(subresource, name, &params, &patch),
+        None => request.patch(name, &params, &patch),
+    };
+    client.request(request.map_err(not_sent)?).await.map_err(|error| failed(&error))
+}
+
 /// Sends a request whose answer comes from a pod. Any program may listen there, so the answer has a limit.
 async fn answer(client: &Client, request: http::Request<Vec<u8>>) -> Lookup<(StatusCode, Vec<u8>)> {
     let answer = client.send(request.map(Body::from)).await.map_err(|error| failed(&error))?;
@@ -108,6 +152,11 @@ async fn answer(client: &Client, request: http::Request<Vec<u8>>) -> Lookup<(Sta
 const PAGE_LIMIT: usize = 1 << 20;
 /// For the whole answer: one that arrives byte by byte would keep the program waiting. An agent answers from memory.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A plan of 10,000 databases takes a second.
+const PLAN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The field manager of the user's changes.
+const MANAGER: &str = "couchdiscover";
 
 /// The API server's answer, if the error is one.
 pub(crate) fn status_of(error: &kube::Error) -> Option<&Status> {
