@@ -87,6 +87,7 @@ mod tests {
             ready: true,
             has_agent: true,
             problem: None,
+            revision: String::new(),
             page: Some(Box::new(from_value(json!({ "moves": moves })).unwrap())),
         });
         let stored = json!({ "metadata": { "name": "db" }, "spec": { "replicas": 5 } });

@@ -112,7 +112,14 @@ mod tests {
     }
 
     fn pod(name: &str, ready: bool) -> PodFacts {
-        PodFacts { name: name.to_owned(), ready, has_agent: true, problem: None, page: None }
+        PodFacts {
+            name: name.to_owned(),
+            ready,
+            has_agent: true,
+            problem: None,
+            page: None,
+            revision: String::new(),
+        }
     }
 
     fn names(names: &[&str]) -> Vec<String> {
