@@ -404,7 +404,8 @@ impl World {
         }
     }
 
-    /// Deletes a database on the members that can be reached, its shard files included.
+    /// Deletes a database on the members that can be reached, with the shard files that the map lists. Other files of it
+    /// stay.
     pub(crate) fn delete_db(&mut self, host: &Host, map: &ShardMap, now: Time) {
         let members: Vec<String> = self.nodes[host].members().into_iter().map(str::to_owned).collect();
         for target in members.iter().filter_map(|m| self.host_of(m)).collect::<Vec<_>>() {
@@ -413,10 +414,12 @@ impl World {
                 continue;
             }
             let Some(node) = self.nodes.get_mut(&target) else { continue };
+            let listed: Vec<Shard> =
+                node.name().map(|name| map.shards_of(name).collect()).unwrap_or_default();
             let rev = node.volume.dbs.get(&map.db).and_then(Doc::live).map(|(rev, _)| rev.clone());
             // Fails on a member that does not have the map yet; then there is nothing to delete.
             let _ = node.volume.dbs.edit(&map.db, Edit::delete(rev));
-            node.volume.shards.retain(|shard, _| shard.db != map.db || shard.suffix != map.suffix);
+            node.volume.shards.retain(|shard, _| !listed.contains(shard));
         }
         self.replicate_soon(now);
     }

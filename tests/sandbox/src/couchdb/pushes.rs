@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::http::Time;
 use super::replication::Pass;
-use super::settings::Host;
+use super::settings::{Host, Version};
 use super::shards::{Shard, ShardMap};
 use super::world::World;
 
@@ -200,6 +200,13 @@ impl World {
     /// lists the target (`mem3_sync:handle_info`).
     pub(crate) fn push_failed(&mut self, push: Push, now: Time) {
         *self.pushes.failed.entry(push.to.clone()).or_default() += 1;
+        // Later releases forget a push to a name that is no member and not connected (`is_job_current`).
+        let node = &self.nodes[&push.from];
+        let forgets = node.settings.version >= Version::new(3, 5, 2);
+        let is_connected = self.host_of(&push.to).is_some_and(|to| self.is_connected(&push.from, &to));
+        if forgets && !is_connected && !node.members().contains(&push.to.as_str()) {
+            return;
+        }
         self.pushes.waiting.entry(push).or_insert(now + RETRY);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sandbox::couchdb::{Answer, Host, NodeSettings, Request, Timings, World};
+use sandbox::couchdb::{Answer, Host, NodeSettings, Request, Timings, Version, World};
 use serde_json::{Value, json};
 
 const RANGE: &str = "00000000-ffffffff";
@@ -51,9 +51,17 @@ fn map(holders: &[&str], rev: Option<&Value>) -> Value {
 impl Nodes {
     /// A formed cluster, with database `db` on node 0 only.
     fn new(count: usize) -> Self {
+        Self::of(count, Version::RECORDED)
+    }
+
+    fn of(count: usize, version: Version) -> Self {
         let mut nodes = Self { world: World::new(7), now: Duration::from_secs(1_795_221_000), count };
         for node in 0..count {
-            let settings = NodeSettings::new(host(node)).admin("admin", "s3cret").secret("s").cookie("c");
+            let settings = NodeSettings::new(host(node))
+                .admin("admin", "s3cret")
+                .secret("s")
+                .cookie("c")
+                .version(version);
             nodes.world.start_node(settings, nodes.now).unwrap();
         }
         for node in 1..count {
@@ -510,4 +518,33 @@ fn a_copy_that_is_added_during_a_split_stays_undivided_and_is_read_while_it_is_e
     assert_eq!(nodes.get(0, "/db").1["doc_count"], 0);
     nodes.pass(10);
     assert_eq!(nodes.get(0, "/db").1["doc_count"], 10);
+}
+
+#[test]
+fn a_later_release_forgets_a_failed_push_to_a_name_that_is_no_node() {
+    let mut nodes = Nodes::of(2, Version::new(3, 5, 2));
+    nodes.ok("PUT", 0, "/db/a", json!({}));
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.sync(0);
+    nodes.pass(30);
+    assert_eq!(nodes.world.failed_pushes(PLACEHOLDER), 1);
+    nodes.redirect(0, 1);
+    nodes.pass(10);
+    assert_eq!(nodes.docs(1), None);
+    nodes.sync(0);
+    assert_eq!(nodes.docs(1), Some(1));
+}
+
+#[test]
+fn a_database_that_is_deleted_during_a_fill_leaves_the_filled_file() {
+    let mut nodes = Nodes::new(2);
+    nodes.ok("PUT", 0, "/db/a", json!({}));
+    nodes.put_map(&[&name(0), PLACEHOLDER]);
+    nodes.redirect(0, 1);
+    nodes.sync(0);
+    nodes.ok("PUT", 0, "/db/b", json!({}));
+    nodes.ok("POST", 0, "/db/_sync_shards", json!({}));
+    nodes.ok("DELETE", 1, "/db", Value::Null);
+    nodes.pass(30);
+    assert_eq!((nodes.docs(0), nodes.docs(1)), (None, Some(1)));
 }
