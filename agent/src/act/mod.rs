@@ -11,5 +11,5 @@ mod step;
 pub use actor::Actor;
 pub use comparison::Comparison;
 pub use error::{ActError, Progress};
-pub use moves::Mover;
+pub use moves::{Mover, PlanInputs};
 pub use step::act;

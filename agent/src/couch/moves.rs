@@ -106,6 +106,19 @@ impl Couch {
         }
     }
 
+    /// The bytes of one copy of all ranges of a database.
+    pub(crate) async fn database_size(&self, base: &str, database: &str) -> Result<u64, CouchError> {
+        #[derive(Deserialize)]
+        struct Info {
+            sizes: Sizes,
+        }
+        #[derive(Deserialize)]
+        struct Sizes {
+            file: u64,
+        }
+        Ok(self.transport.get::<Info>(base, &format!("/{}", encoded(database))).await?.sizes.file)
+    }
+
     /// The placeholders for which the node has redirects, with the names of the nodes that they lead to.
     pub(crate) async fn redirects(&self, base: &str) -> Result<BTreeMap<String, String>, CouchError> {
         let section = self.section(base, REDIRECTS).await?;

@@ -1,21 +1,27 @@
 //! Probes, status and metrics over plain HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use contract::error::chain;
+use contract::moves::Plan;
 use contract::ports;
 use contract::status::Page;
+use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use super::accept::Caller;
 use super::{accept, exposition};
+use crate::act::PlanInputs;
 use crate::metrics::Metrics;
 
 /// Serves until the future is dropped.
@@ -30,14 +36,19 @@ pub struct Shown {
     pub page: watch::Receiver<Page>,
     /// The counters since the start.
     pub metrics: Arc<Metrics>,
+    /// What plans follow from; `None` before the first round.
+    pub plans: watch::Receiver<Option<PlanInputs>>,
+    /// The last plan, with its time: each reads all shard maps, and the port is open to every pod.
+    pub last_plan: Arc<Mutex<Option<(Plan, Instant)>>>,
 }
 
-/// The paths `/livez`, `/readyz`, `/status` and `/metrics`.
+/// The paths `/livez`, `/readyz`, `/status`, `/plan` and `/metrics`.
 pub fn router(shown: Shown) -> Router {
     Router::new()
         .route(ports::LIVEZ, get(async || "ok\n"))
         .route(ports::READYZ, get(readyz))
         .route(ports::STATUS, get(status))
+        .route(ports::PLAN, get(plan))
         .route(ports::METRICS, get(metrics))
         .with_state(shown)
 }
@@ -62,6 +73,37 @@ async fn status(State(shown): State<Shown>, Extension(caller): Extension<Caller>
     })
 }
 
+/// The query of a plan.
+#[derive(Debug, Deserialize)]
+struct PlanQuery {
+    replicas: u32,
+}
+
+async fn plan(State(shown): State<Shown>, Query(PlanQuery { replicas }): Query<PlanQuery>) -> Response {
+    // One at a time, and none twice within a moment.
+    let mut last = shown.last_plan.lock().await;
+    if let Some((plan, at)) = last.as_ref()
+        && plan.replicas == replicas
+        && at.elapsed() < PLAN_IS_FRESH
+    {
+        return Json(plan.clone()).into_response();
+    }
+    let inputs = shown.plans.borrow().clone();
+    let Some(inputs) = inputs else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the agent has not completed a round\n").into_response();
+    };
+    match inputs.plan(replicas).await {
+        Ok(plan) => {
+            *last = Some((plan.clone(), Instant::now()));
+            Json(plan).into_response()
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, format!("{}\n", chain(&error))).into_response(),
+    }
+}
+
+/// The time for which a plan is served again.
+const PLAN_IS_FRESH: Duration = Duration::from_secs(5);
+
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
     let page = shown.page.borrow().clone();
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(page, shown.metrics.counts()))
@@ -82,7 +124,13 @@ mod tests {
         let page = Page { admin: Some(admin), ..Page::default() };
         let (_sender, page) = watch::channel(page);
         for (caller, shown) in [(Caller::Pod, true), (Caller::Network, false)] {
-            let app = router(Shown { page: page.clone(), metrics: Arc::default() });
+            let plans = watch::channel(None).1;
+            let app = router(Shown {
+                page: page.clone(),
+                metrics: Arc::default(),
+                plans,
+                last_plan: Arc::default(),
+            });
             let request = Request::get(ports::STATUS).extension(caller).body(Body::empty()).unwrap();
             let answer = app.oneshot(request).await.unwrap();
             let body = to_bytes(answer.into_body(), 10_000).await.unwrap();

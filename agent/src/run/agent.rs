@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::memory::Memory;
 use super::rest::{Resting, Seen, rest};
-use crate::act::{ActError, Actor, act};
+use crate::act::{ActError, Actor, PlanInputs, act};
 use crate::couch::tls::Trust;
 use crate::credentials::Resolver;
 use crate::kubernetes::Knowledge;
@@ -59,6 +59,8 @@ pub(super) struct Agent {
 #[derive(Debug)]
 pub(super) struct Outputs {
     pub(super) page: watch::Sender<Page>,
+    /// What plans of moves follow from.
+    pub(super) plans: watch::Sender<Option<PlanInputs>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) termination: TerminationLog,
 }
@@ -89,6 +91,7 @@ impl Agent {
             self.report(&mut memory, &decision, &explained);
             self.report_conditions(&mut memory, &observed, &explained);
             let round = Round { observed: &observed, decision: &decision, explained: &explained };
+            self.outputs.plans.send_replace(self.plan_inputs(&observer, &observed, &decision, &explained));
             // Before the step as well as after it: a change may take CouchDB several seconds.
             self.publish(&observer, &memory, round).await;
             if is_due(&decision.step, memory.repeats) {
@@ -128,6 +131,25 @@ impl Agent {
             couchdb_url: directory.local(),
         };
         explainer.decision(observed, decision)
+    }
+
+    /// What a plan of moves follows from. Any step but a move comes before moves.
+    fn plan_inputs(
+        &self,
+        observer: &Observer,
+        observed: &Observed,
+        decision: &Decision,
+        explained: &ExplainedDecision,
+    ) -> Option<PlanInputs> {
+        let may_move =
+            matches!(decision.step, Step::Settled | Step::Move { .. } | Step::TakeLease | Step::ReleaseLease);
+        Some(PlanInputs {
+            couch: Arc::clone(&self.actor.couch),
+            directory: observer.directory().clone(),
+            members: observed.local.as_ref().ok()?.members.clone(),
+            start: observed.expected.first().copied().unwrap_or_default(),
+            hindrance: (!may_move).then(|| explained.step.message.clone()),
+        })
     }
 
     /// Logs, counts and announces a step when it differs from that of the last round.

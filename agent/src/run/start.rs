@@ -15,7 +15,7 @@ use tracing::info;
 
 use super::agent::{Agent, Outputs};
 use super::login::Waiting;
-use crate::act::Actor;
+use crate::act::{Actor, PlanInputs};
 use crate::couch::Couch;
 use crate::couch::tls::{TlsError, Trust};
 use crate::credentials::Resolver;
@@ -105,18 +105,25 @@ impl Started {
         let Self { parts, listener } = self;
         let (sender, page) = watch::channel(page::at_start(&parts.me, now()));
         let metrics = Arc::new(Metrics::default());
-        let shown = http::Shown { page, metrics: Arc::clone(&metrics) };
+        let (plans, inputs) = watch::channel(None);
+        let shown =
+            http::Shown { page, metrics: Arc::clone(&metrics), plans: inputs, last_plan: Arc::default() };
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = http::serve(listener, shown) => {}
-            () = parts.run(sender, metrics) => {}
+            () = parts.run(sender, plans, metrics) => {}
         }
     }
 }
 
 impl Parts {
     /// Connects to Kubernetes, finds the credentials, and runs rounds.
-    async fn run(self, page: watch::Sender<Page>, metrics: Arc<Metrics>) {
+    async fn run(
+        self,
+        page: watch::Sender<Page>,
+        plans: watch::Sender<Option<PlanInputs>>,
+        metrics: Arc<Metrics>,
+    ) {
         let Self { me, client, trust, settings, addresses, kubernetes, termination } = self;
         let kubernetes = kubernetes::connect(settings.kubernetes, kubernetes).await;
         let uid = settings.pod.uid.clone();
@@ -151,7 +158,7 @@ impl Parts {
             knowledge,
             resolver,
             events,
-            outputs: Outputs { page, metrics, termination },
+            outputs: Outputs { page, plans, metrics, termination },
             pod: settings.pod,
             size: settings.size,
             pod_management: settings.pod_management,

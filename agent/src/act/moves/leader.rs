@@ -232,7 +232,7 @@ impl Nodes<'_> {
         (!open.is_empty()).then_some(open)
     }
 
-    async fn each_map(&self, mut each: impl FnMut(&Document)) -> Result<(), CouchError> {
+    pub(super) async fn each_map(&self, mut each: impl FnMut(&Document)) -> Result<(), CouchError> {
         let mut after: Option<String> = None;
         loop {
             let (maps, last) = self.couch.documents_after(&self.local, after.as_deref()).await?;

@@ -7,6 +7,8 @@
 mod leader;
 mod mover;
 mod nodes;
+mod plan;
 mod run;
 
 pub use mover::Mover;
+pub use plan::PlanInputs;
