@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::roster::Roster;
-use crate::shards::Fill;
+use crate::shards::{Fill, decides_quorum};
 
 /// A shard map that can be changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +121,25 @@ impl Document {
 
     /// The copies of the range that are filled outside of the map.
     pub fn fills(&self, range: &str) -> impl Iterator<Item = Fill> {
-        self.by_range.get(range).into_iter().flatten().filter_map(|name| Fill::parse(name))
+        let names = self.by_range.get(range).into_iter().flatten();
+        names.filter_map(|name| Fill::parse(name)).filter(|fill| *fill != Fill::NO_COPY)
+    }
+
+    /// The range in which a placeholder of no copy raises the quorum, if there is one.
+    pub fn raised(&self) -> Option<&str> {
+        let raises = |holder: &String| Fill::parse(holder) == Some(Fill::NO_COPY);
+        self.by_range.iter().find(|(_, holders)| holders.iter().any(raises)).map(|(range, _)| range.as_str())
+    }
+
+    /// The range whose copies decide the quorum, where two coordinators with different maps could miss each other's writes
+    /// while the ranges of `moves` have one copy more: the range has an odd number of copies and is not moved itself.
+    ///
+    /// Of one copy, and of two that have just become two, each is enough for a read and a write (r = w = 1); of three and
+    /// four, two (2 + 2 is not more than 4).
+    pub(super) fn quorum_too_low(&self, moves: &[Move]) -> Option<&str> {
+        let decisive = self.ranges().find(|range| decides_quorum(range))?;
+        let is_moved = moves.iter().any(|one| one.range == decisive);
+        (!is_moved && self.holders(decisive).count() % 2 == 1).then_some(decisive)
     }
 
     /// The name of the file of a range: `shards/00000000-7fffffff/orders.1795221185`.
@@ -146,7 +164,9 @@ impl Document {
 
     /// The last move of the range whose target has entered the map, or that has none.
     fn switched(&self, range: &str, roster: &Roster) -> Option<(Move, Phase)> {
-        let entries: Vec<&Change> = self.changelog.iter().filter(|change| change.range == range).collect();
+        let no_copy = Fill::NO_COPY.to_string();
+        let entries = self.changelog.iter().filter(|change| change.range == range && change.node != no_copy);
+        let entries: Vec<&Change> = entries.collect();
         let last = entries
             .iter()
             .rposition(|change| change.kind == ChangeKind::Remove && Fill::parse(&change.node).is_some())?;

@@ -197,7 +197,7 @@ impl<'a> Demands<'a> {
         self.loads.count(document, self.roster);
         let begun =
             document.moves(self.roster).iter().any(|(_, phase)| *phase != Phase::Verify || !self.verified);
-        self.found.begun += u64::from(begun);
+        self.found.begun += u64::from(begun || document.raised().is_some());
         let wanted = self.copies.map_or(0, |copies| copies.min(self.staying()));
         let too_few = document.ranges().any(|range| document.holders(range).count() < wanted as usize);
         self.found.too_few += u64::from(too_few);

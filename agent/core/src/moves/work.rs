@@ -30,6 +30,8 @@ pub struct Work {
     copied: bool,
     /// When everything was first proved to be copied in this phase.
     proved: Option<Duration>,
+    /// `true` once everything is ready for the sources to leave, but for the quorum.
+    ready: bool,
     /// The last changes of the sources after they left the map, and since when they have been the same.
     quiet: Option<(Vec<u64>, Duration)>,
 }
@@ -148,7 +150,9 @@ impl Work {
     /// The moves that the map shows as begun: those in the earliest phase. `None` if there are none.
     pub fn begun(document: &Document, roster: &Roster) -> Option<Self> {
         let moves = document.moves(roster);
-        let phase = moves.iter().map(|(_, phase)| *phase).min()?;
+        let phase = moves.iter().map(|(_, phase)| *phase).min();
+        // A raised quorum without a move is left of an agent that ended, and is lowered.
+        let phase = phase.or(document.raised().map(|_| Phase::Confirm))?;
         let moves = moves.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
         Some(Self::new(document, moves, phase))
     }
@@ -163,6 +167,7 @@ impl Work {
             round: None,
             copied: false,
             proved: None,
+            ready: false,
             quiet: None,
         }
     }
@@ -225,7 +230,7 @@ impl Work {
         }
         self.follow(facts.document, roster);
         if self.moves.is_empty() {
-            return Action::Done;
+            return lower(facts.document).map_or(Action::Done, |change| Action::Change(vec![change]));
         }
         // Coordinators with an older map would still send requests by it.
         if !facts.spread {
@@ -256,7 +261,15 @@ impl Work {
         let phase = kept.iter().map(|(_, phase)| *phase).min().unwrap_or(before);
         self.moves = kept.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
         if phase != before {
-            *self = Self { round: None, copied: false, proved: None, quiet: None, phase, ..self.clone() };
+            *self = Self {
+                round: None,
+                copied: false,
+                proved: None,
+                ready: false,
+                quiet: None,
+                phase,
+                ..self.clone()
+            };
         }
     }
 
@@ -314,6 +327,8 @@ impl Work {
             changes.push(Change::remove(&one.range, fill.to_string()));
             changes.push(Change::add(&one.range, to));
         }
+        // Until all coordinators have the new map, one of them writes to the source only.
+        changes.extend(facts.document.quorum_too_low(&self.moves).map(raise));
         Action::Change(changes)
     }
 
@@ -329,8 +344,21 @@ impl Work {
                 pairs.push(pair(&one.range, from, other));
             }
         }
+        let raised = facts.document.raised().is_some();
+        if self.ready && raised {
+            return self.leave(facts, roster);
+        }
         if let Some(action) = self.replicate(facts, &pairs, now) {
-            return action;
+            // `_sync_shards` would also push to the placeholder, and try again until the holders restart. What was written is
+            // pushed without it.
+            return if raised && action == Action::Replicate {
+                Action::Wait(Waiting::Replication)
+            } else {
+                action
+            };
+        }
+        if let Some(change) = lower(facts.document) {
+            return Action::Change(vec![change]);
         }
         let copies: Vec<CopyOver> = if self.copied { vec![] } else { self.copies_over(roster) };
         if !copies.is_empty() {
@@ -343,7 +371,17 @@ impl Work {
             self.round = None;
             return Action::Wait(Waiting::Readers);
         }
-        let mut changes = vec![];
+        // Until all coordinators have the next map, one of them writes to the other copies only.
+        if let Some(range) = facts.document.quorum_too_low(&self.moves).filter(|_| moved) {
+            self.ready = true;
+            return Action::Change(vec![raise(range)]);
+        }
+        self.leave(facts, roster)
+    }
+
+    /// The change by which the sources leave the map.
+    fn leave(&self, facts: &Facts<'_>, roster: &Roster) -> Action {
+        let mut changes = Vec::from_iter(lower(facts.document));
         for (one, from) in self.sources(roster) {
             // The last copy is never removed, whatever was planned.
             if facts.document.holders(&one.range).all(|holder| holder == from) {
@@ -456,6 +494,16 @@ fn pending(one: &Move, document: &Document, roster: &Roster, before: Phase) -> O
         Some(_) if one.from.is_some() && !holds(one.from) => None,
         Some(_) => Some(Phase::Begin),
     }
+}
+
+/// Raises the quorum of all ranges by a placeholder of no copy.
+fn raise(range: &str) -> Change {
+    Change::add(range, Fill::NO_COPY.to_string())
+}
+
+/// Lowers the quorum again, if it is raised.
+fn lower(document: &Document) -> Option<Change> {
+    document.raised().map(|range| Change::remove(range, Fill::NO_COPY.to_string()))
 }
 
 /// Gives the source its place in the map again. The entries of the log show the move as switched.

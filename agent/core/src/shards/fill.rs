@@ -17,6 +17,9 @@ pub struct Fill {
 }
 
 impl Fill {
+    /// The placeholder of no copy: it raises the number of copies by which CouchDB computes the quorum.
+    pub const NO_COPY: Self = Self { from: None, to: None };
+
     /// Parses a name of a shard map; `None` for a node.
     pub fn parse(name: &str) -> Option<Self> {
         let pair = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;

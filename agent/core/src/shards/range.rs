@@ -21,6 +21,11 @@ impl Range {
         (from <= to).then_some(Self { from: from.into(), to: u64::from(to) + 1 })
     }
 
+    /// Returns `true` if the hash is in the range.
+    pub(super) fn contains(self, hash: u64) -> bool {
+        (self.from..self.to).contains(&hash)
+    }
+
     /// Returns `true` if the ranges have a hash in common.
     pub(super) fn overlaps(self, other: Self) -> bool {
         self.from < other.to && other.from < self.to
@@ -39,6 +44,15 @@ impl Range {
         covered >= self.to
     }
 }
+
+/// `true` if CouchDB computes the quorum of all ranges of a database from the copies of this one: it contains the id
+/// `_design/foo` (`mem3:n/1`).
+pub fn decides_quorum(range: &str) -> bool {
+    Range::parse(range).is_some_and(|range| range.contains(QUORUM_HASH))
+}
+
+/// CRC-32 of `_design/foo`.
+const QUORUM_HASH: u64 = 0xca58_923f;
 
 /// Returns the ranges of a ring: they follow on each other from the first hash to the last. Where several rings exist, the
 /// larger ranges are taken. `None` if no ring exists.

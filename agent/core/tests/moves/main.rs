@@ -34,7 +34,7 @@ fn a_leader_may_end_after_any_call() {
     for copies in 1..=3 {
         let mut calls = 0;
         for cut in 0..400 {
-            let mut world = World::new(7, 4, copies);
+            let mut world = World::new(7 + cut % 2, 4, copies);
             world.drain(3, |world| {
                 world.write();
                 world.read();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_core::moves::{
     Action, Change, Document, Facts, FileFacts, FileKey, Loads, Pace, Phase, Roster, Work, drain,
 };
-use agent_core::shards::{Fill, Properties};
+use agent_core::shards::{Fill, Properties, decides_quorum};
 use serde_json::{Map, Value, json};
 
 const RANGES: [&str; 2] = ["00000000-7fffffff", "80000000-ffffffff"];
@@ -98,7 +98,12 @@ impl World {
         let holders = |offset: usize| -> Vec<String> {
             (0..copies).map(|i| name((nodes - 1 + i * offset) % nodes)).collect()
         };
-        let by_range = json!({ RANGES[0]: holders(1), RANGES[1]: holders(nodes - 1) });
+        // In half of the runs the node holds the first range only, and the other one decides the quorum.
+        let second: Vec<String> = match seed % 2 {
+            0 => holders(nodes - 1),
+            _ => (0..copies).map(|i| name(i % (nodes - 1))).collect(),
+        };
+        let by_range = json!({ RANGES[0]: holders(1), RANGES[1]: second });
         let mut by_node: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for range in RANGES {
             for holder in by_range[range].as_array().unwrap() {
@@ -192,7 +197,7 @@ impl World {
         let (id, now) = (self.next_document, self.now);
         let range = range_of(id);
         let document = self.document(self.nodes[coordinator].revision);
-        let copies = document.holders(range).count() + document.fills(range).count();
+        let quorum = quorum(&document);
         let holders: Vec<usize> = document.holders(range).map(|holder| self.index(holder)).collect();
         let mut written = 0;
         for holder in holders.into_iter().filter(|holder| self.nodes[*holder].up).collect::<Vec<_>>() {
@@ -200,7 +205,7 @@ impl World {
             self.nodes[holder].pushes.entry(range).or_insert(now + PUSHED_AFTER);
             written += 1;
         }
-        if written > copies / 2 {
+        if written >= quorum {
             self.acknowledged.insert(id, now);
         }
     }
@@ -217,9 +222,24 @@ impl World {
             .iter()
             .filter(|(id, at)| range_of(**id) == range && **at + REPLICATED_WITHIN < self.now);
         let old: Vec<u64> = old.map(|(id, _)| *id).collect();
+        self.read_back();
         let file = self.file(fastest, range);
         let missing = old.iter().filter(|id| !file.docs.contains_key(id)).count();
         assert!(missing == 0 || self.killed, "{missing} documents are missing on {}", name(fastest));
+    }
+
+    /// A client reads a document that was just acknowledged, from as many copies as make a quorum.
+    fn read_back(&mut self) {
+        let Some((&id, _)) = self.acknowledged.last_key_value() else { return };
+        let Some(coordinator) = self.some_node() else { return };
+        let (range, document) = (range_of(id), self.document(self.nodes[coordinator].revision));
+        let mut holders: Vec<usize> = document.holders(range).map(|holder| self.index(holder)).collect();
+        while holders.len() > quorum(&document) {
+            let left_out = self.random(holders.len() as u64);
+            holders.remove(usize::try_from(left_out).unwrap());
+        }
+        let found = holders.iter().any(|holder| self.file(*holder, range).docs.contains_key(&id));
+        assert!(found || self.killed, "{id} was acknowledged and is not found");
     }
 
     fn tick(&mut self) {
@@ -469,6 +489,13 @@ impl CopyFile {
             self.docs.insert(id, self.seq);
         }
     }
+}
+
+/// The copies that a read and a write need, computed from one range for all.
+fn quorum(document: &Document) -> usize {
+    let range = RANGES.into_iter().find(|range| decides_quorum(range)).unwrap();
+    let raised = usize::from(document.raised().is_some());
+    (document.holders(range).count() + document.fills(range).count() + raised) / 2 + 1
 }
 
 fn properties(security: Value) -> Properties {

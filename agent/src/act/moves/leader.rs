@@ -209,7 +209,8 @@ impl Nodes<'_> {
                 Some(moves) => moves,
                 None => planner.moves(document, self),
             };
-            if !moves.is_empty() && !mover.hindered.contains_key(&document.database) {
+            let open = !moves.is_empty() || document.raised().is_some();
+            if open && !mover.hindered.contains_key(&document.database) {
                 copies += u64::try_from(moves.len()).unwrap_or_default();
                 queue.push((document.database.clone(), moves));
             }
@@ -262,7 +263,8 @@ impl Nodes<'_> {
             let Some((name, moves)) = next.iter().find(|(name, _)| *name == document.database) else {
                 continue;
             };
-            let begun = self.begun(document, mover).and_then(|_| Work::begun(document, &self.roster));
+            let is_begun = self.begun(document, mover).is_some() || document.raised().is_some();
+            let begun = is_begun.then(|| Work::begun(document, &self.roster)).flatten();
             let work = begun.unwrap_or_else(|| Work::planned(document, moves.clone()));
             if work.phase() <= Phase::Fill
                 && let Some(limit) = self.couch.purge_limit(&self.local, name).await?
