@@ -75,6 +75,7 @@ const PAGES: &[(&str, &str)] = pages![
     "CouchDBCredentialsRejected",
     "CouchDBIdentityKeepsChanging",
     "CouchDBMemberNotConnected",
+    "CouchDBMovesPaused",
     "CouchDBPodNotReady",
     "CouchDBPodNotSettled",
     "CouchDBPodRefuses",

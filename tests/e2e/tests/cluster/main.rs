@@ -17,6 +17,7 @@ mod losses;
 mod opting;
 mod removal;
 mod set;
+mod sizes;
 mod updates;
 mod waiting;
 mod webhook;
