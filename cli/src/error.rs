@@ -1,7 +1,6 @@
 //! Failures of the subcommands, each with its exit code.
 
 use std::io;
-use std::path::PathBuf;
 
 use program::exit;
 use thiserror::Error;
@@ -9,20 +8,15 @@ use thiserror::Error;
 use crate::cluster;
 use crate::explain::ExplainError;
 use crate::size::SizeError;
+use crate::sources::ReadError;
 use crate::status::StatusError;
 
 /// Reason why a subcommand failed.
 #[derive(Debug, Error)]
 pub(crate) enum CommandError {
     /// The input cannot be read.
-    #[error("failed to read '{path}'")]
-    Read {
-        /// The file; `-` is stdin.
-        path: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The result cannot be written.
     #[error("failed to write the result")]
     Write(#[source] io::Error),
@@ -56,7 +50,7 @@ impl CommandError {
             Self::Size(error) => error.exit_code(),
             Self::Explain(ExplainError::Unknown { .. }) => exit::USAGE,
             Self::Explain(ExplainError::Write(_))
-            | Self::Read { .. }
+            | Self::Read(_)
             | Self::Write(_)
             | Self::Manifest(_)
             | Self::Runtime(_) => exit::FAILURE,

@@ -22,6 +22,7 @@ mod error;
 mod explain;
 mod manifest;
 pub mod size;
+mod sources;
 pub mod status;
 pub mod terminal;
 

@@ -1,14 +1,15 @@
 //! `inject` and `uninject` on files.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use inject::files::{self, Format, Output, Verb};
+use contract::error::chain;
+use inject::files::{self, Format, Input, Output, Verb};
 use inject::{Defaults, OnRemoval, Settings};
 
 use crate::defaults::DefaultArgs;
 use crate::error::CommandError;
+use crate::sources::{self, Source, Sources};
 use crate::terminal;
 
 /// Arguments of `inject`.
@@ -26,9 +27,15 @@ pub struct InjectArgs {
 /// The file and the format of the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct FileArgs {
-    /// YAML or JSON file, several documents and Lists included; '-' is stdin
-    #[arg(long = "filename", short = 'f', value_name = "FILE")]
-    file: PathBuf,
+    /// YAML or JSON file, or a folder of them; '-' is stdin. May be repeated
+    #[arg(long = "filename", short = 'f', value_name = "FILE", required_unless_present = "paths")]
+    files: Vec<PathBuf>,
+    /// The same without -f
+    #[arg(value_name = "FILE")]
+    paths: Vec<PathBuf>,
+    /// Read the folders within folders, too
+    #[arg(long, short = 'R')]
+    recursive: bool,
     /// Format of the result; by default that of the input
     #[arg(long, short, value_enum)]
     output: Option<OutputFormat>,
@@ -119,23 +126,34 @@ fn convert(
     settings: &Settings,
     namespace: Option<&str>,
 ) -> Result<(), CommandError> {
-    let input = read(&args.file)?;
-    let Output { text, report } =
-        files::run(verb, &input, args.output.map(Format::from), settings, namespace)?;
+    let Sources { sources, mut unreadable } =
+        sources::read(args.files.iter().chain(&args.paths), args.recursive);
+    let is_one = sources.len() + unreadable.len() == 1;
+    if is_one && let Some(error) = unreadable.pop() {
+        return Err(error.into());
+    }
+    let input = |source: &'_ Source| -> (Option<String>, String) {
+        ((!is_one).then(|| source.name.clone()), source.text.clone())
+    };
+    let texts: Vec<_> = sources.iter().map(input).collect();
+    let inputs: Vec<_> = texts.iter().map(|(file, text)| Input { file: file.as_deref(), text }).collect();
+    let result = files::run_all(verb, &inputs, args.output.map(Format::from), settings, namespace);
+    // The problems of the readable files are reported together with the unreadable ones.
+    if !unreadable.is_empty() {
+        let mut lines: Vec<_> = unreadable.iter().map(|error| chain(error).to_string()).collect();
+        match result {
+            Ok(_) => {}
+            Err(files::Error::Several(more) | files::Error::Denied(more)) => lines.extend(more),
+            Err(error) => lines.push(error.to_string()),
+        }
+        return Err(files::Error::Several(lines).into());
+    }
+    let Output { text, report } = result?;
     // The report goes to stderr, so that the result can be piped into kubectl apply.
     for line in &report {
         terminal::note(line);
     }
     terminal::print(&text).map_err(CommandError::Write)
-}
-
-fn read(path: &Path) -> Result<String, CommandError> {
-    let text = if path == Path::new("-") {
-        io::read_to_string(io::stdin().lock())
-    } else {
-        std::fs::read_to_string(path)
-    };
-    text.map_err(|source| CommandError::Read { path: path.to_owned(), source })
 }
 
 const DEFAULT_AGENT_IMAGE: &str = concat!("couchdiscover-agent:", env!("CARGO_PKG_VERSION"));

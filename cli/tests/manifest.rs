@@ -72,6 +72,18 @@ fn wrong_input_is_reported_with_a_fix() {
         ("not labelled", &unlabelled),
         ("annotated instead", &annotated),
         ("the pods labelled instead", &labelled_pods),
+        ("a misspelt label", &EXAMPLE.replace("couchdiscover.io/inject", "couchdiscover.io/injct")),
+        ("a label of another domain", &EXAMPLE.replace("couchdiscover.io/inject", "couchdiscovr.io/inject")),
+        ("a labelled Deployment", &EXAMPLE.replace("kind: StatefulSet", "kind: Deployment")),
+        ("a boolean as label", &EXAMPLE.replace("inject: enabled", "inject: true")),
+        ("a number as annotation", &annotated_with("cluster-size: 3")),
+        ("an annotation that YAML reads as a boolean", &annotated_with("kubernetes: off")),
+        ("a number in quotes", &EXAMPLE.replace("replicas: 3", "replicas: \"3\"")),
+        ("a template that is no YAML", &EXAMPLE.replace("name: couchdb-admin", "name: {{ .Values.admin }}")),
+        (
+            "a template within quotes",
+            &EXAMPLE.replace("serviceName: couchdb", "serviceName: \"{{ .Values.service }}\""),
+        ),
         ("not CouchDB", &nginx),
         (
             "no StatefulSet but by name",
@@ -88,7 +100,7 @@ fn wrong_input_is_reported_with_a_fix() {
     }
     let Ran { code, err, .. } = run(&["inject", "-f", "/no/such/file.yaml"], "");
     assert_eq!(code, 1);
-    insta::assert_snapshot!(errors + &err, @"
+    insta::assert_snapshot!(errors + &err, @r#"
     nothing: error: no StatefulSet of apps/v1 in the input: nothing to inject
     no YAML: error: document 1, line 1: not YAML: unclosed bracket '['
     no YAML in the second document: error: document 2, line 4: not YAML: mapping values are not allowed in this context
@@ -102,10 +114,97 @@ fn wrong_input_is_reported_with_a_fix() {
     not labelled: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb
     annotated instead: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is a label, not an annotation: move it there
     the pods labelled instead: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; 'couchdiscover.io/inject' is the StatefulSet's label, not the pods': move it to metadata.labels
+    a misspelt label: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; the label 'couchdiscover.io/injct' is unknown: did you mean 'couchdiscover.io/inject'?
+    a label of another domain: error: no StatefulSet is labelled: nothing to inject. Fix: add the label 'couchdiscover.io/inject: enabled' to metadata.labels of statefulset/couchdb; the label 'couchdiscovr.io/inject' is unknown: did you mean 'couchdiscover.io/inject'?
+    a labelled Deployment: error: no StatefulSet of apps/v1 in the input: nothing to inject; 'couchdiscover.io/inject' has no effect on a Deployment: only StatefulSets are injected
+    a boolean as label: error: statefulset/couchdb: the StatefulSet is malformed: metadata.labels.couchdiscover.io/inject: found boolean 'true', expected a string. Fix: write the value in quotes
+    a number as annotation: error: statefulset/couchdb: the StatefulSet is malformed: metadata.annotations.couchdiscover.io/cluster-size: found integer '3', expected a string. Fix: write the value in quotes
+    an annotation that YAML reads as a boolean: error: statefulset/couchdb: the StatefulSet is malformed: metadata.annotations.couchdiscover.io/kubernetes: found boolean 'false', expected a string. Fix: write the value in quotes
+    a number in quotes: error: statefulset/couchdb: the StatefulSet is malformed: spec.replicas: found string "3", expected a whole number. Fix: write the number without quotes
+    a template that is no YAML: error: 2 problems:
+    document 1, line 14: not YAML: it contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
+    document 4, line 73: not YAML: it contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
+    a template within quotes: error: statefulset/couchdb: spec.serviceName: '{{ .Values.service }}' is not a DNS label: only a-z, 0-9 and '-' are allowed, with a letter or digit at both ends. Fix: choose another name. The object contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
     not CouchDB: error: statefulset/db: spec.template.spec.containers: none is recognised as CouchDB. Fix: set the annotation 'couchdiscover.io/container' to one of 'a', 'b'
     no StatefulSet but by name: error: statefulset/x: the StatefulSet is malformed: 'spec' is missing
     a wrong type: error: statefulset/x: the StatefulSet is malformed: spec.template.spec.containers[0].name: found a list, expected a string
     error: failed to read '/no/such/file.yaml': No such file or directory (os error 2)
+    "#);
+}
+
+/// The example with one annotation, as written in YAML.
+fn annotated_with(annotation: &str) -> String {
+    let label = "    couchdiscover.io/inject: enabled\n";
+    EXAMPLE.replace(label, &format!("{label}  annotations:\n    couchdiscover.io/{annotation}\n"))
+}
+
+#[test]
+fn several_files_and_folders_are_one_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let at = EXAMPLE.find("apiVersion: apps/v1").unwrap();
+    let (others, set) = EXAMPLE.split_at(at);
+    let others = write("a.yaml", others.trim_end().trim_end_matches("---"));
+    let set = write("b.yml", set);
+    write("notes.txt", "{{");
+    write("more/c.json", &labelled().to_string());
+    let root = folder.path().to_str().unwrap();
+    let both = run(&["inject", "-f", &others, "-f", &set], "");
+    assert_eq!(both.code, 0, "{}", both.err);
+    assert!(both.err.contains("b.yml: statefulset/couchdb: injected"), "{}", both.err);
+    for same in [&["inject", others.as_str(), set.as_str()][..], &["inject", "-f", root]] {
+        assert_eq!(run(same, "").out, both.out, "{same:?}");
+    }
+    // As one manifest: the rest of the example, and a StatefulSet that is injected as it would be alone.
+    assert_eq!(run(&["inject", "-f", "-"], &both.out).out, both.out, "injected again");
+    assert_eq!(both.out.matches("kind: StatefulSet").count(), 1);
+    let all = run(&["inject", "-R", "-f", root], "");
+    assert_eq!((all.code, all.out.matches("name: couchdiscover-agent").count()), (0, 2), "{}", all.err);
+}
+
+#[test]
+fn all_problems_of_a_thousand_files_are_reported_in_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..1000 {
+        let text = match number {
+            17 => "kind: A\n---\nkind: [\n".to_owned(),
+            400 => EXAMPLE
+                .replace("image: couchdb:3.5", "image: \"{{ .Values.image }}\"")
+                .replace("  serviceName: couchdb\n", ""),
+            999 => "{\"kind\": 1".to_owned(),
+            _ => EXAMPLE.replace("name: couchdb\n", &format!("name: couchdb-{number}\n")),
+        };
+        std::fs::write(folder.path().join(format!("{number:04}.yaml")), text).unwrap();
+    }
+    let root = folder.path().to_str().unwrap();
+    let Ran { code, out, err } = run(&["inject", "-f", root, "-f", "/no/such/file.yaml"], "");
+    assert_eq!((code, out.as_str()), (1, ""));
+    insta::assert_snapshot!(err.replace(root, "FOLDER"), @"
+    error: 4 problems:
+    failed to read '/no/such/file.yaml': No such file or directory (os error 2)
+    FOLDER/0017.yaml: document 2, line 3: not YAML: unclosed bracket '['
+    FOLDER/0999.yaml: object 1: not JSON: EOF while parsing an object at line 1 column 10
+    FOLDER/0400.yaml: statefulset/couchdb: spec.serviceName: missing, so the pods have no DNS names. Fix: set it to a headless Service that has publishNotReadyAddresses: true. The object contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
+    ");
+}
+
+#[test]
+fn inputs_that_are_not_read_are_named_with_the_way_to_read_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let mut errors = run(&["inject", "-f", "https://example.com/couchdb.yaml"], "").err;
+    errors += &run(&["inject", "-f", root], "").err;
+    std::fs::write(folder.path().join("kustomization.yaml"), "resources: []").unwrap();
+    errors += &run(&["inject", "-f", root], "").err;
+    insta::assert_snapshot!(errors.replace(root, "FOLDER"), @"
+    error: 'https://example.com/couchdb.yaml' is a URL, which is not fetched. Fix: curl -fsSL https://example.com/couchdb.yaml | couchdiscover inject -f -
+    error: 'FOLDER' contains no file that ends in .yaml, .yml or .json. Fix: name another folder, or use -R for those within
+    error: 'FOLDER' contains a kustomization.yaml, which is not rendered. Fix: kubectl kustomize FOLDER | couchdiscover inject -f -
     ");
 }
 
@@ -198,6 +297,7 @@ fn a_patch_is_a_json_patch_for_kubectl() {
     insta::assert_snapshot!(err, @"
     statefulset/couchdb: injected (created)
       added: container couchdiscover-agent; volume couchdiscover-token; variables of couchdb COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS
+    statefulset/couchdb: warning: no Service of the files leads to its ready pods only, so clients also reach nodes that are not ready. Fix: add a Service for clients, without publishNotReadyAddresses
     ");
     assert_eq!(run(&["inject", "-f", "-", "-o", "patch"], &run(&["inject", "-f", "-"], EXAMPLE).out).out, "");
 }
@@ -221,7 +321,7 @@ fn as_a_plugin_of_kubectl_the_usage_shows_kubectl() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_couchdiscover"), &plugin).unwrap();
     let output = Command::new(&plugin).args(["uninject", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    assert!(help.contains("Usage: kubectl couchdiscover uninject [OPTIONS] --filename <FILE>"), "{help}");
+    assert!(help.contains("Usage: kubectl couchdiscover uninject [OPTIONS] [FILE]..."), "{help}");
 }
 
 #[test]
@@ -246,11 +346,18 @@ fn help_documents_each_subcommand() {
     insta::assert_snapshot!(run(&["inject", "--help"], "").out, @"
     Inject the agent into the labelled StatefulSets of a file
 
-    Usage: couchdiscover inject [OPTIONS] --filename <FILE>
+    Usage: couchdiscover inject [OPTIONS] [FILE]...
+
+    Arguments:
+      [FILE]...
+              The same without -f
 
     Options:
       -f, --filename <FILE>
-              YAML or JSON file, several documents and Lists included; '-' is stdin
+              YAML or JSON file, or a folder of them; '-' is stdin. May be repeated
+
+      -R, --recursive
+              Read the folders within folders, too
 
       -o, --output <OUTPUT>
               Format of the result; by default that of the input
@@ -336,11 +443,18 @@ fn help_documents_each_subcommand() {
     insta::assert_snapshot!(run(&["uninject", "--help"], "").out, @"
     Remove the injected agent from the StatefulSets of a file
 
-    Usage: couchdiscover uninject [OPTIONS] --filename <FILE>
+    Usage: couchdiscover uninject [OPTIONS] [FILE]...
+
+    Arguments:
+      [FILE]...
+              The same without -f
 
     Options:
       -f, --filename <FILE>
-              YAML or JSON file, several documents and Lists included; '-' is stdin
+              YAML or JSON file, or a folder of them; '-' is stdin. May be repeated
+
+      -R, --recursive
+              Read the folders within folders, too
 
       -o, --output <OUTPUT>
               Format of the result; by default that of the input

@@ -101,7 +101,12 @@ fn the_deployment_uses_flags_variables_and_ports_of_the_server() {
 fn selectors_and_ports_match_the_webhooks_pods() {
     let deployment = base("deployment.yaml");
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
-    assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
+    let selector = &deployment["spec"]["selector"]["matchLabels"];
+    // The pods have further labels, by which meshes leave them out.
+    for (key, value) in selector.as_object().unwrap() {
+        assert_eq!(&labels[key], value);
+    }
+    let labels = selector;
     for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap()
     {
         assert_eq!(&constraint["labelSelector"]["matchLabels"], labels);
@@ -244,11 +249,11 @@ fn the_certificate_is_valid_for_the_server_name_and_mounted_by_the_deployment() 
     let certificate =
         certificates.iter().find(|one| one["metadata"]["name"] == "couchdiscover-webhook").unwrap();
     let args = Args::try_parse_from(["serve"]).unwrap();
-    assert_eq!(certificate["spec"]["dnsNames"], json!([args.server_name()]));
+    // Rendered in the tests with a real API server, which have kubectl.
+    let name = "$(COUCHDISCOVER_SERVICE).$(COUCHDISCOVER_NAMESPACE).svc";
+    assert_eq!(certificate["spec"]["dnsNames"], json!([name]));
+    assert_eq!(args.server_name(), "couchdiscover-webhook.couchdiscover.svc");
     let text = read("components/cert-manager/kustomization.yaml");
-    assert!(
-        text.contains(&format!("cert-manager.io/inject-ca-from: {}/couchdiscover-webhook", args.namespace))
-    );
     assert!(text.contains(&format!("secretName: {}", certificate["spec"]["secretName"].as_str().unwrap())));
     for certificate in certificates {
         let name = &certificate["spec"]["issuerRef"]["name"];
@@ -354,7 +359,7 @@ fn the_policy_of_the_agents_recognises_their_role() {
 
 #[test]
 fn examples_use_existing_annotations_and_are_injected() {
-    for example in ["couchdb.yaml", "over-https.yaml", "own-cookie.yaml", "one-that-grows.yaml"] {
+    for example in EXAMPLES {
         let objects = manifest::objects(&read(&format!("examples/{example}"))).unwrap();
         let set = manifest::statefulset(&objects).unwrap();
         assert_eq!(set["metadata"]["labels"][keys::INJECT], keys::INJECT_ENABLED, "{example}");
@@ -379,6 +384,62 @@ fn examples_use_existing_annotations_and_are_injected() {
     let reference = json!({ "name": secret["metadata"]["name"], "key": key });
     let variable = variable(&injected["spec"]["template"]["spec"]["containers"][0], "COUCHDB_ERLANG_COOKIE");
     assert_eq!(variable["valueFrom"]["secretKeyRef"], reference);
+}
+
+const EXAMPLES: [&str; 5] =
+    ["couchdb.yaml", "over-https.yaml", "own-cookie.yaml", "one-that-grows.yaml", "production.yaml"];
+
+#[test]
+fn examples_have_no_warning_also_beside_the_network_policy() {
+    let settings = Args::try_parse_from(["serve"]).unwrap().injection.settings();
+    let policy = read("examples/couchdb-network-policy.yaml");
+    for example in EXAMPLES {
+        let text = format!("{}---\n{policy}", read(&format!("examples/{example}")));
+        let output = inject::files::run(inject::files::Verb::Inject, &text, None, &settings, None).unwrap();
+        let warnings: Vec<_> = output.report.iter().filter(|line| line.contains("warning")).collect();
+        assert_eq!(warnings, Vec::<&String>::new(), "{example}");
+    }
+}
+
+#[test]
+fn the_webhooks_pods_have_no_fixed_uid_and_are_left_out_of_meshes() {
+    let deployment = base("deployment.yaml");
+    let template = &deployment["spec"]["template"];
+    assert!(!template.to_string().contains("runAsUser") && !template.to_string().contains("fsGroup"));
+    assert_eq!(template["spec"]["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(template["spec"]["nodeSelector"], json!({ "kubernetes.io/os": "linux" }));
+    assert_eq!(template["metadata"]["labels"]["sidecar.istio.io/inject"], "false");
+    assert_eq!(template["metadata"]["annotations"]["linkerd.io/inject"], "disabled");
+    // Files of a Secret belong to root.
+    for component in ["cert-manager", "client-ca"] {
+        assert!(read(&format!("components/{component}/kustomization.yaml")).contains("defaultMode: 0444"), "{component}");
+    }
+}
+
+#[test]
+fn the_deployments_comment_names_existing_variables() {
+    let text = read("base/deployment.yaml");
+    let known: Vec<_> =
+        Args::command().get_arguments().filter_map(|argument| Some(argument.get_env()?.to_owned())).collect();
+    let listed = text.split_whitespace().filter(|word| word.starts_with("COUCHDISCOVER_"));
+    let listed: Vec<_> = listed.map(|word| word.trim_end_matches(':')).collect();
+    assert!(listed.len() >= 13, "{listed:?}");
+    for variable in listed {
+        assert!(known.iter().any(|env| env == variable), "{variable}");
+    }
+}
+
+#[test]
+fn people_on_call_may_read_what_check_and_status_read_and_no_secret() {
+    let role = one(&root().join("examples/on-call-role.yaml"));
+    let rules = role["rules"].as_array().unwrap();
+    let resources: Vec<String> = rules.iter().flat_map(|rule| strings(&rule["resources"])).collect();
+    for needed in ["statefulsets", "pods", "pods/proxy", "services", "leases", "rolebindings"] {
+        assert!(resources.contains(&needed.to_owned()), "{needed}");
+    }
+    assert!(!resources.contains(&"secrets".to_owned()));
+    let verbs = rules.iter().flat_map(|rule| strings(&rule["verbs"]));
+    assert!(verbs.into_iter().all(|verb| verb == "get" || verb == "list"));
 }
 
 /// The cluster-scoped kinds of the base.

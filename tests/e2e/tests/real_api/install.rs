@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use crate::literals::yaml;
 
 /// Without the overlay for cert-manager, whose kinds the API server does not know.
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
     "base",
+    "overlays/openshift",
+    "overlays/aks",
     "overlays/provide-off",
     "overlays/client-ca",
     "examples/ingress",
@@ -158,4 +160,53 @@ pub(crate) async fn apply(plane: &Envtest, arguments: &[&str], input: &str) -> V
 pub(crate) fn path(folder: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests").join(folder);
     path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn names_follow_another_namespace_and_annotations_of_a_layer_below_stay() {
+    let plane = Envtest::start().await.unwrap();
+    let folder = tempfile::tempdir_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests")).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("kustomization.yaml"), text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    write(
+        "team",
+        "resources: [../../base]\npatches:\n- patch: |\n    apiVersion: admissionregistration.k8s.io/v1\n    kind: MutatingWebhookConfiguration\n    metadata:\n      name: couchdiscover\n      annotations: {example.com/owner: data}\n",
+    );
+    let all = write("all", "resources: [../team]\ncomponents: [../../components/cert-manager, ../../components/aks]\n");
+    let annotations = &rendered(&plane, &all).await.0["metadata"]["annotations"];
+    assert_eq!(annotations["example.com/owner"], "data");
+    assert_eq!(annotations["admissions.enforcer/disabled"], "true");
+    assert_eq!(annotations["cert-manager.io/inject-ca-from"], "couchdiscover/couchdiscover-webhook");
+
+    let other = write("other", "namespace: platform-couch\nnamePrefix: my-\nresources: [../../base]\ncomponents: [../../components/cert-manager]\n");
+    let (configuration, certificate) = rendered(&plane, &other).await;
+    assert_eq!(certificate["spec"]["dnsNames"], json!(["my-couchdiscover-webhook.platform-couch.svc"]));
+    assert_eq!(
+        configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"],
+        "platform-couch/my-couchdiscover-webhook"
+    );
+    assert_eq!(configuration["webhooks"][0]["clientConfig"]["service"]["namespace"], "platform-couch");
+
+    let example = apply(&plane, &["kustomize", &path("examples/other-namespace")], "").await.join("\n");
+    for left in ["- couchdiscover\n", "serviceaccount:couchdiscover:", "'couchdiscover'"] {
+        let others = example.replace("resourceNames:\n  - couchdiscover\n", "").replace("  resourceNames:\n  - couchdiscover\n", "");
+        assert!(!others.contains(left), "{left} is left in\n{others}");
+    }
+    assert!(example.contains("'system:serviceaccount:platform-couch:couchdiscover-webhook'"));
+}
+
+/// The rendered configuration of the webhook, and its certificate.
+async fn rendered(plane: &Envtest, folder: &str) -> (Value, Value) {
+    let text = apply(plane, &["kustomize", folder], "").await.join("\n");
+    let objects = manifest::objects(&text).unwrap();
+    let find = |kind: &str, name: &str| {
+        let mut named = objects.iter().filter(|one| one["kind"] == kind);
+        named.find(|one| one["metadata"]["name"].as_str().unwrap().ends_with(name)).unwrap().clone()
+    };
+    (find("MutatingWebhookConfiguration", "couchdiscover"), find("Certificate", "couchdiscover-webhook"))
 }

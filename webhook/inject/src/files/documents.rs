@@ -16,15 +16,23 @@ pub(super) struct Part<'a> {
     pub(super) changed: bool,
 }
 
-/// Parses a stream. Each document is a Kubernetes object or empty.
-pub(super) fn read(input: &str, syntax: Syntax) -> Result<Vec<Part<'_>>, Error> {
-    match syntax {
+/// Parses a stream. Each document is a Kubernetes object or empty. The errors of all documents are returned.
+pub(super) fn read(input: &str, syntax: Syntax) -> (Vec<Part<'_>>, Vec<Error>) {
+    let results: Vec<_> = match syntax {
         Syntax::Yaml => {
             let documents = stream::yaml(input).into_iter().enumerate();
             documents.map(|(index, document)| read_yaml(index, document)).collect()
         }
         Syntax::Json => read_json(input),
+    };
+    let (mut parts, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(part) => parts.push(part),
+            Err(error) => errors.push(error),
+        }
     }
+    (parts, errors)
 }
 
 fn read_yaml(index: usize, document: Document<'_>) -> Result<Part<'_>, Error> {
@@ -34,29 +42,36 @@ fn read_yaml(index: usize, document: Document<'_>) -> Result<Part<'_>, Error> {
         let within = error.location().map_or(1, |location| location.line().max(1));
         let line = document.line + usize::try_from(within).unwrap_or(1) - 1;
         let place = format!("document {number}, line {line}");
-        Error::Syntax { place, syntax: "YAML", why: without_place(&error.to_string()) }
+        // In a manifest that was rendered, braces occur within texts, which do not break it.
+        match document.body.contains("{{") {
+            true => Error::Template { place },
+            false => Error::Syntax { place, syntax: "YAML", why: without_place(&error.to_string()) },
+        }
     })?;
     checked(format!("document {number}, line {}", document.line), document, value)
 }
 
-fn read_json(input: &str) -> Result<Vec<Part<'_>>, Error> {
+fn read_json(input: &str) -> Vec<Result<Part<'_>, Error>> {
     let mut parts = Vec::new();
     let mut values = serde_json::Deserializer::from_str(input).into_iter::<Value>();
     let mut start = 0;
     while let Some(value) = values.next() {
         let place = format!("object {}", parts.len() + 1);
-        let value = value.map_err(|error| Error::Syntax {
-            place: place.clone(),
-            syntax: "JSON",
-            why: error.to_string(),
-        })?;
+        let value = match value {
+            Ok(value) => value,
+            Err(error) => {
+                // The rest cannot be divided into objects.
+                parts.push(Err(Error::Syntax { place, syntax: "JSON", why: error.to_string() }));
+                return parts;
+            }
+        };
         // An object that does not change is written to the byte as it was read.
         let raw = &input[start..values.byte_offset()];
         start = values.byte_offset();
         let line = input[..start].matches('\n').count() + 1;
-        parts.push(checked(place, Document { raw, body: raw, line }, value)?);
+        parts.push(checked(place, Document { raw, body: raw, line }, value));
     }
-    Ok(parts)
+    parts
 }
 
 /// Checks that a document is an object with a kind, or empty.

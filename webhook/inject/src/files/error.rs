@@ -16,6 +16,17 @@ pub enum Error {
         /// The parser's message.
         why: String,
     },
+    /// A document is a template of a Helm chart.
+    #[error(
+        "{place}: not YAML: it contains '{{{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -"
+    )]
+    Template {
+        /// Number and line of the document.
+        place: String,
+    },
+    /// Several problems; a line for each.
+    #[error("{} problems:\n{}", .0.len(), .0.join("\n"))]
+    Several(Vec<String>),
     /// A document is not a Kubernetes object.
     #[error(
         "{place}: no 'kind', so it is not a Kubernetes object. Fix: check that the input is a manifest; every object has apiVersion and kind"

@@ -7,18 +7,21 @@
 //! documents  a stream as documents with their values, and back
 //! stream     the boundaries of YAML documents
 //! yaml       one document: read as kubectl reads it, written so that no reader misreads it
+//! surroundings, configuration, network
+//!            the other objects of the files that injected StatefulSets depend on
 //! object     the parts of a Kubernetes object that matter here
-//! services   the Services of the injected StatefulSets
 //! error      the reasons for which there is no result
 //! ```
 
+mod configuration;
 mod documents;
 mod error;
+mod network;
 mod object;
 mod run;
-mod services;
 mod stream;
+mod surroundings;
 mod yaml;
 
 pub use error::Error;
-pub use run::{Format, Output, Verb, run};
+pub use run::{Format, Input, Output, Verb, run, run_all};

@@ -33,33 +33,65 @@ pub(super) fn name(object: &Value) -> String {
     }
 }
 
-/// Advice for an object that the user may regard as a StatefulSet.
-pub(super) fn outdated_kind(object: &Value) -> Option<String> {
-    let version = object["apiVersion"].as_str().unwrap_or_default();
-    // PetSet became StatefulSet in Kubernetes 1.5. Versions before apps/v1 are not served since 1.16.
-    match object["kind"].as_str()? {
-        kind @ "PetSet" => {
-            Some(format!("; '{kind}' of '{version}' was renamed: write it as StatefulSet of apps/v1"))
-        }
-        kind @ workload::KIND => {
-            Some(format!("; {kind} of '{version}' is no longer served: write it as apps/v1"))
-        }
-        _ => None,
+/// Advice about an object that is not injected.
+#[derive(Clone, Debug)]
+pub(super) struct Hint {
+    /// Kind and name of the object.
+    pub(super) subject: String,
+    /// The advice.
+    pub(super) advice: String,
+}
+
+impl Hint {
+    fn about(object: &Value, advice: String) -> Self {
+        let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
+        let name = object["metadata"]["name"].as_str().unwrap_or("(unnamed)");
+        Self { subject: format!("{kind}/{name}"), advice }
     }
 }
 
-/// Advice for a label that is set as an annotation, or on the pods, where it has no effect.
-pub(super) fn misplaced_label(object: &Value) -> Option<String> {
+/// Advice for an object that the user may regard as a StatefulSet.
+pub(super) fn outdated_kind(object: &Value) -> Option<Hint> {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    // PetSet became StatefulSet in Kubernetes 1.5. Versions before apps/v1 are not served since 1.16.
+    let advice = match object["kind"].as_str()? {
+        kind @ "PetSet" => format!("'{kind}' of '{version}' was renamed: write it as StatefulSet of apps/v1"),
+        kind @ workload::KIND => format!("{kind} of '{version}' is no longer served: write it as apps/v1"),
+        _ => return None,
+    };
+    Some(Hint::about(object, advice))
+}
+
+/// Advice for an object of another kind with the label, where it has no effect.
+pub(super) fn labelled_kind(object: &Value) -> Option<Hint> {
+    let on_pods = object["spec"]["template"]["metadata"]["labels"].get(keys::INJECT);
+    let labelled = object["metadata"]["labels"].get(keys::INJECT).or(on_pods).is_some();
+    let kind = object["kind"].as_str()?;
+    let advice = format!("'{}' has no effect on a {kind}: only StatefulSets are injected", keys::INJECT);
+    labelled.then(|| Hint::about(object, advice))
+}
+
+/// Advice for a label that is misspelt, set as an annotation, or on the pods, where it has no effect.
+pub(super) fn misplaced_label(object: &Value) -> Option<Hint> {
     let key = keys::INJECT;
-    if label(object).is_some() {
+    if object["metadata"]["labels"].get(key).is_some() {
         return None;
     }
+    let hint = |advice: String| Some(Hint::about(object, advice));
+    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    // A key of the same domain, or one that differs in a few letters.
+    let similar = labels
+        .map(|(label, _)| label)
+        .find(|label| label.starts_with(keys::DOMAIN) || strsim::levenshtein(label, key) <= 4);
+    if let Some(similar) = similar {
+        return hint(format!("the label '{similar}' is unknown: did you mean '{key}'?"));
+    }
     if object["metadata"]["annotations"].get(key).is_some() {
-        return Some(format!("; '{key}' is a label, not an annotation: move it there"));
+        return hint(format!("'{key}' is a label, not an annotation: move it there"));
     }
     if object["spec"]["template"]["metadata"]["labels"].get(key).is_some() {
-        return Some(format!(
-            "; '{key}' is the StatefulSet's label, not the pods': move it to metadata.labels"
+        return hint(format!(
+            "'{key}' is the StatefulSet's label, not the pods': move it to metadata.labels"
         ));
     }
     None

@@ -12,7 +12,7 @@ use super::path::annotation_path;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Problem {
     /// A field that injection reads does not have the type that Kubernetes defines.
-    #[error("the StatefulSet is malformed: {0}")]
+    #[error("the StatefulSet is malformed: {place}{fix}", place = .0, fix = other_quotes(.0))]
     Malformed(String),
     /// The label has a value other than `enabled` and `disabled`.
     #[error(
@@ -159,6 +159,17 @@ impl Problem {
         }
         message
     }
+}
+
+/// The fix for a value that YAML reads as another type.
+fn other_quotes(place: &str) -> &'static str {
+    let is_bare =
+        ["found boolean", "found integer", "found floating point"].iter().any(|found| place.contains(found));
+    if is_bare && place.ends_with("expected a string") {
+        return ". Fix: write the value in quotes";
+    }
+    let is_quoted = place.contains("found string") && place.contains("expected a whole number");
+    if is_quoted { ". Fix: write the number without quotes" } else { "" }
 }
 
 fn list(names: &[String]) -> String {

@@ -31,7 +31,6 @@ pub(crate) fn lost_part(value: &str) -> Option<&'static str> {
 }
 
 /// The settings of an ini file: section, key and value.
-#[cfg_attr(not(test), expect(dead_code, reason = "read from files next"))]
 pub(crate) fn settings(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let mut section = "";
     text.lines().filter_map(move |line| {
