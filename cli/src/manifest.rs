@@ -140,7 +140,7 @@ fn convert(
     let result = files::run_all(verb, &inputs, args.output.map(Format::from), settings, namespace);
     // The problems of the readable files are reported together with the unreadable ones.
     if !unreadable.is_empty() {
-        let mut lines: Vec<_> = unreadable.iter().map(|error| chain(error).to_string()).collect();
+        let mut lines: Vec<_> = unreadable.iter().map(|error| chain(error)).collect();
         match result {
             Ok(_) => {}
             Err(files::Error::Several(more) | files::Error::Denied(more)) => lines.extend(more),

@@ -123,7 +123,7 @@ fn wrong_input_is_reported_with_a_fix() {
     a number in quotes: error: statefulset/couchdb: the StatefulSet is malformed: spec.replicas: found string "3", expected a whole number. Fix: write the number without quotes
     a template that is no YAML: error: 2 problems:
     document 1, line 14: not YAML: it contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
-    document 4, line 73: not YAML: it contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
+    document 5, line 87: not YAML: it contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
     a template within quotes: error: statefulset/couchdb: spec.serviceName: '{{ .Values.service }}' is not a DNS label: only a-z, 0-9 and '-' are allowed, with a letter or digit at both ends. Fix: choose another name. The object contains '{{', as a Helm template that is not rendered. Fix: helm template RELEASE CHART | couchdiscover inject -f -
     not CouchDB: error: statefulset/db: spec.template.spec.containers: none is recognised as CouchDB. Fix: set the annotation 'couchdiscover.io/container' to one of 'a', 'b'
     no StatefulSet but by name: error: statefulset/x: the StatefulSet is malformed: 'spec' is missing
@@ -297,7 +297,6 @@ fn a_patch_is_a_json_patch_for_kubectl() {
     insta::assert_snapshot!(err, @"
     statefulset/couchdb: injected (created)
       added: container couchdiscover-agent; volume couchdiscover-token; variables of couchdb COUCHDB_ERLANG_COOKIE, ERLANG_COOKIE, COUCHDB_SECRET, COUCHDB_CLUSTER_SIZE, ERL_FLAGS
-    statefulset/couchdb: warning: no Service of the files leads to its ready pods only, so clients also reach nodes that are not ready. Fix: add a Service for clients, without publishNotReadyAddresses
     ");
     assert_eq!(run(&["inject", "-f", "-", "-o", "patch"], &run(&["inject", "-f", "-"], EXAMPLE).out).out, "");
 }

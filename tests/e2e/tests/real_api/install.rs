@@ -177,13 +177,19 @@ async fn names_follow_another_namespace_and_annotations_of_a_layer_below_stay() 
         "team",
         "resources: [../../base]\npatches:\n- patch: |\n    apiVersion: admissionregistration.k8s.io/v1\n    kind: MutatingWebhookConfiguration\n    metadata:\n      name: couchdiscover\n      annotations: {example.com/owner: data}\n",
     );
-    let all = write("all", "resources: [../team]\ncomponents: [../../components/cert-manager, ../../components/aks]\n");
+    let all = write(
+        "all",
+        "resources: [../team]\ncomponents: [../../components/cert-manager, ../../components/aks]\n",
+    );
     let annotations = &rendered(&plane, &all).await.0["metadata"]["annotations"];
     assert_eq!(annotations["example.com/owner"], "data");
     assert_eq!(annotations["admissions.enforcer/disabled"], "true");
     assert_eq!(annotations["cert-manager.io/inject-ca-from"], "couchdiscover/couchdiscover-webhook");
 
-    let other = write("other", "namespace: platform-couch\nnamePrefix: my-\nresources: [../../base]\ncomponents: [../../components/cert-manager]\n");
+    let other = write(
+        "other",
+        "namespace: platform-couch\nnamePrefix: my-\nresources: [../../base]\ncomponents: [../../components/cert-manager]\n",
+    );
     let (configuration, certificate) = rendered(&plane, &other).await;
     assert_eq!(certificate["spec"]["dnsNames"], json!(["my-couchdiscover-webhook.platform-couch.svc"]));
     assert_eq!(
@@ -194,7 +200,9 @@ async fn names_follow_another_namespace_and_annotations_of_a_layer_below_stay() 
 
     let example = apply(&plane, &["kustomize", &path("examples/other-namespace")], "").await.join("\n");
     for left in ["- couchdiscover\n", "serviceaccount:couchdiscover:", "'couchdiscover'"] {
-        let others = example.replace("resourceNames:\n  - couchdiscover\n", "").replace("  resourceNames:\n  - couchdiscover\n", "");
+        let others = example
+            .replace("resourceNames:\n  - couchdiscover\n", "")
+            .replace("  resourceNames:\n  - couchdiscover\n", "");
         assert!(!others.contains(left), "{left} is left in\n{others}");
     }
     assert!(example.contains("'system:serviceaccount:platform-couch:couchdiscover-webhook'"));

@@ -21,12 +21,12 @@ fn egress(set: &Set<'_>, lines: &mut Vec<String>) {
     let Some((name, rules)) = rules(set, "Egress", "egress") else { return };
     let uses_kubernetes = set.set["metadata"]["annotations"][keys::KUBERNETES] != "off";
     // API servers are not pods: only a rule for all addresses or for a range leads to them.
-    let leads_outside = |rule: &&Value| {
+    let leads_outside = |rule: &Value| {
         let peers = peers(rule, "to");
         peers.is_none_or(|peers| peers.iter().any(|peer| peer.get("ipBlock").is_some()))
             && API_SERVERS.iter().any(|port| allows(rule, *port))
     };
-    if uses_kubernetes && !rules.iter().any(|rule| leads_outside(&rule)) {
+    if uses_kubernetes && !rules.iter().any(|rule| leads_outside(rule)) {
         lines.push(format!(
             "networkpolicy/{name}: warning: spec.egress: leads to no API server, so agents cannot record the formation or follow \
              changes of the size. Fix: allow the addresses of 'kubectl get endpointslices -n default', or set the annotation \
