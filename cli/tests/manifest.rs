@@ -335,6 +335,8 @@ fn help_documents_each_subcommand() {
       uninject  Remove the injected agent from the StatefulSets of a file
       check     Check a cluster and print each problem with its fix
       status    Show the pods of StatefulSets and the states that their agents report, worst first
+      plan      Show the copies that a change of size moves
+      scale     Change the number of nodes: drains those that go, or adds new ones, and waits until that is done
       explain   Print the runbook's page about a state, a condition or an alert
       help      Print this message or the help of the given subcommand(s)
 
