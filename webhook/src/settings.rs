@@ -202,6 +202,10 @@ mod tests {
             &["--cert-mode", "files"],
             &["--cert-mode", "vault"],
             &["--provide", "maybe"],
+            &["--sidecar", "motorcycle"],
+            &["--agent-cpu-request", "much"],
+            &["--agent-image-pull-secrets", "Not_A_Name"],
+            &["--erlang-cookie", "file"],
         ] {
             assert!(Args::try_parse_from([&["serve"], wrong].concat()).is_err(), "{wrong:?}");
         }
@@ -209,6 +213,9 @@ mod tests {
             Args::try_parse_from(["serve", "--drain-delay", delay]).unwrap().drain_delay.as_millis()
         });
         assert_eq!(delays, [500, 5_000, 60_000]);
+        let contradicting = ["serve", "--agent-memory-request", "64Mi", "--agent-memory-limit", "32Mi"];
+        let contradicting = Args::try_parse_from(contradicting).unwrap();
+        assert!(contradicting.injection.defaults.contradiction().unwrap().contains("exceeds the limit"));
         let level = Args::try_parse_from(["serve", "--log-level", "DEBUG"]).unwrap().log_level;
         assert_eq!(level, LogLevel::Debug);
     }
