@@ -36,9 +36,19 @@ pub(crate) enum LookError {
     Request(#[from] kube::core::request::Error),
 }
 
+impl LookError {
+    /// `true` if the object has another version than the change was for.
+    pub(crate) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Api(error) => error.code() == 409,
+            Self::Connect(_) | Self::Off | Self::OutOfTime(_) | Self::Request(_) => false,
+        }
+    }
+}
+
 /// Reads facts with a client that is created at the first request.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     kubernetes: Kubernetes,
     client: OnceCell<ClientCell>,
 }
@@ -57,8 +67,18 @@ impl Look {
         Self { kubernetes, client: OnceCell::new() }
     }
 
+    /// Uses a client that exists.
+    pub(crate) fn of(client: Client) -> Self {
+        Self { kubernetes: Kubernetes::Off, client: OnceCell::new_with(Some(ClientCell(client))) }
+    }
+
+    /// Changes a StatefulSet by a merge patch.
+    pub(crate) async fn patch(&self, namespace: &str, name: &str, change: &Value) -> Result<(), LookError> {
+        patch(self.client().await?, namespace, name, change).await
+    }
+
     /// The records on the Lease of a StatefulSet.
-    pub(super) async fn evidence(&self, namespace: &str, set: &str) -> Result<Evidence, LookError> {
+    pub(crate) async fn evidence(&self, namespace: &str, set: &str) -> Result<Evidence, LookError> {
         let leases: Api<Lease> = Api::namespaced(self.client().await?, namespace);
         let lease = leases.get_opt(&objects::companion(set)).await.map_err(ApiError::from)?;
         let annotations = lease.and_then(|lease| lease.metadata.annotations).unwrap_or_default();

@@ -8,3 +8,4 @@ mod judge;
 mod look;
 
 pub(crate) use judge::Guard;
+pub(crate) use look::{Look, LookError};

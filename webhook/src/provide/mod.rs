@@ -11,11 +11,15 @@
 //! needs       the fields of a StatefulSet, and the objects it needs
 //! queue       which StatefulSet is next, and when: no clock, no call
 //! bindings    RoleBindings that were deleted
+//! drain       replicas that are lowered after a drain: no clock, no call
+//! lower       the calls for that
 //! writer      the calls
 //! ```
 
 mod bindings;
+mod drain;
 mod error;
+mod lower;
 mod needs;
 mod provider;
 mod queue;

@@ -19,7 +19,15 @@ pub(crate) struct Labelled {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Spec {
+    replicas: Option<u32>,
+    ordinals: Option<Ordinals>,
     template: Template,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Ordinals {
+    #[serde(default)]
+    start: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +74,18 @@ struct ValueSource {
 #[derive(Clone, Debug, Deserialize)]
 struct SecretKey {
     name: String,
+}
+
+impl Labelled {
+    /// `spec.replicas`.
+    pub(crate) fn replicas(&self) -> u32 {
+        self.spec.replicas.unwrap_or(1)
+    }
+
+    /// `spec.ordinals.start`.
+    pub(crate) fn first_ordinal(&self) -> u32 {
+        self.spec.ordinals.as_ref().map_or(0, |ordinals| ordinals.start)
+    }
 }
 
 /// The objects that a StatefulSet needs, and the facts they are made of.
@@ -127,7 +147,7 @@ impl Key {
     }
 }
 
-/// Skips managed fields and annotations, which are larger than everything that is kept.
+/// Skips managed fields, and annotations but for a target size, which are larger than everything that is kept.
 fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -137,10 +157,32 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         uid: Option<String>,
         resource_version: Option<String>,
         deletion_timestamp: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
+        #[serde(default)]
+        annotations: Option<SizeChange>,
     }
-    let Lean { name, namespace, uid, resource_version, deletion_timestamp } =
+    #[derive(Deserialize)]
+    struct SizeChange {
+        #[serde(rename = "couchdiscover.io/target-size")]
+        target: Option<String>,
+        #[serde(rename = "couchdiscover.io/scale-down")]
+        mode: Option<String>,
+    }
+    let Lean { name, namespace, uid, resource_version, deletion_timestamp, annotations } =
         Lean::deserialize(deserializer)?;
-    Ok(ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, ..ObjectMeta::default() })
+    // Most StatefulSets have neither, or only the mode.
+    let annotations = annotations.and_then(|SizeChange { target, mode }| {
+        let [target, mode] = [(keys::TARGET_SIZE, target?), (keys::SCALE_DOWN, mode?)];
+        Some([target, mode].map(|(key, value)| (key.to_owned(), value)).into())
+    });
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        deletion_timestamp,
+        annotations,
+        ..ObjectMeta::default()
+    })
 }
 
 impl Resource for Labelled {

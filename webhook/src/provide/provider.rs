@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{keys, objects};
 use futures::{Stream, StreamExt as _};
@@ -12,12 +13,14 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::bindings::Bindings;
+use super::drain::Drains;
 use super::error::ProvideError;
+use super::lower::{Lowered, Lowering, lower};
 use super::needs::{Key, Labelled, Needs};
 use super::queue::{News, Queue};
 use super::writer::{BINDING_LABELS, Writer};
@@ -42,8 +45,9 @@ pub(crate) async fn provide(
         // Metadata is enough: a deleted RoleBinding is looked up by its name among the StatefulSets.
         let bindings: Api<PartialObjectMeta<RoleBinding>> = Api::all(client.clone());
         let bindings = watcher(bindings, watch_config(&provided));
-        let excluded = objects::SYSTEM_NAMESPACES.map(str::to_owned).into_iter().chain([home]).collect();
-        Provider::new(client, Queue::except(excluded), metrics)
+        let excluded: Vec<String> =
+            objects::SYSTEM_NAMESPACES.map(str::to_owned).into_iter().chain([home]).collect();
+        Provider::new(client, excluded, metrics)
             .run(sets.default_backoff(), bindings.default_backoff())
             .await;
     };
@@ -62,6 +66,8 @@ struct Provider {
     writer: Writer,
     queue: Queue,
     bindings: Bindings,
+    drains: Drains,
+    lowering: Lowering,
     metrics: Arc<Metrics>,
     watching_sets: LogOnce,
     watching_bindings: LogOnce,
@@ -77,11 +83,13 @@ struct Attempt {
 type BindingEvent = Event<PartialObjectMeta<RoleBinding>>;
 
 impl Provider {
-    fn new(client: Client, queue: Queue, metrics: Arc<Metrics>) -> Self {
+    fn new(client: Client, excluded: Vec<String>, metrics: Arc<Metrics>) -> Self {
         Self {
-            writer: Writer::new(client),
-            queue,
+            writer: Writer::new(client.clone()),
+            queue: Queue::except(excluded.clone()),
             bindings: Bindings::default(),
+            drains: Drains::except(excluded),
+            lowering: Lowering::new(client),
             metrics,
             watching_sets: LogOnce::new("watching labelled StatefulSets"),
             watching_bindings: LogOnce::new("watching the RoleBindings of labelled StatefulSets"),
@@ -95,6 +103,10 @@ impl Provider {
     ) {
         let (mut sets, mut bindings) = (pin!(sets), pin!(bindings));
         let mut attempts = JoinSet::new();
+        let mut passes = JoinSet::new();
+        // Not a new delay with each event: events may come more often.
+        let mut ticks = interval(BETWEEN_PASSES);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.start_attempts(&mut attempts);
             // While all slots are taken, the end of an attempt is the next event, not the next due time.
@@ -104,6 +116,11 @@ impl Provider {
                 Some(event) = bindings.next() => self.observe_binding(event),
                 Some(Ok(attempt)) = attempts.join_next(), if !attempts.is_empty() => self.finish(attempt).await,
                 () = until(due) => {}
+                Some(Ok(lowered)) = passes.join_next(), if !passes.is_empty() => self.lowered(lowered).await,
+                // While nodes are drained, which takes minutes at least.
+                _ = ticks.tick(), if passes.is_empty() && !self.drains.is_empty() => {
+                    passes.spawn(lower(self.lowering.look(), self.drains.all()));
+                }
             }
         }
     }
@@ -125,6 +142,7 @@ impl Provider {
             Ok(event) => {
                 self.watching_sets.succeeded();
                 let is_complete = !matches!(event, Event::Init | Event::InitApply(_));
+                self.drains.observe(&event);
                 self.queue.observe(event, Instant::now());
                 // While a list comes in, the numbers would be those of a part.
                 if is_complete {
@@ -156,6 +174,19 @@ impl Provider {
         }
         if !lost.is_empty() {
             self.export();
+        }
+    }
+
+    /// Reports the drains that could not be completed, each once.
+    async fn lowered(&mut self, lowered: Vec<Lowered>) {
+        self.lowering.forget_all_but(&lowered);
+        for lowered in lowered {
+            if lowered.result.is_err() {
+                self.metrics.provider_failed("StatefulSet");
+            }
+            if let Some(problem) = self.lowering.finish(&lowered) {
+                self.writer.report(&lowered.key, &lowered.uid, &[problem]).await;
+            }
         }
     }
 
@@ -193,5 +224,7 @@ async fn until(due: Option<Instant>) {
     }
 }
 
+/// The webhook lowers the replicas within this time after a drain.
+const BETWEEN_PASSES: Duration = Duration::from_secs(5);
 /// Attempts at a time: providing for StatefulSets must not keep the API server from its other work.
 const MAX_ATTEMPTS: usize = 8;

@@ -98,18 +98,31 @@ impl Deployed {
     pub(crate) fn manifest(&self, url: &str) -> Value {
         let mut configuration = yaml(CONFIGURATION);
         configuration["metadata"]["name"] = json!(self.config_name);
-        configuration["webhooks"][0]["clientConfig"] = json!({ "url": url });
-        let selector = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"].as_array_mut();
+        let base = url.trim_end_matches(contract::ports::MUTATE);
         let here =
             json!({ "key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.namespace] });
-        selector.unwrap().push(here);
+        for webhook in list(&mut configuration, "webhooks") {
+            let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+            webhook["clientConfig"] = json!({ "url": format!("{base}{path}") });
+            let selector = webhook["namespaceSelector"]["matchExpressions"].as_array_mut();
+            selector.unwrap().push(here.clone());
+        }
         configuration
     }
 
     /// Applies the roles of the manifests, with the names of this deployment.
     pub(crate) async fn grant(&self) {
         self.admin.apply(&yaml(AGENT_ROLE)).await.accepted();
-        for mut object in manifest::objects(WEBHOOK_ROLE).unwrap() {
+        self.grant_all(WEBHOOK_ROLE).await;
+    }
+
+    /// Applies the role of the component scale-down-drain.
+    pub(crate) async fn grant_scale_down(&self) {
+        self.grant_all(SCALE_DOWN_ROLE).await;
+    }
+
+    async fn grant_all(&self, roles: &str) {
+        for mut object in manifest::objects(roles).unwrap() {
             for rule in list(&mut object, "rules") {
                 if rule["resources"] == json!(["mutatingwebhookconfigurations"]) {
                     rule["resourceNames"] = json!([self.config_name]);
@@ -339,5 +352,7 @@ async fn balance(replicas: Arc<Lock<Vec<SocketAddr>>>) -> (SocketAddr, JoinHandl
 }
 
 /// The manifest of the webhook's roles.
-pub(crate) const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
+pub(crate) const SCALE_DOWN_ROLE: &str =
+    include_str!("../../../../manifests/components/scale-down-drain/role.yaml");
+const WEBHOOK_ROLE: &str = include_str!("../../../../manifests/base/webhook-role.yaml");
 const SERVICE: &str = "couchdiscover-webhook";

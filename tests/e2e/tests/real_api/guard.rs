@@ -2,10 +2,12 @@
 
 use contract::{keys, objects};
 use e2e::envtest::{Answer, Envtest, User};
+use e2e::until::until;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::namespace::{TestNamespace, Webhook};
+use crate::deployed::Deployed;
+use crate::namespace::{DEADLINE, TestNamespace, Webhook};
 
 /// A namespace with a cluster of five nodes, of which the last two hold copies.
 async fn five_nodes(name: &'static str) -> TestNamespace {
@@ -21,15 +23,18 @@ async fn five_nodes(name: &'static str) -> TestNamespace {
 
 /// Writes the founding record and the record of copies, as agents do.
 async fn record(ns: &TestNamespace, nodes: Value) {
+    ns.admin.apply(&lease(ns.name, &nodes)).await.accepted();
+}
+
+fn lease(namespace: &str, nodes: &Value) -> Value {
     let copies = json!({ "asOf": "2026-11-30T12:00:00Z", "nodes": nodes }).to_string();
-    let lease = ns.here(json!({
+    json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": { "name": objects::companion("couchdb"), "annotations": {
+        "metadata": { "name": objects::companion("couchdb"), "namespace": namespace, "annotations": {
             keys::FORMED_UUID: "u", keys::RECORD_SCHEMA: "1", keys::COPIES_RECORD: copies,
         }},
-    }));
-    ns.admin.apply(&lease).await.accepted();
+    })
 }
 
 async fn drained(ns: &TestNamespace) {
@@ -195,4 +200,91 @@ async fn account(plane: &Envtest, ns: &TestNamespace, name: &str) -> String {
     let path = format!("{}/token", e2e::envtest::path(&account));
     let token = admin.send(Method::POST, &path, &json!({ "spec": {} })).await.accepted();
     token["status"]["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn a_smaller_size_drains_first_and_is_reached_when_the_drain_is_complete() {
+    let deployed = Deployed::providing("drained-first").await;
+    let replica = deployed.replica(&["--provide=on"]).await;
+    replica.until_ready().await;
+    let mut set = deployed.example("couchdb");
+    set["spec"]["replicas"] = json!(5);
+    set["metadata"]["annotations"] = json!({ keys::SCALE_DOWN: "drain" });
+    let smaller = {
+        let mut smaller = set.clone();
+        smaller["spec"]["replicas"] = json!(3);
+        smaller
+    };
+    let admin = &deployed.admin;
+    admin.apply(&set).await.accepted();
+    let path = e2e::envtest::path(&set);
+    let scale = format!("{path}/scale");
+    let three = json!({ "spec": { "replicas": 3 } });
+    let size = async || {
+        let stored = admin.get(&path).await.accepted();
+        (stored["spec"]["replicas"].clone(), stored["metadata"]["annotations"][keys::TARGET_SIZE].clone())
+    };
+    let lease = |state: &str| {
+        let nodes = json!({ "couchdb-3": { "state": state, "databases": 2 }, "couchdb-4": { "state": state, "databases": 1 } });
+        lease(deployed.namespace, &nodes)
+    };
+    admin.apply(&lease("holding")).await.accepted();
+
+    // Without the component nothing would lower the replicas afterwards.
+    for answer in [admin.merge(&scale, &three).await, admin.apply(&smaller).await] {
+        assert_eq!(answer.code, 403, "{answer:?}");
+        assert!(
+            answer.message().contains("Fix: kubectl apply -k manifests/overlays/scale-down-drain"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(size().await, (json!(5), Value::Null));
+
+    deployed.grant_scale_down().await;
+    // A dry run shows the result and changes nothing.
+    until("the permission", DEADLINE, async || {
+        match admin.merge(&format!("{scale}?dryRun=All"), &three).await {
+            answer if answer.code == 200 => Ok(()),
+            answer => Err(answer),
+        }
+    })
+    .await;
+    assert_eq!(size().await, (json!(5), Value::Null));
+    let answer = admin.merge(&scale, &three).await;
+    assert!(
+        answer.warnings[0].starts_with("spec.replicas stays 5: nodes beyond 3 are drained first"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.accepted()["spec"]["replicas"], 5);
+    assert_eq!(size().await, (json!(5), json!("3")));
+    // Cancelled, and requested again by a manifest, as often as a GitOps tool likes.
+    admin
+        .merge(&path, &json!({ "metadata": { "annotations": { keys::TARGET_SIZE: null } } }))
+        .await
+        .accepted();
+    for _ in 0..2 {
+        admin.apply(&smaller).await.accepted();
+        assert_eq!(size().await, (json!(5), json!("3")));
+    }
+    admin.merge(&scale, &three).await.accepted();
+
+    admin.apply(&lease("drained")).await.accepted();
+    until("fewer replicas", DEADLINE, async || match size().await {
+        (replicas, target) if replicas == 3 => {
+            assert_eq!(target, "3", "the nodes are still members");
+            Ok(())
+        }
+        size => Err((size, replica.log())),
+    })
+    .await;
+    admin.apply(&lease("removed")).await.accepted();
+    until("the end of the target size", DEADLINE, async || match size().await {
+        (_, Value::Null) => Ok(()),
+        size => Err((size, replica.log())),
+    })
+    .await;
+    // The manifest is what is stored, so that a GitOps tool has nothing to do.
+    admin.apply(&smaller).await.accepted();
+    assert_eq!(size().await, (json!(3), Value::Null));
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::literals::yaml;
 
 /// Without the overlay for cert-manager, whose kinds the API server does not know.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "base",
     "overlays/openshift",
     "overlays/aks",
@@ -23,6 +23,7 @@ const ALL: [&str; 12] = [
     "overlays/other-port",
     "overlays/host-network",
     "overlays/fail-open",
+    "overlays/scale-down-drain",
     "examples/own-registry",
     "examples/egress",
 ];
@@ -37,6 +38,10 @@ async fn the_manifests_are_applied_without_a_warning_and_again_without_a_change(
         let changed = again.iter().filter(|line| !line.ends_with(" unchanged")).collect::<Vec<_>>();
         // kubectl prints this for every PodDisruptionBudget, because it replaces the selector by an equal one.
         assert_eq!(changed, ["poddisruptionbudget.policy/couchdiscover-webhook configured"], "{folder}");
+    }
+    // The base does not remove what only a component contains.
+    for file in ["role.yaml", "policy.yaml"] {
+        apply(&plane, &["delete", "-f", &path(&format!("components/scale-down-drain/{file}"))], "").await;
     }
     // Of cert-manager's overlay, the kinds that every API server knows.
     let rendered = apply(&plane, &["kustomize", &path("overlays/cert-manager")], "").await.join("\n");

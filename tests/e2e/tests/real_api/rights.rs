@@ -104,6 +104,88 @@ async fn with_cert_manager_and_without_the_provider_the_webhooks_token_only_read
 
 #[tokio::test]
 #[ignore = "needs KUBEBUILDER_ASSETS"]
+async fn the_webhooks_token_lowers_the_replicas_of_statefulsets_that_ask_for_it_and_changes_nothing_else() {
+    let plane = Envtest::start().await.unwrap();
+    apply(&plane, &["apply", "-k", &path("overlays/scale-down-drain")], "").await;
+    let admin = plane.admin();
+    // No webhook runs here.
+    let configuration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover";
+    admin.delete(configuration, &Value::Null).await.accepted();
+    let thief = account(&plane, "couchdiscover", "couchdiscover-webhook").await;
+    admin.create(&namespace("shop")).await.accepted();
+    let (ours, others) = (set("db", "drain"), set("guarded", "guard"));
+    let (ours_path, others_path) = (e2e::envtest::path(&ours), e2e::envtest::path(&others));
+    until("a set", DEADLINE, async || match admin.create(&ours).await {
+        answer if answer.code == 201 => Ok(()),
+        // Until the API server has seen that the webhook is gone.
+        answer => Err(answer),
+    })
+    .await;
+    admin.create(&others).await.accepted();
+    let lower = |replicas: u32| json!({ "spec": { "replicas": replicas } });
+    until("a policy in force", DEADLINE, async || {
+        let answer = thief.merge(&others_path, &lower(2)).await;
+        if is_denied_by(&answer, "couchdiscover-webhook-scale-down") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+
+    // What the webhook does.
+    let target =
+        |value: Value| json!({ "metadata": { "annotations": { "couchdiscover.io/target-size": value } } });
+    thief.merge(&ours_path, &target(json!("3"))).await.accepted();
+    thief.merge(&ours_path, &lower(3)).await.accepted();
+    thief.merge(&ours_path, &target(Value::Null)).await.accepted();
+
+    for change in [
+        lower(5),
+        json!({ "spec": { "template": { "spec": { "containers": [{ "name": "couchdb", "image": "evil" }] } } } }),
+        json!({ "spec": { "template": { "metadata": { "annotations": { "x": "y" } } } } }),
+        json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } }),
+        json!({ "spec": { "ordinals": { "start": 7 } } }),
+        json!({ "spec": { "persistentVolumeClaimRetentionPolicy": { "whenScaled": "Delete" } } }),
+        json!({ "metadata": { "annotations": { "couchdiscover.io/scale-down": "allow" } } }),
+        json!({ "metadata": { "annotations": { "note": null } } }),
+        json!({ "metadata": { "labels": { "couchdiscover.io/inject": null } } }),
+        json!({ "metadata": { "finalizers": ["a.b/c"] } }),
+    ] {
+        let answer = thief.merge(&ours_path, &change).await;
+        assert!(is_denied_by(&answer, "couchdiscover-webhook-scale-down"), "{change}: {answer:?}");
+    }
+    assert_eq!(thief.merge(&format!("{ours_path}/scale"), &lower(1)).await.code, 403);
+    assert_eq!(thief.delete(&ours_path, &Value::Null).await.code, 403);
+    assert_eq!(thief.apply(&set("new", "drain")).await.code, 403);
+    // Accounts of others are not affected.
+    admin.merge(&others_path, &lower(2)).await.accepted();
+}
+
+/// A StatefulSet with the agent.
+fn set(name: &str, mode: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "labels": { "couchdiscover.io/inject": "enabled" },
+            "annotations": { "couchdiscover.io/scale-down": mode, "note": "x" },
+        },
+        "spec": {
+            "replicas": 4,
+            "serviceName": name,
+            "selector": { "matchLabels": { "app": name } },
+            "template": {
+                "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [
+                    { "name": "couchdb", "image": "couchdb:3.5" },
+                    { "name": objects::AGENT_CONTAINER, "image": "agent" },
+                ]},
+            },
+        },
+    })
+}
+
+#[tokio::test]
+#[ignore = "needs KUBEBUILDER_ASSETS"]
 async fn the_role_of_the_agents_writes_no_lease_of_another_program() {
     let plane = Envtest::start().await.unwrap();
     apply(&plane, &["apply", "-k", &path("base")], "").await;
