@@ -84,7 +84,7 @@ async fn a_drain_that_is_cancelled_leaves_every_copy_complete_and_the_node_in_us
     until_state(&cluster, &control_plane, 3, "holding").await;
     until_settled(&cluster, 0..4).await;
     clients.end(&cluster, 0..4).await;
-    assert!(loads(&cluster).keys().all(|name| !name.contains(".invalid")), "{:?}", loads(&cluster));
+    assert!(loads(&cluster).keys().all(|name| !name.contains("couchdiscover-fill")), "{:?}", loads(&cluster));
     let path = format!("/_node/_local/_nodes/{}", node(3));
     assert_eq!(cluster.get(0, &path).await["decom"], Value::Null, "new databases may be placed there");
     cluster.kill_agent(0).await;
@@ -328,7 +328,7 @@ async fn until_moving(cluster: &TestCluster, control_plane: &ControlPlane) {
         let changed = cluster.net.world(|world| {
             let dbs = &world.node(&host(0)).unwrap().volume.dbs;
             dbs.live().any(|(_, _, map)| {
-                map.get("by_node").is_some_and(|nodes| nodes.to_string().contains(".invalid"))
+                map.get("by_node").is_some_and(|nodes| nodes.to_string().contains("couchdiscover-fill"))
             })
         });
         if changed { Ok(()) } else { Err(cluster.status(0).await["step"].clone()) }

@@ -30,17 +30,17 @@ pub struct Work {
     copied: bool,
     /// When everything was first proved to be copied in this phase.
     proved: Option<Duration>,
-    /// `true` once everything is ready for the sources to leave, but for the quorum.
-    ready: bool,
     /// The last changes of the sources after they left the map, and since when they have been the same.
     quiet: Option<(Vec<u64>, Duration)>,
 }
 
-/// One pass of replication: what the copies must have reached, and since when.
+/// What the copies must have reached.
 #[derive(Clone, Debug, PartialEq)]
 struct Round {
-    begun: Duration,
+    /// When a pass was last started.
     replicated: Duration,
+    /// When the goals were first seen as reached.
+    reached: Option<Duration>,
     goals: BTreeMap<FileKey, Goal>,
 }
 
@@ -136,6 +136,8 @@ impl fmt::Display for Hindrance {
 pub struct Pace {
     /// The time for which both copies stay in the map, so that readers of `_changes` can continue from the new one.
     pub readers: Duration,
+    /// The same where the quorum is raised meanwhile, so that a database with a single copy answers writes with 202.
+    pub readers_while_raised: Duration,
 }
 
 impl Work {
@@ -167,7 +169,6 @@ impl Work {
             round: None,
             copied: false,
             proved: None,
-            ready: false,
             quiet: None,
         }
     }
@@ -261,15 +262,7 @@ impl Work {
         let phase = kept.iter().map(|(_, phase)| *phase).min().unwrap_or(before);
         self.moves = kept.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
         if phase != before {
-            *self = Self {
-                round: None,
-                copied: false,
-                proved: None,
-                ready: false,
-                quiet: None,
-                phase,
-                ..self.clone()
-            };
+            *self = Self { round: None, copied: false, proved: None, quiet: None, phase, ..self.clone() };
         }
     }
 
@@ -333,6 +326,8 @@ impl Work {
     }
 
     fn confirm(&mut self, facts: &Facts<'_>, roster: &Roster, pace: Pace, now: Duration) -> Action {
+        // A copy that is dropped leaves all others as they were.
+        let moved = self.moves.iter().any(|one| one.to.is_some());
         let mut pairs = vec![];
         for (one, from) in self.sources(roster) {
             let others = facts.document.holders(&one.range).filter(|holder| *holder != from);
@@ -345,8 +340,11 @@ impl Work {
             }
         }
         let raised = facts.document.raised().is_some();
-        if self.ready && raised {
-            return self.leave(facts, roster);
+        if moved
+            && !raised
+            && let Some(range) = facts.document.quorum_too_low(&self.moves)
+        {
+            return Action::Change(vec![raise(range)]);
         }
         if let Some(action) = self.replicate(facts, &pairs, now) {
             // `_sync_shards` would also push to the placeholder, and try again until the holders restart. What was written is
@@ -357,24 +355,15 @@ impl Work {
                 action
             };
         }
-        if let Some(change) = lower(facts.document) {
-            return Action::Change(vec![change]);
-        }
         let copies: Vec<CopyOver> = if self.copied { vec![] } else { self.copies_over(roster) };
         if !copies.is_empty() {
             return Action::Copy(copies);
         }
         let proved = *self.proved.get_or_insert(now);
-        // A copy that is dropped leaves all others as they were.
-        let moved = self.moves.iter().any(|one| one.to.is_some());
-        if moved && now.saturating_sub(proved) < pace.readers {
+        let readers = if raised { pace.readers_while_raised } else { pace.readers };
+        if moved && now.saturating_sub(proved) < readers {
             self.round = None;
             return Action::Wait(Waiting::Readers);
-        }
-        // Until all coordinators have the next map, one of them writes to the other copies only.
-        if let Some(range) = facts.document.quorum_too_low(&self.moves).filter(|_| moved) {
-            self.ready = true;
-            return Action::Change(vec![raise(range)]);
         }
         self.leave(facts, roster)
     }
@@ -438,26 +427,27 @@ impl Work {
 
     /// The next pass of replication between these pairs of files, or `None` if the present one has reached its goals.
     fn replicate(&mut self, facts: &Facts<'_>, pairs: &[Pair], now: Duration) -> Option<Action> {
-        let stale = self
-            .round
-            .as_ref()
-            .is_none_or(|round| now.saturating_sub(round.begun) > FRESH && round.is_reached(facts, pairs));
-        if stale {
-            let goals = pairs.iter().map(|pair| (pair.from.clone(), facts.of(&pair.from).goal())).collect();
-            self.round = Some(Round { begun: now, replicated: now, goals });
-            let round = self.round.as_ref()?;
-            // Nothing has been written since the last pass, or ever.
-            return (!round.is_reached(facts, pairs)).then_some(Action::Replicate);
+        if let Some(round) = &mut self.round {
+            if round.is_reached(facts, pairs) {
+                let reached = *round.reached.get_or_insert(now);
+                if now.saturating_sub(reached) <= FRESH {
+                    return None;
+                }
+            } else if now.saturating_sub(round.replicated) >= BETWEEN_PASSES {
+                round.replicated = now;
+                return Some(Action::Replicate);
+            } else {
+                return Some(Action::Wait(Waiting::Replication));
+            }
         }
-        let round = self.round.as_mut()?;
-        if round.is_reached(facts, pairs) {
-            return None;
-        }
-        if now.saturating_sub(round.replicated) >= BETWEEN_PASSES {
-            round.replicated = now;
-            return Some(Action::Replicate);
-        }
-        Some(Action::Wait(Waiting::Replication))
+        // The goals are read before the pass, which ends at the changes that exist when it begins.
+        let goals = pairs.iter().map(|pair| (pair.from.clone(), facts.of(&pair.from).goal())).collect();
+        let mut round = Round { replicated: now, reached: None, goals };
+        // Nothing has been written since the last pass, or ever.
+        let is_reached = round.is_reached(facts, pairs);
+        round.reached = is_reached.then_some(now);
+        self.round = Some(round);
+        (!is_reached).then_some(Action::Replicate)
     }
 
     /// The copies of what internal replication leaves out, from each source to its target.

@@ -190,7 +190,7 @@ fn the_log_of_a_map_shows_how_far_a_move_is_and_ignores_what_people_did() {
     use agent_core::moves::{Change, Phase};
     let range = "00000000-0fffffff";
     let roster = roster(3, &[]);
-    let fill = "couchdb@fill-2-to-1.couchdiscover.invalid";
+    let fill = "couchdiscover-fill-2-to-1@127.0.0.1";
     let begin = document("db", &[vec![0, 2]]);
     let next = |document: &Document, changes: &[Change]| {
         Document::parse("db", document.after(changes).unwrap()).unwrap()

@@ -352,7 +352,8 @@ impl World {
             work.files(&document, &roster).into_iter().map(|key| (key.clone(), self.facts(&key))).collect();
         let spread = self.nodes.iter().all(|node| node.revision == self.nodes[0].revision);
         let facts = Facts { document: &document, conflicts: false, spread, files: &files, indexing: false };
-        let pace = Pace { readers: Duration::from_secs(4) };
+        let readers = Duration::from_secs(4);
+        let pace = Pace { readers, readers_while_raised: readers };
         let before = work.phase();
         let action = work.next(&facts, &roster, pace, self.now);
         if work.phase() != before {

@@ -90,7 +90,7 @@ impl Actor {
                 self.record(directory, [(node, copies)], now).await?;
             }
         }
-        let pace = Pace { readers: self.pace_of(&mover.task) };
+        let pace = Pace { readers: self.pace_of(&mover.task), readers_while_raised: self.readers_stay };
         let end = Instant::now() + SLICE;
         loop {
             nodes.activate(mover).await?;
