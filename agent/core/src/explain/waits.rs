@@ -101,10 +101,10 @@ impl Explainer<'_> {
                     self.stateful_set()
                 ),
                 format!(
-                    "scale up again ({}), then drain them: kubectl couchdiscover -n {} scale {} --replicas N",
+                    "scale up again ({}), then drain them: kubectl couchdiscover scale {} -n {} --replicas N",
                     self.kubectl(&format!("scale statefulset/{} --replicas=M", self.me.pod().set())),
-                    self.me.namespace(),
-                    self.me.pod().set()
+                    self.me.pod().set(),
+                    self.me.namespace()
                 ),
             ),
             WaitFor::NotExpected => Explanation::new(

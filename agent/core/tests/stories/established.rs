@@ -105,7 +105,7 @@ fn a_cluster_whose_system_databases_cannot_be_opened_is_not_settled() {
 
 #[test]
 fn members_beyond_the_size_are_reported_and_left_unchanged() {
-    assert_snapshot!(explained(&cluster(2).all(0..2, &member(0..3)).observed()), @"[ready] MembersBeyondSize: couchdb-2 is a member beyond the size of StatefulSet 'couchdb', and not drained: no member is removed that may hold the only copy of data. Fix: scale up again (kubectl -n default scale statefulset/couchdb --replicas=M), then drain them: kubectl couchdiscover -n default scale couchdb --replicas N");
+    assert_snapshot!(explained(&cluster(2).all(0..2, &member(0..3)).observed()), @"[ready] MembersBeyondSize: couchdb-2 is a member beyond the size of StatefulSet 'couchdb', and not drained: no member is removed that may hold the only copy of data. Fix: scale up again (kubectl -n default scale statefulset/couchdb --replicas=M), then drain them: kubectl couchdiscover scale couchdb -n default --replicas N");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn the_lowest_forms_no_cluster_before_all_founders_are_connected() {
 #[test]
 fn the_lowest_forms_no_cluster_with_a_member_beyond_the_size() {
     let observed = cluster(2).all(0..2, &pristine([0, 1, 3])).observed();
-    assert_snapshot!(explained(&observed), @"[not ready] MembersBeyondSize: couchdb-3 is a member beyond the size of StatefulSet 'couchdb', and not drained: no member is removed that may hold the only copy of data. Fix: scale up again (kubectl -n default scale statefulset/couchdb --replicas=M), then drain them: kubectl couchdiscover -n default scale couchdb --replicas N");
+    assert_snapshot!(explained(&observed), @"[not ready] MembersBeyondSize: couchdb-3 is a member beyond the size of StatefulSet 'couchdb', and not drained: no member is removed that may hold the only copy of data. Fix: scale up again (kubectl -n default scale statefulset/couchdb --replicas=M), then drain them: kubectl couchdiscover scale couchdb -n default --replicas N");
 }
 
 #[test]

@@ -23,7 +23,7 @@ async fn a_smaller_cluster_is_refused_until_its_nodes_are_drained_and_keeps_ever
 
     let refused = set.kubectl.try_run(&["scale", "statefulset", NAME, "--replicas=3"], "").await.unwrap_err();
     assert!(refused.contains("couchdb-3"), "{refused}");
-    assert!(refused.contains("Fix: kubectl couchdiscover -n sizes scale couchdb --replicas 3"), "{refused}");
+    assert!(refused.contains("kubectl couchdiscover scale couchdb -n sizes --replicas 3"), "{refused}");
     let patched = json!({ "spec": { "replicas": 3 } }).to_string();
     let patch = ["patch", "statefulset", NAME, "--type=merge", "--patch", &patched];
     let refused = set.kubectl.try_run(&patch, "").await.unwrap_err();
