@@ -1,5 +1,5 @@
-//! Moving copies between nodes: the record on the Lease that says which nodes are drained, and what the agent's pages
-//! report about moves.
+//! Moving copies between nodes: the record of drained nodes on the Lease, and the reports about moves on the agent's
+//! pages.
 //!
 //! The agents, the webhook and the command line may be of different releases: a missing field reads as its default, an
 //! unknown field is ignored, and an unknown word in [`NodeCopies::state`] reads as [`NodeState::Unknown`].

@@ -51,7 +51,7 @@ struct Maps {
     found: MapFindings,
     /// The moves that the maps call for. Read by the agent that leads moves.
     demands: MapDemands,
-    /// What the user wanted when the maps were read: the number of copies, and the pods that leave.
+    /// The user's wishes when the maps were read: the number of copies, and the pods that leave.
     wanted: (Option<u32>, BTreeSet<u32>),
     /// The number of tasks of moves that this process had ended when the maps were read. Each verifies moves that the maps
     /// show as done.

@@ -49,7 +49,7 @@ pub struct Inputs<'a> {
     pub moves: Moves,
 }
 
-/// What an agent knows about moves that it leads.
+/// The state of moves that this agent leads.
 #[derive(Clone, Debug, Default)]
 pub struct Moves {
     /// The number of tasks that this process has ended.

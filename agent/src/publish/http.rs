@@ -36,7 +36,7 @@ pub struct Shown {
     pub page: watch::Receiver<Page>,
     /// The counters since the start.
     pub metrics: Arc<Metrics>,
-    /// What plans follow from; `None` before the first round.
+    /// The inputs of plans; `None` before the first round.
     pub plans: watch::Receiver<Option<PlanInputs>>,
     /// The last plan, with its time: each reads all shard maps, and the port is open to every pod.
     pub last_plan: Arc<Mutex<Option<(Plan, Instant)>>>,

@@ -59,7 +59,7 @@ pub(super) struct Agent {
 #[derive(Debug)]
 pub(super) struct Outputs {
     pub(super) page: watch::Sender<Page>,
-    /// What plans of moves follow from.
+    /// The inputs of plans of moves.
     pub(super) plans: watch::Sender<Option<PlanInputs>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) termination: TerminationLog,
@@ -133,7 +133,7 @@ impl Agent {
         explainer.decision(observed, decision)
     }
 
-    /// What a plan of moves follows from. Any step but a move comes before moves.
+    /// The inputs of a plan of moves. Any step but a move comes before moves.
     fn plan_inputs(
         &self,
         observer: &Observer,

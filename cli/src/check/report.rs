@@ -44,7 +44,7 @@ impl Report {
         self.summary.wrong == 0
     }
 
-    /// `true` if every part was unreadable: then that no problem was found says nothing.
+    /// `true` if every part was unreadable: then the absence of problems proves nothing.
     pub fn saw_nothing(&self) -> bool {
         let Summary { ok, warning, wrong, .. } = self.summary;
         ok + warning + wrong == 0

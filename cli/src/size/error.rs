@@ -83,17 +83,17 @@ pub enum SizeError {
     TimedOut {
         /// The time.
         limit: Duration,
-        /// What is going on.
+        /// The progress so far.
         state: String,
-        /// How to go on, and how to cancel.
+        /// The commands that continue and cancel.
         resume: String,
     },
     /// The user interrupted the program.
     #[error("interrupted: {state}. {resume}")]
     Interrupted {
-        /// What is going on.
+        /// The progress so far.
         state: String,
-        /// How to go on, and how to cancel.
+        /// The commands that continue and cancel.
         resume: String,
     },
     /// The result cannot be written.

@@ -1,4 +1,4 @@
-//! What is read about a StatefulSet whose size changes.
+//! The facts about a StatefulSet that changes its size.
 
 use contract::keys;
 use contract::moves::NodeState;

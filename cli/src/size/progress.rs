@@ -1,4 +1,4 @@
-//! What is going on in a change of size, as a line.
+//! The progress of a change of size, as a line.
 
 use std::time::Duration;
 

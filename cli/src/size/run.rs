@@ -226,7 +226,7 @@ impl Scaling<'_> {
         }
     }
 
-    /// How to go on, and how to cancel.
+    /// The commands that continue and cancel.
     fn resume(&self) -> String {
         let Self { args: ScaleArgs { name, replicas, .. }, namespace, .. } = self;
         format!(

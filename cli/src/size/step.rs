@@ -1,11 +1,11 @@
-//! What comes next in a change of size. A pure function of the facts, so an interrupted change is continued by a second call.
+//! The next step of a change of size. A pure function of the facts, so an interrupted change is continued by a second call.
 
 use contract::moves::NodeState;
 use inject::guard::Evidence;
 
 use super::facts::SizeFacts;
 
-/// What comes next.
+/// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The size is as it was asked for.

@@ -78,7 +78,7 @@ impl Guard {
         }
     }
 
-    /// Sets the target size if `by` says so; returns the reason why there will be no drain.
+    /// Sets the target size if `by` requires it; returns the reason why there will be no drain.
     async fn begin_drain(
         &self,
         scale_down: &ScaleDown,

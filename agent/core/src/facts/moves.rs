@@ -1,4 +1,4 @@
-//! The facts about moves of copies: what the user wants, what the record says, and what the maps call for.
+//! The facts about moves of copies: the user's wishes, the record on the Lease, and the demands of the maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -181,7 +181,7 @@ impl Document {
             }
         }
         let removed = after.next();
-        // Whoever changed the map afterwards had another plan.
+        // A later change is of another plan, or was made manually.
         if after.next().is_some() || removed.is_some_and(|change| *change != Change::remove(range, from)) {
             return None;
         }

@@ -34,7 +34,7 @@ pub struct Work {
     quiet: Option<(Vec<u64>, Duration)>,
 }
 
-/// What the copies must have reached.
+/// A goal that all copies must reach, and the state of reaching it.
 #[derive(Clone, Debug, PartialEq)]
 struct Round {
     /// When a pass was last started.

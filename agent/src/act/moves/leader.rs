@@ -216,7 +216,7 @@ impl Nodes<'_> {
             }
         })
         .await?;
-        // CouchDB's own databases first: without `_users` nobody logs in.
+        // CouchDB's own databases first: without `_users` no user can log in.
         queue.sort_by_key(|(database, _)| !database.starts_with('_'));
         mover.copies = mover.done + copies;
         mover.queue = queue.into();

@@ -25,7 +25,7 @@ pub struct Mover {
     pub(super) hindered: BTreeMap<String, Hindrance>,
     /// `_purged_infos_limit` of databases that are being moved, where it is not the default.
     pub(super) purge_limits: BTreeMap<String, u64>,
-    /// What the databases wait for.
+    /// The databases that wait, each with the reason.
     pub(super) waiting: BTreeMap<String, Waiting>,
     pub(super) copies: u64,
     pub(super) done: u64,

@@ -12,7 +12,7 @@ use super::nodes::Nodes;
 use crate::couch::{Couch, CouchError};
 use crate::observe::Directory;
 
-/// What a plan follows from: the state after a round.
+/// The inputs of a plan: the state after a round.
 #[derive(Clone, Debug)]
 pub struct PlanInputs {
     /// The client for CouchDB.

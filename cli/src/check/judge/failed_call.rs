@@ -1,6 +1,6 @@
 //! The causes of a failed call of the webhook, told apart by the API server's words.
 
-use super::webhook::{APPLY, READ_LOG};
+use super::fixes::{APPLY, FIX_UNTRUSTED, READ_LOG};
 
 /// The fix for a failed call.
 pub(super) fn fix(message: &str) -> &'static str {
@@ -107,11 +107,6 @@ const CAUSES: &[(&[&str], &str)] = &[
     ),
     (&["caBundle", "unable to load root certificates"], APPLY),
 ];
-
-/// The fix for a certificate that the caBundle does not verify.
-pub(super) const FIX_UNTRUSTED: &str = "the caBundle does not match the served certificate. If the webhook writes it, restart the webhook: kubectl -n \
-     couchdiscover rollout restart deployment/couchdiscover-webhook. With cert-manager, check its Certificate and the \
-     annotation cert-manager.io/inject-ca-from";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Derives the findings from the facts. Pure: the time is an argument.
 
 mod failed_call;
+mod fixes;
 mod stateful_set;
 mod webhook;
 

@@ -3,7 +3,8 @@
 use contract::keys;
 use time::{Duration, OffsetDateTime};
 
-use super::failed_call::{self, FIX_UNTRUSTED};
+use super::failed_call;
+use super::fixes::{APPLY, FIX_UNTRUSTED};
 use crate::check::facts::{
     CaBundle, ClusterFacts, ClusterRoleFacts, DryRun, EndpointCounts, FailurePolicy, GuardEntry, Handshake,
     Misplaced, Place, PolicyState, Scope, WebhookConfiguration,
@@ -310,7 +311,5 @@ fn until(end: OffsetDateTime, now: OffsetDateTime) -> String {
 /// months.
 const RENEWAL_OVERDUE: Duration = Duration::days(30);
 
-pub(super) const APPLY: &str = "kubectl apply -k manifests/base";
-pub(super) const READ_LOG: &str = "kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
 const FIX_CA_BUNDLE: &str = "the webhook writes the caBundle, or cert-manager where it is used. Read the log of the writer: \
                              kubectl -n couchdiscover logs deployment/couchdiscover-webhook";
