@@ -9,7 +9,8 @@ use agent_core::decide::{
     misses_database, unconnected_members,
 };
 use agent_core::facts::{
-    LostRanges, MapDemands, NamedDatabases, Observed, PortCheck, Publication, Unseen, VolumeOrigin,
+    LostRanges, MapDemands, MoveFacts, NamedDatabases, Observed, PortCheck, Publication, Rebalance, Unseen,
+    VolumeOrigin,
 };
 use agent_core::moves::{Demands, Roster};
 use agent_core::shards::ShardMap;
@@ -51,8 +52,8 @@ struct Maps {
     found: MapFindings,
     /// The moves that the maps call for. Read by the agent that leads moves.
     demands: MapDemands,
-    /// The user's wishes when the maps were read: the number of copies, and the pods that leave.
-    wanted: (Option<u32>, BTreeSet<u32>),
+    /// The user's wishes when the maps were read: the number of copies, the pods that leave, and the databases to spread.
+    wanted: (Option<u32>, BTreeSet<u32>, Rebalance),
     /// The number of tasks of moves that this process had ended when the maps were read. Each verifies moves that the maps
     /// show as done.
     moves_ended: u64,
@@ -97,7 +98,8 @@ impl Details {
         if observed.disagreeing.count > 0 {
             observed.disagreeing = self.properties.read(couch, directory, &observed).await;
         }
-        self.maps.want((observed.moves.copies, observed.moves.leaving.clone()));
+        let MoveFacts { copies, leaving, rebalance, .. } = &observed.moves;
+        self.maps.want((*copies, leaving.clone(), *rebalance));
         self.maps.show(&mut observed);
         // 10,000 maps take about 20 calls: read when the cluster has just settled, then every 10 minutes.
         if checks_maps(&observed, before, self.maps.read.map(|read| read.elapsed())) {
@@ -144,7 +146,7 @@ impl Names {
 
 impl Maps {
     /// Takes what the user wants now. The maps are read again where it has changed.
-    fn want(&mut self, wanted: (Option<u32>, BTreeSet<u32>)) {
+    fn want(&mut self, wanted: (Option<u32>, BTreeSet<u32>, Rebalance)) {
         if self.wanted != wanted {
             *self = Self { read: None, wanted, ..std::mem::take(self) };
         }
