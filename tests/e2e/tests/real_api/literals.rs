@@ -14,25 +14,27 @@ fn the_configuration_uses_names_and_paths_of_the_webhook() {
     let configuration = yaml(CONFIGURATION);
     let args = Args::try_parse_from(["serve"]).unwrap();
     assert_eq!(configuration["metadata"]["name"], args.config_name);
-    let [webhook] = &**configuration["webhooks"].as_array().unwrap() else { panic!("{configuration}") };
-    assert_eq!(webhook["name"], format!("inject.{}", keys::DOMAIN));
-    let service =
-        json!({ "namespace": args.namespace, "name": args.service, "path": ports::MUTATE, "port": 443 });
-    assert_eq!(
-        webhook["clientConfig"],
-        json!({ "service": service }),
-        "without the caBundle, which the webhook publishes"
-    );
-    assert_eq!(
-        webhook["objectSelector"],
-        json!({ "matchExpressions": [{ "key": keys::INJECT, "operator": "Exists" }] })
-    );
+    let [inject, scale] = &**configuration["webhooks"].as_array().unwrap() else { panic!("{configuration}") };
     let excluded = [&objects::SYSTEM_NAMESPACES[..], &[&args.namespace]].concat();
     let key = "kubernetes.io/metadata.name";
+    for (webhook, name, path) in [(inject, "inject", ports::MUTATE), (scale, "scale", ports::SCALE)] {
+        assert_eq!(webhook["name"], format!("{name}.{}", keys::DOMAIN));
+        let service = json!({ "namespace": args.namespace, "name": args.service, "path": path, "port": 443 });
+        assert_eq!(
+            webhook["clientConfig"],
+            json!({ "service": service }),
+            "without the caBundle, which the webhook publishes"
+        );
+        assert_eq!(
+            webhook["namespaceSelector"],
+            json!({ "matchExpressions": [{ "key": key, "operator": "NotIn", "values": excluded }] })
+        );
+    }
     assert_eq!(
-        webhook["namespaceSelector"],
-        json!({ "matchExpressions": [{ "key": key, "operator": "NotIn", "values": excluded }] })
+        inject["objectSelector"],
+        json!({ "matchExpressions": [{ "key": keys::INJECT, "operator": "Exists" }] })
     );
+    assert_eq!(scale["objectSelector"], json!({}), "a Scale has no labels of its StatefulSet");
 }
 
 #[test]
