@@ -85,6 +85,10 @@ async fn a_transient_conflict_is_retried_within_the_round() {
 async fn with_a_placement_by_zone_no_copies_are_added() {
     let mut cluster =
         TestCluster::with_settings(2, |settings| settings.ini("cluster", "placement", "west:1"));
+    let entry = format!("/_node/_local/_nodes/couchdb@{}", host(0));
+    let mut member = cluster.get(0, &entry).await;
+    member["zone"] = json!("west");
+    cluster.put(0, &entry, &member).await;
     let url = format!("{}/_cluster_setup", cluster.node(0).url());
     let finish = reqwest::Client::new().post(url).json(&json!({ "action": "finish_cluster" }));
     assert_eq!(finish.basic_auth(USER, Some(PASSWORD)).send().await.unwrap().status(), 201);
