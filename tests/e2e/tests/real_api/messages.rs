@@ -59,7 +59,8 @@ async fn warnings_are_printed_and_the_object_is_created() {
              another volume holds them. Fix: add a claim template for CouchDB's data\n\
              Warning: spec.replicas: of 2 nodes, the loss of either leaves no majority. Fix: use 1, or 3 and more\n\
              Warning: spec.template.spec.containers[0].livenessProbe.httpGet.path: '/_up' returns 404 in maintenance \
-             mode, so Kubernetes would kill a node that is being maintained. Fix: probe '/' for liveness\n"
+             mode, so Kubernetes kills a node that is being maintained or filled. Fix: replace it by 'tcpSocket: \
+             {port: 5984}'\n"
                 .to_owned()
         )
     );
