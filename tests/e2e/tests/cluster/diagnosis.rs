@@ -41,6 +41,12 @@ pub(crate) fn is_ready(pod: &Value) -> bool {
     conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
+/// Fails unless there are exactly this many pods, all ready.
+pub(crate) fn all_ready(pods: &[Value], count: usize) -> Result<(), String> {
+    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+    (ready == count && pods.len() == count).then_some(()).ok_or_else(|| format!("{ready} pods are ready"))
+}
+
 /// A line for each container of a pod, with the reason for which it is not running or not ready.
 pub(crate) fn describe(pod: &Value) -> String {
     let mut text = String::new();

@@ -4,7 +4,7 @@ use cli::check::{self, Level, Output};
 use cli::cluster::Target;
 use serde_json::Value;
 
-use crate::diagnosis::is_ready;
+use crate::diagnosis::all_ready;
 use crate::installation::{self, BASE, NAMESPACE};
 use crate::kubectl::Kubectl;
 use crate::set::{Set, example};
@@ -29,7 +29,7 @@ async fn check_finds_no_problem_and_clusters_outlive_the_product() {
     // The agents stay, and nothing restarts: they know what they need.
     set.read("shop", 0..5).await;
     set.kubectl.run(&["delete", "pod", "couchdb-1"]).await;
-    set.until_pods("ready pods", |pods| ready(pods, 3)).await;
+    set.until_pods("ready pods", |pods| all_ready(pods, 3)).await;
     set.read("shop", 0..5).await;
     set.delete().await;
 }
@@ -61,10 +61,4 @@ async fn check(namespace: &str) {
         "{}",
         report.to_table()
     );
-}
-
-/// Fails unless this many pods are ready.
-fn ready(pods: &[Value], count: usize) -> Result<(), String> {
-    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-    (ready == count && pods.len() == count).then_some(()).ok_or_else(|| format!("{ready} pods are ready"))
 }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::diagnosis::is_ready;
+use crate::diagnosis::all_ready;
 use crate::set::{NAME, Set, example};
 
 #[tokio::test]
@@ -41,24 +41,14 @@ async fn a_smaller_cluster_is_refused_until_its_nodes_are_drained_and_keeps_ever
     assert!(output.status.success(), "{text}\n{}", set.diagnosis().await);
     assert!(text.contains("delete pvc data-couchdb-3"), "{text}");
     // Not settled: a database with a single copy is a condition.
-    set.until_pods("three ready pods", |pods| ready(pods, 3)).await;
+    set.until_pods("three ready pods", |pods| all_ready(pods, 3)).await;
     set.read("shop", 0..20).await;
     set.read("single", 0..40).await;
 
     // It comes back with an empty volume only.
     set.kubectl.run(&["delete", "pvc", "data-couchdb-3"]).await;
     set.kubectl.run(&["scale", "statefulset", NAME, "--replicas=4"]).await;
-    set.until_pods("four ready pods", |pods| ready(pods, 4)).await;
+    set.until_pods("four ready pods", |pods| all_ready(pods, 4)).await;
     set.read("single", 0..40).await;
     set.delete().await;
-}
-
-/// Fails unless there are exactly this many pods, all ready.
-fn ready(pods: &[Value], count: usize) -> Result<(), String> {
-    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-    if ready == count && pods.len() == count {
-        Ok(())
-    } else {
-        Err(format!("{ready} of {} are ready", pods.len()))
-    }
 }
