@@ -2,7 +2,6 @@
 
 use cli::check::{self, Level, Output};
 use cli::cluster::Target;
-use serde_json::Value;
 
 use crate::diagnosis::all_ready;
 use crate::installation::{self, BASE, NAMESPACE};
