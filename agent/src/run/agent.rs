@@ -149,6 +149,7 @@ impl Agent {
             members: observed.local.as_ref().ok()?.members.clone(),
             start: observed.expected.first().copied().unwrap_or_default(),
             hindrance: (!may_move).then(|| explained.step.message.clone()),
+            readers_stay: self.actor.readers_stay,
         })
     }
 

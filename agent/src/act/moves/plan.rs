@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_core::decide::MoveTask;
 use agent_core::moves::{Change, Document, Loads, Move, Rebalance, Roster, drain};
@@ -25,12 +26,14 @@ pub struct PlanInputs {
     pub start: u32,
     /// The reason why nothing can be moved now, a sentence.
     pub hindrance: Option<String>,
+    /// The time for which a moved copy stays beside the new one.
+    pub readers_stay: Duration,
 }
 
 impl PlanInputs {
     /// Returns the moves that it takes to have this many nodes.
     pub async fn plan(&self, replicas: u32) -> Result<Plan, CouchError> {
-        let Self { couch, directory, members, start, hindrance } = self;
+        let Self { couch, directory, members, start, hindrance, readers_stay } = self;
         let end = start.saturating_add(replicas);
         let leaving: BTreeSet<u32> = members.range(end..).copied().collect();
         // New pods are planned as if they were members.
@@ -61,7 +64,11 @@ impl PlanInputs {
             refused.push("no node would be left for the copies".to_owned());
         }
         let sizes = sizes(couch, &directory.local(), &draft.moves).await;
-        Ok(draft.into_plan((replicas, refused), (&before, &sizes), directory, &roster))
+        let plan = draft.into_plan((replicas, refused), (&before, &sizes), directory, &roster);
+        // Nodes are drained one after the other; the copies of one wait for readers at the same time.
+        let stays = readers_stay.as_secs().saturating_add(AFTER_THE_MOVE);
+        let waits = stays.saturating_mul(u64::try_from(leaving.len()).unwrap_or(u64::MAX));
+        Ok(Plan { seconds: plan.seconds.map(|seconds| seconds.saturating_add(waits)), ..plan })
     }
 }
 
@@ -160,6 +167,8 @@ async fn sizes(couch: &Couch, local: &str, moves: &[(String, u64, Vec<Move>)]) -
     sizes
 }
 
+/// Seconds in which a copy that has left the map may still get writes.
+const AFTER_THE_MOVE: u64 = 6;
 /// Databases whose size is asked for.
 const SIZED: usize = 1000;
 /// Calls at the same time.
