@@ -25,6 +25,7 @@ pub mod size;
 mod sources;
 pub mod status;
 pub mod terminal;
+mod time_limit;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

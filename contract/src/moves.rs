@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::ordinal_in;
+
 /// The copies on each node, an annotation of the Lease ([`keys::COPIES_RECORD`](crate::keys::COPIES_RECORD)).
 ///
 /// Written by the agent that moves copies. The webhook answers requests that lower `replicas` from it, so it contains no
@@ -70,6 +72,16 @@ impl NodeState {
 }
 
 impl CopiesRecord {
+    /// The nodes of the StatefulSet `set` with this ordinal or a higher one.
+    pub fn from_ordinal<'a>(
+        &'a self,
+        set: &'a str,
+        first: u64,
+    ) -> impl Iterator<Item = (&'a str, &'a NodeCopies)> {
+        let nodes = self.nodes.iter().map(|(name, node)| (name.as_str(), node));
+        nodes.filter(move |(name, _)| ordinal_in(set, name).is_some_and(|ordinal| ordinal >= first))
+    }
+
     /// The state of the pod `name`.
     pub fn state(&self, name: &str) -> NodeState {
         self.nodes.get(name).map_or(NodeState::Unknown, |node| node.state)

@@ -280,6 +280,11 @@ fn check_length(name: &str, max: usize) -> Result<(), NameError> {
     Ok(())
 }
 
+/// The ordinal of `pod` in the StatefulSet `set`, by its name alone: also of one that no Kubernetes would accept.
+pub fn ordinal_in(set: &str, pod: &str) -> Option<u64> {
+    pod.strip_prefix(set)?.strip_prefix('-')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;

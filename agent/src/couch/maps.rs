@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use agent_core::facts::{BrokenMaps, LostRanges, NamedDatabases, SystemDatabase};
+use agent_core::moves::{Demands, Document};
 use agent_core::shards::{PageRequest, ShardMap};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
 
 use super::client::{Couch, PAGE};
@@ -28,19 +29,23 @@ impl Couch {
     }
 
     /// The maps of all databases that have a problem or a single copy; `members` are the names of all nodes that may hold a
-    /// copy.
+    /// copy. Counts the same maps in `demands`, where the caller needs them.
     pub async fn check_maps(
         &self,
         base: &str,
         members: &BTreeSet<String>,
+        demands: Option<&mut Demands<'_>>,
     ) -> Result<MapFindings, CouchError> {
         let mut found = MapFindings::default();
-        self.for_each_map(base, |database, map| {
-            if let Some(problem) = map.problem(members) {
-                found.broken.add(database, problem);
-            }
-            if map.fewest_copies() == 1 {
-                found.single_copies.add(database);
+        let Some(demands) = demands else {
+            self.for_each_map(base, |database, map| found.add(database, map, members)).await?;
+            return Ok(found);
+        };
+        // Whole documents take several times as much memory, so only the agent that leads moves reads them.
+        self.for_each_document(base, |database, WholeMap { map, document }| {
+            found.add(database, &map, members);
+            if let Some(document) = Document::parse(database, document) {
+                demands.add(&document);
             }
         })
         .await?;
@@ -60,26 +65,34 @@ impl Couch {
         Ok(only)
     }
 
-    /// Reads `_dbs` in pages: 10,000 databases take about 20 calls.
     async fn for_each_map(
         &self,
         base: &str,
         mut each: impl FnMut(&str, &ShardMap),
     ) -> Result<(), CouchError> {
+        self.for_each_document(base, |database, map| each(database, &map)).await
+    }
+
+    /// Reads `_dbs` in pages, without its design documents: 10,000 databases take about 20 calls.
+    pub(super) async fn for_each_document<D: DeserializeOwned>(
+        &self,
+        base: &str,
+        mut each: impl FnMut(&str, D),
+    ) -> Result<(), CouchError> {
         let mut after: Option<String> = None;
         loop {
-            let page =
-                self.maps_page(base, PageRequest { after: after.as_deref(), skip: 0, limit: PAGE }).await?;
-            for row in &page.rows {
-                if let Some(map) = row.map() {
-                    each(&row.id, map);
+            let page = PageRequest { after: after.as_deref(), skip: 0, limit: PAGE };
+            let MapPage { rows, limit, .. } = self.page::<D>(base, page).await?;
+            let last = rows.last().filter(|_| rows.len() == limit).map(|row| row.id.clone());
+            for MapRow { id, doc } in rows.into_iter().filter(MapRow::is_of_a_database) {
+                if let Some(doc) = doc {
+                    each(&id, doc);
                 }
             }
-            let more = page.rows.len() == page.limit;
-            match page.rows.into_iter().next_back() {
-                Some(last) if more => after = Some(last.id),
-                Some(_) | None => return Ok(()),
+            if last.is_none() {
+                return Ok(());
             }
+            after = last;
         }
     }
 
@@ -91,6 +104,14 @@ impl Couch {
     /// One page of the node's shard maps. A page that is too long is halved until it fits: a map of 256 ranges has about
     /// 200 kB.
     pub(crate) async fn maps_page(&self, base: &str, page: PageRequest<'_>) -> Result<MapPage, CouchError> {
+        self.page(base, page).await
+    }
+
+    async fn page<D: DeserializeOwned>(
+        &self,
+        base: &str,
+        page: PageRequest<'_>,
+    ) -> Result<MapPage<D>, CouchError> {
         let PageRequest { after, skip, limit } = page;
         let from = after.map_or_else(String::new, |after| {
             // The smallest key behind the name: no other name sorts between a name and itself with a NUL.
@@ -211,10 +232,37 @@ impl Held {
     }
 }
 
+impl MapFindings {
+    fn add(&mut self, database: &str, map: &ShardMap, members: &BTreeSet<String>) {
+        if let Some(problem) = map.problem(members) {
+            self.broken.add(database, problem);
+        }
+        if map.fewest_copies() == 1 {
+            self.single_copies.add(database);
+        }
+    }
+}
+
+/// A shard map, and the document that it was read from.
+#[derive(Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
+struct WholeMap {
+    map: ShardMap,
+    document: Map<String, Value>,
+}
+
+impl TryFrom<Map<String, Value>> for WholeMap {
+    type Error = serde_json::Error;
+
+    fn try_from(document: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        Ok(Self { map: ShardMap::deserialize(&document)?, document })
+    }
+}
+
 /// One page of `_dbs`.
-pub(crate) struct MapPage {
+pub(crate) struct MapPage<D = ShardMap> {
     pub(crate) total_rows: u64,
-    pub(crate) rows: Vec<MapRow>,
+    pub(crate) rows: Vec<MapRow<D>>,
     /// The number of rows that were requested, which may be fewer than the caller wanted. A page with fewer is the last.
     limit: usize,
 }
@@ -228,21 +276,25 @@ impl MapPage {
 }
 
 #[derive(Deserialize)]
-struct PageAnswer {
+struct PageAnswer<D> {
     total_rows: u64,
-    rows: Vec<MapRow>,
+    rows: Vec<MapRow<D>>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct MapRow {
+pub(crate) struct MapRow<D = ShardMap> {
     pub(crate) id: String,
-    doc: Option<ShardMap>,
+    doc: Option<D>,
 }
 
-impl MapRow {
+impl<D> MapRow<D> {
     /// The shard map in this row; `None` for the design documents of `_dbs`.
-    pub(crate) fn map(&self) -> Option<&ShardMap> {
-        self.doc.as_ref().filter(|_| !self.id.starts_with("_design/"))
+    pub(crate) fn map(&self) -> Option<&D> {
+        self.doc.as_ref().filter(|_| self.is_of_a_database())
+    }
+
+    fn is_of_a_database(&self) -> bool {
+        !self.id.starts_with("_design/")
     }
 }
 

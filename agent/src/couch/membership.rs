@@ -32,7 +32,7 @@ impl Couch {
     /// `true` if the node at `base` lists `member` as one that gets no new copies.
     pub(crate) async fn is_leaving(&self, base: &str, member: &str) -> Result<bool, CouchError> {
         let entry = unless_missing(self.transport.get::<Map<String, Value>>(base, &entry_of(member)).await)?;
-        Ok(entry.is_some_and(|entry| entry.get(DECOM) == Some(&Value::Bool(true))))
+        Ok(entry.is_some_and(|entry| is_marked(&entry)))
     }
 
     /// Sets whether `member` gets new copies, in the `_nodes` of the node at `base`. An entry that is missing, or that says so
@@ -48,7 +48,7 @@ impl Couch {
         else {
             return Ok(());
         };
-        if (entry.get(DECOM) == Some(&Value::Bool(true))) == leaving {
+        if is_marked(&entry) == leaving {
             return Ok(());
         }
         if leaving {
@@ -83,6 +83,10 @@ impl Couch {
         Ok(unless_missing(self.transport.get::<Entry>(base, &entry_of(member)).await)?
             .and_then(|entry| entry.zone))
     }
+}
+
+fn is_marked(entry: &Map<String, Value>) -> bool {
+    entry.get(DECOM) == Some(&Value::Bool(true))
 }
 
 fn entry_of(member: &str) -> String {

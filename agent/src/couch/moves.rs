@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::client::{Couch, PAGE};
+use super::client::Couch;
 use super::error::CouchError;
 use super::maps::{MAPS, encoded};
 
@@ -35,28 +35,18 @@ struct Row {
 }
 
 impl Couch {
-    /// The next maps of the node's `_dbs` behind the database `after`, and `true` if there are more.
-    pub(crate) async fn documents_after(
+    /// The maps of all databases in the node's own `_dbs`.
+    pub(crate) async fn for_each_movable(
         &self,
         base: &str,
-        after: Option<&str>,
-    ) -> Result<(Vec<FoundMap>, Option<String>), CouchError> {
-        let from = after.map_or_else(String::new, |after| {
-            format!("&startkey={}", encoded(&json!(format!("{after}\0")).to_string()))
-        });
-        let mut limit = PAGE;
-        loop {
-            let path =
-                format!("/_node/_local/_dbs/_all_docs?include_docs=true&conflicts=true&limit={limit}{from}");
-            match self.transport.get_up_to::<Rows>(MAPS, base, &path).await {
-                Err(CouchError::TooLong { .. }) if limit > 1 => limit /= 2,
-                Ok(Rows { rows }) => {
-                    let last = rows.last().filter(|_| rows.len() == limit).map(|row| row.key.clone());
-                    return Ok((rows.into_iter().filter_map(found).collect(), last));
-                }
-                Err(error) => return Err(error),
+        mut each: impl FnMut(&Document),
+    ) -> Result<(), CouchError> {
+        self.for_each_document(base, |database, document| {
+            if let Some(document) = Document::parse(database, document) {
+                each(&document);
             }
-        }
+        })
+        .await
     }
 
     /// The maps of these databases in the node's own `_dbs`. One that was deleted is missing.

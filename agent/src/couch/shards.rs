@@ -7,6 +7,7 @@ use agent_core::moves::FileFacts;
 use agent_core::shards::{FileState, Properties, Property};
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::client::Couch;
@@ -88,29 +89,7 @@ impl Couch {
     /// The sequence up to which internal replication has copied this file to the file with the uuid `target`; 0 if it has
     /// not.
     pub(crate) async fn checkpoint(&self, at: FileAt<'_>, target: &str) -> Result<u64, CouchError> {
-        #[derive(Deserialize)]
-        struct LocalDocuments {
-            rows: Vec<Row>,
-        }
-        #[derive(Deserialize)]
-        struct Row {
-            doc: Option<Checkpoint>,
-        }
-        #[derive(Deserialize)]
-        struct Checkpoint {
-            seq: Option<u64>,
-            target_uuid: Option<String>,
-        }
-        // Replications of clients keep their checkpoints in `_local` documents as well: there may be many.
-        let path = at.path(
-            "/_local_docs?include_docs=true&startkey=%22_local%2Fshard-sync-%22&endkey=%22_local%2Fshard-sync-~%22",
-        );
-        let found = self.transport.get_up_to::<LocalDocuments>(CHECKPOINTS, at.base, &path).await;
-        let rows = unless_missing(found)?.map(|found| found.rows).unwrap_or_default();
-        let mut checkpoints = rows.into_iter().filter_map(|row| row.doc);
-        // Each pair of files has two: one for each direction.
-        let to_target = checkpoints.find(|checkpoint| checkpoint.target_uuid.as_deref() == Some(target));
-        Ok(to_target.and_then(|checkpoint| checkpoint.seq).unwrap_or_default())
+        Ok(self.checkpoints(at).await?.get(target).copied().unwrap_or_default())
     }
 
     /// The purge up to which internal replication has copied the purges of the file with the uuid `source` to the one with
@@ -155,12 +134,15 @@ impl Couch {
 
     /// The sequences up to which internal replication has copied this file, by the uuid of the other file.
     async fn checkpoints(&self, at: FileAt<'_>) -> Result<BTreeMap<String, u64>, CouchError> {
-        let rows = self.local_range(at, "shard-sync-").await?;
-        let checkpoints = rows.into_iter().filter_map(|document| {
-            let target = document.get("target_uuid")?.as_str()?.to_owned();
-            Some((target, document.get("seq")?.as_u64()?))
-        });
-        Ok(checkpoints.collect())
+        #[derive(Deserialize)]
+        struct Checkpoint {
+            seq: Option<u64>,
+            target_uuid: Option<String>,
+        }
+        // Each pair of files has two: one for each direction.
+        let found = self.local_range::<Checkpoint>(at, "shard-sync-").await?;
+        // Of several to one file the first counts.
+        Ok(found.into_iter().rev().filter_map(|found| Some((found.target_uuid?, found.seq?))).collect())
     }
 
     /// The purges up to which internal replication has copied those of the file with the uuid `source`, by the uuid of the
@@ -170,30 +152,40 @@ impl Couch {
         at: FileAt<'_>,
         source: &str,
     ) -> Result<BTreeMap<String, u64>, CouchError> {
+        #[derive(Deserialize)]
+        struct Checkpoint {
+            #[serde(rename = "_id")]
+            id: String,
+            purge_seq: u64,
+        }
         let prefix = format!("purge-mem3-{source}-");
-        let rows = self.local_range(at, &prefix).await?;
-        let checkpoints = rows.into_iter().filter_map(|document| {
-            let target =
-                document.get("_id")?.as_str()?.strip_prefix("_local/")?.strip_prefix(&prefix)?.to_owned();
-            Some((target, document.get("purge_seq")?.as_u64()?))
+        let found = self.local_range::<Checkpoint>(at, &prefix).await?;
+        let targets = found.into_iter().filter_map(|Checkpoint { id, purge_seq }| {
+            let target = id.strip_prefix("_local/")?.strip_prefix(&prefix)?;
+            Some((target.to_owned(), purge_seq))
         });
-        Ok(checkpoints.collect())
+        Ok(targets.collect())
     }
 
-    /// The local documents of a file whose ids begin with `prefix`.
-    async fn local_range(&self, at: FileAt<'_>, prefix: &str) -> Result<Vec<Map<String, Value>>, CouchError> {
+    /// The local documents of a file whose ids begin with `prefix`. Replications of clients keep their checkpoints there as
+    /// well: there may be many.
+    async fn local_range<T: DeserializeOwned>(
+        &self,
+        at: FileAt<'_>,
+        prefix: &str,
+    ) -> Result<Vec<T>, CouchError> {
         #[derive(Deserialize)]
-        struct Rows {
-            rows: Vec<Row>,
+        struct Rows<T> {
+            rows: Vec<Row<T>>,
         }
         #[derive(Deserialize)]
-        struct Row {
-            doc: Option<Map<String, Value>>,
+        struct Row<T> {
+            doc: Option<T>,
         }
         let path = at.path(&format!(
             "/_local_docs?include_docs=true&startkey=%22_local%2F{prefix}%22&endkey=%22_local%2F{prefix}~%22"
         ));
-        let found = unless_missing(self.transport.get_up_to::<Rows>(CHECKPOINTS, at.base, &path).await)?;
+        let found = unless_missing(self.transport.get_up_to::<Rows<T>>(CHECKPOINTS, at.base, &path).await)?;
         Ok(found.into_iter().flat_map(|found| found.rows).filter_map(|row| row.doc).collect())
     }
 
@@ -204,8 +196,8 @@ impl Couch {
         from: FileAt<'_>,
         to: FileAt<'_>,
     ) -> Result<(), CouchError> {
-        let present = self.local_range(to, "").await?;
-        for mut document in self.local_range(from, "").await? {
+        let present = self.local_range::<Map<String, Value>>(to, "").await?;
+        for mut document in self.local_range::<Map<String, Value>>(from, "").await? {
             let Some(id) = document.get("_id").and_then(Value::as_str).map(str::to_owned) else { continue };
             let Some(name) = id.strip_prefix("_local/") else { continue };
             if OF_ONE_FILE.iter().any(|prefix| name.starts_with(prefix)) {

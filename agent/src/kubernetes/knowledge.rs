@@ -169,19 +169,23 @@ mod tests {
         set_facts(&serde_json::from_str::<StatefulSetView>(text).unwrap())
     }
 
-    #[test]
-    fn absent_fields_have_the_defaults_of_kubernetes() {
-        let pod_management = PodManagement::OrderedReady;
-        let absent = SetFacts {
+    /// The facts of a spec without any of the fields.
+    fn absent() -> SetFacts {
+        SetFacts {
             replicas: 1,
             start: 0,
-            pod_management,
+            pod_management: PodManagement::OrderedReady,
             form_anew: None,
             accept_loss: None,
             target_size: None,
             rebalance: Rebalance::System,
             copies: None,
-        };
+        }
+    }
+
+    #[test]
+    fn absent_fields_have_the_defaults_of_kubernetes() {
+        let absent = absent();
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
         assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
         let text = format!(
@@ -196,17 +200,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_the_last_known_facts() {
-        let pod_management = PodManagement::Parallel;
-        let set = SetFacts {
-            replicas: 3,
-            start: 0,
-            pod_management,
-            form_anew: None,
-            accept_loss: None,
-            target_size: None,
-            rebalance: Rebalance::System,
-            copies: None,
-        };
+        let set = SetFacts { replicas: 3, pod_management: PodManagement::Parallel, ..absent() };
         let known =
             Knowledge { set: Some(set), ..Knowledge::at_start(ApiState::Current, KnownRecord::Absent) };
         let after = known.clone().after_set(Err(&watcher::Error::NoResourceVersion));

@@ -158,44 +158,19 @@ impl Maps {
         // Members outside of the StatefulSet may hold copies as well.
         let members = local.members.iter().map(|ordinal| directory.node(*ordinal));
         let members = members.chain(local.strangers.iter().cloned()).collect();
-        let read = async {
-            let found = couch.check_maps(&directory.local(), &members).await?;
-            let demands = if leads_moves(observed) {
-                self.demands(couch, directory, observed).await?
-            } else {
-                MapDemands::default()
-            };
-            Ok::<_, CouchError>((found, demands))
-        };
-        match read.await {
-            Ok((found, demands)) => {
-                (self.read, self.found, self.demands) = (Some(Instant::now()), found, demands);
+        let names = directory.nodes(&local.members);
+        let roster = Roster::new(names, observed.moves.leaving.clone());
+        // Only the agent that leads moves needs to know which ones the maps call for.
+        let mut demands =
+            leads_moves(observed).then(|| Demands::new(&roster, observed.moves.copies, self.moves_ended > 0));
+        match couch.check_maps(&directory.local(), &members, demands.as_mut()).await {
+            Ok(found) => {
+                self.read = Some(Instant::now());
+                self.found = found;
+                self.demands = demands.map(Demands::found).unwrap_or_default();
             }
             Err(error) => {
                 debug!(error = chain(&error), "failed to check the shard maps");
-            }
-        }
-    }
-
-    async fn demands(
-        &self,
-        couch: &Couch,
-        directory: &Directory,
-        observed: &Observed,
-    ) -> Result<MapDemands, CouchError> {
-        let members = observed.local.as_ref().map(|local| local.members.clone()).unwrap_or_default();
-        let names = members.iter().map(|ordinal| (*ordinal, directory.node(*ordinal))).collect();
-        let roster = Roster::new(names, observed.moves.leaving.clone());
-        let mut survey = Demands::new(&roster, observed.moves.copies, self.moves_ended > 0);
-        let mut after: Option<String> = None;
-        loop {
-            let (maps, last) = couch.documents_after(&directory.local(), after.as_deref()).await?;
-            for map in &maps {
-                survey.add(&map.document);
-            }
-            match last {
-                Some(last) => after = Some(last),
-                None => return Ok(survey.found()),
             }
         }
     }

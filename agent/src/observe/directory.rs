@@ -49,6 +49,11 @@ impl Directory {
         self.naming.node(ordinal).to_string()
     }
 
+    /// The Erlang names of the nodes in the pods with these ordinals.
+    pub(crate) fn nodes(&self, ordinals: &BTreeSet<u32>) -> BTreeMap<u32, String> {
+        ordinals.iter().map(|ordinal| (*ordinal, self.node(*ordinal))).collect()
+    }
+
     /// The names in the `_nodes` of the local node, as observed.
     pub(crate) fn member_names(&self, observed: &Observed) -> BTreeSet<String> {
         let Ok(local) = &observed.local else { return BTreeSet::new() };

@@ -11,6 +11,7 @@ use super::look::{self, Question};
 use super::pre;
 use super::report::Report;
 use crate::cluster::{self, Target};
+use crate::time_limit::time_limit;
 
 /// Arguments of `check`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -72,30 +73,4 @@ pub async fn check(config: Config, args: &Args, now: OffsetDateTime) -> Result<R
         Question { config_name: args.config_name.clone(), namespace: args.target.namespace.clone() };
     let facts = look::look(&client, &question).await;
     Ok(Report::new(judge(&facts, now)))
-}
-
-/// Parses a time with a unit: `90s`, `2m` or `1h`.
-fn time_limit(text: &str) -> Result<Duration, String> {
-    let unit = |suffix: &str, seconds: u64| {
-        let number: u64 = text.strip_suffix(suffix)?.parse().ok()?;
-        number.checked_mul(seconds).map(Duration::from_secs)
-    };
-    unit("s", 1)
-        .or_else(|| unit("m", 60))
-        .or_else(|| unit("h", 3600))
-        .ok_or_else(|| "expected a time such as '90s' or '2m'".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_has_a_unit() {
-        assert_eq!(time_limit("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(time_limit("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["2", "m", "-1s", "1.5m", "99999999999999999999h"] {
-            assert!(time_limit(wrong).is_err(), "{wrong}");
-        }
-    }
 }

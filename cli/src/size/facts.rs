@@ -2,6 +2,7 @@
 
 use contract::keys;
 use contract::moves::NodeState;
+use contract::name::ordinal_in;
 use inject::guard::Evidence;
 use serde_json::Value;
 
@@ -62,12 +63,8 @@ impl SizeFacts {
     pub(super) fn recorded_beyond(&self, size: u32) -> Vec<String> {
         let Evidence::Recorded(record) = &self.evidence else { return vec![] };
         let beyond = u64::from(self.start) + u64::from(size);
-        let mut names: Vec<String> = record
-            .nodes
-            .keys()
-            .filter(|name| self.ordinal(name).is_some_and(|found| found >= beyond))
-            .cloned()
-            .collect();
+        let nodes = record.from_ordinal(&self.name, beyond);
+        let mut names: Vec<String> = nodes.map(|(name, _)| name.to_owned()).collect();
         names.sort_by_key(|name| std::cmp::Reverse(self.ordinal(name)));
         names
     }
@@ -87,7 +84,7 @@ impl SizeFacts {
     }
 
     fn ordinal(&self, pod: &str) -> Option<u64> {
-        pod.strip_prefix(&self.name)?.strip_prefix('-')?.parse().ok()
+        ordinal_in(&self.name, pod)
     }
 }
 

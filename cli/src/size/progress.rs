@@ -1,7 +1,5 @@
 //! The progress of a change of size, as a line.
 
-use std::time::Duration;
-
 use contract::moves::{Moves, Task};
 use contract::text::age;
 use indicatif::HumanBytes;
@@ -59,7 +57,7 @@ fn described(moves: &Moves, pods: &[String]) -> String {
 
 /// An estimated time.
 pub(super) fn duration(seconds: u64) -> String {
-    age(i64::try_from(Duration::from_secs(seconds).as_secs()).unwrap_or(i64::MAX))
+    age(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// The first names, and the number of the others.

@@ -21,6 +21,7 @@ use super::step::{Step, next};
 use crate::check::Output;
 use crate::cluster::{Target, connect};
 use crate::terminal::{self, note};
+use crate::time_limit::time_limit;
 
 /// Arguments of `plan`.
 #[derive(Clone, Debug, Args)]
@@ -53,7 +54,7 @@ pub struct ScaleArgs {
     #[arg(long, short)]
     pub yes: bool,
     /// Give up waiting after this time, such as 90s, 30m or 2h; what has begun goes on
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = time_limit)]
     pub timeout: Option<Duration>,
 }
 
@@ -259,37 +260,7 @@ fn removed_target(facts: &SizeFacts, wanted: u32) -> String {
     )
 }
 
-/// Parses a time with a unit.
-fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a time such as '90s', '30m' or '2h'".to_owned();
-    let unit = text.chars().last().ok_or_else(expected)?;
-    let factor = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        _ => return Err(expected()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
-    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(expected)
-}
-
 /// Agents change their page several times a second while they work.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 /// About 10 minutes, the calls' own time not counted.
 const MOST_FAILURES: u32 = 300;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in
-            ["", "5", "m", "-5m", "1.5h", "5 m", "99999999999999999999h", "18446744073709551615h", "5ü"]
-        {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
-}

@@ -255,7 +255,9 @@ async fn output(child: Child) -> (i32, String, String) {
 
 /// Starts and stops pods as the StatefulSet's controller, and drains as agents do.
 async fn control(api: ApiServer, agents: SocketAddr, script: Arc<Mutex<Script>>) {
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
     loop {
+        looks.tick().await;
         let set = api.get("apps/v1", "statefulsets", Some("default"), "couchdb").unwrap();
         let replicas = set["spec"]["replicas"].as_u64().unwrap();
         let target = set["metadata"]["annotations"][keys::TARGET_SIZE].as_str();
@@ -280,7 +282,6 @@ async fn control(api: ApiServer, agents: SocketAddr, script: Arc<Mutex<Script>>)
             }
             record(&api, target, replicas, is_drained);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

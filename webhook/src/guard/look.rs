@@ -74,7 +74,14 @@ impl Look {
 
     /// Changes a StatefulSet by a merge patch.
     pub(crate) async fn patch(&self, namespace: &str, name: &str, change: &Value) -> Result<(), LookError> {
-        patch(self.client().await?, namespace, name, change).await
+        let params = PatchParams {
+            field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let client = self.client().await?;
+        let request = Request::new(stateful_sets(namespace)).patch(name, &params, &Patch::Merge(change))?;
+        client.request_text(request).await.map_err(ApiError::from)?;
+        Ok(())
     }
 
     /// The records on the Lease of a StatefulSet.
@@ -123,7 +130,7 @@ impl Look {
     /// Sets the target size of a StatefulSet.
     pub(super) async fn set_target(&self, namespace: &str, name: &str, target: u32) -> Result<(), LookError> {
         let change = json!({ "metadata": { "annotations": { keys::TARGET_SIZE: target.to_string() } } });
-        patch(self.client().await?, namespace, name, &change).await
+        self.patch(namespace, name, &change).await
     }
 
     async fn client(&self) -> Result<Client, LookError> {
@@ -133,15 +140,6 @@ impl Look {
         });
         connecting.await.map(|ClientCell(client)| client.clone())
     }
-}
-
-/// Changes a StatefulSet by a merge patch.
-async fn patch(client: Client, namespace: &str, name: &str, change: &Value) -> Result<(), LookError> {
-    let params =
-        PatchParams { field_manager: Some(objects::WEBHOOK_MANAGER.to_owned()), ..PatchParams::default() };
-    let request = Request::new(stateful_sets(namespace)).patch(name, &params, &Patch::Merge(change))?;
-    client.request_text(request).await.map_err(ApiError::from)?;
-    Ok(())
 }
 
 fn stateful_sets(namespace: &str) -> String {

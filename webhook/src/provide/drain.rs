@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::keys;
-use contract::moves::{CopiesRecord, NodeState};
+use contract::moves::NodeState;
 use inject::guard::Evidence;
 use kube::Resource as _;
 use kube::runtime::watcher::Event;
@@ -63,17 +63,9 @@ impl Drain {
                 (first..end).rev().all(|ordinal| record.state(&format!("{set}-{ordinal}")).is_removable());
             return if is_drained { DrainStep::Lower } else { DrainStep::Wait };
         }
-        if is_pending(record, set, first) { DrainStep::Wait } else { DrainStep::Forget }
+        let is_removed = record.from_ordinal(set, first).all(|(_, node)| node.state == NodeState::Removed);
+        if is_removed { DrainStep::Forget } else { DrainStep::Wait }
     }
-}
-
-/// `true` if a node beyond the target is not removed from the members' list.
-fn is_pending(record: &CopiesRecord, set: &str, first: u64) -> bool {
-    let mut beyond = record.nodes.iter().filter(|(name, _)| {
-        let ordinal = name.strip_prefix(set).and_then(|rest| rest.strip_prefix('-'));
-        ordinal.and_then(|ordinal| ordinal.parse::<u64>().ok()).is_some_and(|ordinal| ordinal >= first)
-    });
-    beyond.any(|(_, node)| node.state != NodeState::Removed)
 }
 
 /// All StatefulSets with a target size that is not done.
@@ -118,7 +110,7 @@ impl Drains {
 
 #[cfg(test)]
 mod tests {
-    use contract::moves::NodeCopies;
+    use contract::moves::{CopiesRecord, NodeCopies};
     use serde_json::{Value, json};
 
     use super::*;

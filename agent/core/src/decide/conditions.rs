@@ -83,10 +83,10 @@ fn conditions_of(local: &Node, observed: &Observed) -> Vec<Condition> {
         conditions.push(Condition::FillingStalled(stalled.clone()));
     }
     // By the local `_nodes` only: a host that answers at a pod's name may list anything. No size, no members beyond it.
-    let beyond: BTreeSet<u32> = local.members.difference(&observed.expected).copied().collect();
+    let beyond = local.members.difference(&observed.expected).copied();
     // A drained node loses nothing, and is removed when its pod has ended.
     let beyond: BTreeSet<u32> =
-        beyond.into_iter().filter(|ordinal| !observed.moves.state(*ordinal).is_removable()).collect();
+        beyond.filter(|ordinal| !observed.moves.state(*ordinal).is_removable()).collect();
     if local.databases > 0 && !observed.expected.is_empty() && !beyond.is_empty() {
         conditions.push(Condition::MembersBeyondSize(beyond));
     }

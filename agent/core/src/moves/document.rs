@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::roster::Roster;
-use crate::shards::{Fill, decides_quorum};
+use crate::shards::{Fill, decides_quorum, shard_file};
 
 /// A shard map that can be changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,7 +144,7 @@ impl Document {
 
     /// The name of the file of a range: `shards/00000000-7fffffff/orders.1795221185`.
     pub fn file(&self, range: &str) -> String {
-        format!("shards/{range}/{}{}", self.database, self.suffix)
+        shard_file(range, &self.database, &self.suffix)
     }
 
     /// The moves that the map shows as begun and not as finished, each with its phase.

@@ -25,6 +25,6 @@ mod work;
 
 pub use document::{Change, ChangeKind, Document, Move, Phase};
 pub use plan::{Demands, Loads, Rebalance, drain, raise};
-pub use proof::{FileFacts, Goal};
+pub use proof::FileFacts;
 pub use roster::Roster;
 pub use work::{Action, CopyOver, Facts, FileKey, Hindrance, Pace, Waiting, Work};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::shards::Properties;
+use crate::shards::{Goal, Properties};
 
 /// A shard file on one node, as far as a move needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,15 +22,6 @@ pub struct FileFacts {
     pub properties: Option<Properties>,
 }
 
-/// The state that other copies must have reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Goal {
-    /// The sequence of the last change of a document.
-    pub last_change: u64,
-    /// The number of purges.
-    pub purge_seq: u64,
-}
-
 impl FileFacts {
     /// The present state, as a goal for other copies. While documents are written, no copy ever reaches the state of the
     /// moment in which it is looked at.
@@ -43,10 +34,9 @@ impl FileFacts {
     /// A file that was never written gets no checkpoint and needs none.
     pub fn has_reached(&self, other: &Self, goal: Goal) -> bool {
         let Some(uuid) = &other.uuid else { return false };
-        let reached = |checkpoints: &BTreeMap<String, u64>, goal| {
-            goal == 0 || checkpoints.get(uuid).is_some_and(|reached| *reached >= goal)
-        };
-        reached(&self.checkpoints, goal.last_change) && reached(&self.purges, goal.purge_seq)
+        let reached =
+            |checkpoints: &BTreeMap<String, u64>| checkpoints.get(uuid).copied().unwrap_or_default();
+        goal.is_reached_by(Goal { last_change: reached(&self.checkpoints), purge_seq: reached(&self.purges) })
     }
 }
 

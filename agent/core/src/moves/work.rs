@@ -9,9 +9,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::document::{Change, Document, Logged, Move, Phase};
-use super::proof::{FileFacts, Goal};
+use super::proof::FileFacts;
 use super::roster::Roster;
-use crate::shards::{Fill, Properties};
+use crate::shards::{Fill, Goal, Properties, shard_file};
 
 /// The moves of one database, and what the agent remembers about them.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,7 +195,7 @@ impl Work {
 
     /// The name of the file of a range.
     pub fn file(&self, range: &str) -> String {
-        format!("shards/{range}/{}{}", self.database, self.suffix)
+        shard_file(range, &self.database, &self.suffix)
     }
 
     /// Notes that properties and local documents were copied.

@@ -37,6 +37,22 @@ pub struct Properties {
     pub revs_limit: u64,
 }
 
+/// The state of a file that its copies must have reached, or that they have reached by their checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Goal {
+    /// The sequence of the last change of a document.
+    pub last_change: u64,
+    /// The number of purges.
+    pub purge_seq: u64,
+}
+
+impl Goal {
+    /// `true` if replication up to `reached` has copied everything.
+    pub fn is_reached_by(self, reached: Self) -> bool {
+        reached.last_change >= self.last_change && reached.purge_seq >= self.purge_seq
+    }
+}
+
 /// A copy on another node that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherCopy {

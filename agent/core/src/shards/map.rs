@@ -26,7 +26,7 @@ pub struct ShardMap {
 impl ShardMap {
     /// The name of a shard's file: `shards/00000000-7fffffff/orders.1795221185`.
     pub fn shard(&self, database: &str, range: &str) -> String {
-        format!("shards/{range}/{database}{}", String::from_utf8_lossy(&self.shard_suffix))
+        shard_file(range, database, &String::from_utf8_lossy(&self.shard_suffix))
     }
 
     /// Returns the problem of this map, if any. `members` are the names of all nodes that may hold a copy.
@@ -120,6 +120,11 @@ impl ShardMap {
         }
         shards
     }
+}
+
+/// The name of a shard's file: `shards/00000000-7fffffff/orders.1795221185`.
+pub fn shard_file(range: &str, database: &str, suffix: &str) -> String {
+    format!("shards/{range}/{database}{suffix}")
 }
 
 fn holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::completeness::came_empty;
-use super::copies::{Agreement, Repair, ShardState};
+use super::copies::{Agreement, Goal, Repair, ShardState};
 use super::map::LocalShard;
 use crate::facts::{NamedDatabases, VolumeNote};
 
@@ -35,13 +35,6 @@ pub struct Survey {
     written: Vec<String>,
     /// Databases with a `_purged_infos_limit` other than the default.
     purge_limits: BTreeMap<String, u64>,
-}
-
-/// The state of another file when the local copy was first found behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Goal {
-    last_change: u64,
-    purge_seq: u64,
 }
 
 /// The question that a comparison answers.
@@ -193,7 +186,8 @@ impl Survey {
             let now = Goal { last_change: copy.last_change, purge_seq: copy.state.purge_seq };
             let goal = *self.goals.entry(uuid.clone()).or_insert(now);
             // A shard that was never written gets no checkpoint, and needs none.
-            is_behind |= copy.checkpoint < goal.last_change || copy.purge_checkpoint < goal.purge_seq;
+            is_behind |=
+                !goal.is_reached_by(Goal { last_change: copy.checkpoint, purge_seq: copy.purge_checkpoint });
         }
         is_behind
     }

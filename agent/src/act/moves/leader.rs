@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_core::decide::MoveTask;
 use agent_core::facts::Pause;
-use agent_core::moves::{Document, Loads, Move, Pace, Phase, Rebalance, Work, drain, raise};
+use agent_core::moves::{Document, Loads, Move, Pace, Phase, Rebalance, Roster, Work, drain, raise};
 use contract::moves::{CopiesRecord, Moves, NodeCopies, NodeState};
 use contract::text::cut;
 use tokio::time::Instant;
@@ -32,7 +32,9 @@ impl Actor {
         if let Some(claim) = &self.claim {
             claim.renew(now).await?;
         }
-        let nodes = Nodes::new(&self.couch, directory, members, task).await?;
+        let leaving =
+            if let MoveTask::Drain { leaving, .. } = task { leaving.clone() } else { BTreeSet::new() };
+        let nodes = Nodes::new(&self.couch, directory, members, leaving);
         let mut kept = self.moves.lock().await;
         let begun = kept.take().filter(|mover| mover.task == *task && mover.members == *members);
         let mut mover = begun.unwrap_or_else(|| Mover::new(task.clone(), members.clone()));
@@ -106,13 +108,9 @@ impl Actor {
 
     /// The time for which a moved copy stays in the map beside the new one.
     fn pace_of(&self, task: &MoveTask) -> Duration {
-        match task {
-            MoveTask::Drain { .. } => self.readers_stay,
-            // The old node stays: there is no hurry.
-            MoveTask::Finish | MoveTask::Raise { .. } | MoveTask::Rebalance | MoveTask::Restore(_) => {
-                self.readers_stay * UNHURRIED
-            }
-        }
+        let is_drain = matches!(task, MoveTask::Drain { .. });
+        // In other tasks the old node stays: there is no hurry.
+        if is_drain { self.readers_stay } else { self.readers_stay * UNHURRIED }
     }
 
     /// Ends a task with nothing left in the queue: looks for what has come meanwhile, and records a node as drained.
@@ -196,26 +194,28 @@ impl Nodes<'_> {
     /// node that is drained.
     async fn list(&self, mover: &mut Mover) -> Result<NodeCopies, CouchError> {
         mover.queue.clear();
-        let mut loads = Loads::new(&self.roster);
-        self.each_map(|document| loads.count(document, &self.roster)).await?;
-        let mut planner = Planner::new(&mover.task, loads, self);
+        let roster = &self.roster_with_zones().await?;
+        let mut loads = Loads::new(roster);
+        self.couch.for_each_movable(&self.local, |document| loads.count(document, roster)).await?;
+        let mut planner = Planner::new(&mover.task, loads, roster);
         let mut found = NodeCopies::default();
-        let (roster, mut queue, mut copies) = (&self.roster, vec![], 0_u64);
-        self.each_map(|document| {
-            if let MoveTask::Drain { node, .. } = mover.task {
-                note(&mut found, document, roster.name(node).unwrap_or_default());
-            }
-            let moves = match self.begun(document, mover) {
-                Some(moves) => moves,
-                None => planner.moves(document, self),
-            };
-            let open = !moves.is_empty() || document.raised().is_some();
-            if open && !mover.hindered.contains_key(&document.database) {
-                copies += u64::try_from(moves.len()).unwrap_or_default();
-                queue.push((document.database.clone(), moves));
-            }
-        })
-        .await?;
+        let (mut queue, mut copies) = (vec![], 0_u64);
+        self.couch
+            .for_each_movable(&self.local, |document| {
+                if let MoveTask::Drain { node, .. } = mover.task {
+                    note(&mut found, document, roster.name(node).unwrap_or_default());
+                }
+                let moves = match self.begun(document, mover) {
+                    Some(moves) => moves,
+                    None => planner.moves(document, roster),
+                };
+                let open = !moves.is_empty() || document.raised().is_some();
+                if open && !mover.hindered.contains_key(&document.database) {
+                    copies += u64::try_from(moves.len()).unwrap_or_default();
+                    queue.push((document.database.clone(), moves));
+                }
+            })
+            .await?;
         // CouchDB's own databases first: without `_users` no user can log in.
         queue.sort_by_key(|(database, _)| !database.starts_with('_'));
         mover.copies = mover.done + copies;
@@ -227,24 +227,10 @@ impl Nodes<'_> {
     /// The moves that the map shows as begun, but for those that were verified already.
     fn begun(&self, document: &Document, mover: &Mover) -> Option<Vec<Move>> {
         let begun = document.moves(&self.roster);
-        let verified = mover.verified.contains(&(document.database.clone(), document.rev().to_owned()));
-        let open = begun.into_iter().filter(|(_, phase)| *phase != Phase::Verify || !verified);
+        let open =
+            begun.into_iter().filter(|(_, phase)| *phase != Phase::Verify || !mover.has_verified(document));
         let open: Vec<Move> = open.map(|(one, _)| one).collect();
         (!open.is_empty()).then_some(open)
-    }
-
-    pub(super) async fn each_map(&self, mut each: impl FnMut(&Document)) -> Result<(), CouchError> {
-        let mut after: Option<String> = None;
-        loop {
-            let (maps, last) = self.couch.documents_after(&self.local, after.as_deref()).await?;
-            for map in &maps {
-                each(&map.document);
-            }
-            match last {
-                Some(last) => after = Some(last),
-                None => return Ok(()),
-            }
-        }
     }
 
     /// Begins databases of the queue while there are few active ones.
@@ -284,7 +270,7 @@ impl Nodes<'_> {
             let Some((range, database)) = parts(&file) else { continue };
             let maps = self.couch.documents(&self.local, &[database]).await?;
             let Some(map) = maps.first().filter(|map| map.document.file(range) == file) else { continue };
-            if mover.verified.contains(&(database.to_owned(), map.document.rev().to_owned())) {
+            if mover.has_verified(&map.document) {
                 continue;
             }
             let at = |node| FileAt { base: &self.local, node, file: &file };
@@ -314,21 +300,21 @@ enum Planner {
 }
 
 impl Planner {
-    fn new(task: &MoveTask, loads: Loads, nodes: &Nodes<'_>) -> Self {
+    fn new(task: &MoveTask, loads: Loads, roster: &Roster) -> Self {
         match task {
             MoveTask::Drain { node, .. } => Self::Drain { node: *node, loads },
             MoveTask::Finish | MoveTask::Restore(_) => Self::Finish,
             MoveTask::Raise { copies } => Self::Raise { copies: *copies, loads },
-            MoveTask::Rebalance => Self::Rebalance(Rebalance::new(loads, &nodes.roster)),
+            MoveTask::Rebalance => Self::Rebalance(Rebalance::new(loads, roster)),
         }
     }
 
-    fn moves(&mut self, document: &Document, nodes: &Nodes<'_>) -> Vec<Move> {
+    fn moves(&mut self, document: &Document, roster: &Roster) -> Vec<Move> {
         match self {
-            Self::Drain { node, loads } => drain(document, *node, &nodes.roster, loads),
+            Self::Drain { node, loads } => drain(document, *node, roster, loads),
             Self::Finish => vec![],
-            Self::Raise { copies, loads } => raise(document, *copies, &nodes.roster, loads),
-            Self::Rebalance(plan) => plan.next(document, &nodes.roster),
+            Self::Raise { copies, loads } => raise(document, *copies, roster, loads),
+            Self::Rebalance(plan) => plan.next(document, roster),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The state of one task between rounds.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use agent_core::decide::MoveTask;
 use agent_core::facts::Pause;
-use agent_core::moves::{Hindrance, Move, Waiting, Work};
+use agent_core::moves::{Document, Hindrance, Move, Work};
 use contract::moves::{Moves, Task};
 use tokio::time::Instant;
 
@@ -19,14 +19,12 @@ pub struct Mover {
     pub(super) listed: bool,
     pub(super) queue: VecDeque<(String, Vec<Move>)>,
     pub(super) active: BTreeMap<String, Work>,
-    /// Revisions of maps whose last moves were verified.
-    pub(super) verified: HashSet<(String, String)>,
+    /// Databases with verified moves, each with the revision of its map.
+    pub(super) verified: HashMap<String, String>,
     /// Databases that can't be moved.
     pub(super) hindered: BTreeMap<String, Hindrance>,
     /// `_purged_infos_limit` of databases that are being moved, where it is not the default.
     pub(super) purge_limits: BTreeMap<String, u64>,
-    /// The databases that wait, each with the reason.
-    pub(super) waiting: BTreeMap<String, Waiting>,
     pub(super) copies: u64,
     pub(super) done: u64,
     pub(super) paused: Option<Pause>,
@@ -41,14 +39,18 @@ impl Mover {
             listed: false,
             queue: VecDeque::new(),
             active: BTreeMap::new(),
-            verified: HashSet::new(),
+            verified: HashMap::new(),
             hindered: BTreeMap::new(),
             purge_limits: BTreeMap::new(),
-            waiting: BTreeMap::new(),
             copies: 0,
             done: 0,
             paused: None,
         }
+    }
+
+    /// `true` if the moves that the map shows as done were verified.
+    pub(super) fn has_verified(&self, document: &Document) -> bool {
+        self.verified.get(&document.database).is_some_and(|rev| rev == document.rev())
     }
 
     /// The time since the task began here.

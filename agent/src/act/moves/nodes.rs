@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::decide::MoveTask;
 use agent_core::facts::{MaintenanceMode, Pause};
 use agent_core::moves::Roster;
 use futures::future::try_join_all;
@@ -21,33 +20,32 @@ pub(super) struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    pub(super) async fn new(
+    /// The nodes of these members; those in `leaving` get no copies.
+    pub(super) fn new(
         couch: &'a Couch,
         directory: &Directory,
         members: &BTreeSet<u32>,
-        task: &MoveTask,
-    ) -> Result<Self, CouchError> {
+        leaving: BTreeSet<u32>,
+    ) -> Self {
         let me = directory.me.pod().ordinal();
         let local = directory.local();
         let mut bases = BTreeMap::new();
-        let mut names = BTreeMap::new();
         for &ordinal in members {
             let Ok(peer) = directory.me.sibling(ordinal) else { continue };
             bases.insert(ordinal, if ordinal == me { local.clone() } else { directory.peer(&peer) });
-            names.insert(ordinal, directory.node(ordinal));
         }
-        let leaving = match task {
-            MoveTask::Drain { leaving, .. } => leaving.clone(),
-            MoveTask::Finish | MoveTask::Raise { .. } | MoveTask::Rebalance | MoveTask::Restore(_) => {
-                BTreeSet::new()
-            }
-        };
-        let zones = try_join_all(names.values().map(|name| async {
-            Ok::<_, CouchError>(couch.zone(&local, name).await?.map(|zone| (name.clone(), zone)))
+        let roster = Roster::new(directory.nodes(members), leaving);
+        Self { couch, roster, local, bases }
+    }
+
+    /// The roster with the zones of the nodes, which a plan respects.
+    pub(super) async fn roster_with_zones(&self) -> Result<Roster, CouchError> {
+        let zones = try_join_all(self.roster.all().map(|name| async move {
+            let zone = self.couch.zone(&self.local, name).await?;
+            Ok::<_, CouchError>(zone.map(|zone| (name.to_owned(), zone)))
         }))
         .await?;
-        let roster = Roster::new(names, leaving).with_zones(zones.into_iter().flatten().collect());
-        Ok(Self { couch, roster, local, bases })
+        Ok(self.roster.clone().with_zones(zones.into_iter().flatten().collect()))
     }
 
     /// The base URL of the node with this ordinal.

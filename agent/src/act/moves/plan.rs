@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::decide::MoveTask;
 use agent_core::moves::{Change, Document, Loads, Move, Rebalance, Roster, drain};
 use contract::moves::{Plan, PlanNode, PlannedMove};
 use futures::future::join_all;
@@ -38,18 +37,17 @@ impl PlanInputs {
         let leaving: BTreeSet<u32> = members.range(end..).copied().collect();
         // New pods are planned as if they were members.
         let wanted: BTreeSet<u32> = members.iter().copied().chain(*start..end).collect();
-        let nodes = Nodes::new(couch, directory, members, &MoveTask::Finish).await?;
-        let names = wanted.iter().map(|ordinal| (*ordinal, directory.node(*ordinal))).collect();
-        let roster = Roster::new(names, leaving.clone());
+        let nodes = Nodes::new(couch, directory, members, BTreeSet::new());
+        let roster = Roster::new(directory.nodes(&wanted), leaving.clone());
         let mut before = Loads::new(&roster);
-        nodes.each_map(|document| before.count(document, &roster)).await?;
+        couch.for_each_movable(&nodes.local, |document| before.count(document, &roster)).await?;
         let mut draft = Draft {
             loads: before.clone(),
             rebalance: Rebalance::new(before.clone(), &roster),
             moves: vec![],
         };
-        nodes
-            .each_map(|document| {
+        couch
+            .for_each_movable(&nodes.local, |document| {
                 let moves = if leaving.is_empty() {
                     draft.rebalance.next(document, &roster)
                 } else {
@@ -64,11 +62,12 @@ impl PlanInputs {
             refused.push("no node would be left for the copies".to_owned());
         }
         let sizes = sizes(couch, &directory.local(), &draft.moves).await;
-        let plan = draft.into_plan((replicas, refused), (&before, &sizes), directory, &roster);
+        let plan = draft.into_plan(&before, &sizes, directory, &roster);
         // Nodes are drained one after the other; the copies of one wait for readers at the same time.
         let stays = readers_stay.as_secs().saturating_add(AFTER_THE_MOVE);
         let waits = stays.saturating_mul(u64::try_from(leaving.len()).unwrap_or(u64::MAX));
-        Ok(Plan { seconds: plan.seconds.map(|seconds| seconds.saturating_add(waits)), ..plan })
+        let seconds = plan.databases * SECONDS_PER_DATABASE + plan.bytes / BYTES_PER_SECOND;
+        Ok(Plan { replicas, refused, seconds: Some(seconds.saturating_add(waits)), ..plan })
     }
 }
 
@@ -102,10 +101,11 @@ impl Draft {
         }
     }
 
+    /// The plan, but for the number of nodes, reasons and time.
     fn into_plan(
         self,
-        (replicas, refused): (u32, Vec<String>),
-        (before, sizes): (&Loads, &BTreeMap<String, u64>),
+        before: &Loads,
+        sizes: &BTreeMap<String, u64>,
         directory: &Directory,
         roster: &Roster,
     ) -> Plan {
@@ -117,7 +117,7 @@ impl Draft {
                 (pod(ordinal), PlanNode { before: copies, after: copies, bytes: 0 })
             })
             .collect();
-        let mut plan = Plan { replicas, refused, ..Plan::default() };
+        let mut plan = Plan::default();
         for (database, ranges, moves) in self.moves {
             plan.databases += 1;
             // The info of a database has the size of one copy of all ranges.
@@ -142,7 +142,6 @@ impl Draft {
                 }
             }
         }
-        plan.seconds = Some(plan.databases * SECONDS_PER_DATABASE + plan.bytes / BYTES_PER_SECOND);
         plan.nodes = nodes;
         plan
     }

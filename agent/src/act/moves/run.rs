@@ -37,7 +37,6 @@ impl Nodes<'_> {
         }
         let mut changed = false;
         let mut failed = None;
-        mover.waiting.clear();
         for ((name, work), outcome) in works.into_iter().zip(outcomes) {
             match outcome {
                 Ok(Action::Done) => {
@@ -48,10 +47,7 @@ impl Nodes<'_> {
                     changed = true;
                     mover.hindered.insert(name, hindrance);
                 }
-                Ok(Action::Wait(waiting)) => {
-                    mover.waiting.insert(name.clone(), waiting);
-                    mover.active.insert(name, work);
-                }
+                Ok(Action::Wait(_)) => drop(mover.active.insert(name, work)),
                 Ok(Action::Change(_) | Action::Copy(_) | Action::Delete(_) | Action::Replicate) => {
                     changed = true;
                     mover.active.insert(name, work);
@@ -189,7 +185,7 @@ impl Nodes<'_> {
     ) -> Result<(), CouchError> {
         mover.done += work.count();
         if let Some(FoundMap { document, .. }) = pass.maps.get(name) {
-            mover.verified.insert((name.to_owned(), document.rev().to_owned()));
+            mover.verified.insert(name.to_owned(), document.rev().to_owned());
         } else {
             self.remove_orphans(work).await?;
         }

@@ -113,14 +113,7 @@ async fn each_problem_is_found_and_gone_after_its_repair() {
 async fn a_state_that_the_user_may_not_read_is_unknown() {
     let ns = open().await;
     install(&ns).await;
-    let account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": { "name": "guest", "namespace": ns.name },
-    });
-    ns.admin.create(&account).await.accepted();
-    let token =
-        ns.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
-    let token = token.accepted()["status"]["token"].as_str().unwrap().to_owned();
+    let token = guest(&ns).await;
     let nothing = check(&ns, &token).await;
     assert!(nothing.has_no_problem() && nothing.saw_nothing(), "{}", nothing.to_table());
     let unknown = nothing.findings.iter().find(|finding| finding.check == "statefulsets").unwrap();
@@ -278,6 +271,13 @@ async fn the_requirements_of_an_installation_are_checked_before_it() {
     let look = async |token: &str| check::check(ns.plane.config(token), &pre, now()).await.unwrap();
     let report = look(ADMIN_TOKEN).await;
     assert!(report.findings.iter().all(|finding| finding.level == Level::Ok), "{}", report.to_table());
+    let token = guest(&ns).await;
+    let report = look(&token).await;
+    assert_eq!(level_of(&report, "rights"), Some(Level::Wrong), "{}", report.to_table());
+}
+
+/// The token of a new account without any permission.
+async fn guest(ns: &TestNamespace) -> String {
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": { "name": "guest", "namespace": ns.name },
@@ -285,9 +285,7 @@ async fn the_requirements_of_an_installation_are_checked_before_it() {
     ns.admin.create(&account).await.accepted();
     let token =
         ns.admin.send(Method::POST, &format!("{}/token", path(&account)), &json!({ "spec": {} })).await;
-    let token = token.accepted()["status"]["token"].as_str().unwrap().to_owned();
-    let report = look(&token).await;
-    assert_eq!(level_of(&report, "rights"), Some(Level::Wrong), "{}", report.to_table());
+    token.accepted()["status"]["token"].as_str().unwrap().to_owned()
 }
 
 /// Runs the program; returns the exit code and the report. The server's binary accepts `check` as an alias.

@@ -20,20 +20,16 @@ pub struct Denial {
 impl Denial {
     /// The removed nodes hold copies.
     pub(super) fn not_drained(request: &ScaleDown, record: &CopiesRecord) -> Self {
-        let facts =
-            format!("{} before their data has been moved: {}", removal(request), holdings(request, record));
-        Self::new(facts, drain_first(request))
+        Self::new(too_early(request, record), drain_first(request))
     }
 
     /// The removed nodes are not the last ones, so no target size can drain them.
     pub(super) fn other_start(request: &ScaleDown, record: &CopiesRecord) -> Self {
-        let facts =
-            format!("{} before their data has been moved: {}", removal(request), holdings(request, record));
         let fix = format!(
             "keep spec.ordinals.start at {}: only the nodes with the highest ordinals can be drained",
             request.old.start
         );
-        Self::new(facts, fix)
+        Self::new(too_early(request, record), fix)
     }
 
     /// All pods are removed, and their volumes with them.
@@ -112,6 +108,11 @@ fn removal(request: &ScaleDown) -> String {
     format!("scaling StatefulSet '{name}' {change} would stop {}{more}{volumes}", pods.join(", "))
 }
 
+/// The nodes are removed before their data has been moved.
+fn too_early(request: &ScaleDown, record: &CopiesRecord) -> String {
+    format!("{} before their data has been moved: {}", removal(request), holdings(request, record))
+}
+
 /// The copies on the first removed nodes that are not drained, with the time of the record.
 fn holdings(request: &ScaleDown, record: &CopiesRecord) -> String {
     let nodes = request.kept(record).take(SHOWN).map(|pod| {
@@ -164,13 +165,11 @@ fn more(all: u64, shown: usize) -> String {
 /// The two ways to drain the nodes before they are removed.
 fn drain_first(request: &ScaleDown) -> String {
     let ScaleDown { name, new, .. } = request;
-    let of_command =
-        request.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    let namespace = in_namespace(request);
     format!(
-        "kubectl couchdiscover scale {name}{of_command} --replicas {replicas} (moves the data, then scales down); or \
-         kubectl{} annotate statefulset {name} --overwrite {target}={replicas}, and repeat the request once the nodes \
+        "kubectl couchdiscover scale {name}{namespace} --replicas {replicas} (moves the data, then scales down); or \
+         kubectl{namespace} annotate statefulset {name} --overwrite {target}={replicas}, and repeat the request once the nodes \
          are drained",
-        in_namespace(request),
         replicas = new.count,
         target = keys::TARGET_SIZE
     )
