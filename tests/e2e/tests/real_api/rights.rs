@@ -138,7 +138,7 @@ async fn the_webhooks_token_lowers_the_replicas_of_statefulsets_that_ask_for_it_
 
     for change in [
         lower(5),
-        json!({ "spec": { "template": { "spec": { "containers": [{ "name": "couchdb", "image": "evil" }] } } } }),
+        json!({ "spec": { "template": { "spec": { "containers": containers("evil") } } } }),
         json!({ "spec": { "template": { "metadata": { "annotations": { "x": "y" } } } } }),
         json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } }),
         json!({ "spec": { "ordinals": { "start": 7 } } }),
@@ -175,13 +175,16 @@ fn set(name: &str, mode: &str) -> Value {
             "selector": { "matchLabels": { "app": name } },
             "template": {
                 "metadata": { "labels": { "app": name } },
-                "spec": { "containers": [
-                    { "name": "couchdb", "image": "couchdb:3.5" },
-                    { "name": objects::AGENT_CONTAINER, "image": "agent" },
-                ]},
+                "spec": { "containers": containers("couchdb:3.5") },
             },
         },
     })
+}
+
+/// The containers of a StatefulSet with the agent. Without the agent, a second policy denies a change, and the API server
+/// reports only one of the two, at random.
+fn containers(image: &str) -> Value {
+    json!([{ "name": "couchdb", "image": image }, { "name": objects::AGENT_CONTAINER, "image": "agent" }])
 }
 
 #[tokio::test]
