@@ -6,12 +6,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use program::exit;
-use tokio::runtime::Runtime;
 
-use crate::check::{self, Output};
+use crate::alias::{Alias, runtime};
 use crate::error::CommandError;
-use crate::manifest::{self, InjectArgs, UninjectArgs};
-use crate::{cluster, explain, size, status, terminal};
+use crate::shell::{CandidateArgs, CompletionArgs, ManArgs};
+use crate::{cluster, explain, help, shell, size, status, terminal};
 
 /// Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 #[derive(Debug, Parser)]
@@ -23,33 +22,34 @@ struct Cli {
 
 /// A subcommand of `couchdiscover`.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Inject the agent into the labelled StatefulSets of a file
-    Inject(Box<InjectArgs>),
-    /// Remove the injected agent from the StatefulSets of a file
-    Uninject(UninjectArgs),
-    /// Check a cluster and print each problem with its fix
-    ///
-    /// Reads only; all writes are dry runs. Exits 0 if no problem is found, 1 if one is found, 2 if nothing can be
-    /// read, 69 if no cluster can be reached.
-    Check(check::Args),
+enum Command {
+    #[command(flatten)]
+    Alias(Alias),
     /// Show the pods of StatefulSets and the states that their agents report, worst first
-    ///
-    /// Exits 0 if every pod is ready and no agent reports a condition, 1 if not, 2 if pods cannot be read, 69 if no cluster
-    /// can be reached.
+    #[command(after_help = help::STATUS)]
     Status(status::Args),
     /// Show the copies that a change of size moves
     ///
-    /// Reads only. Exits 0 if the plan can be carried out now, 1 if not, 2 if no agent answers with a plan, 69 if no cluster
-    /// can be reached.
+    /// Reads only.
+    #[command(after_help = help::PLAN)]
     Plan(size::PlanArgs),
     /// Change the number of nodes: drains those that go, or adds new ones, and waits until that is done
     ///
-    /// Called again, it continues. Exits 0 when it is done, 1 if it is refused, interrupted or not done in time, 2 if the
-    /// state cannot be read, 64 if a confirmation is missing, 69 if no cluster can be reached.
+    /// Called again, it continues.
+    #[command(after_help = help::SCALE)]
     Scale(size::ScaleArgs),
     /// Print the runbook's page about a state, a condition or an alert
+    #[command(after_help = help::EXPLAIN)]
     Explain(explain::Args),
+    /// Print the script with which a shell completes the command line
+    #[command(after_help = help::COMPLETION)]
+    Completion(CompletionArgs),
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man(ManArgs),
+    /// Print the candidates for the last word, for kubectl
+    #[command(name = "__complete", hide = true)]
+    Complete(CandidateArgs),
 }
 
 /// Runs the program.
@@ -73,40 +73,24 @@ fn named_as_called(command: clap::Command, program: Option<&OsString>) -> clap::
 
 impl Command {
     /// Runs the subcommand and prints its result; returns the exit code.
-    pub fn run(self) -> ExitCode {
+    fn run(self) -> ExitCode {
+        let done = |()| ExitCode::SUCCESS;
         let result = match self {
-            Self::Inject(args) => manifest::inject(&args).map(|()| ExitCode::SUCCESS),
-            Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
-            Self::Check(args) => check(&args),
+            Self::Alias(alias) => alias.try_run(),
             Self::Status(args) => status(&args),
             Self::Plan(args) => plan(&args),
             Self::Scale(args) => scale(&args),
-            Self::Explain(args) => explain::run(&args).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            Self::Explain(args) => explain::run(&args).map(done).map_err(Into::into),
+            Self::Completion(args) => {
+                shell::completion(&args, Cli::command()).map(done).map_err(CommandError::Write)
+            }
+            Self::Man(args) => shell::man(&args, Cli::command()).map(done).map_err(Into::into),
+            Self::Complete(args) => {
+                shell::candidates(&args, Cli::command()).map(done).map_err(CommandError::Write)
+            }
         };
         result.unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
     }
-
-    /// Hides these subcommands in the help of a program that accepts them as aliases.
-    #[must_use]
-    pub fn hidden_in(program: clap::Command) -> clap::Command {
-        let aliases = Self::augment_subcommands(clap::Command::new("aliases"));
-        aliases.get_subcommands().fold(program, |program, alias| {
-            program.mut_subcommand(alias.get_name(), |subcommand| subcommand.hide(true))
-        })
-    }
-}
-
-fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
-    let report = runtime()?.block_on(check::run(args))?;
-    let text = match args.output {
-        Output::Table => report.to_table(),
-        Output::Json => report.to_json(),
-    };
-    terminal::print(&text).map_err(CommandError::Write)?;
-    if report.saw_nothing() {
-        return Ok(ExitCode::from(exit::INCOMPLETE));
-    }
-    Ok(if report.has_no_problem() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
 }
 
 fn status(args: &status::Args) -> Result<ExitCode, CommandError> {
@@ -131,9 +115,4 @@ fn scale(args: &size::ScaleArgs) -> Result<ExitCode, CommandError> {
         size::scale(config, args).await
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// One thread is enough: almost all time is spent waiting for the API server.
-fn runtime() -> Result<Runtime, CommandError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)
 }

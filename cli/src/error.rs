@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::cluster;
 use crate::explain::ExplainError;
+use crate::shell::ManError;
 use crate::size::SizeError;
 use crate::sources::ReadError;
 use crate::status::StatusError;
@@ -35,6 +36,9 @@ pub(crate) enum CommandError {
     /// Nothing was explained.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// The man pages cannot be written.
+    #[error(transparent)]
+    Man(#[from] ManError),
     /// The async runtime cannot be started.
     #[error("failed to set up the process")]
     Runtime(#[source] io::Error),
@@ -53,6 +57,7 @@ impl CommandError {
             | Self::Read(_)
             | Self::Write(_)
             | Self::Manifest(_)
+            | Self::Man(_)
             | Self::Runtime(_) => exit::FAILURE,
         }
     }

@@ -9,9 +9,9 @@ use crate::terminal;
 
 /// Arguments of `explain`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Name of a state, condition or alert, such as Filling; without it, all names are listed
-    pub name: Option<String>,
+    name: Option<String>,
 }
 
 /// Reason why nothing was explained.
@@ -35,10 +35,15 @@ pub(crate) enum ExplainError {
 /// Prints a page, or the list of all pages.
 pub(crate) fn run(args: &Args) -> Result<(), ExplainError> {
     let text = match &args.name {
-        None => PAGES.iter().map(|(name, _)| format!("{name}\n")).collect(),
+        None => names().map(|name| format!("{name}\n")).collect(),
         Some(name) => page(name)?.to_owned(),
     };
     Ok(terminal::print(&text)?)
+}
+
+/// The names of all pages.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    PAGES.iter().map(|(name, _)| *name)
 }
 
 /// The page of this name, in any case.

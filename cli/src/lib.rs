@@ -6,21 +6,26 @@
 //! * [`cluster`]: the live cluster, read with the user's rights
 //! * `explain`: prints the runbook's pages
 //! * `manifest`: runs the injection on YAML and JSON files
-//! * [`Command`]: the subcommands
+//! * `shell`: completion scripts and man pages
+//! * [`Alias`]: the subcommands that the server's program accepts, too
 //! * [`terminal`]: parses command lines and prints failures; shared with the server's program
 //!
 //! ```text
-//! command -> manifest (inject::files), check, status, size -> cluster; explain
+//! command -> manifest (inject::files), check, status, size -> cluster; shell -> explain
+//! alias -> manifest, check
 //!   all   -> error, terminal
 //! ```
 
+mod alias;
 pub mod check;
 pub mod cluster;
 mod command;
 mod defaults;
 mod error;
 mod explain;
+mod help;
 mod manifest;
+mod shell;
 pub mod size;
 mod sources;
 pub mod status;
@@ -30,7 +35,7 @@ mod time_limit;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use command::Command;
+pub use alias::Alias;
 pub use defaults::DefaultArgs;
 pub use manifest::Injection;
 

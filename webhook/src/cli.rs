@@ -24,9 +24,9 @@ struct Cli {
 enum Command {
     /// Serve the admission webhook
     Serve(Box<serve::Args>),
-    /// The subcommands of `couchdiscover`. Hidden, and accepted for one more release: they were published here.
+    /// Subcommands of `couchdiscover`. Hidden, and accepted for one more release: they were published here.
     #[command(flatten)]
-    Alias(::cli::Command),
+    Alias(::cli::Alias),
 }
 
 /// Reason why the server ended.
@@ -47,7 +47,7 @@ enum Error {
 ///
 /// The exit code is 0 after a shutdown, 64 for a wrong command line or setting, and 1 for a failure.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = ::cli::Command::hidden_in(Cli::command());
+    let command = ::cli::Alias::hidden_in(Cli::command());
     let cli = match terminal::parse::<Cli>(command, args.into_iter().collect()) {
         Ok(cli) => cli,
         Err(code) => return code,
