@@ -48,6 +48,11 @@ real-api:
     fi
     cargo test --workspace --locked --test real_api -- --ignored
 
+# Compares the Helm chart with kustomize; builds helm and kubectl with Go.
+chart:
+    tests/envtest/build target/cluster/bin kubectl helm
+    KUBEBUILDER_ASSETS=$PWD/target/cluster/bin cargo test --workspace --locked --test chart -- --include-ignored
+
 # Builds the release binaries.
 release:
     cargo build --release --locked

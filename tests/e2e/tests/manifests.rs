@@ -467,8 +467,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// `true` for files that contain no Kubernetes objects: Helm's values, and rules and dashboards for other programs.
+/// `true` for files that contain no Kubernetes objects: Helm's values and templates, and rules and dashboards for other
+/// programs.
 fn has_no_objects(file: &Path) -> bool {
+    if file.starts_with(root().join("chart")) {
+        return true;
+    }
     // The settings of kustomize itself.
     if file.ends_with("cert-manager/names.yaml") {
         return true;

@@ -74,16 +74,7 @@ async fn the_manifests_are_applied_without_a_warning_and_again_without_a_change(
 /// Applying the manifests again keeps the caBundle that the webhook has published.
 async fn a_published_ca_bundle_is_kept(plane: &Envtest, admin: &User) {
     let configuration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/couchdiscover";
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
-    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate);
-    let written = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": { "name": "couchdiscover" },
-        "webhooks": [{ "name": "inject.couchdiscover.io", "clientConfig": { "caBundle": bundle } }],
-    });
-    admin.apply(&written).await.accepted();
+    let bundle = a_published_ca_bundle(admin).await;
     for arguments in [["apply", "-k"].as_slice(), &["apply", "--server-side", "-k"]] {
         apply(plane, &[arguments, &[&*path("base")]].concat(), "").await;
         let stored = admin.get(configuration).await.accepted();
@@ -91,6 +82,22 @@ async fn a_published_ca_bundle_is_kept(plane: &Envtest, admin: &User) {
         assert_eq!(stored["caBundle"], bundle, "after {arguments:?}");
         assert_eq!(stored["service"]["name"], "couchdiscover-webhook");
     }
+}
+
+/// Publishes a caBundle as the webhook does, and returns it.
+pub(crate) async fn a_published_ca_bundle(admin: &User) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
+    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate);
+    let entry = |name: &str| json!({ "name": name, "clientConfig": { "caBundle": bundle } });
+    let written = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": "couchdiscover" },
+        "webhooks": [entry("inject.couchdiscover.io"), entry("scale.couchdiscover.io")],
+    });
+    admin.apply(&written).await.accepted();
+    bundle
 }
 
 async fn the_webhook_has_exactly_the_permissions_it_needs(plane: &Envtest, admin: &User) {

@@ -7,6 +7,7 @@
 mod agent;
 mod all_manifests;
 mod certificates;
+mod chart;
 mod check;
 mod deployed;
 mod guard;
