@@ -51,7 +51,12 @@ real-api:
 # Compares the Helm chart with kustomize; builds helm and kubectl with Go.
 chart:
     tests/envtest/build target/cluster/bin kubectl helm
-    KUBEBUILDER_ASSETS=$PWD/target/cluster/bin cargo test --workspace --locked --test chart -- --include-ignored
+    KUBEBUILDER_ASSETS=$PWD/target/cluster/bin PATH=$PWD/target/cluster/bin:$PATH cargo test --workspace --locked \
+        --test chart --test observability -- --include-ignored
+
+# Plays incidents against the alerts (needs promtool, which is part of Prometheus).
+alerts:
+    promtool test rules manifests/observability/rules-test.yml
 
 # Builds the release binaries.
 release:
