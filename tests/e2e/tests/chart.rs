@@ -96,6 +96,23 @@ fn only_the_namespace_is_missing_by_default() {
 }
 
 #[test]
+#[ignore = "needs helm and kubectl"]
+fn install_yaml_is_what_kustomize_renders_and_each_image_has_the_version() {
+    let output = Command::new(manifests().join("render-install")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let objects = manifest::objects(&text).unwrap();
+    assert_eq!(objects, kustomized("base"));
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(container["image"], format!("couchdiscover-webhook:{version}"));
+    let agent = container["env"].as_array().unwrap().iter();
+    let agent = agent.into_iter().find(|one| one["name"] == "COUCHDISCOVER_AGENT_IMAGE").unwrap();
+    assert_eq!(agent["value"], format!("couchdiscover-agent:{version}"));
+}
+
+#[test]
 fn every_setting_of_serve_is_a_value_and_no_other_variable_is_set() {
     let chart = format!("{}{}", read("templates/_helpers.tpl"), read("templates/deployment.yaml"));
     let words = |prefix: &str| {

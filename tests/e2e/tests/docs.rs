@@ -109,7 +109,7 @@ fn every_reason_and_every_alert_has_a_page_in_the_runbook() {
 }
 
 #[test]
-fn every_document_is_in_the_summary_and_every_link_leads_to_a_file() {
+fn every_document_is_in_the_summary_and_every_link_leads_to_a_file_and_its_heading() {
     let summary = read("docs/SUMMARY.md");
     let root = repository();
     for (path, text) in documents() {
@@ -120,11 +120,28 @@ fn every_document_is_in_the_summary_and_every_link_leads_to_a_file() {
         );
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap_or_default();
-            if !target.starts_with("http") && !file.is_empty() {
-                assert!(path.parent().unwrap().join(file).exists(), "{name} links to {target}");
+            if target.starts_with("http") {
+                continue;
+            }
+            let linked = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(linked.exists(), "{name} links to {target}");
+            if let Some((_, anchor)) = target.split_once('#') {
+                let headings = headings(&fs::read_to_string(linked).unwrap());
+                assert!(headings.contains(anchor), "{name} links to {target}, which has {headings:?}");
             }
         }
     }
+}
+
+/// The anchors of a document's headings, as mdBook and code hosts derive them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let titles =
+        text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#'));
+    let anchor = |title: &str| -> String {
+        let kept = title.trim().chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter.to_ascii_lowercase() }).collect()
+    };
+    titles.map(anchor).collect()
 }
 
 #[test]
@@ -193,6 +210,27 @@ fn the_reference_contains_every_reason_of_an_event() {
     );
     assert!(reasons.contains("NotProvidedFor") && reasons.len() > 7, "{reasons:?}");
     assert_eq!(first_column("docs/reference/events.md"), reasons);
+}
+
+#[test]
+fn the_table_of_dependencies_contains_exactly_the_direct_ones() {
+    let workspace = read("Cargo.toml");
+    let dependencies = |manifest: &str, section: &str| -> BTreeSet<String> {
+        let after = manifest.split_once(&format!("\n[{section}]\n")).map_or("", |(_, rest)| rest);
+        let lines = after.lines().take_while(|line| !line.starts_with('['));
+        let names = lines.filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
+        names.filter_map(|line| line.split(['.', ' ', '=']).next()).map(str::to_owned).collect()
+    };
+    let shipped =
+        ["contract", "certs", "cli", "cli/program", "webhook", "webhook/inject", "agent", "agent/core"];
+    let mut direct = BTreeSet::new();
+    for crate_name in shipped {
+        direct.extend(dependencies(&read(&format!("{crate_name}/Cargo.toml")), "dependencies"));
+    }
+    let is_ours = |name: &String| workspace.contains(&format!("\n{name} = {{ path = "));
+    direct.retain(|name| !is_ours(name));
+    assert!(direct.len() > 30, "{direct:?}");
+    assert_eq!(first_column("docs/design/dependencies.md"), direct);
 }
 
 /// The names of the metrics that are registered by a call of one of these functions.
