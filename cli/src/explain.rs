@@ -166,6 +166,7 @@ const PAGES: &[(&str, &str)] = pages![
     "WaitingForLease",
     "WaitingForMaps",
     "WaitingForMembership",
+    "WaitingForOtherMembers",
     "WaitingForPeers",
     "WaitingForResharding",
     "WaitingForSystemDatabase",

@@ -62,6 +62,9 @@ pub const FORM_ANEW: &str = "couchdiscover.io/form-anew";
 /// The tokens that `ShardsLost` refusals print, separated by commas. Accepts that the only copies on the lost volumes are
 /// gone.
 pub const ACCEPT_LOSS: &str = "couchdiscover.io/accept-loss";
+/// Comma-separated Erlang names, or patterns with `*` and `?`, of nodes that are members of the cluster without being pods
+/// of this StatefulSet.
+pub const OTHER_MEMBERS: &str = "couchdiscover.io/other-members";
 /// The number of nodes that the cluster will have: those with higher ordinals are drained, the highest first.
 pub const TARGET_SIZE: &str = "couchdiscover.io/target-size";
 /// The webhook's answer to a request that lowers `replicas` below what is drained: `guard` (the default) denies it, `drain`
@@ -97,6 +100,7 @@ pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     SIDECAR,
     FORM_ANEW,
     ACCEPT_LOSS,
+    OTHER_MEMBERS,
     TARGET_SIZE,
     SCALE_DOWN,
     REBALANCE,

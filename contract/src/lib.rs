@@ -15,6 +15,7 @@
 //! * [`expand`]: `$(VAR)` in a container's values
 //! * [`name`]: the grammar of pod and host names
 //! * [`naming`]: the grammar of Erlang node names, and their common parts in a StatefulSet
+//! * [`members`]: names of members that are no pods of the StatefulSet
 //!
 //! Formats:
 //!
@@ -29,6 +30,7 @@ pub mod env;
 pub mod error;
 pub mod expand;
 pub mod keys;
+pub mod members;
 pub mod moves;
 pub mod name;
 pub mod naming;
@@ -39,5 +41,6 @@ pub mod status;
 pub mod text;
 pub mod workload;
 
+pub use members::OtherMembers;
 pub use name::{Label, NameError, PodFqdn, PodName};
 pub use naming::{Naming, NodeName};

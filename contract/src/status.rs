@@ -154,6 +154,10 @@ pub struct SeenNode {
     pub members: Vec<String>,
     /// The pods that it is connected to.
     pub connected: Vec<String>,
+    /// Members outside of the StatefulSet that the user has named, and that its `_nodes` lists: the first 32, each cut to 255
+    /// bytes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub other_members: BTreeSet<String>,
     /// Entries of its `_nodes` that are not pods of this StatefulSet: the first 32, each cut to 255 bytes.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub strangers: BTreeSet<String>,
@@ -209,6 +213,7 @@ mod tests {
         let seen = SeenNode {
             members: vec!["db-0".to_owned(), "db-1".to_owned()],
             connected: vec!["db-0".to_owned()],
+            other_members: ["couchdb@machine".to_owned()].into(),
             strangers: ["couchdb@old".to_owned()].into(),
             more_strangers: 0,
             databases: 2,
@@ -253,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_json_of_a_page_stays_the_same_across_releases() {
-        insta::assert_snapshot!(to_string(&page()).unwrap(), @r#"{"version":"1.2.3","pod":"db-0.db.shop.svc.cluster.local","node":"couchdb@db-0.db.shop.svc.cluster.local","ready":true,"readiness":{"reason":"WaitingForPeers","message":"db-1 does not answer","evidence":["seen"],"cure":"answer"},"step":{"reason":"WaitingForPeers","message":"db-1 does not answer"},"conditions":[{"reason":"StrangersListed","message":"db-1 does not answer"}],"since":"2026-11-21T01:54:00Z","rounds":7,"expected":["db-0","db-1"],"founders":["db-0"],"kubernetes":"current","admin":{"user":"admin","source":"COUCHDB_USER"},"record":"formed","nodes":{"db-0":{"members":["db-0","db-1"],"connected":["db-0"],"strangers":["couchdb@old"],"databases":2,"systemDatabaseCopies":{"_users":1},"release":"3.5"},"db-1":{"unseen":"unreachable"}},"progress":"1 of 9","lastError":"no answer"}"#);
+        insta::assert_snapshot!(to_string(&page()).unwrap(), @r#"{"version":"1.2.3","pod":"db-0.db.shop.svc.cluster.local","node":"couchdb@db-0.db.shop.svc.cluster.local","ready":true,"readiness":{"reason":"WaitingForPeers","message":"db-1 does not answer","evidence":["seen"],"cure":"answer"},"step":{"reason":"WaitingForPeers","message":"db-1 does not answer"},"conditions":[{"reason":"StrangersListed","message":"db-1 does not answer"}],"since":"2026-11-21T01:54:00Z","rounds":7,"expected":["db-0","db-1"],"founders":["db-0"],"kubernetes":"current","admin":{"user":"admin","source":"COUCHDB_USER"},"record":"formed","nodes":{"db-0":{"members":["db-0","db-1"],"connected":["db-0"],"otherMembers":["couchdb@machine"],"strangers":["couchdb@old"],"databases":2,"systemDatabaseCopies":{"_users":1},"release":"3.5"},"db-1":{"unseen":"unreachable"}},"progress":"1 of 9","lastError":"no answer"}"#);
         assert_eq!(from_str::<Page>(&to_string(&page()).unwrap()).unwrap(), page());
     }
 

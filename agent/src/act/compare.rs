@@ -24,10 +24,20 @@ use crate::observe::Directory;
 struct Holder {
     /// Its name in shard maps.
     name: String,
-    /// Its base URL.
+    /// Its base URL; that of a member outside of the StatefulSet is its name.
     base: String,
     /// The note on its volume.
     note: VolumeNote,
+    place: Place,
+}
+
+/// The place of a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A pod of the StatefulSet.
+    Pod,
+    /// Outside of the StatefulSet: only the local node may be asked about it.
+    Outside,
 }
 
 /// The nodes of one comparison.
@@ -115,9 +125,17 @@ impl<'a> Holders<'a> {
             if let Ok(peer) = directory.me.sibling(ordinal) {
                 let base = directory.peer(&peer);
                 let note = couch.note(&base).await?.state;
-                others.push(Holder { name: directory.node(ordinal), base, note });
+                others.push(Holder { name: directory.node(ordinal), base, note, place: Place::Pod });
             }
         }
+        // No agent runs beside the others, so their volumes have no note.
+        let colleagues = directory.colleagues.iter();
+        others.extend(colleagues.map(|name| Holder {
+            name: name.clone(),
+            base: name.clone(),
+            note: VolumeNote::None,
+            place: Place::Outside,
+        }));
         let me = directory.node(directory.me.pod().ordinal());
         Ok(Self { couch, me, base: directory.local(), others })
     }
@@ -261,7 +279,7 @@ impl<'a> Holders<'a> {
                 let Some((holder, file)) = self.file_of(shard, copy.index()) else { continue };
                 let at = FileAt { base: &holder.base, node: "_local", file };
                 copy.state.properties = self.couch.properties(at).await?;
-                if holder.note != VolumeNote::Filling {
+                if holder.note != VolumeNote::Filling && holder.place == Place::Pod {
                     informed = Some(holder);
                 }
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts};
-use contract::keys;
 use contract::moves::CopiesRecord;
+use contract::{OtherMembers, keys};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::{NotUsed, Object};
 use kube::runtime::watcher;
@@ -130,6 +130,9 @@ fn set_facts(set: &StatefulSetView) -> SetFacts {
         pod_management: policy.unwrap_or(PodManagement::OrderedReady),
         form_anew: annotations.and_then(|annotations| annotations.get(keys::FORM_ANEW)).cloned(),
         accept_loss: annotations.and_then(|annotations| annotations.get(keys::ACCEPT_LOSS)).cloned(),
+        other_members: value(annotations, keys::OTHER_MEMBERS)
+            .map(|names| OtherMembers::parse(names).0)
+            .unwrap_or_default(),
         target_size: number(annotations, keys::TARGET_SIZE),
         rebalance: value(annotations, keys::REBALANCE).and_then(|word| word.parse().ok()).unwrap_or_default(),
         copies: number(annotations, keys::COPIES),
@@ -177,6 +180,7 @@ mod tests {
             pod_management: PodManagement::OrderedReady,
             form_anew: None,
             accept_loss: None,
+            other_members: OtherMembers::default(),
             target_size: None,
             rebalance: Rebalance::System,
             copies: None,
@@ -189,12 +193,20 @@ mod tests {
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
         assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
         let text = format!(
-            r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
+            r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u","couchdiscover.io/other-members":"a@b, c"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
         );
         let form_anew = Some("u".to_owned());
+        let other_members = OtherMembers::parse("a@b").0;
         assert_eq!(
             parse(&text),
-            SetFacts { replicas: 0, start: 5, pod_management: PodManagement::Parallel, form_anew, ..absent }
+            SetFacts {
+                replicas: 0,
+                start: 5,
+                pod_management: PodManagement::Parallel,
+                form_anew,
+                other_members,
+                ..absent
+            }
         );
     }
 

@@ -157,7 +157,7 @@ impl Maps {
         let Ok(local) = &observed.local else { return };
         // Members outside of the StatefulSet may hold copies as well.
         let members = local.members.iter().map(|ordinal| directory.node(*ordinal));
-        let members = members.chain(local.strangers.iter().cloned()).collect();
+        let members = members.chain(&local.colleagues | &local.strangers).collect();
         let names = directory.nodes(&local.members);
         let roster = Roster::new(names, observed.moves.leaving.clone());
         // Only the agent that leads moves needs to know which ones the maps call for.

@@ -21,6 +21,8 @@ pub struct Directory {
     pub endpoint: Endpoint,
     /// The rule for the nodes' Erlang names, as observed in the last round.
     pub naming: Naming,
+    /// The members outside of the StatefulSet that the local node is connected to. They are asked through it.
+    pub(crate) colleagues: BTreeSet<String>,
     /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<host>:<port>`.
     pub known: HashMap<String, SocketAddr>,
 }
@@ -58,14 +60,14 @@ impl Directory {
     pub(crate) fn member_names(&self, observed: &Observed) -> BTreeSet<String> {
         let Ok(local) = &observed.local else { return BTreeSet::new() };
         let pods = local.members.iter().map(|ordinal| self.node(*ordinal));
-        pods.chain(local.strangers.iter().cloned()).collect()
+        pods.chain(&local.colleagues | &local.strangers).collect()
     }
 
     /// The nodes that the local node is connected to, itself included, as observed.
     pub(crate) fn connected_names(&self, observed: &Observed) -> BTreeSet<String> {
         let Ok(local) = &observed.local else { return BTreeSet::new() };
         let pods = local.connected.iter().map(|ordinal| self.node(*ordinal));
-        pods.chain(local.connected_strangers.iter().cloned()).collect()
+        pods.chain(&local.connected_colleagues | &local.connected_strangers).collect()
     }
 
     /// Address of a port of a peer's Erlang, which other nodes look up by the host in the node's name.
@@ -105,7 +107,13 @@ mod tests {
         let address = "127.0.0.1:4711".parse().unwrap();
         let known = HashMap::from([("db-1.db.shop.svc.cluster.local".to_owned(), address)]);
         let endpoint = "http://[::1]:5984".parse().unwrap();
-        let directory = Directory { me: me.clone(), endpoint, naming: Naming::usual(&me), known };
+        let directory = Directory {
+            me: me.clone(),
+            endpoint,
+            naming: Naming::usual(&me),
+            colleagues: BTreeSet::new(),
+            known,
+        };
         assert_eq!(directory.local(), "http://[::1]:5984");
         assert_eq!(directory.peer(&me.sibling(1).unwrap()), "http://127.0.0.1:4711");
         assert_eq!(directory.peer(&me.sibling(2).unwrap()), "http://db-2.db.shop.svc.cluster.local:5984");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::decide::{LocalName, ours_and_strangers};
+use agent_core::decide::{LocalName, Names, Roster};
 use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen};
 use contract::error::chain;
 use contract::{Naming, PodName};
@@ -37,12 +37,24 @@ pub(super) struct Introduction {
 }
 
 impl Introduction {
-    /// The Erlang name of the node with this ordinal, if it is a member that the local node is connected to.
-    pub(super) fn member(&self, ordinal: u32) -> Option<String> {
-        let name = self.naming.node(ordinal).to_string();
+    /// The members that the local node is connected to: the pods of `ordinals`, and those outside of the StatefulSet.
+    pub(super) fn members(&self, ordinals: &BTreeSet<u32>, roster: &Roster) -> Connected {
         let Membership { all_nodes, cluster_nodes } = &self.membership;
-        (all_nodes.contains(&name) && cluster_nodes.contains(&name)).then_some(name)
+        let connected = cluster_nodes.iter().filter(|name| all_nodes.contains(name));
+        let Names { pods, colleagues, .. } = roster.sort(&self.naming, connected);
+        let pods =
+            pods.intersection(ordinals).map(|ordinal| (*ordinal, self.naming.node(*ordinal).to_string()));
+        Connected { pods: pods.collect(), colleagues }
     }
+}
+
+/// The nodes that the local node is asked about.
+#[derive(Default)]
+pub(super) struct Connected {
+    /// The Erlang names of pods, by ordinal.
+    pub(super) pods: BTreeMap<u32, String>,
+    /// The members outside of the StatefulSet.
+    pub(super) colleagues: BTreeSet<String>,
 }
 
 /// Facts that are read from the local node only.
@@ -83,24 +95,26 @@ impl Report {
     }
 
     /// The node with ordinals instead of names, if its name follows the common rule.
-    pub(crate) fn resolve(self, naming: &Naming) -> Result<Node, Unseen> {
+    pub(crate) fn resolve(self, naming: &Naming, roster: &Roster) -> Result<Node, Unseen> {
         if self.naming != *naming {
             return Err(Unseen::Misnamed(self.name));
         }
-        let (members, strangers) = ours_and_strangers(naming, &self.membership.cluster_nodes);
-        let (connected, connected_strangers) = ours_and_strangers(naming, &self.membership.all_nodes);
+        let listed = roster.sort(naming, &self.membership.cluster_nodes);
+        let connected = roster.sort(naming, &self.membership.all_nodes);
         let mut holding_strangers = BTreeSet::new();
         let mut system = BTreeMap::new();
         for (database, held) in self.databases.system {
-            let (holders, strangers) = ours_and_strangers(naming, &held.everywhere);
-            holding_strangers.extend(strangers);
-            system.insert(database, Spread { copies: held.copies, holders });
+            let holders = roster.sort(naming, &held.everywhere);
+            holding_strangers.extend(holders.strangers);
+            system.insert(database, Spread { copies: held.copies, holders: holders.pods });
         }
         Ok(Node {
-            members,
-            connected,
-            strangers,
-            connected_strangers,
+            members: listed.pods,
+            connected: connected.pods,
+            connected_colleagues: connected.colleagues.intersection(&listed.colleagues).cloned().collect(),
+            colleagues: listed.colleagues,
+            strangers: listed.strangers,
+            connected_strangers: connected.strangers,
             holding_strangers,
             databases: self.databases.count,
             identity: self.identity,

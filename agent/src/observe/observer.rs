@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::decide::{Step, displaced_by, expectation};
+use agent_core::decide::{Roster, Step, displaced_by, expectation};
 use agent_core::facts::{
     BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed, Pause,
     PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin,
@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::details::Details;
 use super::directory::Directory;
-use super::nodes::{Introduction, LocalFacts, Report, ask_introduction, ask_local, ask_peers, greet_peers};
+use super::nodes::{Connected, LocalFacts, Report, ask_introduction, ask_local, ask_peers, greet_peers};
 use super::service::Service;
 use crate::couch::{Couch, LoginRefusal};
 use crate::kubernetes::{Claim, Knowledge};
@@ -109,8 +109,11 @@ impl Observer {
         let expectation = expectation(inputs.size, set);
         let mut peers: BTreeSet<u32> = &expectation.expected | &expectation.founders;
         peers.remove(&me);
-        let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers).await;
-        let (local, peers) = self.resolve(local, reports).await;
+        let (states, others) =
+            (inputs.states(), set.map(|set| set.other_members.clone()).unwrap_or_default());
+        let roster = Roster::new(me, &expectation, &states, others);
+        let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers, &roster).await;
+        let (local, peers) = self.resolve(local, reports, &roster).await;
         Observed {
             me,
             expected: expectation.expected,
@@ -120,6 +123,7 @@ impl Observer {
             lease: inputs.lease(),
             displaced_by: inputs.displaced_by(),
             form_anew: set.and_then(|set| set.form_anew.clone()),
+            other_members: roster.others,
             local,
             up,
             welcome_uuid,
@@ -146,7 +150,7 @@ impl Observer {
                 leaving: expectation.leaving,
                 rebalance: set.map(|set| set.rebalance).unwrap_or_default(),
                 copies: set.and_then(|set| set.copies).map(u32::from),
-                states: inputs.states(),
+                states,
                 paused: inputs.moves.paused.clone(),
                 maps: MapDemands::default(),
             },
@@ -157,7 +161,7 @@ impl Observer {
     }
 
     /// Asks the local node, then all peers, those that are connected members through the local node.
-    async fn ask_nodes(&self, peers: BTreeSet<u32>) -> Asked {
+    async fn ask_nodes(&mut self, peers: BTreeSet<u32>, roster: &Roster) -> Asked {
         let base = self.directory.local();
         let introduction = ask_introduction(&self.couch, &self.directory);
         // The first login is at the own node. Meanwhile the peers' own agents log in there.
@@ -166,7 +170,8 @@ impl Observer {
         } else {
             tokio::join!(introduction, greet_peers(&self.couch, &self.directory, &peers)).0
         };
-        let members = self.ask_through_local(introduction.as_ref().ok(), &peers);
+        let members = introduction.as_ref().map(|introduction| introduction.members(&peers, roster));
+        let members = self.ask_through_local(members.unwrap_or_default());
         let (local, up, mut reports) = tokio::join!(
             ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
             self.couch.up(&base),
@@ -193,6 +198,7 @@ impl Observer {
         &mut self,
         local: Result<Report, Unseen>,
         reports: BTreeMap<u32, Result<Report, Unseen>>,
+        roster: &Roster,
     ) -> (Result<Node, Unseen>, BTreeMap<u32, Result<Node, Unseen>>) {
         let namings = reports
             .iter()
@@ -202,30 +208,26 @@ impl Observer {
         let naming = self.directory.agree(local_name, &namings.collect()).await;
         let peers = reports
             .into_iter()
-            .map(|(ordinal, report)| (ordinal, report.and_then(|report| report.resolve(&naming))))
+            .map(|(ordinal, report)| (ordinal, report.and_then(|report| report.resolve(&naming, roster))))
             .collect();
-        let local = local.and_then(|report| report.resolve(&naming));
+        let local = local.and_then(|report| report.resolve(&naming, roster));
         self.directory.naming = naming;
         (local, peers)
     }
 
-    /// Sends calls about connected members through the local node, and returns their Erlang names.
-    fn ask_through_local(
-        &self,
-        introduction: Option<&Introduction>,
-        peers: &BTreeSet<u32>,
-    ) -> BTreeMap<u32, String> {
-        let mut members = BTreeMap::new();
+    /// Sends calls about connected members through the local node, and returns the Erlang names of those that are pods.
+    fn ask_through_local(&mut self, Connected { mut pods, colleagues }: Connected) -> BTreeMap<u32, String> {
         let mut routes = HashMap::new();
-        for &ordinal in peers {
-            let name = introduction.and_then(|introduction| introduction.member(ordinal));
-            if let (Some(name), Ok(peer)) = (name, self.directory.me.sibling(ordinal)) {
-                routes.insert(self.directory.peer(&peer), name.clone());
-                members.insert(ordinal, name);
-            }
-        }
+        pods.retain(|ordinal, name| {
+            let Ok(peer) = self.directory.me.sibling(*ordinal) else { return false };
+            routes.insert(self.directory.peer(&peer), name.clone());
+            true
+        });
+        // A name is no address: without the local node, no call about it is sent anywhere.
+        routes.extend(colleagues.iter().map(|name| (name.clone(), name.clone())));
         self.couch.set_members(&self.directory.local(), routes);
-        members
+        self.directory.colleagues = colleagues;
+        pods
     }
 
     /// The local node's answer to the password. Opens a session at an established node, for the time of a lockout.

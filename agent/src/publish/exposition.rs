@@ -209,6 +209,7 @@ mod tests {
         NodeReport::Seen(SeenNode {
             members: members.iter().map(|name| (*name).to_owned()).collect(),
             connected: vec!["db-0".to_owned()],
+            other_members: BTreeSet::new(),
             strangers: BTreeSet::new(),
             more_strangers: 0,
             databases: 2,

@@ -136,6 +136,7 @@ impl Pods<'_> {
         NodeReport::Seen(SeenNode {
             members: self.names(&node.members),
             connected: self.names(&node.connected),
+            other_members: FirstNames::of(&node.colleagues).names.into_iter().collect(),
             strangers: names.into_iter().collect(),
             more_strangers: u64::try_from(more).unwrap_or(u64::MAX),
             databases: node.databases,

@@ -1,6 +1,6 @@
 //! The composition of an agent from its settings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -142,7 +142,13 @@ impl Parts {
             kubernetes::follow(kubernetes.clone(), &me, uid.as_deref(), rand::random());
         let couch = Arc::new(Couch::new(client, credentials, Arc::clone(&metrics)));
         let naming = Naming::usual(&me);
-        let directory = Directory { me: me.clone(), endpoint: settings.couchdb, naming, known: addresses };
+        let directory = Directory {
+            me: me.clone(),
+            endpoint: settings.couchdb,
+            naming,
+            colleagues: BTreeSet::new(),
+            known: addresses,
+        };
         let observer = Observer::new(Arc::clone(&couch), directory, Service { client: kubernetes, me });
         let agent = Agent {
             actor: Actor {

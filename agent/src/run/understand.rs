@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use agent_core::decide::decide;
+use agent_core::decide::{Roster, decide};
 use agent_core::explain::Explainer;
 use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
     NamedDatabases, Observed, PodManagement, Publication, UpAnswer, VolumeNote, VolumeOrigin,
 };
 use contract::status::{Admin, Page};
-use contract::{Naming, PodFqdn};
+use contract::{Naming, OtherMembers, PodFqdn};
 use serde::Deserialize;
 
 use crate::couch::{Databases, IdentityReport, Listed, MapPage, Membership, Pulse, Welcome, is_hash_of};
@@ -53,9 +53,10 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
             }
         }
     }
-    let peer = report(answers, me.sibling(1).ok()?.pod())?.resolve(&naming);
+    let roster = Roster::default();
+    let peer = report(answers, me.sibling(1).ok()?.pod())?.resolve(&naming, &roster);
     let own = member_answers();
-    let mut local = report(&own.answers(), me.pod())?.resolve(&naming);
+    let mut local = report(&own.answers(), me.pod())?.resolve(&naming, &roster);
     if let (Ok(local), Ok(peer)) = (&mut local, &peer) {
         // The agent has compared its maps before, and the record may be that of either.
         local.identity.uptime = peer.identity.uptime / 2;
@@ -69,6 +70,7 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
         lease: LeaseState::Free,
         displaced_by: None,
         form_anew: None,
+        other_members: OtherMembers::default(),
         local,
         up: UpAnswer::Serving,
         welcome_uuid: None,
@@ -98,7 +100,7 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
     };
     let decision = decide(&observed, PodManagement::Parallel);
     let endpoint = "http://[::1]:5984".parse().ok()?;
-    let directory = Directory { me, endpoint, naming, known: HashMap::new() };
+    let directory = Directory { me, endpoint, naming, colleagues: BTreeSet::new(), known: HashMap::new() };
     let explainer = Explainer {
         me: &directory.me,
         naming: &directory.naming,

@@ -52,6 +52,8 @@ fn ordinals(start: u32, count: Option<u16>) -> BTreeSet<u32> {
 mod tests {
     use std::num::NonZeroU16;
 
+    use contract::OtherMembers;
+
     use super::*;
     use crate::facts::{PodManagement, Rebalance};
 
@@ -66,6 +68,7 @@ mod tests {
             pod_management: PodManagement::Parallel,
             form_anew: None,
             accept_loss: None,
+            other_members: OtherMembers::default(),
             target_size: None,
             rebalance: Rebalance::System,
             copies: None,

@@ -12,9 +12,8 @@ use crate::facts::{LeaseState, MaintenanceMode, Node, Observed, SystemDatabase, 
 /// Closes a node with a volume that may be incomplete, as early as possible: from the moment in which its peers meet it, they
 /// fill it, and pass its answers on to their clients.
 pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
-    let others = view.holders();
     // Without another holder there is no copy to compare with, and no other node that would answer.
-    if others.is_empty() || observed.maintenance != MaintenanceMode::Off {
+    if !view.has_holders() || observed.maintenance != MaintenanceMode::Off {
         return None;
     }
     // Not while a peer is unreachable: the node could not be reopened until it returns.
@@ -31,7 +30,9 @@ pub(super) fn close(view: &View<'_>, observed: &Observed) -> Option<Step> {
         VolumeNote::None if may_close && is_replaced(observed) => Some(Step::NoteFilling),
         // The comparison takes a while where there are many databases. A complete node reopens right after it.
         VolumeNote::None if may_close && just_started(view) => Some(Step::NoteFilling),
-        VolumeNote::None => Some(Step::CompareVolume { with: others }),
+        // By an older map the node may hold no copy that could be compared, and would seem complete.
+        VolumeNote::None if maps_are_arriving(view) => None,
+        VolumeNote::None => Some(Step::CompareVolume { with: view.holders() }),
         VolumeNote::Filling => Some(Step::EnterMaintenance),
         // CouchDB before 3.4 can't read what 3.5 wrote, and silently serves each file in its state before the upgrade,
         // the one with the note included.
@@ -49,6 +50,11 @@ fn just_started(view: &View<'_>) -> bool {
     let node = view.local;
     let oldest = view.connected_nodes().all(|(_, other)| other.identity.uptime <= node.identity.uptime);
     node.holds_user_databases() && node.identity.uptime < RECENTLY && !oldest
+}
+
+/// Returns `true` if a connected member has other maps of the system databases than the local node.
+fn maps_are_arriving(view: &View<'_>) -> bool {
+    view.connected_nodes().any(|(_, node)| node.databases > 0 && node.system != view.local.system)
 }
 
 /// Agents look within a second after a start; the rest is for slow machines.

@@ -19,6 +19,10 @@ pub(super) fn found(view: &View<'_>, observed: &Observed) -> Step {
     if !view.local.members.contains(&lowest) && view.may_join(lowest) {
         return Step::Join(lowest);
     }
+    // The cluster of these pods exists elsewhere. A second one would be another cluster, and could never join it.
+    if !observed.other_members.is_empty() {
+        return Step::Wait(WaitFor::OtherMembers(view.local.colleagues.clone()));
+    }
     // A founder that does not answer may hold data.
     let unseen = view.unseen(founders);
     if !unseen.is_empty() {

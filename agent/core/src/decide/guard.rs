@@ -46,8 +46,12 @@ fn the_cluster<'g>(
     // One that keeps members which do not answer now is larger than one that never had any.
     let size = |group: &BTreeSet<u32>| {
         let nodes = view.nodes().filter(|(ordinal, _)| group.contains(ordinal));
-        let members: BTreeSet<u32> = nodes.flat_map(|(_, node)| &node.members).copied().collect();
-        members.intersection(&observed.expected).count()
+        let (mut members, mut colleagues) = (BTreeSet::new(), BTreeSet::new());
+        for (_, node) in nodes {
+            members.extend(&node.members);
+            colleagues.extend(&node.colleagues);
+        }
+        members.intersection(&observed.expected).count() + colleagues.len()
     };
     let largest = groups.iter().map(size).max();
     only(groups, |group| view.any_in(group, |node| has_uuid(node, recorded)))

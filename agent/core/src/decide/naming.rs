@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::{Naming, NodeName};
+use contract::moves::NodeState;
+use contract::{Naming, NodeName, OtherMembers};
+
+use super::expectation::Expectation;
 
 /// The naming of the cluster's nodes, or the DNS lookup that it depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,22 +52,61 @@ pub fn agree(usual: Naming, local: Option<LocalName<'_>>, others: &BTreeMap<u32,
     }
 }
 
-/// Splits node names into the ordinals of the StatefulSet's pods and the names that belong to no pod.
-pub fn ours_and_strangers<'n>(
-    naming: &Naming,
-    names: impl IntoIterator<Item = &'n String>,
-) -> (BTreeSet<u32>, BTreeSet<String>) {
-    let mut ours = BTreeSet::new();
-    let mut strangers = BTreeSet::new();
-    for name in names {
-        let node = name.parse::<NodeName>().ok();
-        if let Some(ordinal) = node.and_then(|node| naming.ordinal_of(&node)) {
-            ours.insert(ordinal);
-        } else {
-            strangers.insert(name.clone());
-        }
+/// The rule that assigns a node's name to a pod, to a member outside of the StatefulSet, or to neither.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    /// The ordinals that are pods of the StatefulSet, whatever the user names.
+    pub own: BTreeSet<u32>,
+    /// The members outside of the StatefulSet, as the user names them.
+    pub others: OtherMembers,
+}
+
+/// Node names by what they belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The ordinals of pods.
+    pub pods: BTreeSet<u32>,
+    /// The members outside of the StatefulSet that the user has named.
+    pub colleagues: BTreeSet<String>,
+    /// The names that belong to no pod and that the user has not named.
+    pub strangers: BTreeSet<String>,
+}
+
+impl Roster {
+    /// The rule for the agent of pod `me`.
+    pub fn new(
+        me: u32,
+        expectation: &Expectation,
+        states: &BTreeMap<u32, NodeState>,
+        others: OtherMembers,
+    ) -> Self {
+        let mut own = &expectation.expected | &expectation.founders;
+        own.insert(me);
+        // A pod that was drained stays one when the StatefulSet gets smaller: its entry in `_nodes` must be removed.
+        own.extend(states.iter().filter(|(_, state)| state.is_removable()).map(|(ordinal, _)| ordinal));
+        Self { own, others }
     }
-    (ours, strangers)
+
+    /// Sorts node names, where the pods' nodes are named by `naming`.
+    pub fn sort<'n>(&self, naming: &Naming, names: impl IntoIterator<Item = &'n String>) -> Names {
+        let mut sorted = Names::default();
+        for name in names {
+            let node = name.parse::<NodeName>().ok();
+            match node.and_then(|node| naming.ordinal_of(&node)) {
+                // Another StatefulSet, or another Kubernetes cluster, may give its nodes names of the same form.
+                Some(ordinal) if self.own.contains(&ordinal) || !self.others.contains(name) => {
+                    sorted.pods.insert(ordinal);
+                }
+                Some(_) | None if self.others.contains(name) => {
+                    sorted.colleagues.insert(name.clone());
+                }
+                Some(_) | None => {
+                    sorted.strangers.insert(name.clone());
+                }
+            }
+        }
+        sorted
+    }
 }
 
 #[cfg(test)]
@@ -113,16 +155,32 @@ mod tests {
     }
 
     #[test]
-    fn names_are_split_into_ordinals_and_strangers() {
+    fn names_belong_to_pods_to_named_members_or_to_neither() {
         let naming = Naming::usual(&"db-0.db.shop.svc.cluster.local".parse().unwrap());
         let names = [
             "couchdb@db-0.db.shop.svc.cluster.local",
             "couchdb@db-12.db.shop.svc.cluster.local",
             "couchdb@10.42.0.11",
+            "couchdb@machine-1",
             "garbage",
-        ];
-        let (ours, strangers) = ours_and_strangers(&naming, &names.map(str::to_owned));
-        assert_eq!(Vec::from_iter(ours), [0, 12]);
-        assert_eq!(Vec::from_iter(strangers), ["couchdb@10.42.0.11", "garbage"]);
+        ]
+        .map(str::to_owned);
+        let sorted = |others: &str| {
+            let others = OtherMembers::parse(others).0;
+            let Names { pods, colleagues, strangers } =
+                Roster { own: [0].into(), others }.sort(&naming, &names);
+            (Vec::from_iter(pods), Vec::from_iter(colleagues), Vec::from_iter(strangers))
+        };
+        let [_, twelve, address, machine, garbage] = names.clone();
+        assert_eq!(
+            sorted(""),
+            (vec![0, 12], vec![], vec![address.clone(), machine.clone(), garbage.clone()])
+        );
+        assert_eq!(
+            sorted("couchdb@machine-*"),
+            (vec![0, 12], vec![machine.clone()], vec![address.clone(), garbage.clone()])
+        );
+        // Another set's pods may be named like this one's; its own pods stay its own under any pattern.
+        assert_eq!(sorted("couchdb@*"), (vec![0], vec![address, twelve, machine], vec![garbage]));
     }
 }

@@ -98,7 +98,7 @@ fn established(view: &View<'_>, observed: &Observed) -> Step {
 /// Replaces the refusal of a node that is no member of the other groups, and holds nothing that could be lost.
 fn without_empty_databases(view: &View<'_>, observed: &Observed, step: Step) -> Step {
     let is_outside = matches!(step, Step::Refuse(Refusal::ForeignData { .. } | Refusal::SplitCluster { .. }));
-    if is_outside && observed.holds_nothing && view.others().is_empty() {
+    if is_outside && observed.holds_nothing && view.is_alone() {
         return Step::RemoveEmptyDatabases;
     }
     step

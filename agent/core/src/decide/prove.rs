@@ -58,6 +58,10 @@ fn copies(view: &View<'_>, observed: &Observed) -> Option<Step> {
         let Some(have) = spreads.map(|spread| spread.copies).min().filter(|have| *have < want) else {
             continue;
         };
+        // Only pods add copies. Where each of them has one, more are up to the members outside of the StatefulSet.
+        if !pods_without_copy(view, observed, database) {
+            continue;
+        }
         // Another release may add copies by other rules.
         if let Some(wait) = view.mixed_releases() {
             return Some(Step::Wait(wait));
@@ -77,6 +81,13 @@ fn copies(view: &View<'_>, observed: &Observed) -> Option<Step> {
         return Some(Step::Wait(WaitFor::Copies { database, turn, have, want }));
     }
     None
+}
+
+/// Returns `true` if some pod that stays holds no copy of the database.
+fn pods_without_copy(view: &View<'_>, observed: &Observed, database: SystemDatabase) -> bool {
+    let holders = view.local.system.get(&database).map(|spread| &spread.holders);
+    let mut staying = observed.expected.difference(&observed.moves.leaving);
+    staying.any(|ordinal| holders.is_none_or(|holders| !holders.contains(ordinal)))
 }
 
 /// No node lists a member beyond the size.
@@ -109,12 +120,11 @@ fn maps(observed: &Observed) -> Option<Step> {
 
 /// The local node takes part in reads and writes, and its volume has been compared.
 fn service(view: &View<'_>, observed: &Observed) -> Option<Step> {
-    let others = view.holders();
     match observed.maintenance {
         // The note describes the volume of an earlier start. It may have been restored from a snapshot since, or have
         // lost files.
-        MaintenanceMode::Off if !observed.compared && !others.is_empty() => {
-            Some(Step::CompareVolume { with: others })
+        MaintenanceMode::Off if !observed.compared && view.has_holders() => {
+            Some(Step::CompareVolume { with: view.holders() })
         }
         MaintenanceMode::Off => None,
         mode @ (MaintenanceMode::On | MaintenanceMode::NoLb) => Some(Step::Wait(WaitFor::ClosedByHand(mode))),

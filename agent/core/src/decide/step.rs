@@ -201,6 +201,8 @@ pub enum WaitFor {
     NotPublished(BTreeSet<u32>),
     /// An update must end: these nodes run more than one release, `None` where it is unknown.
     OneRelease(BTreeMap<Option<Release>, BTreeSet<u32>>),
+    /// The cluster of members outside of the StatefulSet must adopt this node, which has joined these of them.
+    OtherMembers(BTreeSet<String>),
     /// Peers must answer.
     Peers(BTreeMap<u32, Unseen>),
     /// Erlang's ports must be open on members that answer over HTTP; `None` where no node is registered.
@@ -368,6 +370,8 @@ impl WaitFor {
             Self::NotPublished(_) => (Ends::ByPerson, Connect::Yes, Evidence::Nodes),
             // An update is in progress, and will end.
             Self::OneRelease(_) => (Ends::ByItself, Connect::No, Evidence::Message),
+            // The agent has no address of them, and sends them no password.
+            Self::OtherMembers(_) => (Ends::ByPerson, Connect::No, Evidence::Message),
             Self::Peers(_) => (Ends::ByItself, Connect::Yes, Evidence::Message),
             Self::PortsBlocked(_) => (Ends::ByPerson, Connect::Yes, Evidence::Ports),
             Self::Resharding => (Ends::ByItself, Connect::No, Evidence::Message),

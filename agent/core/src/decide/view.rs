@@ -31,14 +31,16 @@ impl View<'_> {
     pub(super) fn groups(&self) -> Vec<BTreeSet<u32>> {
         let mut groups: Vec<Group> = vec![];
         for (ordinal, node) in self.nodes().filter(|(_, node)| node.databases > 0) {
-            let mut group = Group { nodes: [ordinal].into(), members: node.members.clone() };
+            let colleagues = node.colleagues.clone();
+            let mut group = Group { nodes: [ordinal].into(), members: node.members.clone(), colleagues };
             group.members.insert(ordinal);
             // A node may link groups that were separate until now.
             let (linked, separate): (Vec<Group>, Vec<Group>) =
-                groups.into_iter().partition(|other| !other.members.is_disjoint(&group.members));
+                groups.into_iter().partition(|other| other.overlaps(&group));
             for linked in linked {
                 group.nodes.extend(linked.nodes);
                 group.members.extend(linked.members);
+                group.colleagues.extend(linked.colleagues);
             }
             groups = separate;
             groups.push(group);
@@ -68,9 +70,20 @@ impl View<'_> {
         holders.map(|(ordinal, _)| ordinal).collect()
     }
 
+    /// Returns `true` if another node may hold copies that those of this node can be compared with: an established peer, or
+    /// a member outside of the StatefulSet.
+    pub(super) fn has_holders(&self) -> bool {
+        !self.holders().is_empty() || !self.local.connected_colleagues.is_empty()
+    }
+
     /// The members in the local `_nodes`, apart from the local node.
     pub(super) fn others(&self) -> BTreeSet<u32> {
         self.local.members.iter().copied().filter(|member| *member != self.me).collect()
+    }
+
+    /// Returns `true` if the local node lists no other member.
+    pub(super) fn is_alone(&self) -> bool {
+        self.others().is_empty() && self.local.colleagues.is_empty()
     }
 
     /// Returns `true` if `peer` answers, and joining it connects no two groups that don't list each other. The local
@@ -79,10 +92,11 @@ impl View<'_> {
     pub(super) fn may_join(&self, peer: u32) -> bool {
         // The local node is no peer, and always reaches itself.
         let Some(Ok(node)) = self.peers.get(&peer) else { return peer == self.me };
-        let joined_none = self.others().is_empty();
+        let joined_none = self.is_alone();
         let all_answer = self.peers.values().all(Result::is_ok);
         // A member that both list proves that they are one cluster.
-        let shares_members = !node.members.is_disjoint(&self.local.members);
+        let shares_members = !node.members.is_disjoint(&self.local.members)
+            || !node.colleagues.is_disjoint(&self.local.colleagues);
         joined_none || all_answer || shares_members
     }
 
@@ -179,4 +193,11 @@ impl View<'_> {
 struct Group {
     nodes: BTreeSet<u32>,
     members: BTreeSet<u32>,
+    colleagues: BTreeSet<String>,
+}
+
+impl Group {
+    fn overlaps(&self, other: &Self) -> bool {
+        !self.members.is_disjoint(&other.members) || !self.colleagues.is_disjoint(&other.colleagues)
+    }
 }

@@ -118,6 +118,7 @@ impl Explainer<'_> {
             WaitFor::NotListed(by) => self.not_listed(by),
             WaitFor::NotPublished(pods) => self.not_published(pods),
             WaitFor::OneRelease(releases) => Explanation::new("MixedReleases", self.releases(releases)),
+            WaitFor::OtherMembers(joined) => self.other_members(joined),
             WaitFor::Peers(unseen) => self.peers(unseen),
             WaitFor::PortsBlocked(blocked) => Explanation::with_fix(
                 "PortsBlocked",
@@ -182,6 +183,29 @@ impl Explainer<'_> {
                 "if this is no node that will return, remove the entry: {}. If that is answered with a conflict, GET the \
                  document first and use its _rev",
                 clauses(names.iter().take(COMMANDS).map(|name| self.delete_member(name)))
+            ),
+        )
+    }
+
+    fn other_members(&self, joined: &BTreeSet<String>) -> Explanation {
+        if !joined.is_empty() {
+            return Explanation::new(
+                "WaitingForOtherMembers",
+                format!("joined: waiting for the shard maps of {}", quoted(joined)),
+            );
+        }
+        let annotation = contract::keys::OTHER_MEMBERS;
+        Explanation::with_fix(
+            "WaitingForOtherMembers",
+            format!(
+                "annotation {annotation} of {} names members of an existing cluster, so no cluster is formed here, and this \
+                 node has not joined them",
+                self.stateful_set()
+            ),
+            format!(
+                "add one of them by its Erlang name: {}; or, to form a new cluster, remove the annotation: {}",
+                self.curl("/_node/_local/_nodes/NAME@HOST", " -X PUT -d '{}'"),
+                self.kubectl(&format!("annotate statefulset/{} {annotation}-", self.me.pod().set()))
             ),
         )
     }

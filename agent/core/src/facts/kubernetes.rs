@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use contract::OtherMembers;
+
 use super::moves::Rebalance;
 
 /// The state of the Kubernetes API, by the last answer.
@@ -86,6 +88,8 @@ pub struct SetFacts {
     pub form_anew: Option<String>,
     /// The tokens of losses that the user accepted by an annotation.
     pub accept_loss: Option<String>,
+    /// The members outside of the StatefulSet that the user names by an annotation.
+    pub other_members: OtherMembers,
     /// The number of nodes that the user wants to keep, by an annotation: the others are drained.
     pub target_size: Option<u16>,
     /// The databases that are spread over all nodes, by an annotation.

@@ -12,11 +12,16 @@ pub struct Node {
     pub members: BTreeSet<u32>,
     /// The ordinals that it is connected to, its own included: `all_nodes` of `_membership`.
     pub connected: BTreeSet<u32>,
-    /// Names in its `_nodes` that belong to no pod of the StatefulSet.
+    /// Names in its `_nodes` of members outside of the StatefulSet, which the user has named.
+    pub colleagues: BTreeSet<String>,
+    /// Those of them that it is connected to.
+    pub connected_colleagues: BTreeSet<String>,
+    /// Names in its `_nodes` that belong to no pod of the StatefulSet, and that the user has not named.
     pub strangers: BTreeSet<String>,
-    /// Nodes that it is connected to and that belong to no pod.
+    /// Nodes that it is connected to, that belong to no pod and that the user has not named.
     pub connected_strangers: BTreeSet<String>,
-    /// Nodes that hold every range of a system database, by its maps, and that belong to no pod.
+    /// Nodes that hold every range of a system database, by its maps, that belong to no pod and that the user has
+    /// not named.
     pub holding_strangers: BTreeSet<String>,
     /// The number of databases in its `_dbs`, system databases included; 0 means that the node is pristine.
     pub databases: u64,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use contract::OtherMembers;
+
 use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication};
 use super::maps::{BrokenMaps, LostRanges, NamedDatabases};
 use super::moves::MoveFacts;
@@ -28,6 +30,8 @@ pub struct Observed {
     pub displaced_by: Option<String>,
     /// The uuid of a lost cluster that the user gave up by an annotation, so that a new one may be formed.
     pub form_anew: Option<String>,
+    /// The members outside of the StatefulSet that the user names by an annotation. Their cluster is the pods' cluster.
+    pub other_members: OtherMembers,
     /// The CouchDB in this pod.
     pub local: Result<Node, Unseen>,
     /// The local node's answer to `/_up`, without a login.
@@ -135,7 +139,9 @@ impl Observed {
 
     /// The number of copies that a system database should have: as many as a new one, but no more than there are nodes.
     pub(crate) fn copies_wanted(&self) -> u32 {
-        let staying = self.expected.difference(&self.moves.leaving).count();
+        // Members outside of the StatefulSet hold copies as well.
+        let colleagues = self.local.as_ref().map_or(0, |local| local.colleagues.len());
+        let staying = self.expected.difference(&self.moves.leaving).count() + colleagues;
         self.wanted_copies.min(u32::try_from(staying).unwrap_or(u32::MAX))
     }
 }

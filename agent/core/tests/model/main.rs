@@ -260,6 +260,32 @@ fn clusters_of_one_are_never_connected_not_even_by_pristine_nodes_between_them()
     }
 }
 
+/// The pods are members of a cluster that exists elsewhere. A person adds its machine to one of them, at any time; until
+/// then they wait. Nothing is read from an empty copy, the only pod's included.
+#[test]
+fn pods_beside_a_machine_that_the_user_names_join_its_cluster_and_form_none() {
+    for (pods, faults) in [
+        (1, Faults { crashes: 1, wipes: 2, additions: 1, cuts: 1, ..Faults::default() }),
+        (2, Faults { crashes: 1, additions: 1, ..Faults::default() }),
+        (2, Faults { wipes: 1, additions: 1, ..Faults::default() }),
+    ] {
+        let (mut settled, mut waiting) = (0, 0);
+        for state in World::pristine(pods, faults).beside_a_machine().reachable() {
+            let end = state.clone().settle();
+            end.check_invariants();
+            let steps = end.steps();
+            if steps.iter().all(|step| *step == Step::Settled) {
+                settled += 1;
+            } else {
+                let waits = |step: &Step| *step == Step::Wait(WaitFor::OtherMembers(BTreeSet::new()));
+                assert!(steps.iter().all(waits), "{steps:?}\nfrom {state:?}\nto {end:?}");
+                waiting += 1;
+            }
+        }
+        assert!(settled > 0 && waiting > 0, "{settled} and {waiting} states");
+    }
+}
+
 /// The same nodes under other ordinals.
 fn turned(nodes: &[Couch], by: usize) -> Vec<Couch> {
     let mut nodes = nodes.to_vec();

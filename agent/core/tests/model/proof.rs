@@ -62,6 +62,14 @@ impl World {
         self.identity_flows_to_restarted_nodes_only();
         self.no_identity_comes_from_an_impostor();
         self.no_document_is_removed();
+        self.no_cluster_is_formed_beside_a_machine();
+    }
+
+    /// The cluster of the pods is that of the machine.
+    fn no_cluster_is_formed_beside_a_machine(&self) {
+        let mut makers = self.nodes.iter().flat_map(|node| node.databases.keys()).map(|(_, maker)| maker);
+        let formed = !self.machines.is_empty() && makers.any(|maker| maker.node < FOREIGN);
+        assert!(!formed, "formed a cluster beside the machine's: {self:?}");
     }
 
     /// A node into whose databases a client wrote keeps them.
@@ -133,7 +141,7 @@ impl World {
             if self.node(i).up && next_step(&self.observe(i)) == Step::Settled {
                 let whole = |node: &Couch| {
                     let names: BTreeSet<_> = node.databases.keys().map(|(name, _)| name).collect();
-                    node.up && node.members == self.ordinals().collect() && names.len() == 2
+                    node.up && node.members == self.hosts() && names.len() == 2
                 };
                 assert!(self.ordinals().all(|i| whole(self.node(i))), "{i} is settled too early: {self:?}");
             }
@@ -153,7 +161,9 @@ impl World {
                 self.decide(i);
                 self.act(i, FinishCluster::Completes);
                 self.fill(i);
-                for j in self.ordinals() {
+            }
+            for i in self.hosts() {
+                for j in self.hosts() {
                     self.replicate(i, j);
                 }
             }

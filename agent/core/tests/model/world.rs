@@ -10,6 +10,7 @@ use agent_core::facts::{
     SystemDatabase, Unseen, VolumeNote,
 };
 use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardMap, ShardState, Survey};
+use contract::OtherMembers;
 use serde_json::json;
 
 use crate::couch::{Couch, IMPOSTOR, Map, RESTARTED};
@@ -19,6 +20,8 @@ use crate::support::round;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     pub(crate) nodes: Vec<Couch>,
+    /// Members of the cluster that are no pods, named by the user. They are always up, and no agent runs beside them.
+    pub(crate) machines: BTreeSet<u8>,
     /// The step that each agent has decided and not yet carried out.
     pub(crate) decided: Vec<Option<Step>>,
     /// Pairs (node, peer) in which the node can't open a connection to the peer.
@@ -79,6 +82,8 @@ pub(crate) struct Faults {
     pub(crate) impostors: u8,
     /// Documents that clients write into the system databases of a node.
     pub(crate) writes: u8,
+    /// Entries of a machine that a person adds to the `_nodes` of a pod.
+    pub(crate) additions: u8,
 }
 
 impl World {
@@ -89,6 +94,7 @@ impl World {
         let size = u8::try_from(nodes.len()).unwrap();
         Self {
             nodes,
+            machines: BTreeSet::new(),
             decided,
             cut: BTreeSet::new(),
             impostors: BTreeSet::new(),
@@ -114,6 +120,21 @@ impl World {
     /// The same cluster with fewer pods at first. The others start when the size grows.
     pub(crate) fn of_size(self, size: u8) -> Self {
         Self { size, smallest: size, ..self }
+    }
+
+    /// The same pods beside a machine with the data of their cluster, which the user names.
+    pub(crate) fn beside_a_machine(self) -> Self {
+        let mut world = self;
+        let machine = u8::try_from(world.nodes.len()).unwrap();
+        world.nodes.push(Couch::foreign(machine, 1, &[]));
+        world.decided.push(None);
+        world.machines.insert(machine);
+        world
+    }
+
+    /// The pods that exist, and the machines.
+    pub(crate) fn hosts(&self) -> BTreeSet<u8> {
+        self.ordinals().chain(self.machines.iter().copied()).collect()
     }
 
     /// The pods that exist.
@@ -152,11 +173,10 @@ impl World {
         };
         let spread = |database| Some((database, maps(database).next().map(spread)?));
         Node {
-            members: node.members.iter().map(|o| (*o).into()).collect(),
+            members: node.members.difference(&self.machines).map(|o| (*o).into()).collect(),
             connected: self.volumes().filter(|j| self.connected(i, *j)).map(u32::from).collect(),
-            strangers: BTreeSet::new(),
-            connected_strangers: BTreeSet::new(),
-            holding_strangers: BTreeSet::new(),
+            colleagues: node.members.intersection(&self.machines).map(|m| machine_name(*m)).collect(),
+            connected_colleagues: self.connected_machines(i).map(machine_name).collect(),
             databases: u64::try_from(node.databases.len()).unwrap() + u64::from(node.orders),
             // Read on established nodes only.
             identity: if self.has_identity && !node.databases.is_empty() {
@@ -165,7 +185,7 @@ impl World {
                 Identity::default()
             },
             system: SystemDatabase::ALL.into_iter().filter_map(spread).collect(),
-            release: None,
+            ..Node::default()
         }
     }
 
@@ -187,6 +207,7 @@ impl World {
             api: if self.asks_kubernetes { ApiState::Current } else { ApiState::Off },
             record: self.known_record(),
             lease: self.lease_state(me),
+            other_members: self.other_members(),
             enabled: local.enabled,
             finished: local.databases.len() >= 2,
             session_secret: local.secret,
@@ -197,6 +218,18 @@ impl World {
             compared: true,
             ..round(me.into(), nodes.collect())
         }
+    }
+
+    /// The machines that are members of node `i`, and that it is connected to.
+    fn connected_machines(&self, i: u8) -> impl Iterator<Item = u8> {
+        let listed = self.node(i).members.intersection(&self.machines).copied();
+        listed.filter(move |machine| self.connected(i, *machine))
+    }
+
+    /// The annotation.
+    fn other_members(&self) -> OtherMembers {
+        let pattern = if self.machines.is_empty() { "" } else { "couchdb@machine-*" };
+        OtherMembers::parse(pattern).0
     }
 
     /// The report of an impostor: a member of everything, longer than any other.
@@ -308,6 +341,7 @@ impl World {
                 continue;
             }
             let others = with.iter().map(|ordinal| u8::try_from(*ordinal).unwrap());
+            let others = others.chain(self.connected_machines(me));
             let others: Vec<u8> = others.filter(|other| map.holders.contains(other)).collect();
             if others.iter().any(|other| !self.reaches(me, *other)) {
                 return;
@@ -381,7 +415,7 @@ impl World {
             let node = self.node(i);
             i != me && node.filled && node.holds_a_copy(i) && self.connected(me, i)
         };
-        let filled = can_receive && self.ordinals().any(sends);
+        let filled = can_receive && self.hosts().into_iter().any(sends);
         self.nodes[usize::from(me)].filled |= filled;
     }
 
@@ -424,8 +458,20 @@ impl World {
         for i in self.ordinals() {
             self.agent_events(i, &mut next);
             self.node_events(i, &mut next);
-            for j in self.ordinals().filter(|j| *j != i) {
+        }
+        for i in self.hosts() {
+            for j in self.hosts().into_iter().filter(|j| *j != i) {
                 self.pair_events(i, j, &mut next);
+            }
+        }
+        if self.left.additions > 0 {
+            for (i, machine) in
+                self.ordinals().flat_map(|i| self.machines.iter().map(move |machine| (i, *machine)))
+            {
+                next.push(self.after(|w| {
+                    w.nodes[usize::from(i)].members.insert(machine);
+                    w.left.additions -= 1;
+                }));
             }
         }
         self.kubernetes_events(&mut next);
@@ -471,7 +517,9 @@ impl World {
                 w.left.restarts -= 1;
             }));
         }
-        if self.left.wipes > 0 {
+        // A map reaches a machine within milliseconds, and a pod needs seconds for another volume.
+        let maps_agree = || self.hosts().into_iter().all(|j| self.node(j).databases == node.databases);
+        if self.left.wipes > 0 && (self.machines.is_empty() || maps_agree()) {
             next.push(self.after(|w| w.wipe(i)));
         }
         if !node.filled {
@@ -537,6 +585,10 @@ impl World {
         self.decided[at] = None; // the agent ran in the same pod
         self.left.wipes -= 1;
     }
+}
+
+fn machine_name(machine: u8) -> String {
+    format!("couchdb@machine-{machine}")
 }
 
 thread_local! {

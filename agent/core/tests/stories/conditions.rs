@@ -71,6 +71,16 @@ fn members_outside_of_the_statefulset_that_are_connected_or_hold_copies_are_no_c
 }
 
 #[test]
+fn members_that_the_user_names_are_no_strangers_however_long_they_are_away() {
+    let named = || strangers(&["couchdb@machine-1"]);
+    let node = Node { colleagues: named(), ..member(0..2) };
+    let observed = cluster(2).all(0..2, &node).observed();
+    let decision = decided(&observed);
+    assert_eq!((decision.step, decision.readiness), (Step::Settled, Readiness::Ready));
+    assert!(decision.conditions.is_empty(), "{:?}", decision.conditions);
+}
+
+#[test]
 fn a_volume_that_was_used_under_another_name_is_refused_where_its_own_name_holds_nothing() {
     let former = || strangers(&["couchdb@couchdb-1.old"]);
     let renamed = |holders: &[u32]| {

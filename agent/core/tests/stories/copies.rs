@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use agent_core::decide::{Condition, Readiness, Step, checks_origin, checks_resharding, decide, next_step};
+use agent_core::decide::{
+    Condition, Readiness, Step, WaitFor, checks_origin, checks_resharding, decide, next_step,
+};
 use agent_core::facts::{
-    LostRanges, MaintenanceMode, NamedDatabases, Observed, PodManagement, Stalled, VolumeNote, VolumeOrigin,
+    LostRanges, MaintenanceMode, NamedDatabases, Node, Observed, PodManagement, Spread, Stalled,
+    SystemDatabase, VolumeNote, VolumeOrigin,
 };
 use insta::assert_snapshot;
 
-use crate::cluster::{cluster, member_with_one_copy, up};
+use crate::cluster::{cluster, member, member_with_one_copy, up};
 use crate::{evidence, explain, explained};
 
 fn replaced() -> VolumeOrigin {
@@ -128,4 +131,46 @@ fn problems_of_copies_are_conditions() {
     let conditions: BTreeSet<Condition> =
         decide(&over, PodManagement::Parallel).conditions.into_iter().collect();
     assert!(conditions.is_empty(), "{conditions:?}");
+}
+
+#[test]
+fn copies_on_members_outside_of_the_statefulset_count_and_prove() {
+    let colleagues = || BTreeSet::from(["couchdb@machine-1".to_owned()]);
+    let outside = |copies: u32, holders: &[u32]| {
+        let spread = Spread { copies, holders: holders.iter().copied().collect() };
+        let system = SystemDatabase::ALL.map(|database| (database, spread.clone())).into();
+        Node { colleagues: colleagues(), connected_colleagues: colleagues(), system, ..member(0..2) }
+    };
+    let step = |me, node: &Node| next_step(&cluster(2).me(me).all(0..2, node).observed());
+    // Three nodes: a copy on the machine, one on pod 0, and the third is missing.
+    let two = outside(2, &[0]);
+    assert_eq!(step(1, &two), Step::NoteFilling);
+    assert!(matches!(step(0, &two), Step::Wait(WaitFor::Copies { want: 3, have: 2, turn: Some(1), .. })));
+    // Both pods have a copy: another one would be up to a second machine.
+    let mut both = outside(2, &[0, 1]);
+    both.colleagues.insert("couchdb@machine-2".to_owned());
+    assert_eq!(step(0, &both), Step::Settled);
+    // The only pod has lost its volume. Its copies are compared with those on the machine.
+    let alone = Node { members: [0].into(), connected: [0].into(), ..outside(2, &[0]) };
+    let one =
+        |note, maintenance| Observed { note, maintenance, ..cluster(1).node(0, alone.clone()).observed() };
+    let compare = Step::CompareVolume { with: [].into() };
+    assert_eq!(next_step(&one(VolumeNote::None, MaintenanceMode::Off)), compare);
+    assert_eq!(next_step(&one(VolumeNote::Filling, MaintenanceMode::Off)), Step::EnterMaintenance);
+    assert_eq!(next_step(&one(VolumeNote::Filling, MaintenanceMode::On)), Step::Fill { from: [].into() });
+}
+
+#[test]
+fn a_volume_is_not_compared_by_a_map_that_is_older_than_a_members() {
+    let compare = |theirs: Node| {
+        let observed = cluster(2).node(0, member_with_one_copy(0..2)).node(1, theirs).me(0).observed();
+        matches!(next_step(&Observed { note: VolumeNote::None, ..observed }), Step::CompareVolume { .. })
+    };
+    assert!(compare(member_with_one_copy(0..2)));
+    assert!(!compare(member(0..2)), "by the newer map this node may hold a copy, and have lost it");
+    let stranger = Node { connected: [1].into(), ..member(0..2) };
+    let observed = cluster(2).node(0, Node { connected: [0].into(), ..member_with_one_copy(0..2) });
+    let observed = observed.node(1, stranger).observed();
+    let step = next_step(&Observed { note: VolumeNote::None, ..observed });
+    assert!(matches!(step, Step::CompareVolume { .. }), "a host that is not connected holds nothing up");
 }

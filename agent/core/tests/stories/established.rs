@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::decide::{IdentitySource, Step, WaitFor, next_step};
+use agent_core::decide::{IdentitySource, Refusal, Step, WaitFor, next_step};
 use agent_core::facts::{ApiState, KnownRecord, Node, Observed, SystemDatabase, Unseen};
 use insta::assert_snapshot;
 
@@ -132,4 +132,25 @@ fn a_host_that_answers_at_a_pods_name_and_is_no_member_changes_no_identity() {
     let listed = |uuid, uptime| with_uuid(uuid, uptime, Node { connected: [0, 2].into(), ..member(0..3) });
     let diverted = cluster(3).node(0, listed("ours", 5000)).node(1, impostor());
     assert!(!matches!(next_step(&diverted.observed()), Step::Adopt(_)));
+}
+
+#[test]
+fn pods_that_share_a_member_outside_of_the_statefulset_are_one_cluster() {
+    let with = |ordinal: u32, colleagues: &[&str]| {
+        let colleagues = colleagues.iter().map(|name| (*name).to_owned()).collect();
+        Node { colleagues, databases: 3, ..member([ordinal]) }
+    };
+    let machines = ["couchdb@machine-1", "couchdb@machine-2"];
+    let shared = cluster(2).node(0, with(0, &machines)).node(1, with(1, &machines[1..])).observed();
+    assert!(!matches!(next_step(&shared), Step::Refuse(_)), "{:?}", next_step(&shared));
+    // By the number of members: the other pod has none but itself.
+    let larger = cluster(2).node(0, with(0, &machines)).node(1, with(1, &[])).observed();
+    assert_eq!(next_step(&larger), Step::Wait(WaitFor::ForeignPeers([1].into())));
+    let smaller = Observed {
+        me: 1,
+        local: larger.peers[&1].clone(),
+        peers: [(0, larger.local.clone())].into(),
+        ..larger
+    };
+    assert_eq!(next_step(&smaller), Step::Refuse(Refusal::ForeignData { cluster: [0].into() }));
 }

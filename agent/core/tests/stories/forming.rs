@@ -1,7 +1,10 @@
 //! Before there is a cluster: which node joins which, and what the lowest founder waits for.
 
+use std::collections::BTreeSet;
+
 use agent_core::decide::{Step, WaitFor, next_step};
 use agent_core::facts::{ApiState, KnownRecord, LeaseState, Node, Observed, PodManagement, Release, Unseen};
+use contract::OtherMembers;
 use insta::assert_snapshot;
 
 use crate::cluster::{cluster, member, member_with_one_copy, pristine, release, up};
@@ -215,4 +218,29 @@ fn a_pristine_first_pod_with_a_record_is_ready_only_while_no_other_pod_may_hold_
     assert!(ready(Ok(pristine([1])), &formed), "otherwise pod 2 is never created");
     assert!(!ready(Err(Unseen::NoAnswer), &formed), "pod 1 may hold what this one lost");
     assert!(ready(Err(Unseen::NoAnswer), &KnownRecord::Absent), "there was nothing to lose");
+}
+
+#[test]
+fn pods_of_an_existing_cluster_form_no_cluster_of_their_own_and_join_it() {
+    let (other_members, _) = OtherMembers::parse("couchdb@machine-*");
+    let named = |observed| Observed { other_members: other_members.clone(), ..observed };
+    for (me, joined) in [(0, [0, 1]), (1, [0, 1])] {
+        let waiting = named(cluster(2).me(me).joined(joined).observed());
+        assert_eq!(next_step(&waiting), Step::Wait(WaitFor::OtherMembers([].into())));
+    }
+    let waiting = named(cluster(2).joined(0..2).observed());
+    assert_snapshot!(explained(&waiting), @"[not ready] WaitingForOtherMembers: annotation couchdiscover.io/other-members of StatefulSet 'couchdb' names members of an existing cluster, so no cluster is formed here, and this node has not joined them. Fix: add one of them by its Erlang name: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_nodes/NAME@HOST' -X PUT -d '{}'; or, to form a new cluster, remove the annotation: kubectl -n default annotate statefulset/couchdb couchdiscover.io/other-members-");
+    // Where the volumes of all pods are lost, the other members have the data: nothing is given up.
+    let record = KnownRecord::Formed { uuid: "0409c57d".to_owned(), instead_of: None };
+    let lost = Observed { record, api: ApiState::Current, ..waiting };
+    assert_eq!(next_step(&lost), Step::Wait(WaitFor::OtherMembers([].into())));
+    // A person has added one of them, whose maps are still on their way.
+    let colleagues = BTreeSet::from(["couchdb@machine-1".to_owned()]);
+    let node = Node { colleagues: colleagues.clone(), ..pristine(0..2) };
+    let joined = named(cluster(2).all(0..2, &node).observed());
+    assert_snapshot!(explained(&joined), @"[not ready] WaitingForOtherMembers: joined: waiting for the shard maps of 'couchdb@machine-1'");
+    // The first pod was adopted, and the second joins it.
+    let adopted = Node { colleagues, ..member([0]) };
+    let second = named(cluster(2).me(1).node(0, adopted).pristine([1]).observed());
+    assert_eq!(next_step(&second), Step::NoteFilling);
 }

@@ -7,6 +7,7 @@ use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
     NamedDatabases, Node, Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
 };
+use contract::OtherMembers;
 
 /// A round in which the agent of pod `me` observed `nodes`, its own included. Kubernetes is not used, every node of the
 /// StatefulSet is among `nodes`, and the local volume is complete.
@@ -22,6 +23,7 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         lease: LeaseState::NotUsed,
         displaced_by: None,
         form_anew: None,
+        other_members: OtherMembers::default(),
         enabled: true,
         finished: local.as_ref().is_ok_and(|node| node.databases > 0),
         local,

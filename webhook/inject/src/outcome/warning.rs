@@ -218,6 +218,21 @@ pub enum Warning {
         /// The known key that resembles it most.
         nearest: Option<&'static str>,
     },
+    /// An entry of the list of other members can be no node.
+    #[error(
+        "{path}: '{name}' is no Erlang node name and is ignored. Fix: write NAME@HOST, in which * stands for any characters and ? for one",
+        path = annotation_path(keys::OTHER_MEMBERS)
+    )]
+    OtherMemberInvalid {
+        /// The entry.
+        name: String,
+    },
+    /// Agents that do not call the API server do not see the list of other members.
+    #[error(
+        "{path}: has no effect, since {key} is 'off' and the agents read it from the API server: they may form a cluster of their own. Fix: set {key} to 'auto'",
+        path = annotation_path(keys::OTHER_MEMBERS), key = keys::KUBERNETES
+    )]
+    OtherMembersUnread,
     /// An annotation is set on the pods and has an effect only on the StatefulSet.
     #[error(
         "spec.template.metadata.annotations[{key}]: has no effect on pods. Fix: move it to the StatefulSet's metadata.annotations"

@@ -1,9 +1,9 @@
 //! Annotations that have no effect, and those about changes of size.
 
-use contract::{env, keys};
+use contract::{OtherMembers, env, keys};
 
 use crate::outcome::Warning;
-use crate::read::annotations::SizeChange;
+use crate::read::annotations::{Kubernetes, SizeChange};
 use crate::read::view::View;
 use crate::read::{Planning, ScaleDownMode};
 
@@ -39,6 +39,16 @@ pub(super) fn cookie_secret(planning: &Planning<'_>, warnings: &mut Vec<Warning>
         && let Some(name) = cookies.into_iter().find(|name| planning.is_set(name))
     {
         warnings.push(Warning::CookieSecretUnused { name });
+    }
+}
+
+/// Warns of members outside of the StatefulSet that agents will not know.
+pub(super) fn other_members(planning: &Planning<'_>, warnings: &mut Vec<Warning>) {
+    let Some(value) = planning.view.annotation(keys::OTHER_MEMBERS) else { return };
+    let (others, invalid) = OtherMembers::parse(value);
+    warnings.extend(invalid.into_iter().map(|name| Warning::OtherMemberInvalid { name: name.to_owned() }));
+    if !others.is_empty() && planning.annotations.kubernetes == Kubernetes::Off {
+        warnings.push(Warning::OtherMembersUnread);
     }
 }
 

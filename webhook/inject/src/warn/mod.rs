@@ -39,6 +39,7 @@ pub(crate) fn warn(
     container::warn(planning, warnings);
     storage::other_operators(planning, warnings);
     annotations::cookie_secret(planning, warnings);
+    annotations::other_members(planning, warnings);
     annotations::size_change(planning, warnings);
     cookie::warn(planning, warnings);
     cookie::pull_secrets(planning, warnings);

@@ -91,3 +91,20 @@ fn value(cluster: &Cluster, name: &str) -> Value {
     let env = cluster.container("couchdb")["env"].clone();
     env.as_array().unwrap().iter().find(|it| it["name"] == name).map_or(Value::Null, |it| it["value"].clone())
 }
+
+#[test]
+fn members_outside_of_the_statefulset_are_named_at_once_and_wrong_names_are_reported() {
+    let cluster = created()
+        .edit("named", |object| annotate(object, "other-members", "couchdb@machine-1, *, machine-2"))
+        .edit("corrected", |object| annotate(object, "other-members", "couchdb@machine-?"))
+        .edit("without the API", |object| annotate(object, "kubernetes", "off"));
+    insta::assert_snapshot!(cluster.log, @"
+    named: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/other-members]: '*' is no Erlang node name and is ignored. Fix: write NAME@HOST, in which * stands for any characters and ? for one
+      warning: metadata.annotations[couchdiscover.io/other-members]: 'machine-2' is no Erlang node name and is ignored. Fix: write NAME@HOST, in which * stands for any characters and ? for one
+    corrected: kept (template-unchanged), pods stay
+    without the API: kept (template-unchanged), pods stay
+      warning: metadata.annotations[couchdiscover.io/kubernetes]: takes effect at the next change of the pod template. Fix: to restart the pods for it now, set 'couchdiscover.io/refresh' to a new value
+      warning: metadata.annotations[couchdiscover.io/other-members]: has no effect, since couchdiscover.io/kubernetes is 'off' and the agents read it from the API server: they may form a cluster of their own. Fix: set couchdiscover.io/kubernetes to 'auto'
+    ");
+}
