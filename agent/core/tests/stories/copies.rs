@@ -71,7 +71,7 @@ fn the_origin_of_a_volume_is_read_only_where_no_agent_has_found_it_complete() {
     let settled = cluster(3).members(0..3).observed();
     assert!(!checks_origin(&settled) && !checks_origin(&Observed { compared: false, ..settled }));
     // Nothing may delay closing a node that has just started.
-    let node = |uptime| up(uptime, agent_core::facts::Node { databases: 3, ..crate::cluster::member(0..2) });
+    let node = |uptime| up(uptime, Node { databases: 3, ..member(0..2) });
     let started = cluster(2).node(0, node(1)).node(1, node(99)).observed();
     assert!(!checks_origin(&Observed { note: VolumeNote::None, ..started }));
 }
