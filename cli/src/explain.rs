@@ -127,6 +127,7 @@ const PAGES: &[(&str, &str)] = pages![
     "FormedBefore",
     "Founding",
     "Joining",
+    "KubernetesTokenMissing",
     "MakingSessionSecret",
     "MembersBeyondSize",
     "MixedReleases",

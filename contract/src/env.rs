@@ -30,6 +30,8 @@ pub const COUCHDB_PASSWORD: &str = "COUCHDB_PASSWORD";
 pub const CREDENTIALS: [(&str, &str); 2] =
     [(COUCHDB_ADMIN_USER, COUCHDB_ADMIN_PASS), (COUCHDB_USER, COUCHDB_PASSWORD)];
 
+/// The address of the API server, which the kubelet sets in every pod.
+pub const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 /// The pod's hostname, set by the container runtime.
 pub const HOSTNAME: &str = "HOSTNAME";
 /// The pod's name, from fieldRef `metadata.name`.

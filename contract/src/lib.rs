@@ -13,6 +13,7 @@
 //!
 //! * [`container`]: the CouchDB container of a pod
 //! * [`expand`]: `$(VAR)` in a container's values
+//! * [`ini`]: values that an ini file of CouchDB does not keep
 //! * [`name`]: the grammar of pod and host names
 //! * [`naming`]: the grammar of Erlang node names, and their common parts in a StatefulSet
 //! * [`members`]: names of members that are no pods of the StatefulSet
@@ -29,6 +30,7 @@ pub mod container;
 pub mod env;
 pub mod error;
 pub mod expand;
+pub mod ini;
 pub mod keys;
 pub mod members;
 pub mod moves;

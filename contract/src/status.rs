@@ -102,6 +102,8 @@ pub enum KubernetesState {
     Forbidden,
     /// The API server answers that there is no such StatefulSet.
     Missing,
+    /// The pod runs in Kubernetes, and the agent has no token for the API.
+    NoToken,
     /// The agent is configured not to call the API.
     Off,
     /// The API server does not answer.
@@ -183,6 +185,7 @@ impl fmt::Display for KubernetesState {
             Self::Current => "current",
             Self::Forbidden => "forbidden",
             Self::Missing => "missing",
+            Self::NoToken => "noToken",
             Self::Off => "off",
             Self::Silent => "silent",
             Self::Unknown => "unknown",
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_state_is_displayed_as_it_is_serialized() {
-        for state in ["current", "forbidden", "missing", "off", "silent", "unknown"] {
+        for state in ["current", "forbidden", "missing", "noToken", "off", "silent", "unknown"] {
             let read: KubernetesState = from_value(json!(state)).unwrap();
             assert_eq!((read.to_string(), to_value(read).unwrap()), (state.to_owned(), json!(state)));
         }

@@ -10,6 +10,7 @@ use program::exit;
 use program::log::Stream;
 
 use crate::couch::tls::TlsError;
+use crate::kubernetes::Place;
 use crate::publish::termination::{TERMINATION_LOG, TerminationLog};
 use crate::settings::pod_name::NameSources;
 use crate::settings::{Log, Settings};
@@ -24,7 +25,9 @@ pub(super) fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
     };
     let termination_log = Some(TERMINATION_LOG.into());
-    run_in(vars, Surroundings { names, termination_log, ..Surroundings::default() })
+    let in_pod = vars(env::KUBERNETES_SERVICE_HOST).is_some();
+    let place = if in_pod { Place::Pod } else { Place::Elsewhere };
+    run_in(vars, Surroundings { names, place, termination_log, ..Surroundings::default() })
 }
 
 fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings) -> ExitCode {

@@ -1,31 +1,80 @@
 //! The connection to the Kubernetes API, and requests with a time limit.
 
+use std::fmt;
 use std::time::Duration;
 
 use contract::error::chain;
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::settings::Kubernetes;
 
-/// Returns a client, unless the mode is `off` or no API can be found.
-pub async fn connect(mode: Kubernetes, config: Option<Config>) -> Option<Client> {
-    if mode == Kubernetes::Off {
-        return None;
+/// Access to the Kubernetes API.
+#[derive(Clone)]
+pub enum Access {
+    /// By this client.
+    Client(Client),
+    /// The pod runs in Kubernetes and has no service account token.
+    NoToken,
+    /// None: the mode is `off`, or there is no API.
+    Off,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client(_) => "Client",
+            Self::NoToken => "NoToken",
+            Self::Off => "Off",
+        })
     }
-    match make_client(config).await {
-        Ok(client) => Some(client),
+}
+
+impl Access {
+    /// The client, if there is one.
+    pub fn client(&self) -> Option<Client> {
+        match self {
+            Self::Client(client) => Some(client.clone()),
+            Self::NoToken | Self::Off => None,
+        }
+    }
+}
+
+/// Finds the API: by `config`, else as a pod does where this is one, else as in-cluster clients and `kubectl` do.
+pub async fn connect(mode: Kubernetes, config: Option<Config>, place: Place) -> Access {
+    if mode == Kubernetes::Off {
+        return Access::Off;
+    }
+    match make_client(config, place).await {
+        Ok(client) => Access::Client(client),
+        Err(error) if place == Place::Pod => {
+            warn!(
+                error = chain(&error),
+                "this pod has no usable service account token; continuing without the Kubernetes API"
+            );
+            Access::NoToken
+        }
         Err(error) => {
-            // A pod without a service account token is a supported installation, not an error.
+            // An agent outside of Kubernetes is a supported installation.
             info!(
                 error = chain(&error),
                 "no Kubernetes API found; continuing with hostname, injected size and DNS"
             );
-            None
+            Access::Off
         }
     }
+}
+
+/// The place where the agent runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Not in a pod, as far as its environment shows.
+    #[default]
+    Elsewhere,
+    /// In a pod: the kubelet sets `KUBERNETES_SERVICE_HOST` in each.
+    Pod,
 }
 
 /// A request without a usable answer.
@@ -60,9 +109,10 @@ pub(crate) async fn answer<T>(
     }
 }
 
-async fn make_client(config: Option<Config>) -> Result<Client, ConnectError> {
+async fn make_client(config: Option<Config>, place: Place) -> Result<Client, ConnectError> {
     let config = match config {
         Some(config) => config,
+        None if place == Place::Pod => Config::incluster().map_err(ConnectError::NoToken)?,
         None => Config::infer().await.map_err(ConnectError::NotFound)?,
     };
     Client::try_from(config).map_err(ConnectError::Unusable)
@@ -77,6 +127,9 @@ enum ConnectError {
     /// Neither a service account nor a kubeconfig was found.
     #[error("found neither a service account nor a kubeconfig")]
     NotFound(#[source] kube::config::InferConfigError),
+    /// The files of a service account are missing or unusable.
+    #[error("found no service account token")]
+    NoToken(#[source] kube::config::InClusterError),
     /// A configuration was found, and no client can be created from it.
     #[error("failed to create a client from the configuration")]
     Unusable(#[source] kube::Error),

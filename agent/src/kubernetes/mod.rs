@@ -20,7 +20,7 @@ mod record;
 mod role;
 mod watch;
 
-pub use client::connect;
+pub use client::{Access, Place, connect};
 pub use holding::Holding;
 pub use knowledge::Knowledge;
 pub use lease::{Claim, LeaseError};

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::client::Access;
 use super::knowledge::{Event, Knowledge, StatefulSetView, update};
 use super::lease::Claim;
 use super::role::bind_command;
@@ -33,13 +34,15 @@ pub struct Followed {
 
 /// Watches the StatefulSet of `me`, its Lease and the pod of this name until the last receiver is dropped. `uid` is this
 /// pod's, and `nonce` differs between any two processes.
-pub fn follow(client: Option<Client>, me: &PodFqdn, uid: Option<&str>, nonce: u64) -> Followed {
-    let start = match client {
+pub fn follow(access: Access, me: &PodFqdn, uid: Option<&str>, nonce: u64) -> Followed {
+    let start = match access {
         // Silent until the first event, so that nothing is formed on a guess.
-        Some(_) => Knowledge::at_start(ApiState::Silent, KnownRecord::Unread),
+        Access::Client(_) => Knowledge::at_start(ApiState::Silent, KnownRecord::Unread),
         // Without the API the injected size counts, and no record is expected.
-        None => Knowledge::at_start(ApiState::Off, KnownRecord::Forbidden),
+        Access::NoToken => Knowledge::at_start(ApiState::NoToken, KnownRecord::Forbidden),
+        Access::Off => Knowledge::at_start(ApiState::Off, KnownRecord::Forbidden),
     };
+    let client = access.client();
     let (sender, knowledge) = watch::channel(start);
     let claim = client.as_ref().map(|client| {
         let user = LeaseUser::new(me.pod(), uid, nonce);
@@ -146,7 +149,8 @@ impl SetLog<'_> {
                 error,
                 "the Kubernetes API does not answer; the last known state counts, and no cluster is formed"
             ),
-            ApiState::Off => {}
+            // These end only with the process.
+            ApiState::NoToken | ApiState::Off => {}
         }
     }
 }

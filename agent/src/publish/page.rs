@@ -176,6 +176,7 @@ fn kubernetes_state(api: ApiState) -> KubernetesState {
         ApiState::Current => KubernetesState::Current,
         ApiState::Forbidden => KubernetesState::Forbidden,
         ApiState::Missing => KubernetesState::Missing,
+        ApiState::NoToken => KubernetesState::NoToken,
         ApiState::Off => KubernetesState::Off,
         ApiState::Silent => KubernetesState::Silent,
     }

@@ -12,6 +12,7 @@ use agent_core::explain::{
 };
 use agent_core::facts::{ApiState, KnownRecord, Observed};
 use contract::error::chain;
+use contract::ini::lost_part;
 use contract::status::Page;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -128,6 +129,7 @@ impl Agent {
             naming: &directory.naming,
             user: &credentials.user,
             credentials_source: &credentials.source,
+            lost_part: lost_part(credentials.password.reveal()),
             couchdb_url: directory.local(),
         };
         explainer.decision(observed, decision)

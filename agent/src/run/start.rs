@@ -20,7 +20,7 @@ use crate::couch::Couch;
 use crate::couch::tls::{TlsError, Trust};
 use crate::credentials::Resolver;
 use crate::kubernetes::events::EventSender;
-use crate::kubernetes::{self, Followed};
+use crate::kubernetes::{self, Followed, Place};
 use crate::metrics::Metrics;
 use crate::observe::service::Service;
 use crate::observe::{Directory, Observer};
@@ -38,6 +38,8 @@ pub struct Surroundings {
     pub addresses: HashMap<String, SocketAddr>,
     /// Access to the Kubernetes API; `None` infers it as `kubectl` and in-cluster clients do.
     pub kubernetes: Option<kube::Config>,
+    /// The place where the agent runs.
+    pub place: Place,
     /// The file of the container's termination message, if this is a container.
     pub termination_log: Option<PathBuf>,
 }
@@ -77,12 +79,13 @@ struct Parts {
     settings: Settings,
     addresses: HashMap<String, SocketAddr>,
     kubernetes: Option<kube::Config>,
+    place: Place,
     termination: TerminationLog,
 }
 
 /// Derives the pod's full name and binds the port. Sends nothing to CouchDB or Kubernetes.
 pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Started, StartError> {
-    let Surroundings { names, addresses, kubernetes, termination_log } = surroundings;
+    let Surroundings { names, addresses, kubernetes, place, termination_log } = surroundings;
     let me = full_name(&names, &settings.pod, settings.service.as_ref()).map_err(StartError::Identity)?;
     let mut trust = Trust::new(me.clone(), settings.couchdb.clone(), settings.ca_file.clone());
     let client = trust.client()?;
@@ -90,7 +93,7 @@ pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Sta
     let listener = program::listen(address).await.map_err(|source| StartError::Listen { address, source })?;
     info!(version = env!("CARGO_PKG_VERSION"), "couchdiscover-agent of {me}");
     let termination = TerminationLog::new(termination_log);
-    let parts = Parts { me, client, trust, settings, addresses, kubernetes, termination };
+    let parts = Parts { me, client, trust, settings, addresses, kubernetes, place, termination };
     Ok(Started { parts, listener })
 }
 
@@ -124,8 +127,9 @@ impl Parts {
         plans: watch::Sender<Option<PlanInputs>>,
         metrics: Arc<Metrics>,
     ) {
-        let Self { me, client, trust, settings, addresses, kubernetes, termination } = self;
-        let kubernetes = kubernetes::connect(settings.kubernetes, kubernetes).await;
+        let Self { me, client, trust, settings, addresses, kubernetes, place, termination } = self;
+        let access = kubernetes::connect(settings.kubernetes, kubernetes, place).await;
+        let kubernetes = access.client();
         let uid = settings.pod.uid.clone();
         let events = EventSender::start(kubernetes.clone(), me.clone(), uid.clone(), now);
         let ip = settings.pod.ip.map(|ip| ip.to_string());
@@ -138,8 +142,7 @@ impl Parts {
             // Until the credentials are complete, only Kubernetes gets requests.
             None => (waiting.credentials(&resolver).await, Some(resolver)),
         };
-        let Followed { knowledge, claim } =
-            kubernetes::follow(kubernetes.clone(), &me, uid.as_deref(), rand::random());
+        let Followed { knowledge, claim } = kubernetes::follow(access, &me, uid.as_deref(), rand::random());
         let couch = Arc::new(Couch::new(client, credentials, Arc::clone(&metrics)));
         let naming = Naming::usual(&me);
         let directory = Directory {

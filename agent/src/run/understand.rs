@@ -106,6 +106,7 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
         naming: &directory.naming,
         user: "admin",
         credentials_source: "COUCHDB_USER and COUCHDB_PASSWORD",
+        lost_part: None,
         couchdb_url: directory.local(),
     };
     let explained = explainer.decision(&observed, &decision);

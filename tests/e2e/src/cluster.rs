@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agent::kubernetes::Place;
 use agent::settings::pod_name::NameSources;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
@@ -43,6 +44,8 @@ pub struct TestCluster {
     pub erlang_ports: bool,
     /// Pods whose names lead to another host, with its address, for the agents of other pods that are started from now on.
     pub diverted: BTreeMap<usize, SocketAddr>,
+    /// `true` if agents that are started from now on run in pods without a service account token.
+    pub without_token: bool,
     vars: Vec<(String, String)>,
 }
 
@@ -131,6 +134,7 @@ impl TestCluster {
             aliases: vec![],
             erlang_ports: true,
             diverted: BTreeMap::new(),
+            without_token: false,
             vars: vec![],
         }
     }
@@ -256,6 +260,7 @@ impl TestCluster {
             },
             addresses: self.addresses(i),
             kubernetes: self.kubernetes.clone(),
+            place: if self.without_token { Place::Pod } else { Place::Elsewhere },
             termination_log: self.termination_log.clone(),
         };
         let started = start(settings, surroundings).await.expect("the agent starts");
@@ -268,7 +273,7 @@ impl TestCluster {
         let container = self.pods[i].container(contract::objects::AGENT_CONTAINER);
         let container = container.expect("the pod contains the injected agent");
         let mut vars: HashMap<String, String> = container.env.clone().into_iter().collect();
-        if self.kubernetes.is_none() {
+        if self.kubernetes.is_none() && !self.without_token {
             vars.insert(contract::env::COUCHDISCOVER_KUBERNETES.to_owned(), "off".to_owned());
         }
         vars.extend(self.vars.iter().cloned());

@@ -103,6 +103,19 @@ async fn a_single_node_in_production_serves_while_empty_newcomers_arrive() {
     assert_eq!(cluster.get(2, "/orders/1").await["paid"], true);
 }
 
+/// Without record and lock, a cluster is formed, and never silently.
+#[tokio::test]
+async fn an_agent_in_a_pod_without_a_token_reports_it_and_its_pod_is_ready() {
+    let mut cluster = TestCluster::with_nodes(1);
+    cluster.without_token = true;
+    cluster.start_agent(0).await;
+    cluster.until_formed().await;
+    until_condition(&cluster, 0, "KubernetesTokenMissing").await;
+    assert_eq!(cluster.status(0).await["kubernetes"], "noToken");
+    assert_eq!(cluster.readyz(0).await.0, 200);
+    assert!(cluster.metrics(0).await.contains("couchdiscover_agent_kubernetes_reachable 0"));
+}
+
 /// Clients that read a document and ask for the readiness of each pod, all the time.
 struct Clients {
     failures: Arc<Mutex<Vec<String>>>,

@@ -6,7 +6,7 @@ use super::heal::admins_on_some_nodes;
 use super::strangers::stray;
 use super::view::View;
 use crate::facts::{
-    Login, MaintenanceMode, NamedDatabases, Node, Observed, Pause, Stalled, Unseen, VolumeNote,
+    ApiState, Login, MaintenanceMode, NamedDatabases, Node, Observed, Pause, Stalled, Unseen, VolumeNote,
 };
 
 /// A problem that a person has to solve.
@@ -29,6 +29,8 @@ pub enum Condition {
     CopiesDisagree(NamedDatabases),
     /// The node is being filled, and nothing has arrived for some minutes.
     FillingStalled(Stalled),
+    /// The agent runs in Kubernetes and has no token for its API.
+    KubernetesTokenMissing,
     /// Members with ordinals beyond the StatefulSet's size.
     MembersBeyondSize(BTreeSet<u32>),
     /// Copies should be moved, and may not be for this reason.
@@ -43,6 +45,9 @@ pub enum Condition {
 /// show are unknown, and missing.
 pub(super) fn conditions(observed: &Observed) -> Vec<Condition> {
     let mut conditions = Vec::from_iter(login(observed));
+    if observed.api == ApiState::NoToken {
+        conditions.push(Condition::KubernetesTokenMissing);
+    }
     if let Ok(local) = &observed.local {
         conditions.extend(conditions_of(local, observed));
     }

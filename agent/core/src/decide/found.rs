@@ -83,6 +83,6 @@ fn size_is_uncertain(observed: &Observed) -> bool {
         ApiState::Silent | ApiState::Missing => true,
         ApiState::Current => observed.record == KnownRecord::Unread,
         // No better answer will come: the injected size counts.
-        ApiState::Forbidden | ApiState::Off => false,
+        ApiState::Forbidden | ApiState::NoToken | ApiState::Off => false,
     }
 }

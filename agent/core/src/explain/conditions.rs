@@ -34,6 +34,7 @@ impl Explainer<'_> {
             Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), admin),
             Condition::CredentialsRejected => (self.local(&Unseen::Rejects), admin),
             Condition::FillingStalled(stalled) => (self.stalled(stalled), vec![]),
+            Condition::KubernetesTokenMissing => (self.token_missing(), vec![]),
             Condition::MembersBeyondSize(pods) => {
                 (self.wait(&WaitFor::MembersBeyondSize(pods.clone())), self.nodes(observed))
             }
@@ -44,6 +45,29 @@ impl Explainer<'_> {
             }
         };
         ExplainedCondition { explanation, evidence }
+    }
+
+    fn token_missing(&self) -> Explanation {
+        let set = self.me.pod().set();
+        Explanation::with_fix(
+            "KubernetesTokenMissing",
+            format!(
+                "the agent of {} has no token for the Kubernetes API: {} is neither read nor written, so a cluster is formed \
+                 without record and lock, and a new size or annotation of {} has no effect",
+                self.me.pod(),
+                self.lease(),
+                self.stateful_set()
+            ),
+            format!(
+                "let the webhook add the agent's own token, which restarts the pods one by one: {}; or, if the agents are not \
+                 to use the API, set annotation {}=off as well",
+                self.kubectl(&format!(
+                    "annotate statefulset/{set} --overwrite {}=\"$(date +%s)\"",
+                    contract::keys::REFRESH
+                )),
+                contract::keys::KUBERNETES
+            ),
+        )
     }
 
     fn copies_disagree(&self, databases: &NamedDatabases) -> Explanation {

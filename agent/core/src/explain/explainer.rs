@@ -17,6 +17,8 @@ pub struct Explainer<'a> {
     pub user: &'a str,
     /// The source of the admin's credentials: `COUCHDB_USER and COUCHDB_PASSWORD`.
     pub credentials_source: &'a str,
+    /// The part of the admin's password that an ini file does not keep, as the subject of a sentence; never the password.
+    pub lost_part: Option<&'static str>,
     /// The base URL of the local CouchDB, as it is reached inside the pod.
     pub couchdb_url: String,
 }

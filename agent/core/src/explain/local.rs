@@ -7,6 +7,14 @@ use super::explanation::{Explanation, predicate};
 use crate::facts::Unseen;
 
 impl Explainer<'_> {
+    /// The hint that the image's ini file may not contain the password as it is.
+    fn ini_hint(&self) -> String {
+        let Some(lost) = self.lost_part else { return String::new() };
+        format!(
+            ". CouchDB may also have read another password: {lost}, which its ini file does not keep; use one without it"
+        )
+    }
+
     /// Explains the wait for the local CouchDB.
     pub(super) fn local(&self, unseen: &Unseen) -> Explanation {
         let Self { user, credentials_source: source, couchdb_url: url, .. } = self;
@@ -32,8 +40,9 @@ impl Explainer<'_> {
                 format!(
                     "if the password was changed through CouchDB's API, change it in its source as well: a restart \
                      brings that one back. If it changed there, restart CouchDB and the agent: {}. If that does not \
-                     help, CouchDB keeps another admin in an ini file on a volume: change the password there",
-                    self.kubectl(&format!("delete pod {}", self.me.pod()))
+                     help, CouchDB keeps another admin in an ini file on a volume: change the password there{}",
+                    self.kubectl(&format!("delete pod {}", self.me.pod())),
+                    self.ini_hint()
                 ),
             ),
             Unseen::LoginIgnored => Explanation::with_fix(

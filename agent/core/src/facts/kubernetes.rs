@@ -18,6 +18,8 @@ pub enum ApiState {
     Forbidden,
     /// There is no such StatefulSet. The last known size remains valid, and no cluster is formed.
     Missing,
+    /// The pod runs in Kubernetes, and the agent has no token for the API. Treated as [`ApiState::Off`], with a condition.
+    NoToken,
     /// The API is not used. The injected size is valid.
     Off,
     /// The API has not answered yet, or no longer answers. The last known size remains valid, and no cluster is formed.

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use agent_core::decide::{Condition, Decision, Readiness, Step, decide};
+use agent_core::explain::Explainer;
 use agent_core::facts::{
-    Login, MaintenanceMode, Node, Observed, PodManagement, Spread, SystemDatabase, Unseen, VolumeNote,
+    ApiState, Login, MaintenanceMode, Node, Observed, PodManagement, Spread, SystemDatabase, Unseen,
+    VolumeNote,
 };
+use contract::ini::lost_part;
 use insta::assert_snapshot;
 
 use crate::cluster::{cluster, copies_on, member, pristine, up, with_admins};
@@ -158,6 +161,31 @@ fn a_refused_password_is_a_condition_of_a_member_that_is_observed_by_a_session()
     ");
     let no_login = cluster(1).members([0]).unseen(0, Unseen::LoginIgnored).observed();
     assert_snapshot!(explained(&no_login), @"[not ready] BasicAuthenticationOff: CouchDB at http://127.0.0.1:5984 ignores basic authentication and session cookies, so the agent cannot log in. Fix: add '{chttpd_auth, cookie_authentication_handler}, {chttpd_auth, default_authentication_handler}' to [chttpd] authentication_handlers");
+}
+
+#[test]
+fn an_agent_in_a_pod_without_a_token_reports_it_and_leaves_readiness_alone() {
+    let observed = Observed { api: ApiState::NoToken, ..cluster(2).members(0..2).observed() };
+    assert_eq!((decided(&observed).step, decided(&observed).readiness), (Step::Settled, Readiness::Ready));
+    assert_snapshot!(conditions(&observed), @"");
+    let alone = Observed { api: ApiState::NoToken, ..cluster(1).pristine([0]).observed() };
+    assert_eq!(decided(&alone).step, Step::Found, "as where there is no API");
+    assert_eq!(decided(&alone).conditions, [Condition::KubernetesTokenMissing]);
+}
+
+#[test]
+fn a_password_that_an_ini_file_does_not_keep_is_a_hint_beside_its_rejection() {
+    let observed = Observed { login: Login::Rejected, ..cluster(1).members([0]).observed() };
+    let fix = |lost_part| {
+        let explained = explain(&observed, |explainer| {
+            let explainer = Explainer { lost_part, ..explainer.clone() };
+            explainer.condition(&observed, &Condition::CredentialsRejected)
+        });
+        explained.explanation.fix.unwrap()
+    };
+    let lost = lost_part("se%cret");
+    assert!(fix(lost).contains("the value contains '%', which its ini file does not keep"), "{}", fix(lost));
+    assert!(!fix(None).contains("ini file does not keep"));
 }
 
 #[test]

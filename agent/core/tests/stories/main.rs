@@ -44,6 +44,7 @@ fn explain<T>(observed: &Observed, explain: impl FnOnce(&Explainer<'_>) -> T) ->
         naming: &Naming::usual(&me),
         user: "admin",
         credentials_source: "COUCHDB_USER and COUCHDB_PASSWORD",
+        lost_part: None,
         couchdb_url: "http://127.0.0.1:5984".to_owned(),
     })
 }

@@ -139,6 +139,7 @@ fn situations() -> Vec<Observed> {
         members_but(Unseen::Rejects),
         members_but(Unseen::LockedOut),
         members_but(Unseen::LoginIgnored),
+        Observed { api: ApiState::NoToken, ..settled() },
         Observed { login: Login::Ignored, ..settled() },
         Observed { login: Login::LockedOut, ..settled() },
         Observed { login: Login::Rejected, ..settled() },

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use contract::container::choose;
+use contract::ini::lost_part;
 use serde_json::Value;
 
 use super::surroundings::Set;
@@ -71,7 +72,7 @@ fn secrets(set: &Set<'_>, couchdb: &Value, lines: &mut Vec<String>) {
         }
         for secret in set.beside("Secret").filter(|it| it["metadata"]["name"] == reference["name"]) {
             let value = texts(secret).into_iter().rfind(|(name, _)| name == key);
-            if let Some(what) = value.and_then(|(_, value)| ini::lost_part(&value)) {
+            if let Some(what) = value.and_then(|(_, value)| lost_part(&value)) {
                 lines.push(format!(
                     "secret/{}: warning: '{key}': {what}, which CouchDB's ini file does not keep, so the agent cannot log in. Fix: \
                      {}",

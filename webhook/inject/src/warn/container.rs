@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use contract::ini::lost_part;
 use contract::{env, name};
 use serde_json::value::RawValue;
 
@@ -122,7 +123,7 @@ fn forms_by_itself(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
 fn not_kept(couchdb: CouchDb<'_>, warnings: &mut Vec<Warning>) {
     for name in ini::WRITTEN {
         if let Some(variable) = couchdb.container.variable(name)
-            && let Some(what) = variable.visible().and_then(ini::lost_part)
+            && let Some(what) = variable.visible().and_then(lost_part)
         {
             warnings.push(Warning::NotKept { path: couchdb.value_path(variable), name, what });
         }
