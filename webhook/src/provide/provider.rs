@@ -12,7 +12,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -114,9 +114,13 @@ impl Provider {
             tokio::select! {
                 Some(event) = sets.next() => self.observe_set(event),
                 Some(event) = bindings.next() => self.observe_binding(event),
-                Some(Ok(attempt)) = attempts.join_next(), if !attempts.is_empty() => self.finish(attempt).await,
+                Some(attempt) = attempts.join_next(), if !attempts.is_empty() => {
+                    self.finish(result_of(attempt)).await;
+                }
                 () = until(due) => {}
-                Some(Ok(lowered)) = passes.join_next(), if !passes.is_empty() => self.lowered(lowered).await,
+                Some(lowered) = passes.join_next(), if !passes.is_empty() => {
+                    self.lowered(result_of(lowered)).await;
+                }
                 // While nodes are drained, which takes minutes at least.
                 _ = ticks.tick(), if passes.is_empty() && !self.drains.is_empty() => {
                     passes.spawn(lower(self.lowering.look(), self.drains.all()));
@@ -217,6 +221,16 @@ impl Provider {
     }
 }
 
+/// The result of a task. Its panic ends the provider as well, and with it the process: its StatefulSet would never be tried
+/// again.
+fn result_of<T>(ended: Result<T, JoinError>) -> T {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(result) => result,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(error)) => unreachable!("no attempt is aborted: {error}"),
+    }
+}
+
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -228,3 +242,16 @@ async fn until(due: Option<Instant>) {
 const BETWEEN_PASSES: Duration = Duration::from_secs(5);
 /// Attempts at a time: providing for StatefulSets must not keep the API server from its other work.
 const MAX_ATTEMPTS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "a broken attempt")]
+    async fn the_panic_of_an_attempt_is_not_swallowed() {
+        let mut attempts: JoinSet<()> = JoinSet::new();
+        attempts.spawn(async { panic!("a broken attempt") });
+        result_of(attempts.join_next().await.unwrap());
+    }
+}

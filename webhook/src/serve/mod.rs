@@ -8,6 +8,7 @@
 //! body         reading a review's body
 //! budget       the memory that all bodies together may take
 //! readiness    the state behind `/readyz`
+//! tasks        the background tasks, and the end of the server when one panics
 //! verify       the check behind it: a handshake with the server itself, as an API server makes it
 //! renew        replacing the certificate in use
 //! ```
@@ -20,6 +21,7 @@ mod pool;
 mod readiness;
 mod renew;
 mod server;
+mod tasks;
 mod verify;
 
 pub use server::{Bound, Error, bind};

@@ -10,7 +10,6 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -21,6 +20,7 @@ use super::budget::{Budget, Limits};
 use super::pool::Pool;
 use super::readiness::Readiness;
 use super::renew::renew;
+use super::tasks::{Panicked, Tasks};
 use super::verify::{Endpoint, verify};
 use crate::authority::{self, AuthorityConfig, Outputs};
 use crate::guard::Guard;
@@ -57,6 +57,20 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A background task ended by a panic.
+    #[error("the task '{task}' panicked: {message}")]
+    Panicked {
+        /// The task's name.
+        task: &'static str,
+        /// The message of the panic.
+        message: String,
+    },
+}
+
+impl From<Panicked> for Error {
+    fn from(Panicked { task, message }: Panicked) -> Self {
+        Self::Panicked { task, message }
+    }
 }
 
 /// Reads the certificate, if it comes from files, and binds both ports. Answers nothing before [`Bound::serve`].
@@ -137,39 +151,46 @@ impl Bound {
         // If this future is dropped, the tasks end as well.
         let _stop_tasks = stop.clone().drop_guard();
         let metrics = &shared.metrics;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(probes.serve(stop.clone()));
-        tasks.spawn(admission.serve(stop.clone()));
+        let mut tasks = Tasks::default();
+        tasks.spawn("probes", probes.serve(stop.clone()));
+        tasks.spawn("admission", admission.serve(stop.clone()));
         if args.provide == Provide::On {
             let home = args.namespace.clone();
-            tasks.spawn(provide(kubernetes.clone(), home, metrics.clone(), stop.clone()));
+            tasks.spawn("provider", provide(kubernetes.clone(), home, metrics.clone(), stop.clone()));
         }
         let trust = watch::Sender::new(initial_trust(&args, &certificates));
         match args.cert_mode {
             CertMode::Memory => {}
             CertMode::Files => {
                 let name = args.config_name.clone();
-                tasks.spawn(authority::follow(kubernetes, name, trust.clone(), stop.clone()));
+                tasks.spawn("authority", authority::follow(kubernetes, name, trust.clone(), stop.clone()));
             }
             CertMode::SelfSigned => {
                 let served = certificates.served().clone();
                 let outputs = Outputs { served, trust: trust.clone(), metrics: metrics.clone() };
-                tasks.spawn(authority::keep(kubernetes, authority_config(&args), outputs, stop.clone()));
+                let config = authority_config(&args);
+                tasks.spawn("authority", authority::keep(kubernetes, config, outputs, stop.clone()));
             }
         }
         let endpoint = Endpoint { name: args.server_name(), address: https };
         let readiness = shared.readiness.clone();
-        tasks.spawn(verify(trust.subscribe(), endpoint, readiness, metrics.clone(), stop.clone()));
-        tasks.spawn(renew(certificates, metrics.clone(), stop.clone()));
+        let verifying = verify(trust.subscribe(), endpoint, readiness, metrics.clone(), stop.clone());
+        tasks.spawn("verification", verifying);
+        tasks.spawn("renewal", renew(certificates, metrics.clone(), stop.clone()));
 
-        shutdown.cancelled().await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // Without the task the pod would stay ready, with an old certificate or without what pods need. Kubernetes
+            // restarts a process that ends.
+            panicked = tasks.panicked() => return Err(panicked.into()),
+        }
         // Unready at once, but serving: endpoints, kube-proxy and API servers take seconds to follow.
         shared.draining.cancel();
         info!(delay = ?args.drain_delay, "stopping");
         tokio::time::sleep(args.drain_delay).await;
         // Both ports close; requests in flight are finished within the time of `accept`.
         stop.cancel();
-        tasks.join_all().await;
+        tasks.join().await?;
         info!("stopped");
         Ok(())
     }

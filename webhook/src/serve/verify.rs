@@ -96,7 +96,7 @@ async fn check(trust: CallerTrust, endpoint: &Endpoint) -> Result<(), VerifyErro
 struct Probe {
     connector: TlsConnector,
     name: ServerName<'static>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Probe {
@@ -111,27 +111,30 @@ impl Probe {
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
             name: ServerName::try_from(endpoint.name.clone())?,
-            address: reachable(endpoint.address),
+            addresses: reachable(endpoint.address),
         })
     }
 
     async fn handshake(&self) -> io::Result<()> {
         let handshake = async {
-            let stream = TcpStream::connect(self.address).await?;
+            let stream = TcpStream::connect(self.addresses.as_slice()).await?;
             self.connector.connect(self.name.clone(), stream).await.map(drop)
         };
         timeout(HANDSHAKE_TIMEOUT, handshake).await?
     }
 }
 
-/// Replaces the unspecified address, which can be listened on but not connected to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+/// The addresses to connect to, in this order, where the server listens on `address`. The unspecified address can be listened
+/// on but not connected to.
+///
+/// `[::]` takes connections of both families. With IPv6 switched off by sysctl it can still be bound, and `::1` does not exist.
+fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
+    let ips = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => vec![ip],
     };
-    SocketAddr::new(ip, address.port())
+    ips.into_iter().map(|ip| SocketAddr::new(ip, address.port())).collect()
 }
 
 /// Changes of the trust are checked at once. This is for changes without a notice, such as an expired certificate.
@@ -139,3 +142,30 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Longer than any handshake within one process.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_of_any_address_is_reached_in_whatever_family_there_is() {
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = v4.local_addr().unwrap().port();
+        for any in [IpAddr::V6(Ipv6Addr::UNSPECIFIED), Ipv4Addr::UNSPECIFIED.into()] {
+            // Nothing listens on `[::1]`, as where IPv6 is switched off by sysctl.
+            let addresses = reachable(SocketAddr::new(any, port));
+            TcpStream::connect(addresses.as_slice()).await.unwrap();
+        }
+        let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else { return };
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v6.local_addr().unwrap().port());
+        TcpStream::connect(reachable(any).as_slice()).await.unwrap();
+    }
+
+    #[test]
+    fn a_specific_address_is_the_only_one() {
+        let address = SocketAddr::from(([127, 0, 0, 2], 8443));
+        assert_eq!(reachable(address), [address]);
+    }
+}

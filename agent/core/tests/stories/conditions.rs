@@ -167,7 +167,7 @@ fn a_refused_password_is_a_condition_of_a_member_that_is_observed_by_a_session()
 fn an_agent_in_a_pod_without_a_token_reports_it_and_leaves_readiness_alone() {
     let observed = Observed { api: ApiState::NoToken, ..cluster(2).members(0..2).observed() };
     assert_eq!((decided(&observed).step, decided(&observed).readiness), (Step::Settled, Readiness::Ready));
-    assert_snapshot!(conditions(&observed), @"");
+    assert_snapshot!(conditions(&observed), @r#"KubernetesTokenMissing: the agent of couchdb-0 has no token for the Kubernetes API: Lease 'couchdb-couchdiscover' is neither read nor written, so a cluster is formed without record and lock, and a new size or annotation of StatefulSet 'couchdb' has no effect. Fix: let the webhook add the agent's own token, which restarts the pods one by one: kubectl -n default annotate statefulset/couchdb --overwrite couchdiscover.io/refresh="$(date +%s)"; or, if the agents are not to use the API, set annotation couchdiscover.io/kubernetes=off as well"#);
     let alone = Observed { api: ApiState::NoToken, ..cluster(1).pristine([0]).observed() };
     assert_eq!(decided(&alone).step, Step::Found, "as where there is no API");
     assert_eq!(decided(&alone).conditions, [Condition::KubernetesTokenMissing]);
