@@ -8,6 +8,7 @@
 //! | [`run`] | the loop and the start of the agent |
 //! | [`observe`] | reads: the local CouchDB, its peers, ports, EndpointSlices |
 //! | [`act`] | writes: one step, on the local CouchDB or the Lease |
+//! | [`repair`] | repairs that a person decides about |
 //! | [`publish`] | probes, `/status`, `/metrics`, the termination message |
 //! | [`metrics`] | counters |
 //! | [`couch`] | HTTP client for CouchDB |
@@ -24,6 +25,7 @@ pub mod kubernetes;
 pub mod metrics;
 pub mod observe;
 pub mod publish;
+pub mod repair;
 pub mod run;
 pub mod settings;
 

@@ -12,6 +12,7 @@ use crate::check::{self, Output};
 use crate::error::CommandError;
 use crate::help;
 use crate::manifest::{self, InjectArgs, UninjectArgs};
+use crate::paint::{Color, Paint};
 use crate::terminal;
 
 /// A subcommand of both `couchdiscover` and `couchdiscover-webhook`.
@@ -33,14 +34,15 @@ pub enum Alias {
 impl Alias {
     /// Runs the subcommand and prints its result; returns the exit code.
     pub fn run(self) -> ExitCode {
-        self.try_run().unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
+        let paint = terminal::paint(Color::Auto);
+        self.try_run(paint).unwrap_or_else(|error| terminal::fail(&error, error.exit_code()))
     }
 
-    pub(crate) fn try_run(self) -> Result<ExitCode, CommandError> {
+    pub(crate) fn try_run(self, paint: Paint) -> Result<ExitCode, CommandError> {
         match self {
             Self::Inject(args) => manifest::inject(&args).map(|()| ExitCode::SUCCESS),
             Self::Uninject(args) => manifest::uninject(&args).map(|()| ExitCode::SUCCESS),
-            Self::Check(args) => check(&args),
+            Self::Check(args) => check(&args, paint),
         }
     }
 
@@ -54,10 +56,10 @@ impl Alias {
     }
 }
 
-fn check(args: &check::Args) -> Result<ExitCode, CommandError> {
+fn check(args: &check::Args, paint: Paint) -> Result<ExitCode, CommandError> {
     let report = runtime()?.block_on(check::run(args))?;
     let text = match args.output {
-        Output::Table => report.to_table(),
+        Output::Table => report.painted(paint),
         Output::Json => report.to_json(),
     };
     terminal::print(&text).map_err(CommandError::Write)?;

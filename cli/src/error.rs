@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use crate::cluster;
 use crate::explain::ExplainError;
+use crate::page::PageError;
+use crate::repair::RepairError;
 use crate::shell::ManError;
 use crate::size::SizeError;
 use crate::sources::ReadError;
@@ -36,6 +38,12 @@ pub(crate) enum CommandError {
     /// Nothing was explained.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// The page of an agent is not served.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// Nothing was repaired.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// The man pages cannot be written.
     #[error(transparent)]
     Man(#[from] ManError),
@@ -52,6 +60,8 @@ impl CommandError {
             Self::Status(StatusError::List(_)) => exit::INCOMPLETE,
             Self::Status(StatusError::Unknown { .. } | StatusError::Write(_)) => exit::FAILURE,
             Self::Size(error) => error.exit_code(),
+            Self::Page(error) => error.exit_code(),
+            Self::Repair(error) => error.exit_code(),
             Self::Explain(ExplainError::Unknown { .. }) => exit::USAGE,
             Self::Explain(ExplainError::Write(_))
             | Self::Read(_)

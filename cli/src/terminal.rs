@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use contract::error::chain;
 use contract::text::{MESSAGE_LIMIT, one_line};
 use program::exit;
+
+use crate::paint::{Color, Destination, Paint};
 
 /// Parses a command line, the program's name first.
 ///
@@ -22,6 +24,15 @@ pub fn parse<C: FromArgMatches>(command: clap::Command, args: Vec<OsString>) -> 
         // clap returns help and the version as errors that belong on stdout.
         if answer.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
     })
+}
+
+/// The use of colours on stdout.
+#[expect(clippy::disallowed_methods, reason = "the terminal's own settings, of which no test depends")]
+pub(crate) fn paint(color: Color) -> Paint {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let declines_color = is_set("NO_COLOR") || is_dumb;
+    Paint::new(color, Destination { is_terminal: io::stdout().is_terminal(), declines_color })
 }
 
 /// Prints an error with its sources on stderr and returns the exit code.

@@ -328,21 +328,39 @@ fn help_documents_each_subcommand() {
     insta::assert_snapshot!(run(&["--help"], "").out, @"
     Prepare manifests for CouchDB clusters on Kubernetes and check live clusters
 
-    Usage: couchdiscover <COMMAND>
+    Usage: couchdiscover [OPTIONS] <COMMAND>
 
     Commands:
-      inject    Inject the agent into the labelled StatefulSets of a file
-      uninject  Remove the injected agent from the StatefulSets of a file
-      check     Check a cluster and print each problem with its fix
-      status    Show the pods of StatefulSets and the states that their agents report, worst first
-      plan      Show the copies that a change of size moves
-      scale     Change the number of nodes: drains those that go, or adds new ones, and waits until that is done
-      explain   Print the runbook's page about a state, a condition or an alert
-      help      Print this message or the help of the given subcommand(s)
+      inject      Inject the agent into the labelled StatefulSets of a file
+      uninject    Remove the injected agent from the StatefulSets of a file
+      check       Check a cluster and print each problem with its fix
+      status      Show the pods of StatefulSets and the states that their agents report, worst first
+      plan        Show the copies that a change of size moves
+      scale       Change the number of nodes: drains those that go, or adds new ones, and waits until that is done
+      page        Show the page of an agent in a browser on this machine
+      open        Let the node of a pod take part in reads and writes again
+      readmit     List the node of a pod as a member again
+      forget      Remove a name that belongs to no pod from the members
+      explain     Print the runbook's page about a state, a condition or an alert
+      completion  Print the script with which a shell completes the command line
+      help        Print this message or the help of the given subcommand(s)
 
     Options:
-      -h, --help     Print help
-      -V, --version  Print version
+          --color <COLOR>
+              Use of colours; NO_COLOR switches them off, too
+
+              Possible values:
+              - auto:   Where stdout is a terminal, unless NO_COLOR is set
+              - always: Also in files and pipes
+              - never:  Nowhere
+              
+              [default: auto]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
     ");
     insta::assert_snapshot!(run(&["inject", "--help"], "").out, @"
     Inject the agent into the labelled StatefulSets of a file
@@ -425,6 +443,16 @@ fn help_documents_each_subcommand() {
               
               [env: COUCHDISCOVER_SIDECAR=]
 
+          --color <COLOR>
+              Use of colours; NO_COLOR switches them off, too
+
+              Possible values:
+              - auto:   Where stdout is a terminal, unless NO_COLOR is set
+              - always: Also in files and pipes
+              - never:  Nowhere
+              
+              [default: auto]
+
           --readiness <READINESS>
               Readiness of the pods: joined or off [default: joined]
               
@@ -440,6 +468,15 @@ fn help_documents_each_subcommand() {
 
       -h, --help
               Print help (see a summary with '-h')
+
+    Examples:
+      couchdiscover inject -f couchdb.yaml | kubectl apply -f -
+      couchdiscover inject -f couchdb.yaml -o patch
+
+    Exit codes:
+       0  done
+       1  the file cannot be read, or is denied
+      64  wrong command line
     ");
     insta::assert_snapshot!(run(&["uninject", "--help"], "").out, @"
     Remove the injected agent from the StatefulSets of a file
@@ -470,19 +507,38 @@ fn help_documents_each_subcommand() {
               
               By default only the agent is removed, unless the annotation couchdiscover.io/on-removal is 'everything'. The databases of a formed cluster are filed under the injected node names and cannot be reached without these.
 
+          --color <COLOR>
+              Use of colours; NO_COLOR switches them off, too
+
+              Possible values:
+              - auto:   Where stdout is a terminal, unless NO_COLOR is set
+              - always: Also in files and pipes
+              - never:  Nowhere
+              
+              [default: auto]
+
       -h, --help
               Print help (see a summary with '-h')
+
+    Examples:
+      couchdiscover uninject -f injected.yaml > couchdb.yaml
+      kubectl get statefulset couchdb -o yaml | couchdiscover uninject -f -
+
+    Exit codes:
+       0  done
+       1  the file cannot be read, or is denied
+      64  wrong command line
     ");
     insta::assert_snapshot!(run(&["check", "--help"], "").out, @"
     Check a cluster and print each problem with its fix
 
-    Reads only; all writes are dry runs. Exits 0 if no problem is found, 1 if one is found, 2 if nothing can be read, 69 if no cluster can be reached.
+    Reads only; all writes are dry runs.
 
     Usage: couchdiscover check [OPTIONS]
 
     Options:
       -n, --namespace <NAMESPACE>
-              Namespace of the StatefulSets; by default all namespaces
+              Namespace; by default that of the context, and for check and status all namespaces
 
           --context <CONTEXT>
               Context of the kubeconfig; by default the current one
@@ -508,7 +564,29 @@ fn help_documents_each_subcommand() {
           --wait <TIME>
               Repeat until no problem is found, for at most this time, such as 90s or 2m
 
+          --color <COLOR>
+              Use of colours; NO_COLOR switches them off, too
+
+              Possible values:
+              - auto:   Where stdout is a terminal, unless NO_COLOR is set
+              - always: Also in files and pipes
+              - never:  Nowhere
+              
+              [default: auto]
+
       -h, --help
               Print help (see a summary with '-h')
+
+    Examples:
+      couchdiscover check -n shop
+      couchdiscover check --pre
+      couchdiscover check --wait 2m -o json
+
+    Exit codes:
+       0  no problem is found
+       1  a problem is found
+       2  nothing can be read
+      64  wrong command line
+      69  no cluster can be reached
     ");
 }

@@ -7,7 +7,20 @@ use std::path::Path;
 use std::process::Command;
 
 /// The subcommands that the help lists.
-const VERBS: [&str; 8] = ["inject", "uninject", "check", "status", "plan", "scale", "explain", "completion"];
+const VERBS: [&str; 12] = [
+    "inject",
+    "uninject",
+    "check",
+    "status",
+    "plan",
+    "scale",
+    "page",
+    "open",
+    "readmit",
+    "forget",
+    "explain",
+    "completion",
+];
 
 /// Runs the program, and returns its exit code and stdout.
 fn run(args: &[&str]) -> (i32, String) {

@@ -22,6 +22,8 @@ pub const AGENT_PORT_NAME: &str = "couchdiscover";
 pub const LIVEZ: &str = "/livez";
 /// Path of the readiness probe. The body of a failure contains the reason.
 pub const READYZ: &str = "/readyz";
+/// Path of the agent's page for people, HTML.
+pub const HOME: &str = "/";
 /// Path of the agent's [status page](crate::status).
 pub const STATUS: &str = "/status";
 /// Path of the agent's [plan](crate::moves::Plan) for the number of nodes in the query, `?replicas=3`.

@@ -18,16 +18,24 @@ use crate::{StartError, Surroundings, start};
 
 /// Runs the sidecar in the environment of this process.
 pub(super) fn run(vars: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let termination_log = Some(TERMINATION_LOG.into());
+    run_in(vars, Surroundings { termination_log, ..surroundings(vars) })
+}
+
+/// The surroundings of this process: its names, and its place.
+pub(super) fn surroundings(vars: &dyn Fn(&str) -> Option<String>) -> Surroundings {
+    let in_pod = vars(env::KUBERNETES_SERVICE_HOST).is_some();
+    let place = if in_pod { Place::Pod } else { Place::Elsewhere };
+    Surroundings { names: names(vars), place, ..Surroundings::default() }
+}
+
+fn names(vars: &dyn Fn(&str) -> Option<String>) -> NameSources {
     let hostnames = [gethostname::gethostname().into_string().ok(), vars(env::HOSTNAME)];
-    let names = NameSources {
+    NameSources {
         hostnames: hostnames.into_iter().flatten().collect(),
         etc_hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-    };
-    let termination_log = Some(TERMINATION_LOG.into());
-    let in_pod = vars(env::KUBERNETES_SERVICE_HOST).is_some();
-    let place = if in_pod { Place::Pod } else { Place::Elsewhere };
-    run_in(vars, Surroundings { names, place, termination_log, ..Surroundings::default() })
+    }
 }
 
 fn run_in(vars: &dyn Fn(&str) -> Option<String>, surroundings: Surroundings) -> ExitCode {

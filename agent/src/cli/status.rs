@@ -49,7 +49,8 @@ pub(super) fn print_status(vars: &dyn Fn(&str) -> Option<String>, format: Status
     if page.ready { printed } else { ExitCode::from(exit::FAILURE) }
 }
 
-async fn fetch(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, reqwest::Error> {
+/// Reads the page of the agent that runs in this pod.
+pub(super) async fn fetch(client: &reqwest::Client, listen: SocketAddr) -> Result<Value, reqwest::Error> {
     let host = if listen.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { listen.ip() };
     let url = format!("http://{}{}", SocketAddr::new(host, listen.port()), contract::ports::STATUS);
     client.get(url).timeout(TIMEOUT).send().await?.error_for_status()?.json().await

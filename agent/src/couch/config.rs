@@ -88,6 +88,12 @@ impl Couch {
         self.set_option(base, COUCHDB, MAINTENANCE_MODE, &json!(word(mode))).await
     }
 
+    /// Ends any maintenance mode, in the configuration files of the node as well: one that was set manually may be there.
+    pub async fn end_maintenance_for_good(&self, base: &str) -> Result<(), CouchError> {
+        let path = format!("/_node/_local/_config/{COUCHDB}/{MAINTENANCE_MODE}");
+        self.transport.put(base, &path, &json!(word(MaintenanceMode::Off))).await
+    }
+
     /// Ends the maintenance mode that agents set. `nolb` is set manually, and stays.
     pub async fn end_maintenance(&self, base: &str) -> Result<(), CouchError> {
         if self.standing(base).await?.mode != MaintenanceMode::On {

@@ -65,6 +65,17 @@ impl Couch {
         Ok(only)
     }
 
+    /// The number of databases of which the node called `name` holds a copy, by the shard maps.
+    pub async fn databases_on(&self, base: &str, name: &str) -> Result<u64, CouchError> {
+        let mut count = 0;
+        self.for_each_map(base, |_, map| {
+            let is_holder = map.by_range.values().flatten().any(|holder| holder == name);
+            count += u64::from(is_holder);
+        })
+        .await?;
+        Ok(count)
+    }
+
     async fn for_each_map(
         &self,
         base: &str,

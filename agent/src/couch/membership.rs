@@ -1,5 +1,6 @@
 //! Membership: the members that a node lists, and those it is connected to.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -22,8 +23,7 @@ impl Couch {
     /// Writes `peer` into the node's own `_nodes`. The empty document has the same revision on every node, so concurrent
     /// writers don't conflict; a repeat is a 409.
     pub async fn join(&self, base: &str, peer: &str) -> Result<(), CouchError> {
-        let path = format!("/_node/_local/_nodes/{peer}");
-        let done = self.transport.put(base, &path, &json!({})).await;
+        let done = self.transport.put(base, &entry_of(peer), &json!({})).await;
         accept(done, StatusCode::CONFLICT, "")
     }
 }
@@ -89,9 +89,13 @@ fn is_marked(entry: &Map<String, Value>) -> bool {
     entry.get(DECOM) == Some(&Value::Bool(true))
 }
 
+/// The path of a document. A name in `_nodes` may contain any character.
 fn entry_of(member: &str) -> String {
-    format!("/_node/_local/_nodes/{member}")
+    format!("/_node/_local/_nodes/{}", utf8_percent_encode(member, BEYOND_NAMES))
 }
+
+/// The characters that names of hosts and nodes do not have.
+const BEYOND_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'-').remove(b'_');
 
 /// The field by which mem3 leaves a member out of new databases.
 const DECOM: &str = "decom";

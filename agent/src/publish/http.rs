@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -14,13 +16,14 @@ use contract::error::chain;
 use contract::moves::Plan;
 use contract::ports;
 use contract::status::Page;
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::accept::Caller;
-use super::{accept, exposition};
+use super::{accept, exposition, html};
 use crate::act::PlanInputs;
 use crate::metrics::Metrics;
 
@@ -42,9 +45,10 @@ pub struct Shown {
     pub last_plan: Arc<Mutex<Option<(Plan, Instant)>>>,
 }
 
-/// The paths `/livez`, `/readyz`, `/status`, `/plan` and `/metrics`.
+/// The paths `/`, `/livez`, `/readyz`, `/status`, `/plan` and `/metrics`.
 pub fn router(shown: Shown) -> Router {
     Router::new()
+        .route(ports::HOME, get(home))
         .route(ports::LIVEZ, get(async || "ok\n"))
         .route(ports::READYZ, get(readyz))
         .route(ports::STATUS, get(status))
@@ -63,14 +67,32 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     )
 }
 
-/// The page. The admin's name and the source of the password are for callers in the pod only: the port is open to every
-/// pod of the Kubernetes cluster.
+/// The page for people.
+async fn home(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, html::CONTENT_TYPE),
+        (CONTENT_SECURITY_POLICY, html::SECURITY_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (headers, html::render(&shown.page_for(caller), Timestamp::now()))
+}
+
 async fn status(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> Json<Page> {
-    let page = shown.page.borrow().clone();
-    Json(match caller {
-        Caller::Pod => page,
-        Caller::Network => Page { admin: None, ..page },
-    })
+    Json(shown.page_for(caller))
+}
+
+impl Shown {
+    /// The page. The admin's name and the source of the password are for callers in the pod only: the port is open to every
+    /// pod of the Kubernetes cluster.
+    fn page_for(&self, caller: Caller) -> Page {
+        let page = self.page.borrow().clone();
+        match caller {
+            Caller::Pod => page,
+            Caller::Network => Page { admin: None, ..page },
+        }
+    }
 }
 
 /// The query of a plan.
@@ -120,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_admins_name_is_shown_within_the_pod_only() {
-        let admin = Admin { user: "root".to_owned(), source: "COUCHDB_USER".to_owned() };
+        let admin = Admin { user: "an-admin".to_owned(), source: "COUCHDB_USER".to_owned() };
         let page = Page { admin: Some(admin), ..Page::default() };
         let (_sender, page) = watch::channel(page);
         for (caller, shown) in [(Caller::Pod, true), (Caller::Network, false)] {
@@ -131,10 +153,14 @@ mod tests {
                 plans,
                 last_plan: Arc::default(),
             });
-            let request = Request::get(ports::STATUS).extension(caller).body(Body::empty()).unwrap();
-            let answer = app.oneshot(request).await.unwrap();
-            let body = to_bytes(answer.into_body(), 10_000).await.unwrap();
-            assert_eq!(String::from_utf8_lossy(&body).contains("root"), shown, "{caller:?}");
+            for path in [ports::STATUS, ports::HOME] {
+                let request = Request::get(path).extension(caller).body(Body::empty()).unwrap();
+                let answer = app.clone().oneshot(request).await.unwrap();
+                let body = to_bytes(answer.into_body(), 20_000).await.unwrap();
+                let body = String::from_utf8_lossy(&body);
+                assert_eq!(body.contains("COUCHDB_USER"), shown, "{path} {caller:?}");
+                assert_eq!(body.contains("an-admin"), shown, "{path} {caller:?}");
+            }
         }
     }
 }

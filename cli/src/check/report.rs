@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::finding::{Finding, Level};
+use crate::paint::Paint;
 use crate::terminal::shown;
 
 /// The result of a check.
@@ -54,6 +55,11 @@ impl Report {
     ///
     /// Messages contain what pods report, so each is shown as one line that the terminal does not obey.
     pub fn to_table(&self) -> String {
+        self.painted(Paint::Plain)
+    }
+
+    /// The same table, with colours for the levels.
+    pub fn painted(&self, paint: Paint) -> String {
         let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
         let mut table = String::new();
         let mut subject = "";
@@ -61,10 +67,10 @@ impl Report {
             if finding.subject != subject {
                 subject = &finding.subject;
                 let gap = if table.is_empty() { "" } else { "\n" };
-                let _ = writeln!(table, "{gap}{}", shown(subject));
+                let _ = writeln!(table, "{gap}{}", paint.heading(&shown(subject)));
             }
-            let level = finding.level.word();
-            let _ = writeln!(table, "  {level:7}  {:width$}  {}", finding.check, shown(&finding.message));
+            let level = finding.level.painted(paint);
+            let _ = writeln!(table, "  {level}  {:width$}  {}", finding.check, shown(&finding.message));
             if let Some(fix) = &finding.fix {
                 let _ = writeln!(table, "  {:7}  {:width$}  Fix: {}", "", "", shown(fix));
             }
@@ -88,6 +94,19 @@ impl Level {
             Self::Warning => "warning",
             Self::Wrong => "WRONG",
         }
+    }
+}
+
+impl Level {
+    /// The word in its colour, filled to the width of the column.
+    fn painted(self, paint: Paint) -> String {
+        let word = self.word();
+        let shown = match self {
+            Self::Ok => paint.good(word),
+            Self::Unknown | Self::Warning => paint.warn(word),
+            Self::Wrong => paint.bad(word),
+        };
+        format!("{shown}{:1$}", "", 7_usize.saturating_sub(word.len()))
     }
 }
 
@@ -123,6 +142,28 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_change_nothing_but_the_colours() {
+        let finding = |level| Finding {
+            level,
+            subject: "shop/couchdb".to_owned(),
+            check: "pods",
+            message: "in words".to_owned(),
+            fix: None,
+        };
+        let report =
+            Report::new([Level::Ok, Level::Unknown, Level::Warning, Level::Wrong].map(finding).into());
+        let (plain, painted) = (report.to_table(), report.painted(Paint::Colored));
+        for part in ["\u{1b}[32mok\u{1b}[0m     ", "\u{1b}[33mwarning\u{1b}[0m", "\u{1b}[1;31mWRONG\u{1b}[0m"]
+        {
+            assert!(painted.contains(part), "{painted:?}");
+        }
+        let bare = ["32", "33", "1;31", "1", "0"]
+            .iter()
+            .fold(painted, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(bare, plain);
+    }
 
     #[test]
     fn what_a_pod_reports_can_neither_add_a_line_nor_reach_the_terminal() {

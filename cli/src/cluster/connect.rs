@@ -15,7 +15,7 @@ use super::request::status_of;
 /// The cluster and the namespace that a subcommand reads.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Target {
-    /// Namespace of the StatefulSets; by default all namespaces
+    /// Namespace; by default that of the context, and for check and status all namespaces
     #[arg(long, short)]
     pub namespace: Option<String>,
     /// Context of the kubeconfig; by default the current one

@@ -20,6 +20,6 @@ pub(crate) use json::{items, string, strings};
 pub(crate) use lookup::{Lookup, LookupError};
 pub(crate) use pods::{PodFacts, containers, has_agent, pods};
 pub(crate) use request::{
-    ADMISSION, AUTHORIZATION, COORDINATION, CORE, DISCOVERY, RBAC, agent_plan, create_dry, get, labelled,
-    list, merge, path, stateful_sets,
+    ADMISSION, AUTHORIZATION, COORDINATION, CORE, DISCOVERY, RBAC, agent_page, agent_plan, create_dry, get,
+    labelled, list, merge, path, stateful_sets,
 };

@@ -92,6 +92,28 @@ pub(crate) async fn agent_status(client: &Client, namespace: &str, pod: &str) ->
     }
 }
 
+/// Reads a page of a pod's agent through the API server, whatever its status.
+pub(crate) async fn agent_page(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+    page: &str,
+) -> Lookup<(StatusCode, Vec<u8>)> {
+    let proxy = format!("{}/{pod}:{}/proxy{page}", path(CORE, Some(namespace), "pods"), ports::AGENT);
+    let request = http::Request::get(proxy).body(vec![]);
+    let request = request.map_err(|error| LookupError::Failed(chain(&error)))?;
+    let answer = timeout(PAGE_TIMEOUT, answer(client, request)).await;
+    let (status, body) =
+        answer.map_err(|_| LookupError::Failed(format!("no complete answer within {PAGE_TIMEOUT:?}")))??;
+    // The API server's own answers are of this kind; an agent has no such page.
+    match serde_json::from_slice::<Status>(&body) {
+        Ok(refusal) if !status.is_success() && !refusal.message.is_empty() => {
+            Err(LookupError::Refused(refusal.message))
+        }
+        Ok(_) | Err(_) => Ok((status, body)),
+    }
+}
+
 /// Asks a pod's agent through the API server for its plan of this size.
 pub(crate) async fn agent_plan(client: &Client, namespace: &str, pod: &str, replicas: u32) -> Lookup<Plan> {
     let pod = format!("{}/{pod}:{}/proxy", path(CORE, Some(namespace), "pods"), ports::AGENT);

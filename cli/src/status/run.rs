@@ -12,6 +12,7 @@ use super::look::overview;
 use super::view::Overview;
 use crate::check::Output;
 use crate::cluster::{self, Target, connect};
+use crate::paint::Paint;
 use crate::terminal;
 
 /// Arguments of `status`.
@@ -53,11 +54,11 @@ pub enum StatusError {
 }
 
 /// Prints the state of the cluster that the kubeconfig names; returns the last one.
-pub async fn run(args: &Args) -> Result<Overview, StatusError> {
+pub async fn run(args: &Args, paint: Paint) -> Result<Overview, StatusError> {
     let client = connect(cluster::configuration(&args.target).await?).await?;
     loop {
         let overview = look_with(&client, args).await?;
-        terminal::print(&rendered(&overview, args))?;
+        terminal::print(&rendered(&overview, args, paint))?;
         if !args.watch {
             return Ok(overview);
         }
@@ -65,13 +66,19 @@ pub async fn run(args: &Args) -> Result<Overview, StatusError> {
     }
 }
 
-fn rendered(overview: &Overview, args: &Args) -> String {
+fn rendered(overview: &Overview, args: &Args, paint: Paint) -> String {
     let text = match args.output {
-        Output::Table => overview.to_table(OffsetDateTime::now_utc()),
+        Output::Table => overview.painted(OffsetDateTime::now_utc(), paint),
         Output::Json => overview.to_json(),
     };
     let redraws = args.watch && args.output == Output::Table && io::stdout().is_terminal();
-    if redraws { format!("{CLEAR}{text}") } else { text }
+    if redraws { redrawn(&text) } else { text }
+}
+
+/// The text over the one before, line by line: a screen that is cleared first flickers.
+fn redrawn(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n"));
+    std::iter::once(HOME.to_owned()).chain(lines).chain([CLEAR_BELOW.to_owned()]).collect()
 }
 
 /// Reads the state of the cluster of a client configuration.
@@ -97,5 +104,19 @@ async fn look_with(client: &Client, args: &Args) -> Result<Overview, StatusError
 
 /// Agents of a settled cluster change their page every 10 s, others several times a second.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
-/// Moves the cursor to the first line and clears the screen below.
-const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+/// Moves the cursor to the first line.
+const HOME: &str = "\u{1b}[H";
+/// Clears the rest of a line.
+const CLEAR_LINE: &str = "\u{1b}[K";
+/// Clears the screen below the cursor.
+const CLEAR_BELOW: &str = "\u{1b}[J";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_text_leaves_nothing_of_the_one_before() {
+        assert_eq!(redrawn("a\nbc\n"), "\u{1b}[Ha\u{1b}[K\nbc\u{1b}[K\n\u{1b}[J");
+    }
+}

@@ -1,5 +1,6 @@
 //! The result of `status`, as values and as text.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use contract::status::{NodeReport, Page, StateReport};
@@ -8,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::paint::Paint;
 use crate::terminal::shown;
 
 /// All StatefulSets, those with a problem first.
@@ -90,12 +92,17 @@ impl Overview {
     ///
     /// Pods have a part in every text, so each is shown as one line that the terminal does not obey.
     pub fn to_table(&self, now: OffsetDateTime) -> String {
+        self.painted(now, Paint::Plain)
+    }
+
+    /// The same tables, with colours for what needs attention.
+    pub fn painted(&self, now: OffsetDateTime, paint: Paint) -> String {
         if self.stateful_sets.is_empty() {
             return "no StatefulSet has the label couchdiscover.io/inject\n".to_owned();
         }
         let mut table = String::new();
         for set in &self.stateful_sets {
-            set.write(&mut table, now);
+            set.write(&mut table, now, paint);
         }
         table
     }
@@ -109,9 +116,10 @@ impl SetView {
         self.pods.iter().map(PodView::attention).max().unwrap_or(Attention::None)
     }
 
-    fn write(&self, table: &mut String, now: OffsetDateTime) {
+    fn write(&self, table: &mut String, now: OffsetDateTime, paint: Paint) {
         let gap = if table.is_empty() { "" } else { "\n" };
-        let _ = write!(table, "{gap}{}/{}: ", shown(&self.namespace), shown(&self.name));
+        let name = format!("{}/{}", shown(&self.namespace), shown(&self.name));
+        let _ = write!(table, "{gap}{}: ", paint.heading(&name));
         if let Some(problem) = &self.problem {
             let _ = writeln!(table, "the pods cannot be read: {}", shown(problem));
             return;
@@ -119,11 +127,12 @@ impl SetView {
         let ready = self.pods.iter().filter(|pod| pod.ready).count();
         let (exist, replicas) = (self.pods.len(), self.replicas);
         let missing = if (exist as u64) < replicas { format!(", {exist} exist") } else { String::new() };
-        let _ = writeln!(table, "{ready} of {replicas} pods ready{missing}");
-        let rows: Vec<[String; 6]> = self.pods.iter().map(|pod| pod.row(now)).collect();
-        write_rows(table, &rows);
+        let summary = format!("{ready} of {replicas} pods ready{missing}");
+        let _ = writeln!(table, "{}", self.attention().painted(paint, &summary));
+        let rows: Vec<Row> = self.pods.iter().map(|pod| pod.row(now)).collect();
+        write_rows(table, &rows, paint);
         for pod in &self.pods {
-            pod.write_states(table);
+            pod.write_states(table, paint);
         }
     }
 }
@@ -137,17 +146,18 @@ impl PodView {
         if is_known { Attention::None } else { Attention::Look }
     }
 
-    fn row(&self, now: OffsetDateTime) -> [String; 6] {
+    fn row(&self, now: OffsetDateTime) -> Row {
         let ready = if self.ready { "yes" } else { "no" };
         let [state, since, members, databases] = match &self.page {
             None => ["?", "", "", ""].map(str::to_owned),
             Some(page) => cells(page, now),
         };
-        [self.name.clone(), ready.to_owned(), state, since, members, databases]
+        let cells = [self.name.clone(), ready.to_owned(), state, since, members, databases];
+        Row { attention: Some(self.attention()), cells }
     }
 
     /// The states that need attention, each with its fix on a line of its own.
-    fn write_states(&self, table: &mut String) {
+    fn write_states(&self, table: &mut String, paint: Paint) {
         let Some(page) = &self.page else {
             let problem = self.problem.as_deref().unwrap_or("its agent cannot be asked");
             let _ = writeln!(table, "  {}: {}", shown(&self.name), shown(problem));
@@ -160,8 +170,9 @@ impl PodView {
             states.insert(0, &page.step);
         }
         for state in states {
-            let _ =
-                writeln!(table, "  {} {}: {}", shown(&self.name), shown(&state.reason), shown(state.fact()));
+            let reason = shown(&state.reason);
+            let reason = self.attention().painted(paint, &reason);
+            let _ = writeln!(table, "  {} {reason}: {}", shown(&self.name), shown(state.fact()));
             if let Some(fix) = &state.cure {
                 let _ = writeln!(table, "      Fix: {}", shown(fix));
             }
@@ -187,20 +198,45 @@ fn cells(page: &Page, now: OffsetDateTime) -> [String; 4] {
     [page.step.reason.clone(), since, members, databases]
 }
 
-fn write_rows(table: &mut String, rows: &[[String; 6]]) {
+/// A row of the table.
+struct Row {
+    /// The attention that the pod needs; `None` for the heading.
+    attention: Option<Attention>,
+    cells: [String; 6],
+}
+
+fn write_rows(table: &mut String, rows: &[Row], paint: Paint) {
     let heading = ["POD", "READY", "STATE", "SINCE", "MEMBERS", "DATABASES"].map(str::to_owned);
-    let lines: Vec<[String; 6]> = [&heading]
+    let heading = Row { attention: None, cells: heading };
+    let lines: Vec<(Option<Attention>, [String; 6])> = [&heading]
         .into_iter()
         .chain(rows)
-        .map(|row| row.each_ref().map(|cell| shown(cell).into_owned()))
+        .map(|row| (row.attention, row.cells.each_ref().map(|cell| shown(cell).into_owned())))
         .collect();
-    for line in &lines {
+    for (attention, line) in &lines {
         let mut text = String::from(" ");
-        for (column, cell) in line.iter().enumerate() {
-            let width = lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-            let _ = write!(text, " {cell:width$} ");
+        let last = line.iter().rposition(|cell| !cell.is_empty()).unwrap_or_default();
+        for (column, cell) in line.iter().enumerate().take(last + 1) {
+            let width = lines.iter().map(|(_, line)| line[column].chars().count()).max().unwrap_or(0);
+            // Readiness and state.
+            let painted = match attention {
+                Some(attention) if matches!(column, 1 | 2) => attention.painted(paint, cell),
+                Some(_) | None => cell.into(),
+            };
+            let fill = if column == last { 0 } else { width - cell.chars().count() + 1 };
+            let _ = write!(text, " {painted}{:fill$}", "");
         }
-        let _ = writeln!(table, "{}", text.trim_end());
+        let _ = writeln!(table, "{text}");
+    }
+}
+
+impl Attention {
+    fn painted(self, paint: Paint, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::None => paint.good(text),
+            Self::Look => paint.warn(text),
+            Self::Act => paint.bad(text),
+        }
     }
 }
 
@@ -233,6 +269,27 @@ mod tests {
     fn set(pods: Vec<PodView>) -> SetView {
         let (namespace, name) = ("shop".to_owned(), "couchdb".to_owned());
         SetView { namespace, name, replicas: 3, pods, problem: None }
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colours() {
+        let mut listed = page("couchdb-1", "Settled");
+        listed["conditions"] =
+            json!([{ "reason": "StrangersListed", "message": "_nodes lists 'nonode@nohost'" }]);
+        let pods = vec![
+            pod("couchdb-0", true, &page("couchdb-0", "Settled")),
+            pod("couchdb-1", true, &listed),
+            pod("couchdb-2", false, &Value::Null),
+        ];
+        let overview = Overview::new(vec![set(pods)]);
+        let painted = overview.painted(now(), Paint::Colored);
+        for part in ["\u{1b}[1;31mno\u{1b}[0m", "\u{1b}[33myes\u{1b}[0m", "\u{1b}[32mSettled\u{1b}[0m"] {
+            assert!(painted.contains(part), "{painted:?}");
+        }
+        let bare = ["32", "33", "1;31", "1", "0"]
+            .iter()
+            .fold(painted, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(bare, overview.to_table(now()));
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::kubernetes::Place;
+use agent::repair::Repairer;
 use agent::settings::pod_name::NameSources;
 use agent::settings::{Endpoint, Scheme, Settings};
 use agent::{Surroundings, start};
+use contract::status::Page;
 use reqwest::{Method, RequestBuilder};
 use sandbox::couchdb::{
     Call, CallFilter, CallLogin, Clock, Doc, Network, Node, NodeHandle, NodeSettings, Service, Timings,
@@ -251,8 +253,33 @@ impl TestCluster {
     ///
     /// If the agent rejects the environment.
     pub async fn start_agent(&mut self, i: usize) {
-        let settings = self.agent_settings(i);
-        let surroundings = Surroundings {
+        let (settings, surroundings) = (self.agent_settings(i), self.surroundings(i));
+        let started = start(settings, surroundings).await.expect("the agent starts");
+        let address = started.address().expect("the agent has bound its port");
+        let task = tokio::spawn(started.run(CancellationToken::new()));
+        self.agents.insert(i, RunningAgent { address, task });
+    }
+
+    /// The repairs that a person can have done in the agent's container of pod `i`.
+    ///
+    /// # Panics
+    ///
+    /// If the environment is rejected.
+    pub async fn repairer(&self, i: usize) -> Repairer {
+        Repairer::new(self.agent_settings(i), self.surroundings(i)).await.expect("the environment is valid")
+    }
+
+    /// The page of the agent of pod `i`, as programs read it.
+    ///
+    /// # Panics
+    ///
+    /// If the agent does not answer.
+    pub async fn page(&self, i: usize) -> Page {
+        serde_json::from_value(self.status(i).await).expect("the status page has its fields")
+    }
+
+    fn surroundings(&self, i: usize) -> Surroundings {
+        Surroundings {
             names: NameSources {
                 hostnames: vec![self.pods[i].hostname.clone()],
                 etc_hosts: self.pods[i].hosts_line.clone(),
@@ -262,11 +289,7 @@ impl TestCluster {
             kubernetes: self.kubernetes.clone(),
             place: if self.without_token { Place::Pod } else { Place::Elsewhere },
             termination_log: self.termination_log.clone(),
-        };
-        let started = start(settings, surroundings).await.expect("the agent starts");
-        let address = started.address().expect("the agent has bound its port");
-        let task = tokio::spawn(started.run(CancellationToken::new()));
-        self.agents.insert(i, RunningAgent { address, task });
+        }
     }
 
     fn agent_settings(&self, i: usize) -> Settings {

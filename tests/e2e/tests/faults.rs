@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use agent::repair::Repair;
 use e2e::cluster::{PASSWORD, TestCluster, USER, host, is_refused_password};
 use e2e::until::until;
 use sandbox::couchdb::{CallFilter, Cut, NodeSettings, Version};
@@ -294,7 +295,7 @@ async fn an_unknown_member_delays_the_founding_until_it_is_removed() {
     cluster.put(0, "/_node/_local/_nodes/couchdb@10.42.0.11", &json!({})).await;
     cluster.start_agent(0).await;
     let message = cluster.until_step(0, "StrangersListed").await;
-    cluster.delete(0, &removal(&message)).await;
+    carry_out(&cluster, &message).await;
     cluster.until_formed().await;
 }
 
@@ -321,18 +322,20 @@ async fn an_unknown_member_of_a_formed_cluster_is_a_condition_that_ends_with_its
         assert!(cluster.metrics(i).await.contains(r#"agent_condition{reason="StrangersListed"} 1"#));
         cluster.until_ready(i).await;
     }
-    cluster.delete(0, &removal(&message)).await;
+    carry_out(&cluster, &message).await;
     cluster.kill_agent(0).await;
     cluster.start_agent(0).await;
     cluster.until_step(0, "Settled").await;
     assert_eq!(cluster.status(0).await["conditions"], Value::Null);
 }
 
-/// The path that the message says to DELETE.
-fn removal(message: &str) -> String {
-    let (_, url) = message.split_once("curl -u admin 'http://").unwrap();
-    let (path, _) = url.split_once('/').unwrap().1.split_once('\'').unwrap();
-    format!("/{path}")
+/// Runs the command that the message contains, as kubectl runs it in the agent's container.
+async fn carry_out(cluster: &TestCluster, message: &str) {
+    let (_, command) = message.split_once("Fix: ").unwrap().1.split_once("kubectl couchdiscover ").unwrap();
+    let words: Vec<&str> = command.split_once(" -n ").unwrap().0.split(' ').collect();
+    let (repairer, page) = (cluster.repairer(0).await, cluster.page(0).await);
+    let proposal = repairer.propose(&Repair::parse(&words).unwrap(), &page).await.unwrap();
+    repairer.carry_out(&proposal.change.unwrap()).await.unwrap();
 }
 
 #[tokio::test]

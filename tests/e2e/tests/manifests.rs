@@ -445,6 +445,15 @@ fn people_on_call_may_read_what_check_and_status_read_and_no_secret() {
     assert!(verbs.into_iter().all(|verb| verb == "get" || verb == "list"));
 }
 
+#[test]
+fn people_on_call_may_repair_by_exec_only_with_a_role_of_its_own() {
+    let role = one(&root().join("examples/on-call-repair-role.yaml"));
+    let rules = role["rules"].as_array().unwrap();
+    let resources: Vec<String> = rules.iter().flat_map(|rule| strings(&rule["resources"])).collect();
+    assert_eq!(resources, ["pods", "pods/exec"]);
+    assert_eq!(strings(&rules[1]["verbs"]), ["get", "create"]);
+}
+
 /// The cluster-scoped kinds of the base.
 const CLUSTER_SCOPED: [&str; 8] = [
     "ClusterRole",

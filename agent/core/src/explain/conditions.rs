@@ -115,10 +115,7 @@ impl Explainer<'_> {
                 "repair these databases ({}); the drain goes on by itself",
                 self.curl("/_node/_local/_dbs/DATABASE?conflicts=true", "")
             ),
-            Pause::Maintenance(node) => format!(
-                "end it, or wait until the node is filled: {}",
-                self.curl(&format!("/_node/{node}/_config/couchdb/maintenance_mode"), r#" -X PUT -d '"false"'"#)
-            ),
+            Pause::Maintenance(node) => self.end_maintenance(node),
             Pause::Resharding => format!("wait for the end of the jobs: {}", self.curl("/_reshard/jobs", "")),
             Pause::UnprovedFile(_) => {
                 "if the file is of an earlier life of the node, delete it; otherwise add the node to the database's shard \
@@ -127,6 +124,20 @@ impl Explainer<'_> {
             }
         };
         Explanation::with_fix("MovesPaused", format!("no copy is moved: {pause}"), fix)
+    }
+
+    /// The fix for a node of this name that is in maintenance mode.
+    fn end_maintenance(&self, node: &str) -> String {
+        let ordinal = node.parse().ok().and_then(|node| self.naming.ordinal_of(&node));
+        let command = match ordinal {
+            Some(ordinal) => self.couchdiscover(&format!("open {}", self.pod(ordinal))),
+            // Not one of this StatefulSet's pods: no agent runs beside it.
+            None => {
+                let path = format!("/_node/{node}/_config/couchdb/maintenance_mode");
+                self.curl(&path, r#" -X PUT -d '"false"'"#)
+            }
+        };
+        format!("wait until the node is filled, or end it if it was set manually: {command}")
     }
 
     fn passwords_differ(&self, peers: &BTreeSet<u32>) -> Explanation {

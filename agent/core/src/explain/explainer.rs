@@ -49,6 +49,11 @@ impl Explainer<'_> {
         format!("kubectl -n {} {arguments}", self.me.namespace())
     }
 
+    /// A command of couchdiscover for this namespace. The plugin's name works wherever kubectl finds it.
+    pub(super) fn couchdiscover(&self, arguments: &str) -> String {
+        format!("kubectl couchdiscover {arguments} -n {}", self.me.namespace())
+    }
+
     /// A request to the CouchDB of this pod. curl is part of CouchDB's image, and asks for the password.
     pub(super) fn curl(&self, path: &str, options: &str) -> String {
         let Self { user, couchdb_url, .. } = self;

@@ -101,10 +101,9 @@ impl Explainer<'_> {
                     self.stateful_set()
                 ),
                 format!(
-                    "scale up again ({}), then drain them: kubectl couchdiscover scale {} -n {} --replicas N",
+                    "scale up again ({}), then drain them: {} --replicas N",
                     self.kubectl(&format!("scale statefulset/{} --replicas=M", self.me.pod().set())),
-                    self.me.pod().set(),
-                    self.me.namespace()
+                    self.couchdiscover(&format!("scale {}", self.me.pod().set()))
                 ),
             ),
             WaitFor::NotExpected => Explanation::new(
@@ -180,9 +179,8 @@ impl Explainer<'_> {
                 agreeing(names, "is", "are")
             ),
             format!(
-                "if this is no node that will return, remove the entry: {}. If that is answered with a conflict, GET the \
-                 document first and use its _rev",
-                clauses(names.iter().take(COMMANDS).map(|name| self.delete_member(name)))
+                "if this is no node that will return, remove the entry: {}",
+                clauses(names.iter().take(COMMANDS).map(|name| self.forget(name)))
             ),
         )
     }
@@ -211,9 +209,8 @@ impl Explainer<'_> {
     }
 
     /// The command that removes an entry from `_nodes`.
-    fn delete_member(&self, name: &str) -> String {
-        // The document of a member is empty as a rule, and then has this revision on every node.
-        self.curl(&format!("/_node/_local/_nodes/{}?rev={EMPTY_DOCUMENT}", in_url(name)), " -X DELETE")
+    fn forget(&self, name: &str) -> String {
+        self.couchdiscover(&format!("forget {}", in_url(name)))
     }
 
     fn broken_maps(&self, broken: &BrokenMaps) -> Explanation {
@@ -257,7 +254,7 @@ impl Explainer<'_> {
                 "maintenance_mode of this node is '{value}', set manually: the pod is not ready until it ends; left \
                  unchanged"
             ),
-            self.curl("/_node/_local/_config/couchdb/maintenance_mode", r#" -X PUT -d '"false"'"#),
+            self.couchdiscover(&format!("open {}", self.me.pod())),
         )
     }
 
@@ -270,9 +267,8 @@ impl Explainer<'_> {
                 agreeing(by, "lists", "list")
             ),
             format!(
-                "to add the node again, PUT a document '{}' into their /_node/_local/_nodes; to remove it for good, scale \
-                 {} down",
-                self.naming.node(self.me.pod().ordinal()),
+                "to add the node again: {}; to remove it for good, scale {} down",
+                self.couchdiscover(&format!("readmit {}", self.me.pod())),
                 self.stateful_set()
             ),
         )
@@ -374,8 +370,6 @@ impl Explainer<'_> {
 
 /// Commands that remove entries, of those in one message.
 const COMMANDS: usize = 4;
-/// The revision of a document without content.
-const EMPTY_DOCUMENT: &str = "1-967a00dff5e02add41819138abb3284d";
 
 /// The problems of the maps that are named, one sentence each.
 pub(super) fn map_problems(broken: &BrokenMaps) -> Vec<String> {

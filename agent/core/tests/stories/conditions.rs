@@ -44,7 +44,7 @@ fn a_stray_name_in_nodes_is_a_condition_of_a_settled_member() {
     let observed = cluster(2).members(0..2).node(0, node).observed();
     assert_snapshot!(explained(&observed), @"[ready] Settled: the cluster is formed, and every member confirms it");
     assert_snapshot!(conditions(&observed), @r"
-    StrangersListed: _nodes contains 'nonode@nohost', which belongs to no pod of StatefulSet 'couchdb' and is not connected. Fix: if this is no node that will return, remove the entry: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_nodes/nonode@nohost?rev=1-967a00dff5e02add41819138abb3284d' -X DELETE. If that is answered with a conflict, GET the document first and use its _rev
+    StrangersListed: _nodes contains 'nonode@nohost', which belongs to no pod of StatefulSet 'couchdb' and is not connected. Fix: if this is no node that will return, remove the entry: kubectl couchdiscover forget nonode@nohost -n default
       'nonode@nohost' belongs to no pod
     ");
 }
@@ -100,7 +100,7 @@ fn a_volume_that_was_used_under_another_name_is_refused_where_its_own_name_holds
 fn a_stray_name_delays_the_founding_and_no_joining() {
     let stray = |node| Node { strangers: strangers(&["nonode@nohost"]), ..node };
     let founders = cluster(2).all(0..2, &stray(pristine(0..2))).observed();
-    assert_snapshot!(explained(&founders), @"[not ready] StrangersListed: _nodes contains 'nonode@nohost', which belongs to no pod of StatefulSet 'couchdb' and is not connected. Fix: if this is no node that will return, remove the entry: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_nodes/nonode@nohost?rev=1-967a00dff5e02add41819138abb3284d' -X DELETE. If that is answered with a conflict, GET the document first and use its _rev");
+    assert_snapshot!(explained(&founders), @"[not ready] StrangersListed: _nodes contains 'nonode@nohost', which belongs to no pod of StatefulSet 'couchdb' and is not connected. Fix: if this is no node that will return, remove the entry: kubectl couchdiscover forget nonode@nohost -n default");
     let joining = cluster(2).members([0]).me(1).node(1, stray(pristine([1]))).observed();
     let joining = Observed { maintenance: MaintenanceMode::On, note: VolumeNote::Filling, ..joining };
     assert_eq!(decided(&joining).step, Step::Join(0));

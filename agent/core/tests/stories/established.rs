@@ -59,7 +59,7 @@ fn an_established_member_stays_ready_while_no_peer_answers() {
 #[test]
 fn a_member_that_the_others_no_longer_list_is_not_ready() {
     let observed = cluster(3).me(2).members(0..2).node(2, member(0..3)).observed();
-    assert_snapshot!(explained(&observed), @"[not ready] NotListed: couchdb-0, couchdb-1 no longer list this node: it was removed from their _nodes. Fix: to add the node again, PUT a document 'couchdb@couchdb-2.couchdb.default.svc.cluster.local' into their /_node/_local/_nodes; to remove it for good, scale StatefulSet 'couchdb' down");
+    assert_snapshot!(explained(&observed), @"[not ready] NotListed: couchdb-0, couchdb-1 no longer list this node: it was removed from their _nodes. Fix: to add the node again: kubectl couchdiscover readmit couchdb-2 -n default; to remove it for good, scale StatefulSet 'couchdb' down");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn a_node_that_came_empty_is_closed_until_it_is_filled() {
     let alone = cluster(3).node(0, member(0..3)).observed();
     assert_snapshot!(explained(&Observed { note: VolumeNote::Filling, ..alone }), @"[not ready] WaitingForPeers: couchdb-1 cannot be reached; couchdb-2 cannot be reached");
     let complete = cluster(3).members(0..3).observed();
-    assert_snapshot!(explained(&Observed { maintenance: MaintenanceMode::On, ..complete }), @r#"[not ready] ClosedByHand: maintenance_mode of this node is 'true', set manually: the pod is not ready until it ends; left unchanged. Fix: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_config/couchdb/maintenance_mode' -X PUT -d '"false"'"#);
+    assert_snapshot!(explained(&Observed { maintenance: MaintenanceMode::On, ..complete }), @"[not ready] ClosedByHand: maintenance_mode of this node is 'true', set manually: the pod is not ready until it ends; left unchanged. Fix: kubectl couchdiscover open couchdb-0 -n default");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_volume_is_compared_once_after_each_start_whatever_its_note() {
     let restarted = Observed { compared: false, ..cluster(2).members(0..2).observed() };
     assert_eq!(next_step(&restarted), Step::CompareVolume { with: [1].into() });
     let closed = Observed { maintenance: MaintenanceMode::NoLb, ..restarted };
-    assert_snapshot!(explained(&closed), @r#"[not ready] ClosedByHand: maintenance_mode of this node is 'nolb', set manually: the pod is not ready until it ends; left unchanged. Fix: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/_node/_local/_config/couchdb/maintenance_mode' -X PUT -d '"false"'"#);
+    assert_snapshot!(explained(&closed), @"[not ready] ClosedByHand: maintenance_mode of this node is 'nolb', set manually: the pod is not ready until it ends; left unchanged. Fix: kubectl couchdiscover open couchdb-0 -n default");
     let silent = cluster(2).members(0..2).unseen(1, Unseen::NoAnswer).observed();
     let silent = Observed { compared: false, ..silent };
     assert!(matches!(next_step(&silent), Step::Wait(_)), "it stays a member");
