@@ -148,6 +148,7 @@ const PAGES: &[(&str, &str)] = pages![
     "RemovingEmptyDatabases",
     "RemovingMember",
     "RestoringNode",
+    "SettingZone",
     "Settled",
     "ShardMapsBroken",
     "ShardsLost",
@@ -171,6 +172,7 @@ const PAGES: &[(&str, &str)] = pages![
     "WaitingForPeers",
     "WaitingForResharding",
     "WaitingForSystemDatabase",
+    "ZoneUnknown",
 ];
 
 #[cfg(test)]

@@ -65,6 +65,13 @@ pub const ACCEPT_LOSS: &str = "couchdiscover.io/accept-loss";
 /// Comma-separated Erlang names, or patterns with `*` and `?`, of nodes that are members of the cluster without being pods
 /// of this StatefulSet.
 pub const OTHER_MEMBERS: &str = "couchdiscover.io/other-members";
+/// The zone that the agent writes into its own node's `_nodes` entry, by which CouchDB places copies: `topology` for that of the
+/// Kubernetes node, or a literal.
+pub const ZONE: &str = "couchdiscover.io/zone";
+/// Value of [`ZONE`] for the label `topology.kubernetes.io/zone`.
+pub const ZONE_TOPOLOGY: &str = "topology";
+/// Label of a pod with the zone of its Kubernetes node. Set by Kubernetes itself.
+pub const TOPOLOGY_ZONE: &str = "topology.kubernetes.io/zone";
 /// The number of nodes that the cluster will have: those with higher ordinals are drained, the highest first.
 pub const TARGET_SIZE: &str = "couchdiscover.io/target-size";
 /// The webhook's answer to a request that lowers `replicas` below what is drained: `guard` (the default) denies it, `drain`
@@ -101,6 +108,7 @@ pub const STATEFULSET_ANNOTATIONS: &[&str] = &[
     FORM_ANEW,
     ACCEPT_LOSS,
     OTHER_MEMBERS,
+    ZONE,
     TARGET_SIZE,
     SCALE_DOWN,
     REBALANCE,

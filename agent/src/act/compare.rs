@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_core::decide::is_stalled;
+use agent_core::decide::{is_remembered, is_stalled};
 use agent_core::facts::{Stalled, VolumeNote};
 use agent_core::shards::{
     Compared, LocalShard, Next, OtherCopy, Purpose, ShardState, Survey, reads_properties, sync_is_due,
@@ -106,10 +106,14 @@ impl Actor {
         directory: &Directory,
         with: &BTreeSet<u32>,
     ) -> Result<(), ActError> {
+        let before = &self.couch.remembered_volumes(&directory.local()).await?;
         let peers = with.iter().filter_map(|ordinal| Some((*ordinal, directory.me.sibling(*ordinal).ok()?)));
         let found = try_join_all(peers.map(|(ordinal, peer)| async move {
-            let volume = self.couch.volume(&directory.peer(&peer)).await?;
-            Ok::<_, CouchError>(volume.map(|volume| (directory.node(ordinal), volume)))
+            let (name, base) = (directory.node(ordinal), directory.peer(&peer));
+            let Some(volume) = self.couch.volume(&base).await? else { return Ok(None) };
+            let note = self.couch.note(&base).await?.state;
+            let is_remembered = is_remembered(before.get(&name).map(String::as_str), &volume, note);
+            Ok::<_, CouchError>(is_remembered.then_some((name, volume)))
         }))
         .await?;
         let volumes: BTreeMap<String, String> = found.into_iter().flatten().collect();
@@ -284,7 +288,8 @@ impl<'a> Holders<'a> {
                 }
             }
         }
-        if let Some(holder) = informed
+        // Only the node itself knows the limit of its copy, and the question contains the password.
+        if let Some(holder) = informed.filter(|holder| holder.base.starts_with("https:"))
             && let Some(limit) = self.couch.purge_limit(&holder.base, database).await?
         {
             comparison.survey.found_purge_limit(database, limit);

@@ -74,6 +74,15 @@ impl Couch {
         unless_missing(self.transport.delete(base, &format!("{path}?rev={rev}")).await).map(drop)
     }
 
+    /// Sets the zone in the `_nodes` entry of `member`. An entry that is missing is not created.
+    pub(crate) async fn set_zone(&self, base: &str, member: &str, zone: &str) -> Result<(), CouchError> {
+        let path = entry_of(member);
+        let entry = unless_missing(self.transport.get::<Map<String, Value>>(base, &path).await)?;
+        let Some(mut entry) = entry else { return Ok(()) };
+        entry.insert("zone".to_owned(), Value::String(zone.to_owned()));
+        self.transport.put(base, &path, &Value::Object(entry)).await
+    }
+
     /// The zone in the `_nodes` entry of `member`, if it has one.
     pub(crate) async fn zone(&self, base: &str, member: &str) -> Result<Option<String>, CouchError> {
         #[derive(Deserialize)]

@@ -52,6 +52,11 @@ impl Couch {
         }
     }
 
+    /// Succeeds if anything answers at `base`. The call has no login.
+    pub async fn answers(&self, base: &str) -> Result<(), CouchError> {
+        self.transport.get_openly(base, "/_up").await.map(drop)
+    }
+
     /// `true` once this agent has logged in at its own node.
     pub fn has_logged_in(&self) -> bool {
         self.first_logins.has_begun()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts};
+use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts, ZoneRule};
 use contract::moves::CopiesRecord;
 use contract::{OtherMembers, keys};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -30,6 +30,8 @@ pub struct Knowledge {
     pub holding: Option<Holding>,
     /// The pod of this pod's name. `None`: not read, or there is no such pod.
     pub occupant: Option<PodInstance>,
+    /// The zone of the Kubernetes node, by the pod's label. `None`: not read, or the pod has no such label.
+    pub zone: Option<String>,
 }
 
 /// The state of a watched object: `None` if it does not exist, an error if it is unknown just now.
@@ -68,7 +70,15 @@ pub(super) struct PodStatus {
 impl Knowledge {
     /// Before the first event, of an API in this state.
     pub(super) fn at_start(api: ApiState, record: KnownRecord) -> Self {
-        Self { api, set: None, record, copies: CopiesRecord::default(), holding: None, occupant: None }
+        Self {
+            api,
+            set: None,
+            record,
+            copies: CopiesRecord::default(),
+            holding: None,
+            occupant: None,
+            zone: None,
+        }
     }
 
     /// The knowledge after an event of the StatefulSet's watch. A failure leaves the last known facts in place.
@@ -104,7 +114,9 @@ impl Knowledge {
         let ip = ip.and_then(|ip| ip.parse().ok());
         // A pod that was only just created has no address: it does not run yet, so it displaces none.
         let occupant = pod.metadata.uid.clone().zip(ip).map(|(uid, ip)| PodInstance { uid, ip });
-        Self { occupant, ..self }
+        let labels = pod.metadata.labels.as_ref();
+        let zone = labels.and_then(|labels| labels.get(keys::TOPOLOGY_ZONE)).filter(|zone| !zone.is_empty());
+        Self { occupant, zone: zone.cloned(), ..self }
     }
 }
 
@@ -133,6 +145,10 @@ fn set_facts(set: &StatefulSetView) -> SetFacts {
         other_members: value(annotations, keys::OTHER_MEMBERS)
             .map(|names| OtherMembers::parse(names).0)
             .unwrap_or_default(),
+        zone: value(annotations, keys::ZONE)
+            .map(str::trim)
+            .filter(|zone| !zone.is_empty())
+            .map(ZoneRule::from),
         target_size: number(annotations, keys::TARGET_SIZE),
         rebalance: value(annotations, keys::REBALANCE).and_then(|word| word.parse().ok()).unwrap_or_default(),
         copies: number(annotations, keys::COPIES),
@@ -181,6 +197,7 @@ mod tests {
             form_anew: None,
             accept_loss: None,
             other_members: OtherMembers::default(),
+            zone: None,
             target_size: None,
             rebalance: Rebalance::System,
             copies: None,
@@ -193,10 +210,11 @@ mod tests {
         let required = r#""selector":{},"serviceName":"x","template":{}"#;
         assert_eq!(parse(&format!(r#"{{"metadata":{{}},"spec":{{{required}}}}}"#)), absent);
         let text = format!(
-            r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u","couchdiscover.io/other-members":"a@b, c"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
+            r#"{{"metadata":{{"annotations":{{"couchdiscover.io/form-anew":"u","couchdiscover.io/other-members":"a@b, c","couchdiscover.io/zone":"topology"}}}},"spec":{{{required},"replicas":0,"ordinals":{{"start":5}},"podManagementPolicy":"Parallel"}}}}"#
         );
         let form_anew = Some("u".to_owned());
         let other_members = OtherMembers::parse("a@b").0;
+        let zone = Some(ZoneRule::Topology);
         assert_eq!(
             parse(&text),
             SetFacts {
@@ -205,6 +223,7 @@ mod tests {
                 pod_management: PodManagement::Parallel,
                 form_anew,
                 other_members,
+                zone,
                 ..absent
             }
         );

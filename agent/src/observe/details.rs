@@ -10,7 +10,7 @@ use agent_core::decide::{
 };
 use agent_core::facts::{
     LostRanges, MapDemands, MoveFacts, NamedDatabases, Observed, PortCheck, Publication, Rebalance, Unseen,
-    VolumeOrigin,
+    VolumeOrigin, ZoneFacts,
 };
 use agent_core::moves::{Demands, Roster};
 use agent_core::shards::ShardMap;
@@ -83,12 +83,15 @@ impl Details {
         mut observed: Observed,
         before: Option<&Step>,
     ) -> Observed {
+        if observed.zone.rule.is_some() {
+            observed.zone = zone(couch, directory, observed.zone).await;
+        }
         observed.port_checks = self.port_checks(directory, &observed).await;
         self.absent_since =
             misses_database(&observed).then(|| self.absent_since.unwrap_or_else(Instant::now));
         observed.absent_for = self.absent_since.map(|since| since.elapsed()).unwrap_or_default();
         observed.publication = self.names.publication(service, &observed).await;
-        observed.resharding = checks_resharding(&observed) && resharding(couch, directory, &observed).await;
+        observed.resharding = checks_resharding(&observed) && resharding(couch, directory).await;
         if checks_origin(&observed) {
             observed.origin = origin(couch, directory, &observed).await;
         }
@@ -252,18 +255,22 @@ async fn origin(couch: &Couch, directory: &Directory, observed: &Observed) -> Vo
     VolumeOrigin::Unknown
 }
 
-/// Returns `true` if a resharding job runs on a node that answers.
-async fn resharding(couch: &Couch, directory: &Directory, observed: &Observed) -> bool {
-    let answering = observed.peers.iter().filter(|(_, peer)| peer.is_ok());
-    let peers = answering.filter_map(|(ordinal, _)| directory.me.sibling(*ordinal).ok());
-    let bases = std::iter::once(directory.local()).chain(peers.map(|peer| directory.peer(&peer)));
-    for base in bases {
-        // A release without resharding answers 404.
-        if couch.is_resharding(&base).await.unwrap_or(false) {
-            return true;
+/// Adds the zone in the local node's entry. Without it nothing is known to be wrong.
+async fn zone(couch: &Couch, directory: &Directory, wanted: ZoneFacts) -> ZoneFacts {
+    let me = directory.node(directory.me.pod().ordinal());
+    match couch.zone(&directory.local(), &me).await {
+        Ok(own) => ZoneFacts { own, ..wanted },
+        Err(error) => {
+            debug!(error = chain(&error), "failed to read the zone of the node");
+            ZoneFacts::default()
         }
     }
-    false
+}
+
+/// Returns `true` if a resharding job runs in the cluster. The local node answers for all members.
+async fn resharding(couch: &Couch, directory: &Directory) -> bool {
+    // A release without resharding answers 404.
+    couch.is_resharding(&directory.local()).await.unwrap_or(false)
 }
 
 async fn check_ports(directory: &Directory, members: BTreeSet<u32>) -> BTreeMap<u32, PortCheck> {

@@ -37,6 +37,16 @@ pub(super) struct Introduction {
 }
 
 impl Introduction {
+    /// The pods of `ordinals` that the local node lists and is not connected to.
+    fn unconnected(&self, ordinals: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let Membership { all_nodes, cluster_nodes } = &self.membership;
+        let is_unconnected = |ordinal: &u32| {
+            let name = self.naming.node(*ordinal).to_string();
+            cluster_nodes.contains(&name) && !all_nodes.contains(&name)
+        };
+        ordinals.iter().copied().filter(is_unconnected).collect()
+    }
+
     /// The members that the local node is connected to: the pods of `ordinals`, and those outside of the StatefulSet.
     pub(super) fn members(&self, ordinals: &BTreeSet<u32>, roster: &Roster) -> Connected {
         let Membership { all_nodes, cluster_nodes } = &self.membership;
@@ -55,6 +65,15 @@ pub(super) struct Connected {
     pub(super) pods: BTreeMap<u32, String>,
     /// The members outside of the StatefulSet.
     pub(super) colleagues: BTreeSet<String>,
+}
+
+/// The ways in which peers are asked.
+#[derive(Default)]
+pub(super) struct Ways {
+    /// The Erlang names of connected members, which the local node is asked about.
+    pub(super) members: BTreeMap<u32, String>,
+    /// Members that the local node is not connected to. No password is sent to them.
+    pub(super) unconnected: BTreeSet<u32>,
 }
 
 /// Facts that are read from the local node only.
@@ -135,6 +154,23 @@ pub(super) async fn ask_introduction(couch: &Couch, directory: &Directory) -> Re
     Ok(Introduction { name, naming, membership })
 }
 
+/// Returns the peers that are members of the local node and that it is not connected to, if it holds data: a pristine node joins
+/// its peers before it is connected to them.
+pub(super) async fn unconnected_members(
+    couch: &Couch,
+    directory: &Directory,
+    introduction: &Introduction,
+    peers: &BTreeSet<u32>,
+) -> BTreeSet<u32> {
+    let unconnected = introduction.unconnected(peers);
+    if unconnected.is_empty() {
+        return unconnected;
+    }
+    // While it is unknown, no password is sent.
+    let pristine = couch.databases(&directory.local()).await.is_ok_and(|databases| databases.count == 0);
+    if pristine { BTreeSet::new() } else { unconnected }
+}
+
 /// Asks the local node for everything else.
 pub(super) async fn ask_local(
     couch: &Couch,
@@ -209,17 +245,15 @@ async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<Lo
     })
 }
 
-/// Asks the nodes of these ordinals; those in `members` through the local node.
+/// Asks the nodes of these ordinals.
 pub(super) async fn ask_peers(
     couch: &Couch,
     directory: &Directory,
-    members: &BTreeMap<u32, String>,
+    ways: &Ways,
     ordinals: BTreeSet<u32>,
 ) -> BTreeMap<u32, Result<Report, Unseen>> {
     futures::stream::iter(ordinals)
-        .map(|ordinal| async move {
-            (ordinal, ask_peer(couch, directory, ordinal, members.get(&ordinal)).await)
-        })
+        .map(|ordinal| async move { (ordinal, ask_peer(couch, directory, ordinal, ways).await) })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await
@@ -233,17 +267,18 @@ pub(super) async fn greet_peers(couch: &Couch, directory: &Directory, ordinals: 
         .await;
 }
 
-async fn ask_peer(
-    couch: &Couch,
-    directory: &Directory,
-    ordinal: u32,
-    member: Option<&String>,
-) -> Result<Report, Unseen> {
+async fn ask_peer(couch: &Couch, directory: &Directory, ordinal: u32, ways: &Ways) -> Result<Report, Unseen> {
     // A name with this ordinal would be too long for DNS.
     let peer = directory.me.sibling(ordinal).map_err(|_| Unseen::NameUnknown)?;
     let base = directory.peer(&peer);
-    if let Some(name) = member {
+    if let Some(name) = ways.members.get(&ordinal) {
         return ask_member(couch, &base, name, peer.pod()).await;
+    }
+    if ways.unconnected.contains(&ordinal) {
+        return Err(couch
+            .answers(&base)
+            .await
+            .map_or_else(|error| unseen(&error), |()| Unseen::NotConnected));
     }
     couch.until_its_own_agent_logged_in(&base).await;
     let report = ask_stranger(couch, &base, peer.pod()).await;

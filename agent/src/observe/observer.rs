@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_core::decide::{Roster, Step, displaced_by, expectation};
 use agent_core::facts::{
     BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed, Pause,
-    PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin,
+    PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin, ZoneFacts,
 };
 use contract::PodName;
 use contract::error::chain;
@@ -17,7 +17,10 @@ use tracing::debug;
 
 use super::details::Details;
 use super::directory::Directory;
-use super::nodes::{Connected, LocalFacts, Report, ask_introduction, ask_local, ask_peers, greet_peers};
+use super::nodes::{
+    Connected, LocalFacts, Report, Ways, ask_introduction, ask_local, ask_peers, greet_peers,
+    unconnected_members,
+};
 use super::service::Service;
 use crate::couch::{Couch, LoginRefusal};
 use crate::kubernetes::{Claim, Knowledge};
@@ -124,6 +127,11 @@ impl Observer {
             displaced_by: inputs.displaced_by(),
             form_anew: set.and_then(|set| set.form_anew.clone()),
             other_members: roster.others,
+            zone: ZoneFacts {
+                rule: set.and_then(|set| set.zone.clone()),
+                of_pod: inputs.knowledge.zone.clone(),
+                own: None,
+            },
             local,
             up,
             welcome_uuid,
@@ -172,14 +180,20 @@ impl Observer {
         };
         let members = introduction.as_ref().map(|introduction| introduction.members(&peers, roster));
         let members = self.ask_through_local(members.unwrap_or_default());
+        let unconnected = match &introduction {
+            Ok(introduction) => unconnected_members(&self.couch, &self.directory, introduction, &peers).await,
+            Err(_) => BTreeSet::new(),
+        };
+        let ways = Ways { members, unconnected };
         let (local, up, mut reports) = tokio::join!(
             ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
             self.couch.up(&base),
-            ask_peers(&self.couch, &self.directory, &members, peers)
+            ask_peers(&self.couch, &self.directory, &ways, peers)
         );
         let login = self.login(&base, &local).await;
         let hash = local.as_ref().ok().and_then(|(report, _)| report.admin_hash.clone());
-        self.refuse_other_passwords(&members, hash.filter(|_| login == Login::Accepted), &mut reports).await;
+        self.refuse_other_passwords(&ways.members, hash.filter(|_| login == Login::Accepted), &mut reports)
+            .await;
         let welcome_uuid = match local {
             Err(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects) => {
                 self.couch.uuid_without_login(&base).await

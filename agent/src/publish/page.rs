@@ -155,6 +155,7 @@ fn unseen_word(unseen: &Unseen) -> &'static str {
         Unseen::Misnamed(_) => "misnamed",
         Unseen::NameUnknown => "nameUnknown",
         Unseen::NoAnswer => "noAnswer",
+        Unseen::NotConnected => "notConnected",
         Unseen::Rejects => "rejects",
         Unseen::Unreachable => "unreachable",
         Unseen::Untrusted => "untrusted",

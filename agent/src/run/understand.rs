@@ -7,7 +7,7 @@ use agent_core::decide::{Roster, decide};
 use agent_core::explain::Explainer;
 use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
-    NamedDatabases, Observed, PodManagement, Publication, UpAnswer, VolumeNote, VolumeOrigin,
+    NamedDatabases, Observed, PodManagement, Publication, UpAnswer, VolumeNote, VolumeOrigin, ZoneFacts,
 };
 use contract::status::{Admin, Page};
 use contract::{Naming, OtherMembers, PodFqdn};
@@ -71,6 +71,7 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
         displaced_by: None,
         form_anew: None,
         other_members: OtherMembers::default(),
+        zone: ZoneFacts::default(),
         local,
         up: UpAnswer::Serving,
         welcome_uuid: None,

@@ -49,6 +49,25 @@ async fn a_replaced_authority_is_trusted_without_a_restart() {
     cluster.until_formed().await;
 }
 
+/// The question for the limit carries the password to the peer's own address, so it needs an authenticated peer.
+#[tokio::test]
+async fn over_tls_a_refilled_copy_gets_the_limit_of_purges_of_the_others() {
+    let (mut cluster, ca) = tls_cluster(2);
+    cluster.set(COUCHDISCOVER_CA_FILE, &ca.path().to_string_lossy());
+    cluster.start_agents(0..2).await;
+    cluster.until_formed().await;
+    cluster.put(0, "/orders", &Value::Null).await;
+    cluster.put(0, "/orders/1", &json!({})).await;
+    cluster.put(0, "/orders/_purged_infos_limit", &json!(44)).await;
+    cluster.kill_agent(1).await;
+    cluster.node(1).wipe();
+    cluster.node(1).start().unwrap();
+    cluster.start_agent(1).await;
+    cluster.until_ready(1).await;
+    cluster.until_formed().await;
+    assert_eq!(cluster.get(1, "/orders/_purged_infos_limit").await, 44);
+}
+
 #[tokio::test]
 async fn another_authority_is_not_trusted_and_no_password_is_sent() {
     let (mut cluster, _ca) = tls_cluster(1);

@@ -44,7 +44,8 @@ async fn no_pod_turns_unready_and_no_read_fails_while_its_management_has_trouble
     clients.assert_served("a machine outside of the StatefulSet was a member");
     drop(outside);
 
-    // A person deletes `_replicator` to stop every replication.
+    // A person deletes `_replicator` to stop every replication. One agent creates it again.
+    cluster.net.forget_calls();
     cluster.delete(1, "/_replicator").await;
     until("_replicator again", DEADLINE, async || {
         let databases = cluster.get(2, "/_all_dbs").await;
@@ -53,6 +54,8 @@ async fn no_pod_turns_unready_and_no_read_fails_while_its_management_has_trouble
     })
     .await;
     clients.assert_served("a system database was deleted");
+    let created = cluster.net.calls().into_iter().filter(|call| call.line().starts_with("PUT /_replicator"));
+    assert_eq!(created.count(), 1, "by one agent, and once");
 
     // Wrong passwords from the pod's own address: CouchDB locks the admin out for that address.
     let client = reqwest::Client::new();
@@ -93,7 +96,7 @@ async fn a_single_node_in_production_serves_while_empty_newcomers_arrive() {
     }
     cluster.start_agent(0).await;
     cluster.until_ready(0).await;
-    let clients = Clients::of(&cluster, [0]);
+    let clients = Clients::of(&cluster, [0]).await;
     for i in 1..3 {
         cluster.node(i).start().unwrap();
         cluster.start_agent(i).await;
@@ -135,17 +138,18 @@ impl Clients {
             })
             .await;
         }
-        Self::of(cluster, cluster.ordinals())
+        Self::of(cluster, cluster.ordinals()).await
     }
 
     /// Starts a client at each of these pods.
-    fn of(cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) -> Self {
+    async fn of(cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) -> Self {
         let failures = Arc::new(Mutex::new(vec![]));
         let mut tasks = JoinSet::new();
         for i in pods {
             let readiness = format!("http://{}/readyz", cluster.agent_address(i));
             let document = format!("{}/orders/1", cluster.node(i).url());
-            tasks.spawn(read(i, readiness, document, Arc::clone(&failures)));
+            let session = log_in(&document).await;
+            tasks.spawn(read(i, readiness, (document, session), Arc::clone(&failures)));
         }
         Self { failures, _tasks: tasks }
     }
@@ -165,7 +169,12 @@ async fn allow_reader(cluster: &TestCluster) {
     cluster.put(0, "/orders/_security", &security).await;
 }
 
-async fn read(pod: usize, readiness: String, document: String, failures: Arc<Mutex<Vec<String>>>) {
+async fn read(
+    pod: usize,
+    readiness: String,
+    (document, session): (String, String),
+    failures: Arc<Mutex<Vec<String>>>,
+) {
     let client = reqwest::Client::new();
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     loop {
@@ -175,11 +184,27 @@ async fn read(pod: usize, readiness: String, document: String, failures: Arc<Mut
             let text = ready.text().await.unwrap_or_default();
             failures.lock().unwrap().push(format!("couchdb-{pod} is not ready: {text}"));
         }
-        let answer = client.get(&document).basic_auth(READER, Some(PASSWORD)).send().await.unwrap();
+        let answer = client.get(&document).header("Cookie", &session).send().await.unwrap();
         if answer.status() != 200 {
             failures.lock().unwrap().push(format!("couchdb-{pod} answered a read with {}", answer.status()));
         }
     }
+}
+
+/// Opens a session of the reader at the node of `document`, once the user has reached it.
+async fn log_in(document: &str) -> String {
+    let client = reqwest::Client::new();
+    let (node, _) = document.split_once("/orders").unwrap();
+    let login = json!({ "name": READER, "password": PASSWORD });
+    until("a session", DEADLINE, async || {
+        let answer = client.post(format!("{node}/_session")).json(&login).send().await.unwrap();
+        let cookie = answer.headers().get("set-cookie").and_then(|cookie| cookie.to_str().ok());
+        match cookie.and_then(|cookie| cookie.split(';').next()) {
+            Some(cookie) if answer.status() == 200 => Ok(cookie.to_owned()),
+            _ => Err(answer.status()),
+        }
+    })
+    .await
 }
 
 /// Waits until the agent of pod `i` reports a condition, or a step, with this reason.

@@ -302,11 +302,12 @@ impl<'c> Case<'c> {
 /// A warning for each changed annotation that takes effect only when the injection is rendered.
 fn deferred(new: &View<'_>, old: &View<'_>) -> Vec<Warning> {
     // These take effect at once, or when the user opts out.
-    const IMMEDIATE: [&str; 9] = [
+    const IMMEDIATE: [&str; 10] = [
         keys::REFRESH,
         keys::FORM_ANEW,
         keys::ACCEPT_LOSS,
         keys::OTHER_MEMBERS,
+        keys::ZONE,
         keys::ON_REMOVAL,
         keys::TARGET_SIZE,
         keys::SCALE_DOWN,

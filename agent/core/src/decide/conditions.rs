@@ -39,6 +39,8 @@ pub enum Condition {
     SingleCopies(NamedDatabases),
     /// Names in the local `_nodes` that belong to no pod, are not connected and hold no system database.
     StrangersListed(BTreeSet<String>),
+    /// The node should get the zone of its Kubernetes node, which is unknown.
+    ZoneUnknown,
 }
 
 /// Returns the conditions of a round, in a fixed order. While the local node does not answer, those that its answers would
@@ -105,6 +107,9 @@ fn conditions_of(local: &Node, observed: &Observed) -> Vec<Condition> {
     let strangers = stray(local);
     if !strangers.is_empty() {
         conditions.push(Condition::StrangersListed(strangers));
+    }
+    if observed.zone.rule.is_some() && observed.zone.wanted().is_none() {
+        conditions.push(Condition::ZoneUnknown);
     }
     conditions
 }

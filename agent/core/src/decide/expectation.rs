@@ -69,6 +69,7 @@ mod tests {
             form_anew: None,
             accept_loss: None,
             other_members: OtherMembers::default(),
+            zone: None,
             target_size: None,
             rebalance: Rebalance::System,
             copies: None,

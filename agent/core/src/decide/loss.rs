@@ -33,6 +33,15 @@ pub(super) fn lost_shards(observed: &Observed) -> Option<Refusal> {
     (!is_accepted).then(|| Refusal::ShardsLost { lost: observed.lost.clone(), token })
 }
 
+/// Returns `true` if a member's volume `present` must be remembered, where another agent has left `note` on it and `before` was
+/// remembered.
+///
+/// A volume that replaced another one counts only once it is complete. Until then the old one is the evidence of the loss,
+/// and a restart of the members that remember it must not end the refusal.
+pub fn is_remembered(before: Option<&str>, present: &str, note: VolumeNote) -> bool {
+    before.is_none_or(|before| before == present) || note == VolumeNote::Complete
+}
+
 /// The token of one loss. It follows from the new volume, so a later loss needs another acceptance.
 fn token(volume: &str) -> String {
     volume.chars().take(TOKEN).collect()

@@ -51,6 +51,7 @@ pub use lease::{LeaseFacts, LeaseUser};
 pub use look::{
     checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, is_stalled, misses_database,
 };
+pub use loss::is_remembered;
 pub use moves::leads_moves;
 pub use naming::{Agreed, LocalName, Names, Roster, agree};
 pub use order::next_step;

@@ -14,7 +14,7 @@ use super::join::join;
 use super::moves::readmit;
 use super::obstacle::{blocked_ports, withheld_names};
 use super::prove::prove;
-use super::step::{Refusal, Step, WaitFor};
+use super::step::{Refusal, Step, StepKind, WaitFor};
 use super::strangers::former_names;
 use super::view::View;
 use crate::facts::{ApiState, LeaseState, Observed, Unseen};
@@ -38,8 +38,19 @@ fn wanted(observed: &Observed) -> Step {
     };
     let step =
         if view.local.databases == 0 { pristine(&view, observed) } else { established(&view, observed) };
+    if let Some(zone) = missing_zone(observed)
+        && step.kind() != StepKind::Refuse
+    {
+        return Step::SetZone(zone);
+    }
     let Step::Wait(wait) = step else { return step };
     connect_meanwhile(&view, observed, wait)
+}
+
+/// The zone that the local node's entry should have and has not. Written before the founding, which already places copies.
+fn missing_zone(observed: &Observed) -> Option<String> {
+    let wanted = observed.zone.wanted()?;
+    (observed.zone.own.as_ref() != Some(wanted)).then(|| wanted.clone())
 }
 
 /// The conditions that must hold before the other nodes are taken into account.

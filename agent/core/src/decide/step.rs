@@ -77,6 +77,8 @@ pub enum Step {
     RemoveMember(u32),
     /// Release the Lease for the next agent that needs it.
     ReleaseLease,
+    /// Write the zone into the local node's own entry in its `_nodes`.
+    SetZone(String),
     /// Nothing is left to do: the cluster is formed, and every node confirms it.
     Settled,
     /// Acquire the Lease, for what at most one agent may do at a time.
@@ -311,6 +313,8 @@ impl Step {
             // No other node has them in its maps.
             Self::RemoveEmptyDatabases => (StepKind::Act, Lease::NotNeeded),
             Self::ReleaseLease => (StepKind::Act, Lease::NotNeeded),
+            // Each agent changes the entry of its own node only.
+            Self::SetZone(_) => (StepKind::Act, Lease::NotNeeded),
             Self::Settled => (StepKind::Settled, Lease::NotNeeded),
             Self::TakeLease => (StepKind::Act, Lease::Needed),
             Self::Wait(_) => (StepKind::Wait, Lease::NotNeeded),

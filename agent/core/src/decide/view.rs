@@ -110,10 +110,16 @@ impl View<'_> {
     /// The wait until all of `wanted` answer, list each other and are connected, if they don't yet.
     pub(super) fn wait_until_gathered(&self, wanted: &BTreeSet<u32>) -> Option<WaitFor> {
         let unseen = self.unseen(wanted);
-        if !unseen.is_empty() {
-            return Some(WaitFor::Peers(unseen));
+        if unseen.is_empty() {
+            return self.incomplete(wanted);
         }
-        self.incomplete(wanted)
+        // What a member without a connection lists is unknown.
+        let only_unconnected = unseen.values().all(|reason| *reason == Unseen::NotConnected);
+        Some(if only_unconnected {
+            WaitFor::Connections([(self.me, unseen.into_keys().collect())].into())
+        } else {
+            WaitFor::Peers(unseen)
+        })
     }
 
     /// The wait until all of `wanted` that answer list each other and are connected, if they don't yet.
@@ -142,8 +148,9 @@ impl View<'_> {
     /// Members that answer and that the local node is not connected to.
     pub(super) fn unconnected_members(&self) -> BTreeSet<u32> {
         let Node { members, connected, .. } = self.local;
-        let ordinals = self.nodes().map(|(ordinal, _)| ordinal);
-        ordinals.filter(|ordinal| members.contains(ordinal) && !connected.contains(ordinal)).collect()
+        let answers = |peer: &Result<Node, Unseen>| matches!(peer, Ok(_) | Err(Unseen::NotConnected));
+        let peers = self.peers.iter().filter(|(_, peer)| answers(peer)).map(|(ordinal, _)| *ordinal);
+        peers.filter(|ordinal| members.contains(ordinal) && !connected.contains(ordinal)).collect()
     }
 
     /// Members that are not among `wanted`.

@@ -43,8 +43,27 @@ impl Explainer<'_> {
             Condition::StrangersListed(names) => {
                 (self.strangers_listed(names), self.strangers(observed, names))
             }
+            Condition::ZoneUnknown => (self.zone_unknown(), vec![]),
         };
         ExplainedCondition { explanation, evidence }
+    }
+
+    fn zone_unknown(&self) -> Explanation {
+        Explanation::with_fix(
+            "ZoneUnknown",
+            format!(
+                "annotation {} asks for the zone of the Kubernetes node, and pod {} has no label {}: the zone in _nodes stays as \
+                 it is",
+                contract::keys::ZONE,
+                self.me.pod(),
+                contract::keys::TOPOLOGY_ZONE
+            ),
+            format!(
+                "Kubernetes 1.35 and later set the label on new pods, if the node has a zone; before that, label the pod with \
+                 the zone of its node: {}",
+                self.kubectl(&format!("label pod {} {}=ZONE", self.me.pod(), contract::keys::TOPOLOGY_ZONE))
+            ),
+        )
     }
 
     fn token_missing(&self) -> Explanation {

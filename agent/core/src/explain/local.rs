@@ -74,7 +74,7 @@ impl Explainer<'_> {
                     self.kubectl(&format!("logs {} --all-containers --tail=50", self.me.pod()))
                 ),
             ),
-            Unseen::Busy | Unseen::NameUnknown | Unseen::Misnamed(_) => {
+            Unseen::Busy | Unseen::NameUnknown | Unseen::NotConnected | Unseen::Misnamed(_) => {
                 Explanation::new("WaitingForCouchDb", state)
             }
         }

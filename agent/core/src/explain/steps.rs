@@ -74,6 +74,10 @@ impl Explainer<'_> {
                     .to_owned(),
             ),
             Step::ReleaseLease => ("ReleasingLease", format!("releasing {}", self.lease())),
+            Step::SetZone(zone) => (
+                "SettingZone",
+                format!("writing zone '{zone}' into the _nodes entry of this node: CouchDB places copies by it"),
+            ),
             Step::Settled => ("Settled", "the cluster is formed, and every member confirms it".to_owned()),
             Step::TakeLease => (
                 "TakingLease",

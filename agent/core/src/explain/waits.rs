@@ -349,6 +349,7 @@ impl Explainer<'_> {
             | Unseen::LoginIgnored
             | Unseen::Misnamed(_)
             | Unseen::NoAnswer
+            | Unseen::NotConnected
             | Unseen::Unreachable => None,
         }
     }

@@ -92,12 +92,45 @@ pub struct SetFacts {
     pub accept_loss: Option<String>,
     /// The members outside of the StatefulSet that the user names by an annotation.
     pub other_members: OtherMembers,
+    /// The source of the node's zone, by an annotation.
+    pub zone: Option<ZoneRule>,
     /// The number of nodes that the user wants to keep, by an annotation: the others are drained.
     pub target_size: Option<u16>,
     /// The databases that are spread over all nodes, by an annotation.
     pub rebalance: Rebalance,
     /// The number of copies that the user wants every database to have, by an annotation.
     pub copies: Option<u16>,
+}
+
+/// The source of the zone in a node's `_nodes` entry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ZoneRule {
+    /// The user names it.
+    Literal(String),
+    /// The zone of the Kubernetes node.
+    Topology,
+}
+
+/// The zone of the local node, as the user wants it and as it is. CouchDB places the copies of new databases by zones, where
+/// `[cluster] placement` is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ZoneFacts {
+    /// The source; `None` where the user leaves zones alone, or the entry in `_nodes` could not be read.
+    pub rule: Option<ZoneRule>,
+    /// The zone of this pod's Kubernetes node, where it is known.
+    pub of_pod: Option<String>,
+    /// The zone in the local node's entry in its `_nodes`. Read only under a rule.
+    pub own: Option<String>,
+}
+
+impl ZoneFacts {
+    /// The zone that the node should have, where it is known.
+    pub fn wanted(&self) -> Option<&String> {
+        match self.rule.as_ref()? {
+            ZoneRule::Literal(zone) => Some(zone),
+            ZoneRule::Topology => self.of_pod.as_ref(),
+        }
+    }
 }
 
 /// A StatefulSet's `podManagementPolicy`.
@@ -136,6 +169,12 @@ impl KnownRecord {
             Self::Formed { uuid, instead_of } => form_anew == Some(uuid) && instead_of.as_ref() != Some(uuid),
             Self::Absent | Self::Forbidden | Self::Newer | Self::Unread => false,
         }
+    }
+}
+
+impl From<&str> for ZoneRule {
+    fn from(value: &str) -> Self {
+        if value == contract::keys::ZONE_TOPOLOGY { Self::Topology } else { Self::Literal(value.to_owned()) }
     }
 }
 

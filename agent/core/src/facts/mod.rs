@@ -9,7 +9,8 @@ mod observed;
 
 pub use identity::{Digest, Identity, IdentityPart};
 pub use kubernetes::{
-    ApiState, KnownRecord, LeaseState, PodInstance, PodManagement, Publication, SetFacts, Size,
+    ApiState, KnownRecord, LeaseState, PodInstance, PodManagement, Publication, SetFacts, Size, ZoneFacts,
+    ZoneRule,
 };
 pub use maps::{BrokenMaps, LostRanges, MapProblem, NamedDatabases};
 pub use moves::{MapDemands, MoveFacts, Pause, Rebalance};

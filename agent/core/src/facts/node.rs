@@ -134,6 +134,9 @@ pub enum Unseen {
     Misnamed(String),
     /// Its name is not in DNS.
     NameUnknown,
+    /// It answers, and Erlang is not connected to it. A member is asked over Erlang only, because any host may answer at its
+    /// name.
+    NotConnected,
     /// It accepts the connection and does not answer in time.
     NoAnswer,
     /// It rejects the user or the password.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::OtherMembers;
 
-use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication};
+use super::kubernetes::{ApiState, KnownRecord, LeaseState, Publication, ZoneFacts};
 use super::maps::{BrokenMaps, LostRanges, NamedDatabases};
 use super::moves::MoveFacts;
 use super::node::{Login, MaintenanceMode, Node, Unseen, UpAnswer, VolumeNote};
@@ -32,6 +32,8 @@ pub struct Observed {
     pub form_anew: Option<String>,
     /// The members outside of the StatefulSet that the user names by an annotation. Their cluster is the pods' cluster.
     pub other_members: OtherMembers,
+    /// The zone of the local node.
+    pub zone: ZoneFacts,
     /// The CouchDB in this pod.
     pub local: Result<Node, Unseen>,
     /// The local node's answer to `/_up`, without a login.

@@ -32,6 +32,8 @@ pub(crate) struct Couch {
     pub(crate) maintenance: bool,
     /// `true` if its copies are complete.
     pub(crate) filled: bool,
+    /// `true` if its volume was compared since it started.
+    pub(crate) compared: bool,
 }
 
 /// The holders of a database. CouchDB drops one of two edits of the same revision.
@@ -66,6 +68,7 @@ impl Couch {
             note: VolumeNote::Complete,
             maintenance: false,
             filled: true,
+            compared: true,
         }
     }
 
@@ -135,7 +138,7 @@ impl Couch {
             }
             Step::MakeSessionSecret => self.secret = true,
             Step::CreateDatabase(database) => self.make(me, *database),
-            Step::ReleaseLease | Step::TakeLease => {}
+            Step::ReleaseLease | Step::SetZone(_) | Step::TakeLease => {}
             Step::Adopt(_)
             | Step::CompareVolume { .. }
             | Step::Fill { .. }

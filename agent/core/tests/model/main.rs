@@ -286,6 +286,34 @@ fn pods_beside_a_machine_that_the_user_names_join_its_cluster_and_form_none() {
     }
 }
 
+/// A node that held the only copy of a database comes back with an empty volume. Where a member remembers the lost volume, the
+/// node stays closed and refuses, whatever happens meanwhile; the others go on.
+#[test]
+fn the_only_holder_of_a_lost_copy_never_opens_by_itself() {
+    let nodes = (0..2).map(|i| Couch { note: VolumeNote::None, ..Couch::foreign(i, 1, &[0, 1]) });
+    let mut world = World::new(nodes.collect(), Faults { crashes: 1, cuts: 1, ..Faults::default() });
+    world.only_holder = Some(1);
+    world.nodes[1].orders = true;
+    world.left.wipes = 1;
+    let mut refused = 0;
+    for state in world.reachable() {
+        let end = state.clone().settle();
+        end.check_invariants();
+        if end.node(1).orders || !end.is_replaced(1) {
+            continue;
+        }
+        let steps = end.steps();
+        assert!(
+            matches!(steps[1], Step::Refuse(Refusal::ShardsLost { .. })),
+            "{steps:?}\nfrom {state:?}\nto {end:?}"
+        );
+        assert!(end.node(1).maintenance && end.node(1).note == VolumeNote::Filling, "open: {end:?}");
+        assert!(!matches!(steps[0], Step::Refuse(_)), "{steps:?}");
+        refused += 1;
+    }
+    assert!(refused > 0);
+}
+
 /// The same nodes under other ordinals.
 fn turned(nodes: &[Couch], by: usize) -> Vec<Couch> {
     let mut nodes = nodes.to_vec();

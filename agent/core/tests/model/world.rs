@@ -1,13 +1,15 @@
 //! The cluster, what its agents observe, and every event that can happen.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use agent_core::decide::{IdentityDifference, IdentitySource, Step, StepKind, next_step};
+use agent_core::decide::{
+    IdentityDifference, IdentitySource, Step, StepKind, checks_origin, is_remembered, next_step,
+};
 use agent_core::facts::{
     ApiState, Digest, Identity, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Spread,
-    SystemDatabase, Unseen, VolumeNote,
+    SystemDatabase, Unseen, VolumeNote, VolumeOrigin,
 };
 use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardMap, ShardState, Survey};
 use contract::OtherMembers;
@@ -22,6 +24,10 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Couch>,
     /// Members of the cluster that are no pods, named by the user. They are always up, and no agent runs beside them.
     pub(crate) machines: BTreeSet<u8>,
+    /// The node that holds the only copy of a database, whose map every member has.
+    pub(crate) only_holder: Option<u8>,
+    /// The volumes of other nodes that the agents have noted on their own, each by its incarnation: (whose note, of which node).
+    pub(crate) remembered: BTreeMap<(u8, u8), u8>,
     /// The step that each agent has decided and not yet carried out.
     pub(crate) decided: Vec<Option<Step>>,
     /// Pairs (node, peer) in which the node can't open a connection to the peer.
@@ -95,6 +101,8 @@ impl World {
         Self {
             nodes,
             machines: BTreeSet::new(),
+            only_holder: None,
+            remembered: BTreeMap::new(),
             decided,
             cut: BTreeSet::new(),
             impostors: BTreeSet::new(),
@@ -194,7 +202,11 @@ impl World {
         let local = self.node(me);
         let sees = |peer: u8| if peer == me { local.up } else { self.reaches(me, peer) };
         let see = |peer: u8| {
-            if self.impostors.contains(&peer) {
+            let is_member = !local.databases.is_empty() && local.members.contains(&peer);
+            let answers = self.impostors.contains(&peer) || sees(peer);
+            if answers && is_member && !self.connected(me, peer) {
+                Err(Unseen::NotConnected)
+            } else if self.impostors.contains(&peer) {
                 Ok(self.impostor())
             } else if sees(peer) {
                 Ok(self.see(peer))
@@ -203,7 +215,7 @@ impl World {
             }
         };
         let nodes = self.ordinals().map(|peer| (peer.into(), see(peer)));
-        Observed {
+        let observed = Observed {
             api: if self.asks_kubernetes { ApiState::Current } else { ApiState::Off },
             record: self.known_record(),
             lease: self.lease_state(me),
@@ -213,11 +225,33 @@ impl World {
             session_secret: local.secret,
             holds_nothing: local.holds_nothing(me),
             note: local.note,
+            // The volume after a lost one had no note before.
+            first_note: self.only_holder.is_some() && local.incarnation > 0,
             maintenance: if local.maintenance { MaintenanceMode::On } else { MaintenanceMode::Off },
-            // A volume here loses everything or nothing, its note included, so a comparison could find nothing else.
-            compared: true,
+            compared: local.compared,
             ..round(me.into(), nodes.collect())
+        };
+        self.with_origin(me, observed)
+    }
+
+    /// Adds what the members remember of the volume of `me`, and the ranges that only it held.
+    fn with_origin(&self, me: u8, mut observed: Observed) -> Observed {
+        if checks_origin(&observed) && self.is_replaced(me) {
+            observed.origin = VolumeOrigin::Replaced { present: self.node(me).incarnation.to_string() };
+            if self.only_holder == Some(me) {
+                observed.lost.add("orders", vec!["00000000-ffffffff".to_owned()]);
+            }
         }
+        observed
+    }
+
+    /// Returns `true` if a connected member remembers another volume of this node.
+    pub(crate) fn is_replaced(&self, me: u8) -> bool {
+        let present = self.node(me).incarnation;
+        let members = self.node(me).members.iter().filter(|member| self.connected(me, **member));
+        members.into_iter().any(|member| {
+            self.remembered.get(&(*member, me)).is_some_and(|incarnation| *incarnation != present)
+        })
     }
 
     /// The machines that are members of node `i`, and that it is connected to.
@@ -363,6 +397,16 @@ impl World {
         let node = &mut self.nodes[usize::from(me)];
         node.note = survey.note();
         node.maintenance &= purpose == Purpose::Volume;
+        node.compared = true;
+        if self.only_holder.is_some() && self.node(me).note == VolumeNote::Complete {
+            for other in with.iter().map(|ordinal| u8::try_from(*ordinal).unwrap()) {
+                let (present, note) = (self.node(other).incarnation.to_string(), self.node(other).note);
+                let before = self.remembered.get(&(me, other)).map(ToString::to_string);
+                if is_remembered(before.as_deref(), &present, note) {
+                    self.remembered.insert((me, other), self.node(other).incarnation);
+                }
+            }
+        }
     }
 
     fn adopt(&mut self, me: u8, IdentityDifference { from, digest, .. }: &IdentityDifference) {
@@ -423,6 +467,8 @@ impl World {
     fn stop(&mut self, i: u8) {
         let node = &mut self.nodes[usize::from(i)];
         (node.up, node.maintenance) = (false, false);
+        // Elsewhere a volume loses everything or nothing, its note included, so a comparison could find nothing else.
+        node.compared = self.only_holder.is_none();
     }
 
     /// The image keeps the ini file on no volume, and generates another identity.
@@ -581,6 +627,7 @@ impl World {
         let mut others = self.nodes.iter().enumerate().filter(|(other, _)| *other != at);
         let filled = others.all(|(_, node)| node.databases.is_empty());
         self.nodes[at] = Couch { incarnation, filled, note: VolumeNote::None, ..Couch::pristine(i) };
+        self.remembered.retain(|(noted_by, _), _| *noted_by != i);
         self.forget(i);
         self.decided[at] = None; // the agent ran in the same pod
         self.left.wipes -= 1;

@@ -38,6 +38,18 @@ fn a_member_that_answers_without_being_connected_is_dialled() {
 }
 
 #[test]
+fn a_member_that_is_not_connected_is_dialled_whatever_answers_at_its_name() {
+    let observed = cluster(2).members(0..2).node(0, Node { connected: [0].into(), ..member(0..2) });
+    let observed = observed.unseen(1, Unseen::NotConnected).observed();
+    let wait = WaitFor::Connections([(0, [1].into())].into());
+    assert_eq!(next_step(&observed), Step::Dial { peers: [1].into(), wait });
+    assert_snapshot!(explained(&observed), @"[ready] WaitingForConnections: couchdb-0 is not connected to couchdb-1. Fix: if this lasts, check that all pods have the same COUCHDB_ERLANG_COOKIE, and that ports 4369 and 9100 are open between them: kubectl -n default get networkpolicies");
+    let one_is_away = cluster(3).node(0, Node { connected: [0].into(), ..member(0..3) });
+    let one_is_away = one_is_away.unseen(1, Unseen::NotConnected).unseen(2, Unseen::Unreachable).observed();
+    assert!(matches!(next_step(&one_is_away), Step::Dial { wait: WaitFor::Peers(_), .. }));
+}
+
+#[test]
 fn the_reason_for_a_missing_connection_is_reported_once_known() {
     let unconnected = Node { connected: [2].into(), ..pristine([0, 2]) };
     let nodes = cluster(3).me(2).pristine([0]).unseen(1, Unseen::Busy).node(2, unconnected);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use agent_core::decide::{Step, WaitFor, next_step};
-use agent_core::facts::{ApiState, KnownRecord, LeaseState, Node, Observed, PodManagement, Release, Unseen};
+use agent_core::decide::{Condition, Step, WaitFor, decide, next_step};
+use agent_core::facts::{
+    ApiState, KnownRecord, LeaseState, Node, Observed, PodManagement, Release, Unseen, ZoneFacts, ZoneRule,
+};
 use contract::OtherMembers;
 use insta::assert_snapshot;
 
@@ -243,4 +245,32 @@ fn pods_of_an_existing_cluster_form_no_cluster_of_their_own_and_join_it() {
     let adopted = Node { colleagues, ..member([0]) };
     let second = named(cluster(2).me(1).node(0, adopted).pristine([1]).observed());
     assert_eq!(next_step(&second), Step::NoteFilling);
+}
+
+#[test]
+fn a_node_gets_its_zone_before_anything_is_placed_and_no_other_zone_is_changed() {
+    let zone = |rule: &str, of_pod: Option<&str>, own: Option<&str>| ZoneFacts {
+        rule: Some(ZoneRule::from(rule)),
+        of_pod: of_pod.map(str::to_owned),
+        own: own.map(str::to_owned),
+    };
+    let with = |zone| Observed { zone, ..cluster(1).pristine([0]).observed() };
+    let to = |name: &str| Step::SetZone(name.to_owned());
+    assert_eq!(next_step(&with(zone("topology", Some("eu-1a"), None))), to("eu-1a"));
+    assert_eq!(
+        next_step(&with(zone("topology", Some("eu-1a"), Some("eu-1b")))),
+        to("eu-1a"),
+        "the pod has moved"
+    );
+    assert_eq!(next_step(&with(zone("dc2", Some("eu-1a"), None))), to("dc2"));
+    assert_eq!(next_step(&with(zone("dc2", None, Some("dc2")))), Step::Found);
+    // Without the annotation, a zone is a person's.
+    let by_hand = ZoneFacts { rule: None, ..zone("dc2", Some("eu-1a"), Some("rack-7")) };
+    assert_eq!(next_step(&with(by_hand)), Step::Found);
+    // Nothing is guessed.
+    let unknown = with(zone("topology", None, Some("rack-7")));
+    let decision = decide(&unknown, PodManagement::Parallel);
+    assert_eq!((decision.step, decision.conditions), (Step::Found, vec![Condition::ZoneUnknown]));
+    let refused = Observed { displaced_by: Some("4d3c".to_owned()), ..with(zone("dc2", None, None)) };
+    assert!(matches!(next_step(&refused), Step::Refuse(_)));
 }

@@ -6,7 +6,7 @@ use agent_core::decide::{Readiness, decide};
 use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MapProblem,
     NamedDatabases, Node, Observed, PodManagement, SystemDatabase, Unseen, UpAnswer, VolumeNote,
-    VolumeOrigin,
+    VolumeOrigin, ZoneFacts, ZoneRule,
 };
 
 use crate::cluster::{
@@ -140,6 +140,11 @@ fn situations() -> Vec<Observed> {
         members_but(Unseen::LockedOut),
         members_but(Unseen::LoginIgnored),
         Observed { api: ApiState::NoToken, ..settled() },
+        Observed { zone: ZoneFacts { rule: Some(ZoneRule::Topology), ..ZoneFacts::default() }, ..settled() },
+        Observed {
+            zone: ZoneFacts { rule: Some(ZoneRule::from("dc2")), ..ZoneFacts::default() },
+            ..settled()
+        },
         Observed { login: Login::Ignored, ..settled() },
         Observed { login: Login::LockedOut, ..settled() },
         Observed { login: Login::Rejected, ..settled() },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
-    NamedDatabases, Node, Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin,
+    NamedDatabases, Node, Observed, Publication, Unseen, UpAnswer, VolumeNote, VolumeOrigin, ZoneFacts,
 };
 use contract::OtherMembers;
 
@@ -24,6 +24,7 @@ pub(crate) fn round(me: u32, mut nodes: BTreeMap<u32, Result<Node, Unseen>>) -> 
         displaced_by: None,
         form_anew: None,
         other_members: OtherMembers::default(),
+        zone: ZoneFacts::default(),
         enabled: true,
         finished: local.as_ref().is_ok_and(|node| node.databases > 0),
         local,

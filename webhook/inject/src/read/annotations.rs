@@ -175,6 +175,7 @@ impl<'v> Annotations<'v> {
         // The agents act on these. They cannot refuse an invalid value, so it is reported here.
         reader.choice(keys::REBALANCE, REBALANCES, "'system', 'all' or 'off'");
         reader.count(keys::COPIES);
+        reader.zone();
         Self {
             container: view.annotation(keys::CONTAINER),
             size: reader.size(),
@@ -264,6 +265,13 @@ impl<'v> Reader<'v, '_> {
             self.invalid(key, value, "a whole number from 1");
         }
         count
+    }
+
+    fn zone(&mut self) {
+        let Some(value) = self.view.annotation(keys::ZONE) else { return };
+        if value.trim().is_empty() {
+            self.invalid(keys::ZONE, value, "'topology', or the name of a zone");
+        }
     }
 
     fn cookie_way(&mut self) -> Option<CookieWay> {
