@@ -3,8 +3,10 @@
 use std::io;
 
 use clap::Args as ClapArgs;
+use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::check::Output;
 use crate::terminal;
 
 /// Arguments of `explain`.
@@ -12,6 +14,9 @@ use crate::terminal;
 pub(crate) struct Args {
     /// Name of a state, condition or alert, such as Filling; without it, all names are listed
     name: Option<String>,
+    /// Format of the result
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 /// Reason why nothing was explained.
@@ -34,9 +39,14 @@ pub(crate) enum ExplainError {
 
 /// Prints a page, or the list of all pages.
 pub(crate) fn run(args: &Args) -> Result<(), ExplainError> {
-    let text = match &args.name {
-        None => names().map(|name| format!("{name}\n")).collect(),
-        Some(name) => page(name)?.to_owned(),
+    let text = match (&args.name, args.output) {
+        (None, Output::Table) => names().map(|name| format!("{name}\n")).collect(),
+        (None, Output::Json) => format!("{}\n", Value::from_iter(names())),
+        (Some(name), Output::Table) => page(name)?.1.to_owned(),
+        (Some(name), Output::Json) => {
+            let (name, page) = page(name)?;
+            format!("{:#}\n", json!({ "name": name, "page": page }))
+        }
     };
     Ok(terminal::print(&text)?)
 }
@@ -47,9 +57,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The page of this name, in any case.
-fn page(name: &str) -> Result<&'static str, ExplainError> {
+fn page(name: &str) -> Result<(&'static str, &'static str), ExplainError> {
     let found = PAGES.iter().find(|(title, _)| title.eq_ignore_ascii_case(name));
-    found.map(|(_, page)| *page).ok_or_else(|| {
+    found.copied().ok_or_else(|| {
         let lower = name.to_ascii_lowercase();
         let part = PAGES.iter().find(|(title, _)| {
             let title = title.to_ascii_lowercase();
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_page_is_found_in_any_case_and_an_unknown_name_gets_the_nearest() {
-        assert!(page("filling").unwrap().starts_with("# Filling"));
+        assert!(page("filling").unwrap().1.starts_with("# Filling"));
         let unknown = page("Credentials").unwrap_err().to_string();
         assert!(unknown.contains("did you mean 'CouchDBCredentialsRejected'?"), "{unknown}");
         let far = page("x-y").unwrap_err().to_string();

@@ -106,6 +106,16 @@ fn kubectl_gets_candidates_with_descriptions_and_a_directive() {
 }
 
 #[test]
+fn pages_of_the_runbook_are_printed_as_json() {
+    let (code, page) = run(&["explain", "filling", "-o", "json"]);
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!((code, page["name"].as_str()), (0, Some("Filling")));
+    assert!(page["page"].as_str().unwrap().starts_with("# Filling\n"));
+    let names: Vec<String> = serde_json::from_str(&run(&["explain", "-o", "json"]).1).unwrap();
+    assert!(names.contains(&"ShardsLost".to_owned()) && names.len() > 70, "{names:?}");
+}
+
+#[test]
 fn every_verb_shows_an_example_and_its_exit_codes() {
     for verb in VERBS {
         let (code, help) = run(&[verb, "--help"]);

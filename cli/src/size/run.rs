@@ -7,6 +7,7 @@ use clap::Args;
 use contract::keys;
 use contract::moves::NodeState;
 use kube::{Client, Config};
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -56,6 +57,9 @@ pub struct ScaleArgs {
     /// Give up waiting after this time, such as 90s, 30m or 2h; what has begun goes on
     #[arg(long, value_parser = time_limit)]
     pub timeout: Option<Duration>,
+    /// Format of the result on stdout; progress goes to stderr
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// Prints the plans of a size. Returns `true` if all of them can be carried out now.
@@ -95,7 +99,12 @@ pub async fn scale(config: Config, args: &ScaleArgs) -> Result<(), SizeError> {
     let mut bar = Bar::new();
     let result = scaling.run(&mut bar).await;
     bar.clear();
-    result
+    result?;
+    if args.output == Output::Json {
+        let result = json!({ "namespace": scaling.namespace, "name": args.name, "replicas": args.replicas, "done": true });
+        terminal::print(&format!("{result:#}\n"))?;
+    }
+    Ok(())
 }
 
 fn namespace(client: &Client, target: &Target) -> String {
