@@ -165,7 +165,8 @@ impl Transport {
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, CouchError> {
         // Another failure would bring the lockout closer, also for the other containers behind this address.
-        let refusal = match self.logins.quarantined(&call.base) {
+        let known = self.logins.quarantined(&call.base);
+        let refusal = match known {
             Some(refusal) => refusal,
             None => match self.attempt(admin, call, &Login::Password, &complete).await {
                 Err(Failure::Login(LoginRefusal::Ignored)) => LoginRefusal::Ignored,
@@ -175,6 +176,10 @@ impl Transport {
             },
         };
         if let Some(answered) = self.by_session(admin, call, &complete).await {
+            // The session hides that the password is ignored, which the user must know.
+            if refusal == LoginRefusal::Ignored && answered.is_ok() && known.is_none() {
+                self.quarantine(admin, call, refusal);
+            }
             return answered;
         }
         // A password that is refused must not be sent again; one that is ignored opens another session.
@@ -221,11 +226,15 @@ impl Transport {
             },
             LoginRefusal::Lockout | LoginRefusal::Rejection => refusal,
         };
-        // Unless the credentials were replaced while the call was under way.
+        self.quarantine(admin, call, refusal);
+        Ok(refusal)
+    }
+
+    /// Begins the quarantine, unless the credentials were replaced while the call was under way.
+    fn quarantine(&self, admin: &Arc<Credentials>, call: &Call, refusal: LoginRefusal) {
         if Arc::ptr_eq(admin, &self.credentials()) {
             self.logins.quarantine(&call.base, refusal);
         }
-        Ok(refusal)
     }
 
     /// Logs in at the node, and keeps the session's cookie.

@@ -57,6 +57,13 @@ async fn no_pod_turns_unready_and_no_read_fails_while_its_management_has_trouble
     let created = cluster.net.calls().into_iter().filter(|call| call.line().starts_with("PUT /_replicator"));
     assert_eq!(created.count(), 1, "by one agent, and once");
 
+    // Basic authentication is switched off at one node, for a while: clients and the agent use session cookies.
+    let handlers = format!("/_node/couchdb@{}/_config/chttpd/authentication_handlers", cluster.fqdn(0));
+    cluster.put(1, &handlers, &json!("{chttpd_auth, cookie_authentication_handler}")).await;
+    until_condition(&cluster, 0, "BasicAuthenticationOff").await;
+    clients.assert_served("basic authentication was off at one node");
+    cluster.delete(1, &handlers).await;
+
     // Wrong passwords from the pod's own address: CouchDB locks the admin out for that address.
     let client = reqwest::Client::new();
     for _ in 0..6 {
@@ -234,7 +241,8 @@ async fn with_revision(cluster: &TestCluster, path: &str) -> String {
     format!("{path}?rev={}", document["_rev"].as_str().unwrap())
 }
 
-/// Three of an agent's pauses between two calls to its settled node, and some time for a slow machine.
-const DEADLINE: Duration = Duration::from_secs(45);
+/// An agent sends a password that was refused again after 75 s. Three of its pauses between two calls to its settled node are
+/// shorter.
+const DEADLINE: Duration = Duration::from_secs(100);
 /// A user without any right but reading.
 const READER: &str = "reader";
