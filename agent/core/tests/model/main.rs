@@ -299,7 +299,7 @@ fn the_only_holder_of_a_lost_copy_never_opens_by_itself() {
     for state in world.reachable() {
         let end = state.clone().settle();
         end.check_invariants();
-        if end.node(1).orders || !end.is_replaced(1) {
+        if !end.lost_remembered {
             continue;
         }
         let steps = end.steps();

@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) only_holder: Option<u8>,
     /// The volumes of other nodes that the agents have noted on their own, each by its incarnation: (whose note, of which node).
     pub(crate) remembered: BTreeMap<(u8, u8), u8>,
+    /// `true` if the volume with the only copy was lost while another node remembered it.
+    pub(crate) lost_remembered: bool,
     /// The step that each agent has decided and not yet carried out.
     pub(crate) decided: Vec<Option<Step>>,
     /// Pairs (node, peer) in which the node can't open a connection to the peer.
@@ -103,6 +105,7 @@ impl World {
             machines: BTreeSet::new(),
             only_holder: None,
             remembered: BTreeMap::new(),
+            lost_remembered: false,
             decided,
             cut: BTreeSet::new(),
             impostors: BTreeSet::new(),
@@ -246,7 +249,7 @@ impl World {
     }
 
     /// Returns `true` if a connected member remembers another volume of this node.
-    pub(crate) fn is_replaced(&self, me: u8) -> bool {
+    fn is_replaced(&self, me: u8) -> bool {
         let present = self.node(me).incarnation;
         let members = self.node(me).members.iter().filter(|member| self.connected(me, **member));
         members.into_iter().any(|member| {
@@ -627,6 +630,8 @@ impl World {
         let mut others = self.nodes.iter().enumerate().filter(|(other, _)| *other != at);
         let filled = others.all(|(_, node)| node.databases.is_empty());
         self.nodes[at] = Couch { incarnation, filled, note: VolumeNote::None, ..Couch::pristine(i) };
+        let is_known = self.remembered.keys().any(|(_, of)| *of == i);
+        self.lost_remembered |= self.only_holder == Some(i) && is_known;
         self.remembered.retain(|(noted_by, _), _| *noted_by != i);
         self.forget(i);
         self.decided[at] = None; // the agent ran in the same pod
