@@ -269,14 +269,62 @@ impl Couch {
         self.transport.put(base, &format!("/{}/_purged_infos_limit", encoded(database)), &json!(limit)).await
     }
 
-    /// `true` if resharding jobs run in the cluster.
-    pub(crate) async fn is_resharding(&self, base: &str) -> Result<bool, CouchError> {
+    /// The resharding of the whole cluster. A release without it has no jobs.
+    pub(crate) async fn resharding(&self, base: &str) -> Result<Resharding, CouchError> {
         #[derive(Deserialize)]
         struct Summary {
             running: u64,
+            stopped: u64,
+            state: String,
+            state_reason: Option<String>,
         }
-        Ok(self.transport.get::<Summary>(base, "/_reshard").await?.running > 0)
+        let summary = unless_missing(self.transport.get::<Summary>(base, "/_reshard").await)?;
+        let Some(summary) = summary else { return Ok(Resharding::default()) };
+        let is_stopped = summary.state == "stopped";
+        Ok(Resharding {
+            running: summary.running,
+            stopped: summary.stopped,
+            held: is_stopped && summary.state_reason.as_deref() == Some(HELD),
+            may_start: !is_stopped,
+        })
     }
+
+    /// `true` if a resharding job has begun to split a shard and has not ended, whether it runs or is stopped. One that was
+    /// created while resharding was stopped has not begun.
+    pub(crate) async fn has_begun_jobs(&self, base: &str) -> Result<bool, CouchError> {
+        #[derive(Deserialize)]
+        struct Jobs {
+            jobs: Vec<Job>,
+        }
+        #[derive(Deserialize)]
+        struct Job {
+            job_state: String,
+            split_state: Option<String>,
+        }
+        let Jobs { jobs } = self.transport.get_up_to(JOBS, base, "/_reshard/jobs").await?;
+        let mut open = jobs.iter().filter(|job| !matches!(job.job_state.as_str(), "completed" | "failed"));
+        Ok(open.any(|job| job.split_state.as_deref() != Some("new")))
+    }
+
+    /// Stops resharding for moves of copies on all nodes, or starts it again. The state outlives CouchDB.
+    pub(crate) async fn hold_resharding(&self, base: &str, held: bool) -> Result<(), CouchError> {
+        let state =
+            if held { json!({ "state": "stopped", "reason": HELD }) } else { json!({ "state": "running" }) };
+        self.transport.put(base, "/_reshard/state", &state).await
+    }
+}
+
+/// The resharding of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resharding {
+    /// Jobs that run.
+    pub(crate) running: u64,
+    /// Jobs that are stopped.
+    pub(crate) stopped: u64,
+    /// `true` if agents have stopped it, and must start it again.
+    pub(crate) held: bool,
+    /// `true` if a job that is created begins.
+    pub(crate) may_start: bool,
 }
 
 /// The facts to read about a file.
@@ -290,6 +338,10 @@ pub(crate) enum Read {
 
 /// Local documents that CouchDB writes for itself: checkpoints between files, and of purges in views.
 const OF_ONE_FILE: [&str; 3] = ["shard-sync-", "purge-mem3-", "purge-mrview-"];
+/// The reason with which agents stop resharding, and by which they recognise that they did.
+const HELD: &str = "couchdiscover moves copies";
+/// In bytes: some 4,000 resharding jobs, of which CouchDB keeps those that have ended.
+const JOBS: usize = 4 * 1024 * 1024;
 /// In bytes: the names of 40,000 files.
 const FILES: usize = 4 * 1024 * 1024;
 /// In bytes: some 200 checkpoints with their histories. Each lost volume leaves some behind.

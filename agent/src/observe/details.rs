@@ -171,6 +171,9 @@ impl Maps {
                 self.read = Some(Instant::now());
                 self.found = found;
                 self.demands = demands.map(Demands::found).unwrap_or_default();
+                // A leader that ended in the middle may have left it stopped.
+                self.demands.resharding_held = leads_moves(observed)
+                    && couch.resharding(&directory.local()).await.is_ok_and(|resharding| resharding.held);
             }
             Err(error) => {
                 debug!(error = chain(&error), "failed to check the shard maps");
@@ -270,7 +273,7 @@ async fn zone(couch: &Couch, directory: &Directory, wanted: ZoneFacts) -> ZoneFa
 /// Returns `true` if a resharding job runs in the cluster. The local node answers for all members.
 async fn resharding(couch: &Couch, directory: &Directory) -> bool {
     // A release without resharding answers 404.
-    couch.is_resharding(&directory.local()).await.unwrap_or(false)
+    couch.resharding(&directory.local()).await.is_ok_and(|resharding| resharding.running > 0)
 }
 
 async fn check_ports(directory: &Directory, members: BTreeSet<u32>) -> BTreeMap<u32, PortCheck> {

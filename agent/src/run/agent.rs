@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agent_core::decide::{Decision, Step, StepKind, decide, is_due, pause};
+use agent_core::decide::{Decision, Step, StepKind, decide, is_due, pause, untried_release};
 use agent_core::explain::{
     ExplainedDecision, Explainer, Explanation, when_condition_begins, when_condition_ends, when_done,
     when_entered,
@@ -150,7 +150,11 @@ impl Agent {
             directory: observer.directory().clone(),
             members: observed.local.as_ref().ok()?.members.clone(),
             start: observed.expected.first().copied().unwrap_or_default(),
-            hindrance: (!may_move).then(|| explained.step.message.clone()),
+            hindrance: if may_move {
+                untried_release(observed).map(|pause| pause.to_string())
+            } else {
+                Some(explained.step.message.clone())
+            },
             readers_stay: self.actor.readers_stay,
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::heal::admins_on_some_nodes;
+use super::moves;
 use super::strangers::stray;
 use super::view::View;
 use crate::facts::{
@@ -97,9 +98,7 @@ fn conditions_of(local: &Node, observed: &Observed) -> Vec<Condition> {
     if local.databases > 0 && !observed.expected.is_empty() && !beyond.is_empty() {
         conditions.push(Condition::MembersBeyondSize(beyond));
     }
-    if let Some(pause) = &observed.moves.paused {
-        conditions.push(Condition::MovesPaused(pause.clone()));
-    }
+    conditions.extend(moves::pause(observed).map(Condition::MovesPaused));
     // A single node has no place for a second copy.
     if observed.single_copies.count > 0 && local.members.len() > 1 {
         conditions.push(Condition::SingleCopies(observed.single_copies.clone()));

@@ -52,7 +52,7 @@ pub use look::{
     checks_maps, checks_origin, checks_ports, checks_resharding, checks_service, is_stalled, misses_database,
 };
 pub use loss::is_remembered;
-pub use moves::leads_moves;
+pub use moves::{leads_moves, untried_release};
 pub use naming::{Agreed, LocalName, Names, Roster, agree};
 pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};

@@ -7,7 +7,7 @@ use contract::moves::NodeState;
 use super::lease::may_take_lease;
 use super::step::{MoveTask, Step, WaitFor};
 use super::view::View;
-use crate::facts::{LeaseState, MaintenanceMode, Observed, Rebalance};
+use crate::facts::{LeaseState, MaintenanceMode, Observed, Pause, Rebalance};
 
 /// Carries out what the user wants to be moved, on the agent that leads: the one of the lowest pod that stays.
 pub(super) fn moves(view: &View<'_>, observed: &Observed) -> Option<Step> {
@@ -15,6 +15,9 @@ pub(super) fn moves(view: &View<'_>, observed: &Observed) -> Option<Step> {
         return None;
     }
     let task = task(observed)?;
+    if untried_release(observed).is_some() && !matches!(task, MoveTask::Restore(_)) {
+        return None;
+    }
     if let Some(wait) = view.mixed_releases() {
         return Some(Step::Wait(wait));
     }
@@ -24,6 +27,19 @@ pub(super) fn moves(view: &View<'_>, observed: &Observed) -> Option<Step> {
         LeaseState::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
         LeaseState::Free | LeaseState::Unknown => return None,
     })
+}
+
+/// The reason why copies that should be moved are not.
+pub(super) fn pause(observed: &Observed) -> Option<Pause> {
+    let wanted = leads_moves(observed) && task(observed).is_some();
+    observed.moves.paused.clone().or_else(|| untried_release(observed).filter(|_| wanted))
+}
+
+/// The release of the local CouchDB, if moves were not tried on it.
+pub fn untried_release(observed: &Observed) -> Option<Pause> {
+    let release = observed.local.as_ref().ok()?.release;
+    let tried = release.is_some_and(|release| TRIED.contains(&(release.major, release.minor)));
+    (!tried).then_some(Pause::UntriedRelease(release))
 }
 
 /// Removes a drained node from the members, once the StatefulSet is smaller and the node is gone.
@@ -70,7 +86,7 @@ fn task(observed: &Observed) -> Option<MoveTask> {
     if let Some(node) = moves.leaving.iter().rev().find(|ordinal| !moves.state(**ordinal).is_removable()) {
         return Some(MoveTask::Drain { node: *node, leaving: moves.leaving.clone() });
     }
-    if moves.maps.begun > 0 {
+    if moves.maps.begun > 0 || moves.maps.resharding_held {
         return Some(MoveTask::Finish);
     }
     if let Some(copies) = moves.copies.filter(|_| moves.maps.too_few > 0) {
@@ -88,3 +104,7 @@ pub fn leads_moves(observed: &Observed) -> bool {
 fn leader(observed: &Observed) -> Option<u32> {
     observed.expected.difference(&observed.moves.leaving).next().copied()
 }
+
+/// The release series on whose nodes moves lost no document and showed no reader an incomplete copy (3.4.3, 3.5.0). Replication
+/// and redirects are not documented, so another series may differ.
+const TRIED: [(u16, u16); 2] = [(3, 4), (3, 5)];

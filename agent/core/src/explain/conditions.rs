@@ -131,11 +131,16 @@ impl Explainer<'_> {
                 self.curl(&format!("/_node/{node}/_config/mem3.redirects/NAME"), " -X DELETE")
             ),
             Pause::Hindered { .. } => format!(
-                "repair these databases ({}); the drain goes on by itself",
+                "repair these databases ({}); the moves go on by themselves",
                 self.curl("/_node/_local/_dbs/DATABASE?conflicts=true", "")
             ),
             Pause::Maintenance(node) => self.end_maintenance(node),
             Pause::Resharding => format!("wait for the end of the jobs: {}", self.curl("/_reshard/jobs", "")),
+            Pause::Stalled { node, .. } => format!(
+                "look at the free space and the log of node '{node}': {}",
+                self.kubectl("get pods -o wide")
+            ),
+            Pause::UntriedRelease(_) => "update CouchDB to 3.5, or move the copies manually".to_owned(),
             Pause::UnprovedFile(_) => {
                 "if the file is of an earlier life of the node, delete it; otherwise add the node to the database's shard \
                  map again"

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use contract::moves::NodeState;
 
+use super::node::Release;
+
 /// The facts about moves of copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MoveFacts {
@@ -32,6 +34,8 @@ pub struct MapDemands {
     pub unbalanced: u64,
     /// The number of databases with fewer copies than [`MoveFacts::copies`].
     pub too_few: u64,
+    /// `true` if resharding is stopped for moves, and must be started again after them.
+    pub resharding_held: bool,
 }
 
 /// The databases whose copies are spread over all nodes when the cluster has grown.
@@ -51,19 +55,28 @@ pub enum Rebalance {
 pub enum Pause {
     /// Replication of this node is redirected for other reasons than moves.
     ForeignRedirects(String),
-    /// These databases, of `count`, have copies on the node that is drained, and can't be moved for these reasons.
+    /// The copies of `count` databases can't be moved.
     Hindered {
         /// The reasons, by the names of the first few databases.
         databases: BTreeMap<String, String>,
-        /// The number of databases that have copies there.
+        /// The number of databases.
         count: u64,
     },
     /// This node is in maintenance mode.
     Maintenance(String),
     /// A resharding job is unfinished, which changes maps by its own picture of them.
     Resharding,
+    /// The copies of this database have been in the map together for minutes without becoming equal.
+    Stalled {
+        /// The database.
+        database: String,
+        /// The node that gets a copy.
+        node: String,
+    },
     /// This file on the node that is drained has changes that no copy in its map has.
     UnprovedFile(String),
+    /// Moves were not tried on this release of CouchDB; `None` if the release is unknown.
+    UntriedRelease(Option<Release>),
 }
 
 impl fmt::Display for Pause {
@@ -73,7 +86,7 @@ impl fmt::Display for Pause {
                 write!(f, "[mem3.redirects] of node '{node}' has entries of another origin")
             }
             Self::Hindered { databases, count } => {
-                write!(f, "{count} databases still have copies there")?;
+                write!(f, "the copies of {count} databases can't be moved")?;
                 for (position, (name, reason)) in databases.iter().enumerate() {
                     write!(f, "{}'{name}': {reason}", if position == 0 { ": " } else { "; " })?;
                 }
@@ -81,6 +94,13 @@ impl fmt::Display for Pause {
             }
             Self::Maintenance(node) => write!(f, "node '{node}' is in maintenance mode"),
             Self::Resharding => f.write_str("a resharding job is unfinished"),
+            Self::Stalled { database, node } => {
+                write!(f, "CouchDB has copied nothing of database '{database}' to node '{node}' for minutes")
+            }
+            Self::UntriedRelease(Some(Release { major, minor })) => {
+                write!(f, "moves of copies are not tested on CouchDB {major}.{minor}")
+            }
+            Self::UntriedRelease(None) => f.write_str("the release of CouchDB is unknown"),
             Self::UnprovedFile(file) => {
                 write!(f, "file '{file}' on the drained node has changes that no copy in the shard map has")
             }

@@ -34,9 +34,13 @@ impl FileFacts {
     /// A file that was never written gets no checkpoint and needs none.
     pub fn has_reached(&self, other: &Self, goal: Goal) -> bool {
         let Some(uuid) = &other.uuid else { return false };
-        let reached =
-            |checkpoints: &BTreeMap<String, u64>| checkpoints.get(uuid).copied().unwrap_or_default();
-        goal.is_reached_by(Goal { last_change: reached(&self.checkpoints), purge_seq: reached(&self.purges) })
+        let purge_seq = self.purges.get(uuid).copied().unwrap_or_default();
+        goal.is_reached_by(Goal { last_change: self.copied_to(other), purge_seq })
+    }
+
+    /// The sequence of this file up to which `other` has its changes.
+    pub fn copied_to(&self, other: &Self) -> u64 {
+        other.uuid.as_ref().and_then(|uuid| self.checkpoints.get(uuid)).copied().unwrap_or_default()
     }
 }
 

@@ -32,6 +32,28 @@ pub struct Work {
     proved: Option<Duration>,
     /// The last changes of the sources after they left the map, and since when they have been the same.
     quiet: Option<(Vec<u64>, Duration)>,
+    /// The advance of replication, while its goal is not reached.
+    copying: Option<Copying>,
+    /// Copies that could not be filled.
+    failed: Option<Failed>,
+}
+
+/// The advance of replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Copying {
+    /// The changes that were copied.
+    changes: u64,
+    /// When they last became more.
+    since: Duration,
+    /// When they were last looked at.
+    seen: Duration,
+}
+
+/// Copies that are given up: their placeholders leave the map, then their files are deleted.
+#[derive(Clone, Debug, PartialEq)]
+struct Failed {
+    hindrance: Hindrance,
+    files: Vec<FileKey>,
 }
 
 /// A goal that all copies must reach, and the state of reaching it.
@@ -118,16 +140,23 @@ pub enum Hindrance {
     Replaced,
     /// No node holds a complete file of the range.
     NoSource,
+    /// For [`STALLED`] nothing was copied to this node.
+    Stalled(String),
 }
 
 impl fmt::Display for Hindrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Conflicts => "its shard map has conflicts",
-            Self::PropertiesDiffer => "its copies have different properties",
-            Self::Replaced => "it was created again or resharded",
-            Self::NoSource => "no node has a complete copy",
-        })
+        match self {
+            Self::Conflicts => f.write_str("its shard map has conflicts"),
+            Self::PropertiesDiffer => f.write_str("its copies have different properties"),
+            Self::Replaced => f.write_str("it was created again or resharded"),
+            Self::NoSource => f.write_str("no node has a complete copy"),
+            Self::Stalled(node) => write!(
+                f,
+                "CouchDB has copied nothing to node '{node}' for {} minutes, whose disk may be full",
+                STALLED.as_secs() / 60
+            ),
+        }
     }
 }
 
@@ -170,6 +199,8 @@ impl Work {
             copied: false,
             proved: None,
             quiet: None,
+            copying: None,
+            failed: None,
         }
     }
 
@@ -205,9 +236,16 @@ impl Work {
         self.round = None;
     }
 
+    /// The node to which nothing has been copied for [`STALLED`], if there is one.
+    pub fn stalled(&self, roster: &Roster, now: Duration) -> Option<String> {
+        let since = self.copying?.since;
+        let target = self.moves.iter().find_map(|one| roster.name(one.to?))?;
+        (now.saturating_sub(since) >= STALLED).then(|| target.to_owned())
+    }
+
     /// The files whose facts the next call follows from.
     pub fn files(&self, document: &Document, roster: &Roster) -> Vec<FileKey> {
-        let mut files = vec![];
+        let mut files = self.failed.as_ref().map(|failed| failed.files.clone()).unwrap_or_default();
         for one in &self.moves {
             let holders = document.holders(&one.range);
             let ends = [one.from, one.to].into_iter().flatten().filter_map(|end| roster.name(end));
@@ -231,7 +269,7 @@ impl Work {
         }
         self.follow(facts.document, roster);
         if self.moves.is_empty() {
-            return lower(facts.document).map_or(Action::Done, |change| Action::Change(vec![change]));
+            return self.end(facts);
         }
         // Coordinators with an older map would still send requests by it.
         if !facts.spread {
@@ -262,8 +300,32 @@ impl Work {
         let phase = kept.iter().map(|(_, phase)| *phase).min().unwrap_or(before);
         self.moves = kept.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
         if phase != before {
-            *self = Self { round: None, copied: false, proved: None, quiet: None, phase, ..self.clone() };
+            *self = Self {
+                round: None,
+                copied: false,
+                proved: None,
+                quiet: None,
+                copying: None,
+                phase,
+                ..self.clone()
+            };
         }
+    }
+
+    /// The calls after which nothing is left of the moves.
+    fn end(&self, facts: &Facts<'_>) -> Action {
+        if let Some(change) = lower(facts.document) {
+            return Action::Change(vec![change]);
+        }
+        let Some(Failed { hindrance, files }) = &self.failed else { return Action::Done };
+        // Holders that have the old map would create the file again.
+        if !facts.spread {
+            return Action::Wait(Waiting::Map);
+        }
+        let left = files.iter().find(|(range, node)| {
+            facts.file(range, node).uuid.is_some() && !facts.document.holds(range, node)
+        });
+        left.map_or(Action::GiveUp(hindrance.clone()), |file| Action::Delete(file.clone()))
     }
 
     fn begin(&self, facts: &Facts<'_>, roster: &Roster) -> Action {
@@ -295,8 +357,9 @@ impl Work {
             return Action::Change(orphans);
         }
         if let Some(action) = self.replicate(facts, &pairs, now) {
-            return action;
+            return self.stalled(roster, now).map_or(action, |node| self.give_back(node, roster));
         }
+        self.failed = None;
         let mut copies = vec![];
         for (one, _, to) in self.targets(roster) {
             let Some((from, properties)) = facts.agreed(&one.range) else {
@@ -322,6 +385,15 @@ impl Work {
         }
         // Until all coordinators have the new map, one of them writes to the source only.
         changes.extend(facts.document.quorum_too_low(&self.moves).map(raise));
+        Action::Change(changes)
+    }
+
+    /// Takes the placeholders out of the map, because nothing reaches `node`.
+    fn give_back(&mut self, node: String, roster: &Roster) -> Action {
+        let files = self.targets(roster).map(|(one, _, to)| (one.range.clone(), to.to_owned())).collect();
+        let changes =
+            self.targets(roster).map(|(one, fill, _)| Change::remove(&one.range, fill.to_string())).collect();
+        self.failed = Some(Failed { hindrance: Hindrance::Stalled(node), files });
         Action::Change(changes)
     }
 
@@ -427,8 +499,11 @@ impl Work {
 
     /// The next pass of replication between these pairs of files, or `None` if the present one has reached its goals.
     fn replicate(&mut self, facts: &Facts<'_>, pairs: &[Pair], now: Duration) -> Option<Action> {
+        let changes = pairs.iter().map(|pair| facts.of(&pair.from).copied_to(&facts.of(&pair.to))).sum();
+        self.copying = Some(Copying { changes, since: now, seen: now }.after(self.copying));
         if let Some(round) = &mut self.round {
             if round.is_reached(facts, pairs) {
+                self.copying = None;
                 let reached = *round.reached.get_or_insert(now);
                 if now.saturating_sub(reached) <= FRESH {
                     return None;
@@ -446,6 +521,9 @@ impl Work {
         // Nothing has been written since the last pass, or ever.
         let is_reached = round.is_reached(facts, pairs);
         round.reached = is_reached.then_some(now);
+        if is_reached {
+            self.copying = None;
+        }
         self.round = Some(round);
         (!is_reached).then_some(Action::Replicate)
     }
@@ -517,6 +595,16 @@ fn pair(range: &str, from: &str, to: &str) -> Pair {
     Pair { from: (range.to_owned(), from.to_owned()), to: (range.to_owned(), to.to_owned()) }
 }
 
+impl Copying {
+    /// The same, with the time at which the changes became more.
+    fn after(self, before: Option<Self>) -> Self {
+        // While moves were paused, because a node was down, nothing was expected to be copied.
+        let before = before.filter(|before| self.seen.saturating_sub(before.seen) < UNPAUSED);
+        let unchanged = before.filter(|before| self.changes <= before.changes);
+        Self { since: unchanged.map_or(self.since, |before| before.since), ..self }
+    }
+}
+
 impl Round {
     fn is_reached(&self, facts: &Facts<'_>, pairs: &[Pair]) -> bool {
         pairs.iter().all(|pair| {
@@ -552,5 +640,9 @@ const FRESH: Duration = Duration::from_secs(2);
 const LATE_WRITES: Duration = Duration::from_secs(6);
 /// What a source has not pushed after this time, it has forgotten.
 const PUSHED_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at moves that are not paused; one over many databases takes some seconds.
+const UNPAUSED: Duration = Duration::from_secs(60);
+/// A node under load may need a minute for one batch of large documents.
+const STALLED: Duration = Duration::from_secs(300);
 /// Views that take longer are built in part after the move. One of 3,000 documents took 60 s.
 const LONGEST_FOR_VIEWS: Duration = Duration::from_secs(600);

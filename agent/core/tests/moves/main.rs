@@ -104,3 +104,27 @@ fn a_target_that_loses_its_volume_is_filled_again() {
         }
     }
 }
+
+/// Nothing reaches a node whose disk is full. Its copies are given up until there is room, and the source keeps its own.
+#[test]
+fn a_copy_that_cannot_be_filled_is_given_up_and_tried_again() {
+    for copies in 1..=2 {
+        for seed in 0..10 {
+            let mut world = World::new(seed, 3, copies);
+            world.faults_for = Duration::from_secs(900);
+            let (mut full, mut room) = (false, false);
+            world.drain(2, |world| {
+                if !std::mem::replace(&mut full, true) {
+                    return Some(Fault::FullDisks);
+                }
+                let gave_up = !world.given_up.is_empty();
+                (gave_up && !std::mem::replace(&mut room, true)).then(|| {
+                    assert_eq!((world.placeholders(), world.orphans()), (0, 0));
+                    Fault::Room
+                })
+            });
+            assert!(world.given_up[0].contains("disk may be full"), "{:?}", world.given_up);
+            world.assert_drained(2);
+        }
+    }
+}

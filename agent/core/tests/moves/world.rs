@@ -30,6 +30,10 @@ pub(crate) enum Fault {
     LeaderEnds,
     /// The file of a target is lost.
     LoseTarget,
+    /// All disks are full from now on.
+    FullDisks,
+    /// There is room on all disks again.
+    Room,
 }
 
 #[derive(Clone)]
@@ -50,6 +54,7 @@ struct Node {
     /// Updated ranges, each with the time of its push.
     pushes: BTreeMap<&'static str, Duration>,
     redirects: BTreeMap<String, String>,
+    full: bool,
 }
 
 pub(crate) struct World {
@@ -70,7 +75,13 @@ pub(crate) struct World {
     /// `true` if a source has returned into the map.
     pub(crate) returned: bool,
     killed: bool,
+    /// The number of revisions of the map when the moves were verified.
+    verified: Option<usize>,
     copies: usize,
+    /// The time in which something may go wrong.
+    pub(crate) faults_for: Duration,
+    /// The reasons for which the moves were given up.
+    pub(crate) given_up: Vec<String>,
 }
 
 impl World {
@@ -92,7 +103,10 @@ impl World {
             calls: 0,
             returned: false,
             killed: false,
+            verified: None,
             copies,
+            faults_for: Duration::from_secs(120),
+            given_up: vec![],
         };
         // The node that is drained holds both ranges.
         let holders = |offset: usize| -> Vec<String> {
@@ -127,6 +141,7 @@ impl World {
                 files,
                 pushes: BTreeMap::new(),
                 redirects: BTreeMap::new(),
+                full: false,
             });
         }
         for _ in 0..30 {
@@ -138,8 +153,8 @@ impl World {
     /// Drains the node, with `meanwhile` called twice a second, then lets everything calm down.
     pub(crate) fn drain(&mut self, leaving: u32, mut meanwhile: impl FnMut(&mut Self) -> Option<Fault>) {
         self.leaving = leaving;
-        let end = self.now + Duration::from_secs(600);
-        let calm = self.now + Duration::from_secs(120);
+        let end = self.now + Duration::from_secs(1200);
+        let calm = self.now + self.faults_for;
         while self.now < end {
             self.tick();
             if self.now < calm
@@ -154,6 +169,22 @@ impl World {
         for _ in 0..60 {
             self.tick();
         }
+    }
+
+    /// The files of nodes that no map lists.
+    pub(crate) fn orphans(&self) -> usize {
+        let document = self.document(self.maps.len() - 1);
+        let mut orphans = 0;
+        for (i, node) in self.nodes.iter().enumerate() {
+            orphans += node.files.keys().filter(|range| !document.holds(range, &name(i))).count();
+        }
+        orphans
+    }
+
+    /// The placeholders in the map.
+    pub(crate) fn placeholders(&self) -> usize {
+        let document = self.document(self.maps.len() - 1);
+        RANGES.into_iter().map(|range| document.fills(range).count()).sum()
     }
 
     pub(crate) fn assert_drained(&self, leaving: u32) {
@@ -291,14 +322,20 @@ impl World {
         if from == to || !self.nodes[from].up || !self.nodes[to].up {
             return;
         }
+        let full = self.nodes[to].full;
         let target = self.file(to, range);
         let uuid = target.uuid.clone();
         let since = source.checkpoints.get(&uuid).copied().unwrap_or_default();
         let mut changes: Vec<(u64, u64)> =
             source.docs.iter().filter(|(_, seq)| **seq > since).map(|(id, seq)| (*seq, *id)).collect();
         changes.sort_unstable();
-        changes.truncate(batch);
+        changes.truncate(if full { 0 } else { batch });
         changes.iter().for_each(|(_, id)| target.add(*id));
+        // What came by replication is pushed like any update.
+        if !changes.is_empty() {
+            let due = self.now + PUSHED_AFTER;
+            self.nodes[to].pushes.entry(range).or_insert(due);
+        }
         let reached = changes.last().map_or(since, |(seq, _)| *seq);
         self.nodes[from].files.get_mut(range).unwrap().checkpoints.insert(uuid, reached);
     }
@@ -329,6 +366,7 @@ impl World {
         let roster = self.roster.clone();
         let mut work = match self.work.take() {
             Some(work) => work,
+            None if self.verified == Some(self.maps.len()) => return true,
             None => match Work::begun(&document, &roster) {
                 Some(work) => work,
                 None => {
@@ -394,8 +432,14 @@ impl World {
                 let node = self.index(&node);
                 self.nodes[node].files.remove(range_named(&range));
             }
-            Action::Done => return false,
-            Action::GiveUp(hindrance) => panic!("{hindrance}"),
+            Action::Done => {
+                self.verified = Some(self.maps.len());
+                return false;
+            }
+            Action::GiveUp(hindrance) => {
+                self.given_up.push(hindrance.to_string());
+                return false;
+            }
             Action::Replicate => self.sync(),
             Action::Wait(_) => {}
         }
@@ -424,6 +468,8 @@ impl World {
             }
             Fault::KillSource => self.kill(usize::try_from(self.leaving).unwrap()),
             Fault::LeaderEnds => self.work = None,
+            Fault::FullDisks => self.nodes.iter_mut().for_each(|node| node.full = true),
+            Fault::Room => self.nodes.iter_mut().for_each(|node| node.full = false),
             Fault::LoseTarget => {
                 let work = self.work.as_ref().unwrap();
                 let targets: BTreeSet<usize> =

@@ -9,6 +9,7 @@ mod diagnosis;
 mod established;
 mod forming;
 mod joining;
+mod moves;
 mod readiness;
 mod readiness_table;
 #[path = "../support/mod.rs"]

@@ -76,6 +76,11 @@ impl Actor {
             return self.restore(directory, nodes, restored, now).await;
         }
         if let Some(pause) = nodes.pause().await? {
+            // A job that agents have stopped could never end.
+            nodes.release_resharding().await?;
+            return Err(paused(mover, pause));
+        }
+        if let Some(pause) = nodes.hold_resharding().await? {
             return Err(paused(mover, pause));
         }
         mover.paused = None;
@@ -100,6 +105,9 @@ impl Actor {
                 return self.end(directory, nodes, mover, now).await;
             }
             let changed = nodes.pass(mover, pace).await?;
+            if let Some(pause) = stalled(mover, &nodes.roster) {
+                return Err(paused(mover, pause));
+            }
             if !changed || Instant::now() >= end {
                 return Err(ActError::NotYet(progress(mover)));
             }
@@ -130,21 +138,19 @@ impl Actor {
         }
         if let MoveTask::Drain { node, .. } = mover.task {
             if listing.databases > 0 {
-                let pause = hindered(mover, &listing);
-                // Looked at again in the next round: a person may have repaired it.
-                mover.hindered.clear();
-                return Err(paused(mover, pause));
+                return Err(hindered(mover, listing.databases));
             }
             if let Some(file) = nodes.unproved_file(node, mover).await? {
                 return Err(paused(mover, Pause::UnprovedFile(file)));
             }
-            nodes.redirect(&BTreeMap::new()).await?;
             let copies = NodeCopies { state: NodeState::Drained, ..NodeCopies::default() };
             self.record(directory, [(node, copies)], now).await?;
             info!(ordinal = node, "the node is drained");
-            return Ok(());
         }
-        Ok(nodes.redirect(&BTreeMap::new()).await?)
+        nodes.redirect(&BTreeMap::new()).await?;
+        nodes.release_resharding().await?;
+        let left = u64::try_from(mover.hindered.len()).unwrap_or(u64::MAX);
+        if left > 0 { Err(hindered(mover, left)) } else { Ok(()) }
     }
 
     /// Lets nodes have new copies again that are no longer drained.
@@ -350,12 +356,24 @@ fn progress(mover: &Mover) -> Progress {
     Progress::Moving { done: mover.done, copies: mover.copies }
 }
 
-/// The first few databases that can't leave the drained node.
-fn hindered(mover: &Mover, listing: &NodeCopies) -> Pause {
+/// The error for `count` databases that can't be moved, with the first few.
+fn hindered(mover: &mut Mover, count: u64) -> ActError {
     let first = mover.hindered.iter().take(NodeCopies::EXAMPLES);
     let first =
         first.map(|(name, why)| (cut(name, NodeCopies::EXAMPLE_LENGTH).into_owned(), why.to_string()));
-    Pause::Hindered { databases: first.collect(), count: listing.databases }
+    let databases = first.collect();
+    // Looked at again in the next round: a person may have repaired them.
+    mover.hindered.clear();
+    paused(mover, Pause::Hindered { databases, count })
+}
+
+/// The first database whose copies should have become equal long ago.
+fn stalled(mover: &Mover, roster: &Roster) -> Option<Pause> {
+    let now = mover.now();
+    mover.active.values().find_map(|work| {
+        let database = cut(&work.database, NodeCopies::EXAMPLE_LENGTH).into_owned();
+        Some(Pause::Stalled { database, node: work.stalled(roster, now)? })
+    })
 }
 
 fn paused(mover: &mut Mover, pause: Pause) -> ActError {

@@ -61,7 +61,8 @@ impl<'a> Nodes<'a> {
     /// The reason why no copy may be moved now, if there is one. The nodes answer and are connected: other steps come first
     /// where they are not.
     pub(super) async fn pause(&self) -> Result<Option<Pause>, CouchError> {
-        if self.couch.is_resharding(&self.local).await? {
+        let resharding = self.couch.resharding(&self.local).await?;
+        if resharding.running + resharding.stopped > 0 && self.couch.has_begun_jobs(&self.local).await? {
             return Ok(Some(Pause::Resharding));
         }
         for (ordinal, base) in self.bases() {
@@ -74,6 +75,30 @@ impl<'a> Nodes<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps resharding from changing maps by its own picture of them. Returns a reason to pause where a job was faster.
+    pub(super) async fn hold_resharding(&self) -> Result<Option<Pause>, CouchError> {
+        // One that a person has stopped stays as it is.
+        if !self.couch.resharding(&self.local).await?.may_start {
+            return Ok(None);
+        }
+        self.couch.hold_resharding(&self.local, true).await?;
+        if self.couch.resharding(&self.local).await?.stopped > 0
+            && self.couch.has_begun_jobs(&self.local).await?
+        {
+            self.couch.hold_resharding(&self.local, false).await?;
+            return Ok(Some(Pause::Resharding));
+        }
+        Ok(None)
+    }
+
+    /// Starts resharding again if agents have stopped it.
+    pub(super) async fn release_resharding(&self) -> Result<(), CouchError> {
+        if self.couch.resharding(&self.local).await?.held {
+            self.couch.hold_resharding(&self.local, false).await?;
+        }
+        Ok(())
     }
 
     /// Sets the redirects on all nodes: any of them may hold a copy and be asked to fill another.

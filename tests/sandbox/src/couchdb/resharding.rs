@@ -27,6 +27,8 @@ struct Job {
     source: Shard,
     targets: [Shard; 2],
     state: State,
+    /// `true` once the job ran.
+    begun: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,7 @@ impl Resharding {
         for job in &mut self.jobs {
             if job.state == State::Stopped {
                 job.state = State::Running { until };
+                job.begun = true;
             }
         }
     }
@@ -76,6 +79,15 @@ impl Job {
         }
     }
 
+    /// The part of the split that was reached.
+    fn split_state(&self) -> &'static str {
+        match self.state {
+            State::Completed => "completed",
+            State::Running { .. } | State::Stopped if self.begun => "initial_copy",
+            State::Running { .. } | State::Stopped => "new",
+        }
+    }
+
     fn json(&self) -> Value {
         json!({
             "id": self.id,
@@ -84,7 +96,7 @@ impl Job {
             "target": self.targets.iter().map(Shard::to_string).collect::<Vec<_>>(),
             "node": self.node,
             "job_state": self.state(),
-            "split_state": self.state(),
+            "split_state": self.split_state(),
         })
     }
 }
@@ -196,7 +208,8 @@ impl World {
         let answer = json!({"ok": true, "id": id, "node": holder, "shard": source.to_string()});
         let resharding = &mut self.nodes.get_mut(&host)?.volume.resharding;
         let state = if resharding.stopped.is_some() { State::Stopped } else { State::Running { until } };
-        resharding.jobs.push(Job { id, node: holder.to_owned(), source, targets, state });
+        let begun = state != State::Stopped;
+        resharding.jobs.push(Job { id, node: holder.to_owned(), source, targets, state, begun });
         Some(answer)
     }
 

@@ -1,0 +1,138 @@
+//! Moves of copies: the agent that leads them, their order, and what comes before them.
+
+use std::collections::BTreeSet;
+
+use agent_core::decide::{Condition, MoveTask, Readiness, Step, decide, next_step};
+use agent_core::facts::{
+    LeaseState, MapDemands, MoveFacts, Observed, Pause, PodManagement, Rebalance, Unseen,
+};
+use contract::moves::NodeState;
+use insta::assert_snapshot;
+
+use crate::cluster::{Cluster, cluster, member, release};
+use crate::explain;
+
+/// The observations of the agent of pod `me` in a cluster of four, whose user wants the pods from `size` on to be drained.
+fn draining(me: u32, size: u32) -> Observed {
+    wishing(cluster(4).me(me).all(0..4, &release(5, member(0..4))), size)
+}
+
+fn wishing(cluster: Cluster, size: u32) -> Observed {
+    let moves = MoveFacts { leaving: (size..4).collect(), ..MoveFacts::default() };
+    Observed { lease: LeaseState::Mine, moves, ..cluster.observed() }
+}
+
+/// The task of the step, if it is to move copies.
+fn task(observed: &Observed) -> Option<MoveTask> {
+    if let Step::Move { task, .. } = next_step(observed) { Some(task) } else { None }
+}
+
+fn drain(node: u32, leaving: impl IntoIterator<Item = u32>) -> Option<MoveTask> {
+    Some(MoveTask::Drain { node, leaving: leaving.into_iter().collect() })
+}
+
+#[test]
+fn one_agent_leads_and_drains_the_highest_pod_first() {
+    assert_eq!(task(&draining(0, 2)), drain(3, 2..4));
+    for other in 1..4 {
+        assert_eq!(next_step(&draining(other, 2)), Step::ReleaseLease, "agent {other}");
+    }
+    let mut observed = draining(0, 2);
+    observed.moves.states = [(3, NodeState::Drained)].into();
+    assert_eq!(task(&observed), drain(2, 2..4));
+    observed.moves.states = [(2, NodeState::Drained), (3, NodeState::Drained)].into();
+    assert_eq!(next_step(&observed), Step::ReleaseLease, "both wait until the StatefulSet is smaller");
+}
+
+#[test]
+fn a_wish_that_is_taken_back_makes_the_node_usable_again() {
+    let mut observed = draining(0, 4);
+    observed.moves.states = [(3, NodeState::Draining)].into();
+    assert_eq!(task(&observed), Some(MoveTask::Restore([3].into())));
+}
+
+#[test]
+fn begun_moves_and_a_resharding_that_is_held_are_finished_without_a_wish() {
+    for maps in [
+        MapDemands { begun: 1, ..MapDemands::default() },
+        MapDemands { resharding_held: true, ..MapDemands::default() },
+    ] {
+        let mut observed = draining(0, 4);
+        observed.moves.maps = maps;
+        assert_eq!(task(&observed), Some(MoveTask::Finish));
+    }
+}
+
+#[test]
+fn copies_are_added_before_they_are_spread_and_only_if_the_user_wants_it() {
+    let mut observed = draining(0, 4);
+    observed.moves.maps = MapDemands { too_few: 1, unbalanced: 5, ..MapDemands::default() };
+    assert_eq!(next_step(&observed), Step::ReleaseLease);
+    observed.moves.rebalance = Rebalance::All;
+    assert_eq!(task(&observed), Some(MoveTask::Rebalance));
+    observed.moves.copies = Some(3);
+    assert_eq!(task(&observed), Some(MoveTask::Raise { copies: 3 }));
+}
+
+#[test]
+fn nothing_is_moved_while_a_node_is_missing_or_runs_another_release() {
+    let all = cluster(4).all(0..4, &release(5, member(0..4)));
+    for reason in [Unseen::Unreachable, Unseen::NoAnswer, Unseen::Rejects] {
+        assert_eq!(task(&wishing(all.clone().unseen(2, reason.clone()), 3)), None, "{reason:?}");
+    }
+    assert_eq!(task(&wishing(all.node(2, release(4, member(0..4))), 3)), None);
+}
+
+#[test]
+fn nothing_is_moved_without_the_lease() {
+    let with = |lease| Observed { lease, ..draining(0, 3) };
+    assert_eq!(next_step(&with(LeaseState::Free)), Step::TakeLease);
+    assert_eq!(task(&with(LeaseState::Held("couchdb-1".to_owned()))), None);
+    assert_eq!(task(&with(LeaseState::Unknown)), None);
+}
+
+#[test]
+fn nothing_is_moved_on_a_release_on_which_it_was_not_tried() {
+    let on = |node| wishing(cluster(4).all(0..4, &node), 3);
+    for minor in [4, 5] {
+        assert_eq!(task(&on(release(minor, member(0..4)))), drain(3, [3]), "3.{minor}");
+    }
+    for node in [release(3, member(0..4)), release(6, member(0..4)), member(0..4)] {
+        let observed = on(node.clone());
+        let decision = decide(&observed, PodManagement::Parallel);
+        assert_eq!(decision.step, Step::ReleaseLease);
+        assert_eq!(decision.readiness, Readiness::Ready);
+        assert_eq!(decision.conditions, [Condition::MovesPaused(Pause::UntriedRelease(node.release))]);
+    }
+    let observed = on(release(3, member(0..4)));
+    let paused = &decide(&observed, PodManagement::Parallel).conditions[0];
+    let explained = explain(&observed, |explainer| explainer.condition(&observed, paused));
+    assert_snapshot!(explained.explanation.message, @"no copy is moved: moves of copies are not tested on CouchDB 3.3. Fix: update CouchDB to 3.5, or move the copies manually");
+    // Nothing is wanted, so nothing is paused.
+    let observed = wishing(cluster(4).all(0..4, &release(3, member(0..4))), 4);
+    assert!(decide(&observed, PodManagement::Parallel).conditions.is_empty());
+}
+
+#[test]
+fn a_drained_node_is_removed_when_its_pod_has_ended_and_not_before() {
+    let left = || release(5, member(0..4));
+    let with = |connected: BTreeSet<u32>, state| {
+        let node = agent_core::facts::Node { connected, ..left() };
+        let mut observed = Observed {
+            lease: LeaseState::Mine,
+            expected: (0..3).collect(),
+            ..cluster(3).all(0..3, &node).observed()
+        };
+        observed.moves.states = [(3, state)].into();
+        next_step(&observed)
+    };
+    assert_eq!(with((0..3).collect(), NodeState::Drained), Step::RemoveMember(3));
+    assert_ne!(with((0..4).collect(), NodeState::Drained), Step::RemoveMember(3), "it still runs");
+    for state in [NodeState::Holding, NodeState::Draining, NodeState::Unknown] {
+        assert_ne!(
+            with((0..3).collect(), state),
+            Step::RemoveMember(3),
+            "{state:?} may hold the only copies"
+        );
+    }
+}
