@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::mover::Mover;
 use super::nodes::Nodes;
+use super::sizes::{copied, fits, is_large, sizes};
 use crate::act::actor::Actor;
 use crate::act::error::{ActError, Progress};
 use crate::couch::{CouchError, FileAt, Read};
@@ -205,7 +206,7 @@ impl Nodes<'_> {
         self.couch.for_each_movable(&self.local, |document| loads.count(document, roster)).await?;
         let mut planner = Planner::new(&mover.task, loads, roster);
         let mut found = NodeCopies::default();
-        let (mut queue, mut copies) = (vec![], 0_u64);
+        let (mut queue, mut ranges, mut copies) = (vec![], BTreeMap::new(), 0_u64);
         self.couch
             .for_each_movable(&self.local, |document| {
                 if let MoveTask::Drain { node, .. } = mover.task {
@@ -218,12 +219,21 @@ impl Nodes<'_> {
                 let open = !moves.is_empty() || document.raised().is_some();
                 if open && !mover.hindered.contains_key(&document.database) {
                     copies += u64::try_from(moves.len()).unwrap_or_default();
+                    ranges.insert(document.database.clone(), document.ranges().count());
                     queue.push((document.database.clone(), moves));
                 }
             })
             .await?;
         // CouchDB's own databases first: without `_users` no user can log in.
         queue.sort_by_key(|(database, _)| !database.starts_with('_'));
+        let sized = sizes(self.couch, &self.local, queue.iter().map(|(database, _)| database.as_str())).await;
+        for (database, moves) in &queue {
+            let ranges = ranges.get(database).and_then(|ranges| u64::try_from(*ranges).ok()).unwrap_or(1);
+            let bytes = sized.get(database).map_or(0, |bytes| copied(*bytes, ranges, moves));
+            mover.sizes.insert(database.clone(), bytes);
+        }
+        // The large ones last: whatever else the user waits for is done before.
+        queue.sort_by_key(|(database, _)| is_large(mover.size(database)));
         mover.copies = mover.done + copies;
         mover.queue = queue.into();
         mover.listed = true;
@@ -244,7 +254,18 @@ impl Nodes<'_> {
         // Those that only wait for readers or late writes cost little.
         let busy = mover.active.values().filter(|work| work.phase() <= Phase::Fill).count();
         let room = BUSY.saturating_sub(busy).min(ACTIVE.saturating_sub(mover.active.len()));
-        let next: Vec<(String, Vec<Move>)> = (0..room).map_while(|_| mover.queue.pop_front()).collect();
+        let mut next: Vec<(String, Vec<Move>)> = vec![];
+        while next.len() < room
+            && let Some((database, moves)) = mover.queue.pop_front()
+        {
+            let taken = next.iter().map(|(database, moves)| (mover.size(database), moves.as_slice()));
+            if !fits(mover.size(&database), &moves, mover.filled().chain(taken)) {
+                // Those behind it are large as well.
+                mover.queue.push_front((database, moves));
+                break;
+            }
+            next.push((database, moves));
+        }
         if next.is_empty() {
             return Ok(());
         }

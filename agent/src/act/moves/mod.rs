@@ -9,6 +9,7 @@ mod mover;
 mod nodes;
 mod plan;
 mod run;
+mod sizes;
 
 pub use mover::Mover;
 pub use plan::PlanInputs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_core::decide::MoveTask;
 use agent_core::facts::Pause;
-use agent_core::moves::{Document, Hindrance, Move, Work};
+use agent_core::moves::{Document, Hindrance, Move, Phase, Work};
 use contract::moves::{Moves, Task};
 use tokio::time::Instant;
 
@@ -18,6 +18,8 @@ pub struct Mover {
     /// `true` once the maps of all databases were read for the queue.
     pub(super) listed: bool,
     pub(super) queue: VecDeque<(String, Vec<Move>)>,
+    /// The bytes that are copied for each database in the queue and for the active ones, where they are known.
+    pub(super) sizes: BTreeMap<String, u64>,
     pub(super) active: BTreeMap<String, Work>,
     /// Databases with verified moves, each with the revision of its map.
     pub(super) verified: HashMap<String, String>,
@@ -38,6 +40,7 @@ impl Mover {
             begun: Instant::now(),
             listed: false,
             queue: VecDeque::new(),
+            sizes: BTreeMap::new(),
             active: BTreeMap::new(),
             verified: HashMap::new(),
             hindered: BTreeMap::new(),
@@ -51,6 +54,23 @@ impl Mover {
     /// `true` if the moves that the map shows as done were verified.
     pub(super) fn has_verified(&self, document: &Document) -> bool {
         self.verified.get(&document.database).is_some_and(|rev| rev == document.rev())
+    }
+
+    /// The bytes that are copied for a database; 0 if its size is unknown.
+    pub(super) fn size(&self, database: &str) -> u64 {
+        self.sizes.get(database).copied().unwrap_or_default()
+    }
+
+    /// The active databases whose copies are filled, each with its size and its moves.
+    pub(super) fn filled(&self) -> impl Iterator<Item = (u64, &[Move])> {
+        let works = self.active.values().filter(|work| work.phase() <= Phase::Fill);
+        works.map(|work| (self.size(&work.database), work.moves()))
+    }
+
+    /// The bytes of the copies that are filled or wait for it.
+    fn bytes_left(&self) -> u64 {
+        let queued = self.queue.iter().map(|(database, _)| self.size(database));
+        self.filled().map(|(bytes, _)| bytes).chain(queued).sum()
     }
 
     /// The time since the task began here.
@@ -73,7 +93,7 @@ impl Mover {
             pod: node.map(pod),
             copies: self.copies,
             done: self.done,
-            bytes_left: 0,
+            bytes_left: self.bytes_left(),
             seconds_left: seconds,
             paused: self.paused.as_ref().map(Pause::to_string),
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use agent_core::moves::{Change, Document, Loads, Move, Rebalance, Roster, drain};
 use contract::moves::{Plan, PlanNode, PlannedMove};
-use futures::future::join_all;
 
 use super::nodes::Nodes;
+use super::sizes::sizes;
 use crate::couch::{Couch, CouchError};
 use crate::observe::Directory;
 
@@ -61,7 +61,8 @@ impl PlanInputs {
         if replicas == 0 {
             refused.push("no node would be left for the copies".to_owned());
         }
-        let sizes = sizes(couch, &directory.local(), &draft.moves).await;
+        let moved = draft.moves.iter().map(|(database, _, _)| database.as_str());
+        let sizes = sizes(couch, &directory.local(), moved).await;
         let plan = draft.into_plan(&before, &sizes, directory, &roster);
         // Nodes are drained one after the other; the copies of one wait for readers at the same time.
         let stays = readers_stay.as_secs().saturating_add(AFTER_THE_MOVE);
@@ -154,24 +155,8 @@ fn changes(one: &Move, roster: &Roster) -> Vec<Change> {
     removed.into_iter().chain(added).collect()
 }
 
-/// The bytes of one copy of each of these databases. With very many, those of the first ones: one call each.
-async fn sizes(couch: &Couch, local: &str, moves: &[(String, u64, Vec<Move>)]) -> BTreeMap<String, u64> {
-    let mut sizes = BTreeMap::new();
-    for some in moves.iter().take(SIZED).collect::<Vec<_>>().chunks(AT_ONCE) {
-        let asked = some.iter().map(|(database, _, _)| async move {
-            Some((database.clone(), couch.database_size(local, database).await.ok()?))
-        });
-        sizes.extend(join_all(asked).await.into_iter().flatten());
-    }
-    sizes
-}
-
 /// Seconds in which a copy that has left the map may still get writes.
 const AFTER_THE_MOVE: u64 = 6;
-/// Databases whose size is asked for.
-const SIZED: usize = 1000;
-/// Calls at the same time.
-const AT_ONCE: usize = 8;
 /// Small databases: three changes of the map, and two to three passes of replication (CouchDB 3.5.0, two busy cores: 1.2 s).
 const SECONDS_PER_DATABASE: u64 = 1;
 /// Documents of 1 kB are copied at 1,900 a second, larger ones faster.
