@@ -86,13 +86,15 @@ fn task(observed: &Observed) -> Option<MoveTask> {
     if let Some(node) = moves.leaving.iter().rev().find(|ordinal| !moves.state(**ordinal).is_removable()) {
         return Some(MoveTask::Drain { node: *node, leaving: moves.leaving.clone() });
     }
-    if moves.maps.begun > 0 || moves.maps.resharding_held {
-        return Some(MoveTask::Finish);
-    }
-    if let Some(copies) = moves.copies.filter(|_| moves.maps.too_few > 0) {
+    // Every task continues what was begun. One that took turns with another would begin from the start each time.
+    let begun = moves.maps.begun > 0;
+    if let Some(copies) = moves.copies.filter(|_| begun || moves.maps.too_few > 0) {
         return Some(MoveTask::Raise { copies });
     }
-    (moves.rebalance == Rebalance::All && moves.maps.unbalanced > 0).then_some(MoveTask::Rebalance)
+    if moves.rebalance == Rebalance::All && (begun || moves.maps.unbalanced > 0) {
+        return Some(MoveTask::Rebalance);
+    }
+    (begun || moves.maps.resharding_held).then_some(MoveTask::Finish)
 }
 
 /// `true` if this agent leads moves.

@@ -21,13 +21,19 @@ impl Loads {
         Self { copies: roster.ordinals().map(|ordinal| (ordinal, 0)).collect(), databases: 0 }
     }
 
-    /// Counts the copies of one database, those that are being filled included.
+    /// Counts the copies of one database as they are after the moves that were begun.
     pub fn count(&mut self, document: &Document, roster: &Roster) {
         self.databases += 1;
         for range in document.ranges() {
             let held = document.holders(range).filter_map(|holder| roster.ordinal(holder));
             for ordinal in held.chain(document.fills(range).filter_map(|fill| fill.to)) {
                 *self.copies.entry(ordinal).or_default() += 1;
+            }
+        }
+        for (Move { from, to, .. }, phase) in document.moves(roster) {
+            // The source is still in the map.
+            if to.is_some() && matches!(phase, Phase::Fill | Phase::Confirm) {
+                self.shift(from, None);
             }
         }
     }

@@ -64,6 +64,19 @@ fn begun_moves_and_a_resharding_that_is_held_are_finished_without_a_wish() {
 }
 
 #[test]
+fn a_task_continues_what_was_begun_to_its_end() {
+    let mut observed = draining(0, 4);
+    observed.moves.rebalance = Rebalance::All;
+    // The last moves were begun, so nothing is unbalanced any more.
+    observed.moves.maps = MapDemands { begun: 1, resharding_held: true, ..MapDemands::default() };
+    assert_eq!(task(&observed), Some(MoveTask::Rebalance));
+    observed.moves.copies = Some(3);
+    assert_eq!(task(&observed), Some(MoveTask::Raise { copies: 3 }));
+    observed.moves.maps = MapDemands { unbalanced: 1, resharding_held: true, ..MapDemands::default() };
+    assert_eq!(task(&observed), Some(MoveTask::Rebalance), "and is not interrupted while resharding is held");
+}
+
+#[test]
 fn copies_are_added_before_they_are_spread_and_only_if_the_user_wants_it() {
     let mut observed = draining(0, 4);
     observed.moves.maps = MapDemands { too_few: 1, unbalanced: 5, ..MapDemands::default() };
