@@ -1,5 +1,6 @@
 //! End-to-end tests: the real webhook and real agents between stand-ins for Kubernetes and CouchDB.
 //!
+//! * [`clients`]: clients that write documents and read them again
 //! * [`cluster`]: a stand-in node and a real agent for each pod of an injected StatefulSet
 //! * [`control_plane`]: an API server stand-in that calls the real webhook over TLS
 //! * [`demo`]: the whole path with printed steps, as the `demo` binary shows it
@@ -11,6 +12,7 @@
 //! * [`manifest`]: manifests of users, and the pods of an injected StatefulSet
 //! * [`until`]: waiting with a deadline
 
+pub mod clients;
 pub mod cluster;
 pub mod control_plane;
 pub mod demo;

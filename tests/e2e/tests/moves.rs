@@ -2,23 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use e2e::cluster::{TestCluster, USER, host};
+use e2e::clients::Clients;
+use e2e::cluster::{TestCluster, host};
 use e2e::control_plane::ControlPlane;
 use e2e::example::{example_cluster, stored_statefulset};
 use e2e::until::until;
 use sandbox::couchdb::{CallFilter, Moment};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() {
     let control_plane = ControlPlane::start().await.unwrap();
     let mut cluster = cluster_of(&control_plane, 4).await;
-    let clients = Clients::start(&cluster, 0..4).await;
+    let clients = clients_at(&cluster, 0..4).await;
     annotate(&control_plane, TARGET_SIZE, Some("3"));
     until_moving(&cluster, &control_plane).await;
     // A split that is created meanwhile would change a map by its own picture of it.
@@ -31,7 +30,7 @@ async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() 
     })
     .await;
     assert_eq!(cluster.readyz(3).await.0, 200, "a drained node serves until it leaves");
-    clients.end(&cluster, 0..4).await;
+    end_well(clients, &cluster, 0..4).await;
     assert_eq!(loads(&cluster).get(&node(3)), None);
     for i in 0..3 {
         assert_eq!(cluster.get(i, "/_node/_local/_config/mem3.redirects").await, json!({}));
@@ -64,7 +63,7 @@ async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() 
 async fn a_drain_survives_agents_and_nodes_that_are_killed() {
     let control_plane = ControlPlane::start().await.unwrap();
     let mut cluster = cluster_of(&control_plane, 4).await;
-    let clients = Clients::start(&cluster, 0..3).await;
+    let clients = clients_at(&cluster, 0..3).await;
     annotate(&control_plane, TARGET_SIZE, Some("3"));
     until_moving(&cluster, &control_plane).await;
     // The agent that leads, a bystander's node, and the node that is drained.
@@ -73,13 +72,12 @@ async fn a_drain_survives_agents_and_nodes_that_are_killed() {
         cluster.start_agent(0).await;
         until_looked(&cluster, 0).await;
         let killed = [1, 3, 2][round];
-        clients.expect_failures();
         cluster.node(killed).kill();
         cluster.node(killed).start().unwrap();
         until_looked(&cluster, 0).await;
     }
     until_state(&cluster, &control_plane, 3, "drained").await;
-    clients.end(&cluster, 0..3).await;
+    end(clients, &cluster, 0..3).await;
     assert_eq!(loads(&cluster).get(&node(3)), None);
 }
 
@@ -88,8 +86,8 @@ async fn a_drain_survives_agents_and_nodes_that_are_killed() {
 async fn a_drain_survives_a_leader_that_ends_at_any_of_its_calls() {
     let control_plane = ControlPlane::start().await.unwrap();
     let mut cluster = cluster_of(&control_plane, 4).await;
-    let every = std::env::var_os("COUCHDISCOVER_TEST_EVERY_CALL").is_some();
-    let mut calls: Vec<u64> = if every { (1..200).collect() } else { vec![2, 5, 8, 11, 14, 17, 21, 26] };
+    let mut calls: Vec<u64> =
+        if every_call() { (1..200).collect() } else { vec![2, 5, 8, 11, 14, 17, 21, 26] };
     calls.reverse();
     while let Some(k) = calls.pop() {
         let moment = if k % 2 == 0 { Moment::After } else { Moment::Before };
@@ -134,13 +132,13 @@ async fn a_drain_survives_a_leader_that_ends_at_any_of_its_calls() {
 async fn a_drain_that_is_cancelled_leaves_every_copy_complete_and_the_node_in_use() {
     let control_plane = ControlPlane::start().await.unwrap();
     let mut cluster = cluster_of(&control_plane, 4).await;
-    let clients = Clients::start(&cluster, 0..4).await;
+    let clients = clients_at(&cluster, 0..4).await;
     annotate(&control_plane, TARGET_SIZE, Some("3"));
     until_moving(&cluster, &control_plane).await;
     annotate(&control_plane, TARGET_SIZE, None);
     until_state(&cluster, &control_plane, 3, "holding").await;
     until_settled(&cluster, 0..4).await;
-    clients.end(&cluster, 0..4).await;
+    end_well(clients, &cluster, 0..4).await;
     assert!(loads(&cluster).keys().all(|name| !name.contains("couchdiscover-fill")), "{:?}", loads(&cluster));
     let path = format!("/_node/_local/_nodes/{}", node(3));
     assert_eq!(cluster.get(0, &path).await["decom"], Value::Null, "new databases may be placed there");
@@ -160,7 +158,7 @@ async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
     let total: u64 = loads(&cluster).values().sum();
     let share = total / 4;
     assert!(loads(&cluster)[&node(3)] < share, "{before:?}");
-    let clients = Clients::start(&cluster, 0..4).await;
+    let clients = clients_at(&cluster, 0..4).await;
     annotate(&control_plane, "couchdiscover.io/rebalance", Some("all"));
     until("equal loads", DEADLINE, async || {
         let loads = loads(&cluster);
@@ -169,7 +167,7 @@ async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
     })
     .await;
     until_settled(&cluster, 0..4).await;
-    clients.end(&cluster, 0..4).await;
+    end_well(clients, &cluster, 0..4).await;
     cluster.kill_agent(0).await;
 }
 
@@ -177,7 +175,7 @@ async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
 async fn databases_with_few_copies_get_more() {
     let control_plane = ControlPlane::start().await.unwrap();
     let cluster = cluster_of(&control_plane, 3).await;
-    let clients = Clients::start(&cluster, 0..3).await;
+    let clients = clients_at(&cluster, 0..3).await;
     annotate(&control_plane, "couchdiscover.io/copies", Some("2"));
     until("two copies", DEADLINE, async || {
         let shards = cluster.get(0, "/single/_shards").await;
@@ -187,7 +185,7 @@ async fn databases_with_few_copies_get_more() {
     })
     .await;
     until_settled(&cluster, 0..3).await;
-    clients.end(&cluster, 0..3).await;
+    end_well(clients, &cluster, 0..3).await;
 }
 
 /// A formed cluster with a database of three copies, and one of a single copy, with a `_security` of its own.
@@ -206,125 +204,29 @@ async fn cluster_of(control_plane: &ControlPlane, nodes: usize) -> TestCluster {
     cluster
 }
 
-/// Clients that write documents and read them again at each pod, all the time.
-struct Clients {
-    state: Arc<Mutex<State>>,
-    tasks: JoinSet<()>,
+/// Clients of both databases at these pods.
+async fn clients_at(cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) -> Clients {
+    Clients::start(cluster, pods, DATABASES.map(|(database, _)| database)).await
 }
 
-#[derive(Default)]
-struct State {
-    /// Paths of documents whose write was answered with 201.
-    acknowledged: Vec<String>,
-    failures: Vec<String>,
-    /// `true` once nodes are killed: requests fail then, and only lost documents count.
-    failures_expected: bool,
-}
-
-impl Clients {
-    async fn start(cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) -> Self {
-        let (state, mut tasks) = (Arc::new(Mutex::new(State::default())), JoinSet::new());
-        for i in pods {
-            for (database, _) in DATABASES {
-                let pod = Client {
-                    pod: i,
-                    url: cluster.node(i).url(),
-                    password: cluster.pod(i).container("couchdb").unwrap().env["COUCHDB_PASSWORD"].clone(),
-                    database,
-                };
-                tasks.spawn(pod.write_and_read(Arc::clone(&state)));
-            }
-        }
-        let clients = Self { state, tasks };
-        until("written documents", DEADLINE, async || {
-            let state = clients.state.lock().unwrap();
-            let written = state.acknowledged.len();
-            if written > 20 { Ok(()) } else { Err((written, state.failures.first().cloned())) }
-        })
-        .await;
-        clients
-    }
-
-    fn expect_failures(&self) {
-        self.state.lock().unwrap().failures_expected = true;
-    }
-
-    /// Ends the clients, and checks that every acknowledged document is on every pod.
-    async fn end(mut self, cluster: &TestCluster, pods: impl IntoIterator<Item = usize>) {
-        self.tasks.shutdown().await;
-        let State { acknowledged, failures, failures_expected } =
-            std::mem::take(&mut *self.state.lock().unwrap());
-        assert!(failures_expected || failures.is_empty(), "{:#?}", &failures[..failures.len().min(5)]);
-        assert!(acknowledged.len() > 20, "{}", acknowledged.len());
-        for i in pods {
-            for (database, _) in DATABASES {
-                // A view or `_all_docs` is answered by one copy of each range.
-                until("all documents", DEADLINE, async || {
-                    let all = cluster.get(i, &format!("/{database}/_all_docs")).await;
-                    let rows = all["rows"].as_array().into_iter().flatten();
-                    let ids: BTreeSet<&str> = rows.filter_map(|row| row["id"].as_str()).collect();
-                    let prefix = format!("/{database}/");
-                    let missing: Vec<&String> = acknowledged
-                        .iter()
-                        .filter(|path| path.strip_prefix(&prefix).is_some_and(|id| !ids.contains(id)))
-                        .collect();
-                    if missing.is_empty() { Ok(()) } else { Err((i, missing.len(), missing[0].clone())) }
-                })
-                .await;
-                assert_eq!(cluster.get(i, &format!("/{database}/_security")).await, security());
-            }
+/// Ends the clients, and checks that every acknowledged document is on every pod.
+async fn end(mut clients: Clients, cluster: &TestCluster, pods: std::ops::Range<usize>) {
+    clients.end().await;
+    let acknowledged = clients.answers().acknowledged;
+    assert!(acknowledged > 20, "{acknowledged}");
+    clients.until_complete(cluster, pods.clone()).await;
+    for i in pods {
+        for (database, _) in DATABASES {
+            assert_eq!(cluster.get(i, &format!("/{database}/_security")).await, security());
         }
     }
 }
 
-/// A client of one database at one pod.
-struct Client {
-    pod: usize,
-    url: String,
-    password: String,
-    database: &'static str,
-}
-
-impl Client {
-    async fn write_and_read(self, state: Arc<Mutex<State>>) {
-        let client = reqwest::Client::new();
-        let mut pause = tokio::time::interval(Duration::from_millis(40));
-        for count in 0_u64.. {
-            pause.tick().await;
-            let path = format!("/{}/{}-{count}", self.database, self.pod);
-            let url = format!("{}{path}", self.url);
-            match self.send(client.put(&url).json(&json!({}))).await {
-                Ok(201) => {}
-                // A copy that is filled counts as one that is down: a database with a single copy has no majority then.
-                Ok(202) if self.database == "single" => continue,
-                answer => {
-                    state
-                        .lock()
-                        .unwrap()
-                        .failures
-                        .push(format!("a write of {url} was answered with {answer:?}"));
-                    continue;
-                }
-            }
-            state.lock().unwrap().acknowledged.push(path);
-            match self.send(client.get(&url)).await {
-                Ok(200) => {}
-                answer => {
-                    state
-                        .lock()
-                        .unwrap()
-                        .failures
-                        .push(format!("a read of {url} was answered with {answer:?}"));
-                }
-            }
-        }
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<u16, String> {
-        let request = request.basic_auth(USER, Some(&self.password)).timeout(Duration::from_secs(20));
-        let answer = request.send().await.map_err(|error| error.to_string())?;
-        Ok(answer.status().as_u16())
-    }
+/// The same, where no node was killed: every request was answered as on an untouched cluster.
+async fn end_well(clients: Clients, cluster: &TestCluster, pods: std::ops::Range<usize>) {
+    let failures = clients.answers().failures;
+    assert!(failures.is_empty(), "{:#?}", &failures[..failures.len().min(5)]);
+    end(clients, cluster, pods).await;
 }
 
 /// Sets or removes an annotation of the StatefulSet.
@@ -437,6 +339,12 @@ fn node(i: usize) -> String {
 
 fn security() -> Value {
     json!({"members": {"roles": ["staff"]}, "admins": {"roles": ["_admin"]}})
+}
+
+/// `true` if the leader ends at each of its calls in turn: some minutes.
+#[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
+fn every_call() -> bool {
+    std::env::var_os("COUCHDISCOVER_TEST_EVERY_CALL").is_some()
 }
 
 const DATABASES: [(&str, &str); 2] = [("orders", "n=3&q=2"), ("single", "n=1&q=4")];

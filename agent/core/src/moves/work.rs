@@ -34,6 +34,8 @@ pub struct Work {
     quiet: Option<(Vec<u64>, Duration)>,
     /// The advance of replication, while its goal is not reached.
     copying: Option<Copying>,
+    /// `true` while the quorum is not raised so that all nodes can be made to replicate.
+    lowered: bool,
     /// Copies that could not be filled.
     failed: Option<Failed>,
 }
@@ -200,6 +202,7 @@ impl Work {
             proved: None,
             quiet: None,
             copying: None,
+            lowered: false,
             failed: None,
         }
     }
@@ -306,6 +309,7 @@ impl Work {
                 proved: None,
                 quiet: None,
                 copying: None,
+                lowered: false,
                 phase,
                 ..self.clone()
             };
@@ -414,19 +418,22 @@ impl Work {
         let raised = facts.document.raised().is_some();
         if moved
             && !raised
+            && !self.lowered
             && let Some(range) = facts.document.quorum_too_low(&self.moves)
         {
             return Action::Change(vec![raise(range)]);
         }
         if let Some(action) = self.replicate(facts, &pairs, now) {
-            // `_sync_shards` would also push to the placeholder, and try again until the holders restart. What was written is
-            // pushed without it.
-            return if raised && action == Action::Replicate {
-                Action::Wait(Waiting::Replication)
-            } else {
-                action
-            };
+            if !raised {
+                return action;
+            }
+            // `_sync_shards` would also push to the placeholder, and try again until the holders restart. What is written is
+            // pushed without it. A copy that has returned into the map, or whose holder was restarted, has nothing to push.
+            self.lowered = self.copying.is_some_and(|copying| copying.is_idle(now));
+            let lowered = lower(facts.document).filter(|_| self.lowered);
+            return lowered.map_or(Action::Wait(Waiting::Replication), |change| Action::Change(vec![change]));
         }
+        self.lowered = false;
         let copies: Vec<CopyOver> = if self.copied { vec![] } else { self.copies_over(roster) };
         if !copies.is_empty() {
             return Action::Copy(copies);
@@ -488,8 +495,11 @@ impl Work {
             return Action::Wait(Waiting::LateWrites);
         }
         if missing.is_empty() {
-            self.moves.clear();
-            return Action::Done;
+            // From now on the map shows no move. The file of the source becomes older than the other copies, and would bring
+            // deleted documents back if it returned because a target was refilled.
+            let sources = self.sources(roster);
+            let ended = sources.map(|(one, from)| Change::log(Logged::Removed, &one.range, from));
+            return Action::Change(ended.collect());
         }
         if now.saturating_sub(quiet_since) < PUSHED_WITHIN {
             return Action::Wait(Waiting::LateWrites);
@@ -596,6 +606,11 @@ fn pair(range: &str, from: &str, to: &str) -> Pair {
 }
 
 impl Copying {
+    /// `true` if nothing more is going to be pushed without a request.
+    fn is_idle(self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= PUSHED_BY_ITSELF
+    }
+
     /// The same, with the time at which the changes became more.
     fn after(self, before: Option<Self>) -> Self {
         // While moves were paused, because a node was down, nothing was expected to be copied.
@@ -638,6 +653,8 @@ const BETWEEN_PASSES: Duration = Duration::from_secs(2);
 const FRESH: Duration = Duration::from_secs(2);
 /// CouchDB pushes an update after 5 s (`[mem3] sync_delay`) and up to half a second (`sync_frequency`).
 const LATE_WRITES: Duration = Duration::from_secs(6);
+/// The same on a node under load.
+const PUSHED_BY_ITSELF: Duration = Duration::from_secs(15);
 /// What a source has not pushed after this time, it has forgotten.
 const PUSHED_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at moves that are not paused; one over many databases takes some seconds.

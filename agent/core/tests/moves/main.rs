@@ -105,6 +105,25 @@ fn a_target_that_loses_its_volume_is_filled_again() {
     }
 }
 
+/// The old file of the source has no checkpoint to the new file of the target. It returns into the map until it has one,
+/// although nobody writes to the database.
+#[test]
+fn a_target_that_was_refilled_is_compared_with_the_source_again() {
+    for copies in 2..=3 {
+        for seed in 0..10 {
+            let mut world = World::new(seed, 4, copies);
+            let mut lost = false;
+            world.drain(3, |world| {
+                let verifies = world.phase() == Some(Phase::Verify);
+                (verifies && !std::mem::replace(&mut lost, true)).then_some(Fault::RefillTarget)
+            });
+            assert!(lost);
+            world.assert_drained(3);
+            assert!(world.returned && world.ended, "{copies} copies, seed {seed}");
+        }
+    }
+}
+
 /// Nothing reaches a node whose disk is full. Its copies are given up until there is room, and the source keeps its own.
 #[test]
 fn a_copy_that_cannot_be_filled_is_given_up_and_tried_again() {

@@ -230,6 +230,8 @@ fn the_log_of_a_map_shows_how_far_a_move_is_and_ignores_what_people_did() {
     assert_eq!(phases(&both), [Phase::Confirm]);
     let left = changed(&both, &[Change::remove(range, name(2))]);
     assert_eq!(phases(&left), [Phase::Verify]);
+    let verified = changed(&left, &[Change::remove(range, name(2))]);
+    assert_eq!(phases(&verified), [], "a move that has ended");
     let by_hand = changed(&left, &[Change::add(range, name(2))]);
     assert_eq!(phases(&by_hand), [], "a copy that a person has added is not removed");
     let given_up = changed(&filling, &[Change::remove(range, fill)]);

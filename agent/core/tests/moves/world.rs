@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     LeaderEnds,
     /// The file of a target is lost.
     LoseTarget,
+    /// The target's volume was lost and refilled by the other holders, and another agent leads.
+    RefillTarget,
     /// All disks are full from now on.
     FullDisks,
     /// There is room on all disks again.
@@ -72,11 +74,11 @@ pub(crate) struct World {
     leaving: u32,
     /// The number of calls that leaders have made.
     pub(crate) calls: u64,
+    /// `true` once nothing is left to move.
+    pub(crate) ended: bool,
     /// `true` if a source has returned into the map.
     pub(crate) returned: bool,
     killed: bool,
-    /// The number of revisions of the map when the moves were verified.
-    verified: Option<usize>,
     copies: usize,
     /// The time in which something may go wrong.
     pub(crate) faults_for: Duration,
@@ -101,9 +103,9 @@ impl World {
             phase_since: Duration::ZERO,
             leaving,
             calls: 0,
+            ended: false,
             returned: false,
             killed: false,
-            verified: None,
             copies,
             faults_for: Duration::from_secs(120),
             given_up: vec![],
@@ -163,6 +165,7 @@ impl World {
                 self.fail(&fault);
             }
             if self.nodes.iter().all(|node| node.up) && self.lead() {
+                self.ended = true;
                 break;
             }
         }
@@ -190,6 +193,7 @@ impl World {
     pub(crate) fn assert_drained(&self, leaving: u32) {
         let document = self.document(self.maps.len() - 1);
         let leaving = self.roster.name(leaving).unwrap();
+        assert_eq!(document.moves(&self.roster), [], "a later leader would look at them again");
         for range in RANGES {
             assert!(!document.holds(range, leaving), "still in the map");
             assert_eq!(document.fills(range).count(), 0, "a placeholder is left");
@@ -366,7 +370,6 @@ impl World {
         let roster = self.roster.clone();
         let mut work = match self.work.take() {
             Some(work) => work,
-            None if self.verified == Some(self.maps.len()) => return true,
             None => match Work::begun(&document, &roster) {
                 Some(work) => work,
                 None => {
@@ -432,10 +435,7 @@ impl World {
                 let node = self.index(&node);
                 self.nodes[node].files.remove(range_named(&range));
             }
-            Action::Done => {
-                self.verified = Some(self.maps.len());
-                return false;
-            }
+            Action::Done => return false,
             Action::GiveUp(hindrance) => {
                 self.given_up.push(hindrance.to_string());
                 return false;
@@ -468,6 +468,7 @@ impl World {
             }
             Fault::KillSource => self.kill(usize::try_from(self.leaving).unwrap()),
             Fault::LeaderEnds => self.work = None,
+            Fault::RefillTarget => self.refill_target(),
             Fault::FullDisks => self.nodes.iter_mut().for_each(|node| node.full = true),
             Fault::Room => self.nodes.iter_mut().for_each(|node| node.full = false),
             Fault::LoseTarget => {
@@ -482,6 +483,30 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    fn refill_target(&mut self) {
+        let work = self.work.take().unwrap();
+        let document = self.document(self.maps.len() - 1);
+        for one in work.moves() {
+            let (range, target) =
+                (range_named(&one.range), one.to.and_then(|to| self.roster.name(to)).unwrap());
+            let target = target.to_owned();
+            let mut file = self.new_file(json!({"admins": ["a"]}));
+            let others: Vec<usize> = document
+                .holders(range)
+                .filter(|other| *other != target)
+                .map(|other| self.index(other))
+                .collect();
+            for other in others {
+                let other = self.nodes[other].files.get_mut(range).unwrap();
+                other.docs.keys().for_each(|id| file.add(*id));
+                other.checkpoints.insert(file.uuid.clone(), other.seq);
+            }
+            let target = self.index(&target);
+            self.nodes[target].files.insert(range, file);
+            self.nodes[target].pushes.insert(range, self.now + PUSHED_AFTER);
         }
     }
 
