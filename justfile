@@ -34,6 +34,10 @@ advisories *day:
 test *args='--workspace':
     INSTA_UPDATE=no cargo test --locked {{ args }}
 
+# Runs so many random incidents on stand-ins while clients write and read, and prints the longest times.
+soak incidents='500' seed='1':
+    COUCHDISCOVER_SOAK={{ incidents }} COUCHDISCOVER_SOAK_SEED={{ seed }} cargo test --workspace --locked --test soak -- --nocapture
+
 # Verifies the certificates with openssl.
 openssl:
     cargo test --workspace --locked --test accepted -- --ignored

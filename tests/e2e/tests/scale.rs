@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_webhook-process"))
+        Command::new(env!("CARGO_BIN_EXE_couchdiscover-process"))
             .args(arguments)
             .env_clear()
             .env("HOME", self.home.path())

@@ -35,7 +35,7 @@ async fn a_smaller_cluster_is_refused_until_its_nodes_are_drained_and_keeps_ever
     let refused = set.kubectl.try_run(&patch, "").await.unwrap_err();
     assert!(refused.contains("couchdb-3"), "{refused}");
 
-    let output = Command::new(env!("CARGO_BIN_EXE_webhook-process"))
+    let output = Command::new(env!("CARGO_BIN_EXE_couchdiscover-process"))
         .args(["scale", NAME, "--namespace", "sizes", "--replicas", "3", "--yes"])
         .stdin(Stdio::null())
         .output()
