@@ -78,7 +78,9 @@ impl Actor {
         }
         if let Some(pause) = nodes.pause().await? {
             // A job that agents have stopped could never end.
-            nodes.release_resharding().await?;
+            if pause == Pause::Resharding {
+                nodes.release_resharding().await?;
+            }
             return Err(paused(mover, pause));
         }
         if let Some(pause) = nodes.hold_resharding().await? {

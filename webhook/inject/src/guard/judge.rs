@@ -47,10 +47,13 @@ impl ScaleDown {
 
     /// Denies the removal of nodes that are not drained, or turns it into a drain.
     fn restrain(&self, evidence: &Evidence) -> Verdict {
+        let nothing = CopiesRecord::default();
         let record = match evidence {
             Evidence::Recorded(record) => record,
             Evidence::Unknown(reason) => return Verdict::Deny(Denial::unknown(self, reason)),
-            // Agents that record nothing would not drain, either.
+            // Agents record the copies on a node when they begin to drain it. Those of an older release never do: the nodes
+            // stay.
+            Evidence::NotRecorded if self.mode == ScaleDownMode::Drain => &nothing,
             Evidence::NotRecorded | Evidence::NeverFormed => {
                 return Verdict::Deny(Denial::not_recorded(self));
             }
