@@ -164,8 +164,7 @@ impl Maps {
         let names = directory.nodes(&local.members);
         let roster = Roster::new(names, observed.moves.leaving.clone());
         // Only the agent that leads moves needs to know which ones the maps call for.
-        let mut demands =
-            leads_moves(observed).then(|| Demands::new(&roster, observed.moves.copies, self.moves_ended > 0));
+        let mut demands = leads_moves(observed).then(|| Demands::new(&roster, observed.moves.copies));
         match couch.check_maps(&directory.local(), &members, demands.as_mut()).await {
             Ok(found) => {
                 self.read = Some(Instant::now());

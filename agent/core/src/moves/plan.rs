@@ -186,24 +186,21 @@ impl Rebalance {
 pub struct Demands<'a> {
     roster: &'a Roster,
     copies: Option<u32>,
-    /// `true` if moves that have only to be verified don't count.
-    verified: bool,
     loads: Loads,
     found: MapDemands,
 }
 
 impl<'a> Demands<'a> {
     /// No maps yet. `copies` is the number of copies that every database should have.
-    pub fn new(roster: &'a Roster, copies: Option<u32>, verified: bool) -> Self {
-        Self { roster, copies, verified, loads: Loads::new(roster), found: MapDemands::default() }
+    pub fn new(roster: &'a Roster, copies: Option<u32>) -> Self {
+        Self { roster, copies, loads: Loads::new(roster), found: MapDemands::default() }
     }
 
     /// Takes the map of one database.
     pub fn add(&mut self, document: &Document) {
         self.loads.count(document, self.roster);
-        let begun =
-            document.moves(self.roster).iter().any(|(_, phase)| *phase != Phase::Verify || !self.verified);
-        self.found.begun += u64::from(begun || document.raised().is_some());
+        let begun = !document.moves(self.roster).is_empty() || document.raised().is_some();
+        self.found.begun += u64::from(begun);
         let wanted = self.copies.map_or(0, |copies| copies.min(self.staying()));
         let too_few = document.ranges().any(|range| document.holders(range).count() < wanted as usize);
         self.found.too_few += u64::from(too_few);

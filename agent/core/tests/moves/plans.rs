@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::moves::{Change, Document, Loads, Move, Phase, Rebalance, Roster, drain, raise};
+use agent_core::moves::{Change, Demands, Document, Loads, Move, Phase, Rebalance, Roster, drain, raise};
 use serde_json::{Value, json};
 
 fn roster(nodes: u32, leaving: &[u32]) -> Roster {
@@ -232,6 +232,13 @@ fn the_log_of_a_map_shows_how_far_a_move_is_and_ignores_what_people_did() {
     assert_eq!(phases(&left), [Phase::Verify]);
     let verified = changed(&left, &[Change::remove(range, name(2))]);
     assert_eq!(phases(&verified), [], "a move that has ended");
+    let begun = |document: &Document| {
+        let mut demands = Demands::new(&roster, None);
+        demands.add(document);
+        demands.found().begun
+    };
+    assert_eq!(begun(&left), 1, "the last writes of the source may be missing");
+    assert_eq!(begun(&verified), 0);
     let by_hand = changed(&left, &[Change::add(range, name(2))]);
     assert_eq!(phases(&by_hand), [], "a copy that a person has added is not removed");
     let given_up = changed(&filling, &[Change::remove(range, fill)]);
