@@ -292,6 +292,11 @@ impl Couch {
     /// `true` if a resharding job has begun to split a shard and has not ended, whether it runs or is stopped. One that was
     /// created while resharding was stopped has not begun.
     pub(crate) async fn has_begun_jobs(&self, base: &str) -> Result<bool, CouchError> {
+        // CouchDB keeps the jobs that have ended: most lists contain only such.
+        let Resharding { running, stopped, .. } = self.resharding(base).await?;
+        if running + stopped == 0 {
+            return Ok(false);
+        }
         #[derive(Deserialize)]
         struct Jobs {
             jobs: Vec<Job>,
@@ -320,7 +325,7 @@ pub(crate) struct Resharding {
     /// Jobs that run.
     pub(crate) running: u64,
     /// Jobs that are stopped.
-    pub(crate) stopped: u64,
+    stopped: u64,
     /// `true` if agents have stopped it, and must start it again.
     pub(crate) held: bool,
     /// `true` if a job that is created begins.

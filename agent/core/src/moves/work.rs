@@ -303,16 +303,9 @@ impl Work {
         let phase = kept.iter().map(|(_, phase)| *phase).min().unwrap_or(before);
         self.moves = kept.into_iter().filter(|(_, at)| *at == phase).map(|(one, _)| one).collect();
         if phase != before {
-            *self = Self {
-                round: None,
-                copied: false,
-                proved: None,
-                quiet: None,
-                copying: None,
-                lowered: false,
-                phase,
-                ..self.clone()
-            };
+            let moves = std::mem::take(&mut self.moves);
+            let (count, failed) = (self.count, self.failed.take());
+            *self = Self { count, failed, ..Self::new(document, moves, phase) };
         }
     }
 
@@ -509,11 +502,17 @@ impl Work {
 
     /// The next pass of replication between these pairs of files, or `None` if the present one has reached its goals.
     fn replicate(&mut self, facts: &Facts<'_>, pairs: &[Pair], now: Duration) -> Option<Action> {
-        let changes = pairs.iter().map(|pair| facts.of(&pair.from).copied_to(&facts.of(&pair.to))).sum();
-        self.copying = Some(Copying { changes, since: now, seen: now }.after(self.copying));
+        let action = self.next_pass(facts, pairs, now);
+        self.copying = action.is_some().then(|| {
+            let changes = pairs.iter().map(|pair| facts.of(&pair.from).copied_to(&facts.of(&pair.to)));
+            Copying { changes: changes.sum(), since: now, seen: now }.after(self.copying)
+        });
+        action
+    }
+
+    fn next_pass(&mut self, facts: &Facts<'_>, pairs: &[Pair], now: Duration) -> Option<Action> {
         if let Some(round) = &mut self.round {
             if round.is_reached(facts, pairs) {
-                self.copying = None;
                 let reached = *round.reached.get_or_insert(now);
                 if now.saturating_sub(reached) <= FRESH {
                     return None;
@@ -531,9 +530,6 @@ impl Work {
         // Nothing has been written since the last pass, or ever.
         let is_reached = round.is_reached(facts, pairs);
         round.reached = is_reached.then_some(now);
-        if is_reached {
-            self.copying = None;
-        }
         self.round = Some(round);
         (!is_reached).then_some(Action::Replicate)
     }

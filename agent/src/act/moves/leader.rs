@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::mover::Mover;
 use super::nodes::Nodes;
-use super::sizes::{copied, fits, is_large, sizes};
+use super::sizes::{copied, fits, is_large, range_count, sizes};
 use crate::act::actor::Actor;
 use crate::act::error::{ActError, Progress};
 use crate::couch::{CouchError, FileAt, Read};
@@ -208,31 +208,33 @@ impl Nodes<'_> {
         self.couch.for_each_movable(&self.local, |document| loads.count(document, roster)).await?;
         let mut planner = Planner::new(&mover.task, loads, roster);
         let mut found = NodeCopies::default();
-        let (mut queue, mut ranges, mut copies) = (vec![], BTreeMap::new(), 0_u64);
+        let (mut open, mut copies) = (vec![], 0_u64);
         self.couch
             .for_each_movable(&self.local, |document| {
                 if let MoveTask::Drain { node, .. } = mover.task {
                     note(&mut found, document, roster.name(node).unwrap_or_default());
                 }
-                let moves = match self.begun(document, mover) {
-                    Some(moves) => moves,
-                    None => planner.moves(document, roster),
-                };
-                let open = !moves.is_empty() || document.raised().is_some();
-                if open && !mover.hindered.contains_key(&document.database) {
+                let begun = document.moves(&self.roster).into_iter().map(|(one, _)| one);
+                let mut moves: Vec<Move> = begun.collect();
+                if moves.is_empty() {
+                    moves = planner.moves(document, roster);
+                }
+                let is_open = !moves.is_empty() || document.raised().is_some();
+                if is_open && !mover.hindered.contains_key(&document.database) {
                     copies += u64::try_from(moves.len()).unwrap_or_default();
-                    ranges.insert(document.database.clone(), document.ranges().count());
-                    queue.push((document.database.clone(), moves));
+                    open.push((document.database.clone(), range_count(document), moves));
                 }
             })
             .await?;
         // CouchDB's own databases first: without `_users` no user can log in.
-        queue.sort_by_key(|(database, _)| !database.starts_with('_'));
-        let sized = sizes(self.couch, &self.local, queue.iter().map(|(database, _)| database.as_str())).await;
-        for (database, moves) in &queue {
-            let ranges = ranges.get(database).and_then(|ranges| u64::try_from(*ranges).ok()).unwrap_or(1);
-            let bytes = sized.get(database).map_or(0, |bytes| copied(*bytes, ranges, moves));
+        open.sort_by_key(|(database, _, _)| !database.starts_with('_'));
+        let names = open.iter().map(|(database, _, _)| database.as_str());
+        let sized = sizes(self.couch, &self.local, names).await;
+        let mut queue: Vec<(String, Vec<Move>)> = vec![];
+        for (database, ranges, moves) in open {
+            let bytes = sized.get(&database).map_or(0, |bytes| copied(*bytes, ranges, &moves));
             mover.sizes.insert(database.clone(), bytes);
+            queue.push((database, moves));
         }
         // The large ones last: whatever else the user waits for is done before.
         queue.sort_by_key(|(database, _)| is_large(mover.size(database)));
@@ -240,15 +242,6 @@ impl Nodes<'_> {
         mover.queue = queue.into();
         mover.listed = true;
         Ok(found)
-    }
-
-    /// The moves that the map shows as begun, but for those that were verified already.
-    fn begun(&self, document: &Document, mover: &Mover) -> Option<Vec<Move>> {
-        let begun = document.moves(&self.roster);
-        let open =
-            begun.into_iter().filter(|(_, phase)| *phase != Phase::Verify || !mover.has_verified(document));
-        let open: Vec<Move> = open.map(|(one, _)| one).collect();
-        (!open.is_empty()).then_some(open)
     }
 
     /// Begins databases of the queue while there are few active ones.
@@ -278,8 +271,7 @@ impl Nodes<'_> {
             let Some((name, moves)) = next.iter().find(|(name, _)| *name == document.database) else {
                 continue;
             };
-            let is_begun = self.begun(document, mover).is_some() || document.raised().is_some();
-            let begun = is_begun.then(|| Work::begun(document, &self.roster)).flatten();
+            let begun = Work::begun(document, &self.roster);
             let work = begun.unwrap_or_else(|| Work::planned(document, moves.clone()));
             if work.phase() <= Phase::Fill
                 && let Some(limit) = self.couch.purge_limit(&self.local, name).await?

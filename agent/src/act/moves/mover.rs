@@ -21,7 +21,8 @@ pub struct Mover {
     /// The bytes that are copied for each database in the queue and for the active ones, where they are known.
     pub(super) sizes: BTreeMap<String, u64>,
     pub(super) active: BTreeMap<String, Work>,
-    /// Databases with verified moves, each with the revision of its map.
+    /// Databases whose moves were verified by this task, each with the revision of its map: what their sources had need not be
+    /// proved again.
     pub(super) verified: HashMap<String, String>,
     /// Databases that can't be moved.
     pub(super) hindered: BTreeMap<String, Hindrance>,
@@ -51,7 +52,7 @@ impl Mover {
         }
     }
 
-    /// `true` if the moves that the map shows as done were verified.
+    /// `true` if the last moves of the map were verified by this task.
     pub(super) fn has_verified(&self, document: &Document) -> bool {
         self.verified.get(&document.database).is_some_and(|rev| rev == document.rev())
     }

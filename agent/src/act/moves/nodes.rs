@@ -61,8 +61,7 @@ impl<'a> Nodes<'a> {
     /// The reason why no copy may be moved now, if there is one. The nodes answer and are connected: other steps come first
     /// where they are not.
     pub(super) async fn pause(&self) -> Result<Option<Pause>, CouchError> {
-        let resharding = self.couch.resharding(&self.local).await?;
-        if resharding.running + resharding.stopped > 0 && self.couch.has_begun_jobs(&self.local).await? {
+        if self.couch.has_begun_jobs(&self.local).await? {
             return Ok(Some(Pause::Resharding));
         }
         for (ordinal, base) in self.bases() {
@@ -84,9 +83,7 @@ impl<'a> Nodes<'a> {
             return Ok(None);
         }
         self.couch.hold_resharding(&self.local, true).await?;
-        if self.couch.resharding(&self.local).await?.stopped > 0
-            && self.couch.has_begun_jobs(&self.local).await?
-        {
+        if self.couch.has_begun_jobs(&self.local).await? {
             self.couch.hold_resharding(&self.local, false).await?;
             return Ok(Some(Pause::Resharding));
         }

@@ -8,7 +8,7 @@ use agent_core::moves::{Change, Document, Loads, Move, Rebalance, Roster, drain}
 use contract::moves::{Plan, PlanNode, PlannedMove};
 
 use super::nodes::Nodes;
-use super::sizes::sizes;
+use super::sizes::{of_range, range_count, sizes};
 use crate::couch::{Couch, CouchError};
 use crate::observe::Directory;
 
@@ -97,8 +97,7 @@ impl Draft {
 
     fn add(&mut self, document: &Document, moves: Vec<Move>) {
         if !moves.is_empty() {
-            let ranges = u64::try_from(document.ranges().count()).unwrap_or(u64::MAX);
-            self.moves.push((document.database.clone(), ranges, moves));
+            self.moves.push((document.database.clone(), range_count(document), moves));
         }
     }
 
@@ -122,7 +121,7 @@ impl Draft {
         for (database, ranges, moves) in self.moves {
             plan.databases += 1;
             // The info of a database has the size of one copy of all ranges.
-            let bytes = sizes.get(&database).copied().unwrap_or_default() / ranges.max(1);
+            let bytes = of_range(sizes.get(&database).copied().unwrap_or_default(), ranges);
             for Move { range, from, to } in moves {
                 let (from, to) = (from.map(pod), to.map(pod));
                 if let Some(node) = from.as_ref().and_then(|from| nodes.get_mut(from)) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::moves::Move;
+use agent_core::moves::{Document, Move};
 use futures::future::join_all;
 
 use crate::couch::Couch;
@@ -24,10 +24,20 @@ pub(super) async fn sizes(
     sizes
 }
 
-/// The bytes that these moves of a database copy, whose copies of all ranges have `bytes` together.
+/// The number of ranges of a database.
+pub(super) fn range_count(document: &Document) -> u64 {
+    u64::try_from(document.ranges().count()).unwrap_or(u64::MAX)
+}
+
+/// The bytes of one copy of one range, of a database whose copies of all ranges have `bytes` together.
+pub(super) fn of_range(bytes: u64, ranges: u64) -> u64 {
+    bytes / ranges.max(1)
+}
+
+/// The bytes that these moves of such a database copy.
 pub(super) fn copied(bytes: u64, ranges: u64, moves: &[Move]) -> u64 {
     let filled = moves.iter().filter(|one| one.to.is_some()).count();
-    (bytes / ranges.max(1)).saturating_mul(u64::try_from(filled).unwrap_or(u64::MAX))
+    of_range(bytes, ranges).saturating_mul(u64::try_from(filled).unwrap_or(u64::MAX))
 }
 
 /// `true` if so many bytes are copied that their database counts as a large one.
@@ -47,11 +57,14 @@ pub(super) fn fits<'a>(
     }
     let large: Vec<&[Move]> =
         others.into_iter().filter(|(bytes, _)| is_large(*bytes)).map(|(_, moves)| moves).collect();
-    let touches =
-        |moves: &[Move], node| moves.iter().any(|one| one.from == Some(node) || one.to == Some(node));
     let mut nodes = moves.iter().flat_map(|one| [one.from, one.to]).flatten();
-    let is_busy = |node| large.iter().filter(|moves| touches(moves, node)).count() >= LARGE_OF_A_NODE;
-    large.len() < LARGE_AT_ONCE && !nodes.any(is_busy)
+    large.len() < LARGE_AT_ONCE
+        && nodes.all(|node| large.iter().filter(|moves| touch(moves, node)).count() < LARGE_OF_A_NODE)
+}
+
+/// `true` if the node is source or target of one of these moves.
+fn touch(moves: &[Move], node: u32) -> bool {
+    moves.iter().any(|one| one.from == Some(node) || one.to == Some(node))
 }
 
 /// Databases whose size is asked for.
