@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::decide::{LocalName, Names, Roster};
+use agent_core::decide::{LocalName, NameRule, Names};
 use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen};
 use contract::error::chain;
 use contract::{Naming, PodName};
@@ -48,10 +48,10 @@ impl Introduction {
     }
 
     /// The members that the local node is connected to: the pods of `ordinals`, and those outside of the StatefulSet.
-    pub(super) fn members(&self, ordinals: &BTreeSet<u32>, roster: &Roster) -> Connected {
+    pub(super) fn members(&self, ordinals: &BTreeSet<u32>, names: &NameRule) -> Connected {
         let Membership { all_nodes, cluster_nodes } = &self.membership;
         let connected = cluster_nodes.iter().filter(|name| all_nodes.contains(name));
-        let Names { pods, colleagues, .. } = roster.sort(&self.naming, connected);
+        let Names { pods, colleagues, .. } = names.sort(&self.naming, connected);
         let pods =
             pods.intersection(ordinals).map(|ordinal| (*ordinal, self.naming.node(*ordinal).to_string()));
         Connected { pods: pods.collect(), colleagues }
@@ -114,16 +114,16 @@ impl Report {
     }
 
     /// The node with ordinals instead of names, if its name follows the common rule.
-    pub(crate) fn resolve(self, naming: &Naming, roster: &Roster) -> Result<Node, Unseen> {
+    pub(crate) fn resolve(self, naming: &Naming, names: &NameRule) -> Result<Node, Unseen> {
         if self.naming != *naming {
             return Err(Unseen::Misnamed(self.name));
         }
-        let listed = roster.sort(naming, &self.membership.cluster_nodes);
-        let connected = roster.sort(naming, &self.membership.all_nodes);
+        let listed = names.sort(naming, &self.membership.cluster_nodes);
+        let connected = names.sort(naming, &self.membership.all_nodes);
         let mut holding_strangers = BTreeSet::new();
         let mut system = BTreeMap::new();
         for (database, held) in self.databases.system {
-            let holders = roster.sort(naming, &held.everywhere);
+            let holders = names.sort(naming, &held.everywhere);
             holding_strangers.extend(holders.strangers);
             system.insert(database, Spread { copies: held.copies, holders: holders.pods });
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::decide::{Roster, Step, displaced_by, expectation};
+use agent_core::decide::{NameRule, Step, displaced_by, expectation};
 use agent_core::facts::{
     BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed, Pause,
     PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin, ZoneFacts,
@@ -114,9 +114,9 @@ impl Observer {
         peers.remove(&me);
         let (states, others) =
             (inputs.states(), set.map(|set| set.other_members.clone()).unwrap_or_default());
-        let roster = Roster::new(me, &expectation, &states, others);
-        let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers, &roster).await;
-        let (local, peers) = self.resolve(local, reports, &roster).await;
+        let names = NameRule::new(me, &expectation, &states, others);
+        let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers, &names).await;
+        let (local, peers) = self.resolve(local, reports, &names).await;
         Observed {
             me,
             expected: expectation.expected,
@@ -126,7 +126,7 @@ impl Observer {
             lease: inputs.lease(),
             displaced_by: inputs.displaced_by(),
             form_anew: set.and_then(|set| set.form_anew.clone()),
-            other_members: roster.others,
+            other_members: names.others,
             zone: ZoneFacts {
                 rule: set.and_then(|set| set.zone.clone()),
                 of_pod: inputs.knowledge.zone.clone(),
@@ -169,7 +169,7 @@ impl Observer {
     }
 
     /// Asks the local node, then all peers, those that are connected members through the local node.
-    async fn ask_nodes(&mut self, peers: BTreeSet<u32>, roster: &Roster) -> Asked {
+    async fn ask_nodes(&mut self, peers: BTreeSet<u32>, names: &NameRule) -> Asked {
         let base = self.directory.local();
         let introduction = ask_introduction(&self.couch, &self.directory);
         // The first login is at the own node. Meanwhile the peers' own agents log in there.
@@ -178,7 +178,7 @@ impl Observer {
         } else {
             tokio::join!(introduction, greet_peers(&self.couch, &self.directory, &peers)).0
         };
-        let members = introduction.as_ref().map(|introduction| introduction.members(&peers, roster));
+        let members = introduction.as_ref().map(|introduction| introduction.members(&peers, names));
         let members = self.ask_through_local(members.unwrap_or_default());
         let unconnected = match &introduction {
             Ok(introduction) => unconnected_members(&self.couch, &self.directory, introduction, &peers).await,
@@ -212,7 +212,7 @@ impl Observer {
         &mut self,
         local: Result<Report, Unseen>,
         reports: BTreeMap<u32, Result<Report, Unseen>>,
-        roster: &Roster,
+        names: &NameRule,
     ) -> (Result<Node, Unseen>, BTreeMap<u32, Result<Node, Unseen>>) {
         let namings = reports
             .iter()
@@ -222,9 +222,9 @@ impl Observer {
         let naming = self.directory.agree(local_name, &namings.collect()).await;
         let peers = reports
             .into_iter()
-            .map(|(ordinal, report)| (ordinal, report.and_then(|report| report.resolve(&naming, roster))))
+            .map(|(ordinal, report)| (ordinal, report.and_then(|report| report.resolve(&naming, names))))
             .collect();
-        let local = local.and_then(|report| report.resolve(&naming, roster));
+        let local = local.and_then(|report| report.resolve(&naming, names));
         self.directory.naming = naming;
         (local, peers)
     }

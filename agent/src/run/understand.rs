@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use agent_core::decide::{Roster, decide};
+use agent_core::decide::{NameRule, decide};
 use agent_core::explain::Explainer;
 use agent_core::facts::{
     ApiState, BrokenMaps, KnownRecord, LeaseState, Login, LostRanges, MaintenanceMode, MoveFacts,
@@ -53,10 +53,10 @@ pub fn understand(answers: &Answers<'_>) -> Option<Page> {
             }
         }
     }
-    let roster = Roster::default();
-    let peer = report(answers, me.sibling(1).ok()?.pod())?.resolve(&naming, &roster);
+    let names = NameRule::default();
+    let peer = report(answers, me.sibling(1).ok()?.pod())?.resolve(&naming, &names);
     let own = member_answers();
-    let mut local = report(&own.answers(), me.pod())?.resolve(&naming, &roster);
+    let mut local = report(&own.answers(), me.pod())?.resolve(&naming, &names);
     if let (Ok(local), Ok(peer)) = (&mut local, &peer) {
         // The agent has compared its maps before, and the record may be that of either.
         local.identity.uptime = peer.identity.uptime / 2;

@@ -53,7 +53,7 @@ pub use look::{
 };
 pub use loss::is_remembered;
 pub use moves::{leads_moves, untried_release};
-pub use naming::{Agreed, LocalName, Names, Roster, agree};
+pub use naming::{Agreed, LocalName, NameRule, Names, agree};
 pub use order::next_step;
 pub use pace::{GLANCE, is_due, pause, until_asked_again};
 pub use readiness::{NotReady, Readiness, readiness};

@@ -54,7 +54,7 @@ pub fn agree(usual: Naming, local: Option<LocalName<'_>>, others: &BTreeMap<u32,
 
 /// The rule that assigns a node's name to a pod, to a member outside of the StatefulSet, or to neither.
 #[derive(Clone, Debug, Default)]
-pub struct Roster {
+pub struct NameRule {
     /// The ordinals that are pods of the StatefulSet, whatever the user names.
     pub own: BTreeSet<u32>,
     /// The members outside of the StatefulSet, as the user names them.
@@ -72,7 +72,7 @@ pub struct Names {
     pub strangers: BTreeSet<String>,
 }
 
-impl Roster {
+impl NameRule {
     /// The rule for the agent of pod `me`.
     pub fn new(
         me: u32,
@@ -168,7 +168,7 @@ mod tests {
         let sorted = |others: &str| {
             let others = OtherMembers::parse(others).0;
             let Names { pods, colleagues, strangers } =
-                Roster { own: [0].into(), others }.sort(&naming, &names);
+                NameRule { own: [0].into(), others }.sort(&naming, &names);
             (Vec::from_iter(pods), Vec::from_iter(colleagues), Vec::from_iter(strangers))
         };
         let [_, twelve, address, machine, garbage] = names.clone();
