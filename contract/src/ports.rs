@@ -24,6 +24,11 @@ pub const LIVEZ: &str = "/livez";
 pub const READYZ: &str = "/readyz";
 /// Path of the agent's page for people, HTML.
 pub const HOME: &str = "/";
+/// Value of the header `Content-Security-Policy` of [`HOME`]: nothing is loaded, run or sent, and no page may frame this one.
+pub const HOME_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                               frame-ancestors 'none'";
+/// Media type of [`HOME`].
+pub const HOME_TYPE: &str = "text/html; charset=utf-8";
 /// Path of the agent's [status page](crate::status).
 pub const STATUS: &str = "/status";
 /// Path of the agent's [plan](crate::moves::Plan) for the number of nodes in the query, `?replicas=3`.

@@ -1,9 +1,12 @@
 //! Text that a pod, a peer or a caller has a part in, shown to people.
 //!
 //! Terminals obey escape sequences, and a line break makes one line of a log or a table look like two. [`one_line`] is the
-//! rule of all programs for terminals, text logs, Events and termination messages; [`cut`] the one for quoted values.
+//! rule of all programs for terminals, text logs, Events and termination messages; [`cut`] the one for quoted values, and
+//! [`in_url`] the one for names of nodes in URLs and commands.
 
 use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The most bytes of one message for people. Also the API's limit for the note of an Event.
 pub const MESSAGE_LIMIT: usize = 1024;
@@ -35,6 +38,12 @@ pub fn one_line(text: &str, limit: usize) -> Cow<'_, str> {
         }
     }
     Cow::Owned(line)
+}
+
+/// Encodes the name of a node for a URL or an argument of a command, so that no shell interprets a part of it. A name in
+/// `_nodes` may contain any character.
+pub fn in_url(name: &str) -> String {
+    utf8_percent_encode(name, BEYOND_NAMES).to_string()
 }
 
 /// Returns an age in seconds as `kubectl` prints it: the two largest units while the first one is small, else one.
@@ -83,6 +92,9 @@ fn is_obeyed(char: char) -> bool {
 
 /// The end of a text that was cut.
 const CUT: &str = "...";
+
+/// The characters that a shell or a URL may interpret. Names of nodes and hosts do not have them.
+const BEYOND_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'@');
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Membership: the members that a node lists, and those it is connected to.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use contract::text::in_url;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -98,13 +98,10 @@ fn is_marked(entry: &Map<String, Value>) -> bool {
     entry.get(DECOM) == Some(&Value::Bool(true))
 }
 
-/// The path of a document. A name in `_nodes` may contain any character.
+/// The path of a member's document.
 fn entry_of(member: &str) -> String {
-    format!("/_node/_local/_nodes/{}", utf8_percent_encode(member, BEYOND_NAMES))
+    format!("/_node/_local/_nodes/{}", in_url(member))
 }
-
-/// The characters that names of hosts and nodes do not have.
-const BEYOND_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'-').remove(b'_');
 
 /// The field by which mem3 leaves a member out of new databases.
 const DECOM: &str = "decom";

@@ -11,12 +11,6 @@ use contract::status::{NodeReport, Page, SeenNode, StateReport};
 use contract::text::{MESSAGE_LIMIT, age, one_line};
 use jiff::Timestamp;
 
-/// The media type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
-/// The value of the header `Content-Security-Policy`: nothing is loaded, run or sent, and no page may frame this one.
-pub const SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                                   frame-ancestors 'none'";
-
 /// Renders a page at `now` as HTML. A field that the page does not have is shown as `?` or left out.
 pub fn render(page: &Page, now: Timestamp) -> String {
     let mut out = Html(String::with_capacity(16 * 1024));

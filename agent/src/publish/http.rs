@@ -70,8 +70,8 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
 /// The page for people.
 async fn home(State(shown): State<Shown>, Extension(caller): Extension<Caller>) -> impl IntoResponse {
     let headers = [
-        (CONTENT_TYPE, html::CONTENT_TYPE),
-        (CONTENT_SECURITY_POLICY, html::SECURITY_POLICY),
+        (CONTENT_TYPE, ports::HOME_TYPE),
+        (CONTENT_SECURITY_POLICY, ports::HOME_POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-store"),

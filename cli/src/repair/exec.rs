@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use contract::objects;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use contract::text::in_url;
 
 use super::error::RepairError;
 
@@ -66,7 +66,7 @@ impl Exec {
         arguments
             .extend(["-n", namespace, "exec", pod, "-c", objects::AGENT_CONTAINER, "--"].map(str::to_owned));
         arguments.extend(["/couchdiscover-agent".to_owned(), (*verb).to_owned()]);
-        arguments.extend(name.as_ref().map(|name| utf8_percent_encode(name, BEYOND_NAMES).to_string()));
+        arguments.extend(name.as_deref().map(in_url));
         if consent {
             arguments.push("--yes".to_owned());
         }
@@ -110,8 +110,6 @@ fn beginning(stream: impl Read) -> String {
 
 /// A proposal has less than 2 kB.
 const MOST_BYTES: u64 = 64 * 1024;
-/// The characters that names of hosts and nodes do not have.
-const BEYOND_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'-').remove(b'_');
 
 #[cfg(test)]
 mod tests {

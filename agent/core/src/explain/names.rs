@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use contract::text::in_url;
+
 /// The first of many names, each cut to the longest that Erlang accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstNames {
@@ -28,15 +30,9 @@ pub fn cut_name(name: &str) -> &str {
     &name[..end]
 }
 
-/// Encodes a name for a URL within single quotes of a command. The name may be chosen by an attacker, and an admin pastes
-/// the command into a shell.
-pub(super) fn in_url(name: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'~' | b'@' => char::from(byte).to_string(),
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    cut_name(name).bytes().map(encode).collect()
+/// Encodes a name for a command. It may be chosen by an attacker, and an admin pastes the command into a shell.
+pub(super) fn in_command(name: &str) -> String {
+    in_url(cut_name(name))
 }
 
 /// More than a cluster has strangers for a reason. `_nodes` may contain thousands, and they replicate.
@@ -50,8 +46,8 @@ mod tests {
 
     #[test]
     fn a_name_in_a_command_contains_nothing_that_a_shell_interprets() {
-        assert_eq!(in_url("couchdb@db-1.db"), "couchdb@db-1.db");
-        assert_eq!(in_url("x'; rm -rf $HOME\n"), "x%27%3B%20rm%20-rf%20%24HOME%0A");
+        assert_eq!(in_command("couchdb@db-1.db"), "couchdb@db-1.db");
+        assert_eq!(in_command("x'; rm -rf $HOME\n"), "x%27%3B%20rm%20-rf%20%24HOME%0A");
     }
 
     #[test]

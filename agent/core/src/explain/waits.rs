@@ -6,7 +6,7 @@ use contract::objects;
 
 use super::explainer::Explainer;
 use super::explanation::{Explanation, agreeing, clauses, predicate, quoted};
-use super::names::{cut_name, in_url};
+use super::names::{cut_name, in_command};
 use crate::decide::WaitFor;
 use crate::facts::{BrokenMaps, MaintenanceMode, MapProblem, Release, Unseen};
 
@@ -210,7 +210,7 @@ impl Explainer<'_> {
 
     /// The command that removes an entry from `_nodes`.
     fn forget(&self, name: &str) -> String {
-        self.couchdiscover(&format!("forget {}", in_url(name)))
+        self.couchdiscover(&format!("forget {}", in_command(name)))
     }
 
     fn broken_maps(&self, broken: &BrokenMaps) -> Explanation {
