@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
@@ -53,6 +53,22 @@ pub(crate) fn note(message: &str) {
     for line in message.lines() {
         eprintln!("{}", shown(line));
     }
+}
+
+/// Asks on stderr whether to go on. Returns `false` if stdin is no terminal, so that no answer can come.
+pub(crate) fn ask(question: &str) -> bool {
+    let is_terminal = io::stdin().is_terminal();
+    if is_terminal {
+        note(&format!("{question}: continue? [y/N]"));
+    }
+    is_terminal
+}
+
+/// Waits for the answer to [`ask`]. Returns `true` for consent.
+pub(crate) fn read_consent() -> io::Result<bool> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 /// Text that pods, manifests or API servers have a part in, as one line that the terminal does not obey.

@@ -23,6 +23,13 @@ pub struct Target {
     pub context: Option<String>,
 }
 
+impl Target {
+    /// The namespace of one StatefulSet or pod: that of the context, unless one is given.
+    pub(crate) fn namespace_or_default(&self, client: &Client) -> String {
+        self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
+    }
+}
+
 /// Reason why no cluster could be read.
 #[derive(Debug, Error)]
 pub enum Error {

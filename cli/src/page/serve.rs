@@ -56,7 +56,7 @@ struct Agent {
 /// Reads the page once, and opens the port.
 pub async fn bind(config: Config, args: &Args) -> Result<PageServer, PageError> {
     let client = connect(config).await?;
-    let namespace = args.target.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let namespace = args.target.namespace_or_default(&client);
     let pod = args.pod.clone();
     let no_page =
         |reason: String| PageError::NoPage { namespace: namespace.clone(), pod: pod.clone(), reason };
@@ -142,11 +142,11 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 
 /// Any program may listen at an agent's address: a browser runs nothing of what it answers.
 fn harmless(response: &mut Response<Full<Bytes>>, content_type: &'static str) {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                  frame-ancestors 'none'";
-    for (name, value) in
-        [(CONTENT_TYPE, content_type), (CONTENT_SECURITY_POLICY, policy), (X_CONTENT_TYPE_OPTIONS, "nosniff")]
-    {
+    for (name, value) in [
+        (CONTENT_TYPE, content_type),
+        (CONTENT_SECURITY_POLICY, ports::HOME_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
 }
@@ -162,7 +162,7 @@ impl std::fmt::Debug for Agent {
 
 /// The paths that are passed on, each with the media type of its answer.
 const PATHS: [(&str, &str); 4] = [
-    (ports::HOME, "text/html; charset=utf-8"),
+    (ports::HOME, ports::HOME_TYPE),
     (ports::STATUS, "application/json"),
     (ports::READYZ, TEXT),
     (ports::METRICS, TEXT),

@@ -1,10 +1,10 @@
 //! The subcommands: look, choose a pod, propose, ask, carry out.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io;
 
 use clap::Args;
+use contract::keys;
 use contract::moves::NodeState;
-use contract::{keys, objects};
 use inject::guard::Evidence;
 use kube::{Client, Config};
 use percent_encoding::percent_decode_str;
@@ -15,9 +15,7 @@ use super::choose::{member_for, pod, pod_that_lists, set_of};
 use super::error::RepairError;
 use super::exec::Exec;
 use crate::check::Output;
-use crate::cluster::{
-    COORDINATION, PodFacts, Target, connect, get, labelled, path, pods, stateful_sets, string,
-};
+use crate::cluster::{PodFacts, Target, connect, evidence, get, labelled, pods, stateful_sets, string};
 use crate::terminal::{self, note};
 
 /// Arguments of `open`.
@@ -100,7 +98,7 @@ pub(crate) async fn forget(config: Config, args: &ForgetArgs) -> Result<(), Repa
     // As messages contain it, so that no shell interprets a part of it.
     let node = percent_decode_str(&args.node).decode_utf8_lossy().into_owned();
     let client = connect(config).await?;
-    let namespace = namespace(&client, &args.common.target);
+    let namespace = args.common.target.namespace_or_default(&client);
     let sets = match &args.set {
         Some(set) => vec![set.clone()],
         None => sets(&client, &namespace).await?,
@@ -131,7 +129,7 @@ struct Found {
 impl Found {
     async fn of(config: Config, target: &Target, set: &str) -> Result<Self, RepairError> {
         let client = connect(config).await?;
-        let namespace = namespace(&client, target);
+        let namespace = target.namespace_or_default(&client);
         Self::read(client, &namespace, set).await
     }
 
@@ -151,14 +149,12 @@ impl Found {
 
     /// The state of a node by the record of drained nodes on the Lease.
     async fn recorded(&self, pod: &str) -> Result<NodeState, RepairError> {
-        let leases = path(COORDINATION, Some(&self.namespace), "leases");
-        let lease = get(&self.client, &leases, &objects::companion(&self.set)).await;
-        let lease = lease.map_err(|error| RepairError::Read {
+        let evidence = evidence(&self.client, &self.namespace, &self.set).await;
+        let evidence = evidence.map_err(|error| RepairError::Read {
             what: format!("the Lease of '{}'", self.set),
             reason: error.to_string(),
         })?;
-        let annotations = lease.map(|lease| lease["metadata"]["annotations"].clone()).unwrap_or_default();
-        Ok(match Evidence::read(|key| annotations[key].as_str()) {
+        Ok(match evidence {
             Evidence::Recorded(record) => record.state(pod),
             Evidence::NeverFormed | Evidence::NotRecorded | Evidence::Unknown(_) => NodeState::Unknown,
         })
@@ -177,10 +173,6 @@ async fn sets(client: &Client, namespace: &str) -> Result<Vec<String>, RepairErr
         reason: error.to_string(),
     })?;
     Ok(found.iter().map(|stored: &Value| string(&stored["metadata"]["name"])).collect())
-}
-
-fn namespace(client: &Client, target: &Target) -> String {
-    target.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
 }
 
 /// Shows the proposal, asks for consent, and carries it out.
@@ -229,11 +221,8 @@ fn finish(exec: &Exec, common: &Common, answer: &Answer, done: bool) -> Result<(
 }
 
 fn confirm(question: &str) -> Result<(), RepairError> {
-    if !io::stdin().is_terminal() {
+    if !terminal::ask(question) {
         return Err(RepairError::NoTerminal);
     }
-    note(&format!("{question}: continue? [y/N]"));
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line)?;
-    if matches!(line.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(RepairError::Declined) }
+    if terminal::read_consent()? { Ok(()) } else { Err(RepairError::Declined) }
 }

@@ -1,15 +1,14 @@
 //! Reads what a change of size depends on.
 
+use contract::keys;
 use contract::moves::Plan;
-use contract::{keys, objects};
-use inject::guard::Evidence;
 use kube::Client;
 use serde_json::Value;
 
 use super::error::SizeError;
 use super::facts::SizeFacts;
 use super::plan::PlanView;
-use crate::cluster::{COORDINATION, agent_plan, get, labelled, path, pods, stateful_sets, string};
+use crate::cluster::{agent_plan, evidence, get, labelled, pods, stateful_sets, string};
 
 /// Reads a labelled StatefulSet, its pods with their agents' pages, and its Lease.
 pub(super) async fn facts(client: &Client, namespace: &str, name: &str) -> Result<SizeFacts, SizeError> {
@@ -24,10 +23,7 @@ pub(super) async fn facts(client: &Client, namespace: &str, name: &str) -> Resul
     if stored["metadata"]["labels"][keys::INJECT] != keys::INJECT_ENABLED {
         return Err(SizeError::NotLabelled { name: name.to_owned() });
     }
-    let lease = get(client, &path(COORDINATION, Some(namespace), "leases"), &objects::companion(name)).await;
-    let lease = lease.map_err(|error| read("the Lease of", &error))?.unwrap_or_default();
-    let annotations = &lease["metadata"]["annotations"];
-    let evidence = Evidence::read(|key| annotations[key].as_str());
+    let evidence = evidence(client, namespace, name).await.map_err(|error| read("the Lease of", &error))?;
     let pods = pods(client, namespace, name, &stored).await.map_err(|error| read("the pods of", &error))?;
     Ok(SizeFacts::of(&stored, pods, evidence))
 }

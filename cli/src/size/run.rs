@@ -1,6 +1,5 @@
 //! The subcommands: their arguments, and the loop of `scale`.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -21,7 +20,7 @@ use super::progress::{Progress, list, progress};
 use super::step::{Step, next};
 use crate::check::Output;
 use crate::cluster::{Target, connect};
-use crate::terminal::{self, note};
+use crate::terminal;
 use crate::time_limit::time_limit;
 
 /// Arguments of `plan`.
@@ -65,7 +64,7 @@ pub struct ScaleArgs {
 /// Prints the plans of a size. Returns `true` if all of them can be carried out now.
 pub async fn plan(config: Config, args: &PlanArgs) -> Result<bool, SizeError> {
     let client = connect(config).await?;
-    let namespace = namespace(&client, &args.target);
+    let namespace = args.target.namespace_or_default(&client);
     let sets = match &args.name {
         Some(name) => vec![(namespace, name.clone())],
         None => look::sets(&client, &namespace).await?,
@@ -92,7 +91,7 @@ pub async fn plan(config: Config, args: &PlanArgs) -> Result<bool, SizeError> {
 /// Changes the size, and waits until that is done. Called again, it goes on where the last call ended.
 pub async fn scale(config: Config, args: &ScaleArgs) -> Result<(), SizeError> {
     let client = connect(config).await?;
-    let namespace = namespace(&client, &args.target);
+    let namespace = args.target.namespace_or_default(&client);
     // From now on Ctrl-C does not end the program: it is answered between two calls, so that none is cut off.
     let interrupts = signal(SignalKind::interrupt())?;
     let mut scaling = Scaling { client, args, namespace, interrupts };
@@ -105,10 +104,6 @@ pub async fn scale(config: Config, args: &ScaleArgs) -> Result<(), SizeError> {
         terminal::print(&format!("{result:#}\n"))?;
     }
     Ok(())
-}
-
-fn namespace(client: &Client, target: &Target) -> String {
-    target.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
 }
 
 /// One call of `scale`.
@@ -202,22 +197,19 @@ impl Scaling<'_> {
         if *is_confirmed {
             return Ok(());
         }
-        if !io::stdin().is_terminal() {
+        if !terminal::ask(question) {
             return Err(SizeError::NoTerminal { question: question.to_owned() });
         }
-        note(&format!("{question}: continue? [y/N]"));
         let (sender, answer) = oneshot::channel();
         // A thread of its own, which ends with the program: reading a terminal cannot be stopped.
         std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = io::stdin().lock().read_line(&mut line).map(|_| line);
-            let _ = sender.send(read);
+            let _ = sender.send(terminal::read_consent());
         });
-        let answer = tokio::select! {
+        let consents = tokio::select! {
             answer = answer => answer.map_err(|_| SizeError::Declined)??,
             _ = self.interrupts.recv() => return Err(SizeError::Declined),
         };
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        if !consents {
             return Err(SizeError::Declined);
         }
         *is_confirmed = true;
