@@ -416,15 +416,37 @@ impl TestCluster {
     ///
     /// After 30 seconds, or if the state of the nodes contradicts the agents.
     pub async fn until_formed(&self) {
-        until("a formed cluster", DEADLINE, async || {
+        self.until_settled(self.running(), DEADLINE).await;
+        self.assert_formed();
+    }
+
+    /// Waits until the agents of these pods have nothing left to do.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than `within`.
+    pub async fn until_settled(&self, pods: impl IntoIterator<Item = usize>, within: Duration) {
+        let pods = Vec::from_iter(pods);
+        until("settled agents", within, async || {
             let mut steps = vec![];
-            for i in self.agents.keys() {
-                steps.push(self.status(*i).await["step"].clone());
+            for pod in &pods {
+                steps.push(self.status(*pod).await["step"].clone());
             }
             if steps.iter().all(|step| step["reason"] == "Settled") { Ok(()) } else { Err(steps) }
         })
         .await;
-        self.assert_formed();
+    }
+
+    /// `maintenance_mode` of the node of pod `i`; empty if it is not set.
+    ///
+    /// # Panics
+    ///
+    /// If the node does not exist.
+    pub fn maintenance_mode(&self, i: usize) -> String {
+        self.net.world(|world| {
+            let node = world.node(self.fqdn(i)).expect("the node exists");
+            node.config("couchdb", "maintenance_mode").unwrap_or_default().to_owned()
+        })
     }
 
     /// Waits until the agent of pod `i` reports a step with this reason, and returns the step's message.

@@ -1,5 +1,6 @@
 //! The example manifest as a cluster with agents that use the control plane.
 
+use contract::keys;
 use sandbox::couchdb::Clock;
 use serde_json::{Value, json};
 
@@ -34,6 +35,47 @@ pub async fn example_cluster(control_plane: &ControlPlane, nodes: usize) -> Test
 pub fn stored_statefulset(control_plane: &ControlPlane) -> Value {
     let set = control_plane.api.get("apps/v1", "statefulsets", Some("default"), "couchdb");
     set.expect("the StatefulSet is stored")
+}
+
+/// Scales the example's StatefulSet as `kubectl scale` does: without the webhook, and with an unchanged template.
+///
+/// # Panics
+///
+/// If the example has not been applied.
+pub fn scale(control_plane: &ControlPlane, replicas: usize) {
+    let mut set = stored_statefulset(control_plane);
+    set["spec"]["replicas"] = json!(replicas);
+    control_plane.api.seed(set);
+}
+
+/// Sets or removes an annotation of the example's StatefulSet, without the webhook.
+///
+/// # Panics
+///
+/// If the example has not been applied.
+pub fn annotate(control_plane: &ControlPlane, key: &str, value: Option<&str>) {
+    let mut set = stored_statefulset(control_plane);
+    let annotations = &mut set["metadata"]["annotations"];
+    match (value, annotations.as_object_mut()) {
+        (Some(value), _) => annotations[key] = json!(value),
+        (None, Some(present)) => drop(present.remove(key)),
+        (None, None) => {}
+    }
+    control_plane.api.seed(set);
+}
+
+/// The example's Lease; null if it does not exist.
+pub fn lease(control_plane: &ControlPlane) -> Value {
+    let lease =
+        control_plane.api.get("coordination.k8s.io/v1", "leases", Some("default"), "couchdb-couchdiscover");
+    lease.unwrap_or_default()
+}
+
+/// The state of pod `i` in the record of copies on the example's Lease; null if it has none.
+pub fn recorded_state(control_plane: &ControlPlane, i: usize) -> Value {
+    let record = &lease(control_plane)["metadata"]["annotations"][keys::COPIES_RECORD];
+    let record: Value = serde_json::from_str(record.as_str().unwrap_or("null")).unwrap_or_default();
+    record["nodes"][format!("couchdb-{i}")]["state"].clone()
 }
 
 /// The `AdmissionReview` of the creation of the example's StatefulSet.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use e2e::cluster::{TestCluster, host};
 use e2e::control_plane::ControlPlane;
-use e2e::example::{example_cluster, stored_statefulset};
+use e2e::example::{example_cluster, scale, stored_statefulset};
 use e2e::until::until;
 use sandbox::couchdb::{CallFilter, Timings};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ async fn a_copy_that_missed_edits_is_not_opened_although_all_counts_are_equal() 
     }
     assert_ne!(documents(&cluster, 1, "orders"), documents(&cluster, 0, "orders"), "not replicated yet");
     cluster.start_agent(1).await;
-    until("an open node", DEADLINE, async || match mode(&cluster, 1).as_str() {
+    until("an open node", DEADLINE, async || match cluster.maintenance_mode(1).as_str() {
         "false" => Ok(()),
         closed => Err(closed.to_owned()),
     })
@@ -90,7 +90,7 @@ async fn the_only_holder_of_a_range_refuses_after_the_loss_of_its_volume_until_i
     let message = cluster.until_step(1, "ShardsLost").await;
     assert!(message.contains("'orders' (") && message.contains("couchdiscover.io/accept-loss="), "{message}");
     assert_eq!(cluster.readyz(1).await.0, 503);
-    assert_eq!(mode(&cluster, 1), "true");
+    assert_eq!(cluster.maintenance_mode(1), "true");
     assert!(cluster.metrics(1).await.contains(r#"refusals_total{reason="ShardsLost"} 1"#));
     cluster.kill_agent(1).await;
     cluster.node(1).mount(volume);
@@ -211,19 +211,6 @@ async fn properties(cluster: &TestCluster, i: usize, database: &str) -> Vec<(Val
 
 fn security() -> Value {
     json!({"members": {"roles": ["staff"]}, "admins": {"roles": ["_admin"]}})
-}
-
-fn scale(control_plane: &ControlPlane, replicas: u32) {
-    let mut statefulset = stored_statefulset(control_plane);
-    statefulset["spec"]["replicas"] = json!(replicas);
-    control_plane.api.seed(statefulset);
-}
-
-fn mode(cluster: &TestCluster, i: usize) -> String {
-    cluster.net.world(|world| {
-        let node = world.node(&host(i)).unwrap();
-        node.config("couchdb", "maintenance_mode").unwrap_or_default().to_owned()
-    })
 }
 
 const DOCUMENTS: u64 = 20;

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use e2e::control_plane::ControlPlane;
-use e2e::example::{example_cluster, stored_statefulset};
+use e2e::example::{example_cluster, lease, scale};
 use e2e::until::until;
 use sandbox::couchdb::CallFilter;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_cluster_is_formed_and_grows_under_the_lease_which_is_then_released() {
@@ -85,18 +85,6 @@ fn pod(control_plane: &ControlPlane, name: &str, ip: Option<&str>) {
         "spec": { "containers": [] },
         "status": ip.map_or(json!({}), |ip| json!({ "podIP": ip })),
     }));
-}
-
-fn scale(control_plane: &ControlPlane, replicas: u32) {
-    let mut set = stored_statefulset(control_plane);
-    set["spec"]["replicas"] = json!(replicas);
-    control_plane.api.seed(set);
-}
-
-fn lease(control_plane: &ControlPlane) -> Value {
-    let lease =
-        control_plane.api.get("coordination.k8s.io/v1", "leases", Some("default"), "couchdb-couchdiscover");
-    lease.unwrap_or_default()
 }
 
 const DEADLINE: Duration = Duration::from_secs(40);

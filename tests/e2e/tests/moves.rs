@@ -8,7 +8,7 @@ use std::time::Duration;
 use e2e::clients::Clients;
 use e2e::cluster::{TestCluster, host};
 use e2e::control_plane::ControlPlane;
-use e2e::example::{example_cluster, stored_statefulset};
+use e2e::example::{annotate, example_cluster, recorded_state, scale};
 use e2e::until::until;
 use sandbox::couchdb::{CallFilter, Moment};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() 
     scale(&control_plane, 3);
     let volume = stop(&mut cluster, 3).await;
     until_state(&cluster, &control_plane, 3, "removed").await;
-    until_settled(&cluster, 0..3).await;
+    cluster.until_settled(0..3, DEADLINE).await;
     assert_eq!(cluster.get(0, "/_membership").await["cluster_nodes"].as_array().unwrap().len(), 3);
 
     // The old volume is not merged: it may have what was deleted since.
@@ -98,7 +98,7 @@ async fn a_drain_survives_a_leader_that_ends_at_any_of_its_calls() {
         let stopped = cluster.net.stop_caller(CallFilter::all().from(&host(0)).writes(), k, moment);
         annotate(&control_plane, TARGET_SIZE, Some("3"));
         until("a drained node or a stopped agent", DEADLINE, async || {
-            let state = record(&control_plane)["nodes"]["couchdb-3"]["state"].clone();
+            let state = recorded_state(&control_plane, 3);
             if stopped.is_stopped() || state == "drained" { Ok(()) } else { Err(state) }
         })
         .await;
@@ -137,7 +137,7 @@ async fn a_drain_that_is_cancelled_leaves_every_copy_complete_and_the_node_in_us
     until_moving(&cluster, &control_plane).await;
     annotate(&control_plane, TARGET_SIZE, None);
     until_state(&cluster, &control_plane, 3, "holding").await;
-    until_settled(&cluster, 0..4).await;
+    cluster.until_settled(0..4, DEADLINE).await;
     end_well(clients, &cluster, 0..4).await;
     assert!(loads(&cluster).keys().all(|name| !name.contains("couchdiscover-fill")), "{:?}", loads(&cluster));
     let path = format!("/_node/_local/_nodes/{}", node(3));
@@ -166,7 +166,7 @@ async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
         if even { Ok(()) } else { Err((loads, cluster.status(0).await["progress"].clone())) }
     })
     .await;
-    until_settled(&cluster, 0..4).await;
+    cluster.until_settled(0..4, DEADLINE).await;
     end_well(clients, &cluster, 0..4).await;
     cluster.kill_agent(0).await;
 }
@@ -184,7 +184,7 @@ async fn databases_with_few_copies_get_more() {
         if all { Ok(()) } else { Err((shards.clone(), cluster.status(0).await["step"].clone())) }
     })
     .await;
-    until_settled(&cluster, 0..3).await;
+    cluster.until_settled(0..3, DEADLINE).await;
     end_well(clients, &cluster, 0..3).await;
 }
 
@@ -229,22 +229,6 @@ async fn end_well(clients: Clients, cluster: &TestCluster, pods: std::ops::Range
     end(clients, cluster, pods).await;
 }
 
-/// Sets or removes an annotation of the StatefulSet.
-fn annotate(control_plane: &ControlPlane, key: &str, value: Option<&str>) {
-    let mut statefulset = stored_statefulset(control_plane);
-    match value {
-        Some(value) => statefulset["metadata"]["annotations"][key] = json!(value),
-        None => drop(statefulset["metadata"]["annotations"].as_object_mut().unwrap().remove(key)),
-    }
-    control_plane.api.seed(statefulset);
-}
-
-fn scale(control_plane: &ControlPlane, replicas: u32) {
-    let mut statefulset = stored_statefulset(control_plane);
-    statefulset["spec"]["replicas"] = json!(replicas);
-    control_plane.api.seed(statefulset);
-}
-
 /// Ends pod `i`, and returns its volume.
 async fn stop(cluster: &mut TestCluster, i: usize) -> sandbox::couchdb::Volume {
     cluster.kill_agent(i).await;
@@ -260,22 +244,15 @@ async fn decommissioned(cluster: &TestCluster) -> Value {
     entry
 }
 
-/// The record of copies on the Lease.
-fn record(control_plane: &ControlPlane) -> Value {
-    let lease = control_plane.api.get("coordination.k8s.io/v1", "leases", Some("default"), LEASE);
-    let record = lease.unwrap()["metadata"]["annotations"][RECORD].clone();
-    serde_json::from_str(record.as_str().unwrap_or("{}")).unwrap()
-}
-
 /// Waits until the record on the Lease has this state for pod `i`.
 async fn until_state(cluster: &TestCluster, control_plane: &ControlPlane, i: usize, state: &str) {
     until(state, DEADLINE, async || {
-        let record = record(control_plane);
-        if record["nodes"][format!("couchdb-{i}")]["state"] == state {
+        let recorded = recorded_state(control_plane, i);
+        if recorded == state {
             return Ok(());
         }
         let status = cluster.status(0).await;
-        Err((record, status["step"].clone(), status["progress"].clone(), status["lastError"].clone()))
+        Err((recorded, status["step"].clone(), status["progress"].clone(), status["lastError"].clone()))
     })
     .await;
 }
@@ -291,18 +268,6 @@ async fn until_moving(cluster: &TestCluster, control_plane: &ControlPlane) {
             })
         });
         if changed { Ok(()) } else { Err(cluster.status(0).await["step"].clone()) }
-    })
-    .await;
-}
-
-/// Waits until these agents have nothing left to do.
-async fn until_settled(cluster: &TestCluster, pods: std::ops::Range<usize>) {
-    until("settled agents", DEADLINE, async || {
-        let mut steps = vec![];
-        for i in pods.clone() {
-            steps.push(cluster.status(i).await["step"].clone());
-        }
-        if steps.iter().all(|step| step["reason"] == "Settled") { Ok(()) } else { Err(steps) }
     })
     .await;
 }
@@ -349,8 +314,6 @@ fn every_call() -> bool {
 
 const DATABASES: [(&str, &str); 2] = [("orders", "n=3&q=2"), ("single", "n=1&q=4")];
 const DOCUMENTS: u64 = 20;
-const LEASE: &str = "couchdb-couchdiscover";
-const RECORD: &str = "couchdiscover.io/copies-record";
 const TARGET_SIZE: &str = "couchdiscover.io/target-size";
 /// Longer than any step takes, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);

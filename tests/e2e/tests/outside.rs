@@ -26,7 +26,7 @@ async fn pods_wait_for_the_cluster_that_the_user_names_join_it_and_report_no_str
     }
     // The person does what the message contains, at one pod.
     cluster.put(0, &format!("/_node/_local/_nodes/{MACHINE}"), &json!({})).await;
-    until_settled(&cluster, 0..2).await;
+    cluster.until_settled(0..2, DEADLINE).await;
     for i in 0..2 {
         assert_eq!(cluster.readyz(i).await.0, 200);
         assert_eq!(cluster.get(i, "/orders/1").await["paid"], true, "the data of the machine");
@@ -66,7 +66,7 @@ async fn the_only_pod_is_refilled_from_a_member_outside_before_it_is_read() {
     let machine = start_machine(&cluster).await;
     cluster.start_agent(0).await;
     cluster.put(0, &format!("/_node/_local/_nodes/{MACHINE}"), &json!({})).await;
-    until_settled(&cluster, 0..1).await;
+    cluster.until_settled(0..1, DEADLINE).await;
     cluster.put(0, "/bills?n=2&q=1", &Value::Null).await;
     for i in 0..DOCUMENTS {
         cluster.put(0, &format!("/bills/{i}"), &json!({})).await;
@@ -79,7 +79,7 @@ async fn the_only_pod_is_refilled_from_a_member_outside_before_it_is_read() {
     cluster.node(0).start().unwrap();
     cluster.start_agent(0).await;
     // The machine lists the pod, and adopts its empty node.
-    until_settled(&cluster, 0..1).await;
+    cluster.until_settled(0..1, DEADLINE).await;
     let modes = cluster.net.calls().into_iter().filter(|call| {
         call.node.as_str() == host(0) && call.is_write() && call.path.contains("/_config/couchdb/maintenance")
     });
@@ -124,17 +124,6 @@ async fn start_machine(cluster: &TestCluster) -> NodeHandle {
         assert!(request.send().await.unwrap().status().is_success(), "{path}");
     }
     machine
-}
-
-async fn until_settled(cluster: &TestCluster, pods: std::ops::Range<usize>) {
-    until("settled agents", DEADLINE, async || {
-        let mut steps = vec![];
-        for i in pods.clone() {
-            steps.push(cluster.status(i).await["step"].clone());
-        }
-        if steps.iter().all(|step| step["reason"] == "Settled") { Ok(()) } else { Err(steps) }
-    })
-    .await;
 }
 
 const HOST: &str = "db.example.org";

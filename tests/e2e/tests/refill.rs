@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use e2e::cluster::{TestCluster, host};
+use e2e::cluster::TestCluster;
 use e2e::until::until;
 use sandbox::couchdb::Timings;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ async fn reads_stay_complete_while_an_emptied_node_is_filled() {
     .await;
     assert!(reads > 1, "the node was already filled at the first read");
     cluster.until_formed().await;
-    assert_eq!(mode(&cluster, 1), "false");
+    assert_eq!(cluster.maintenance_mode(1), "false");
     assert_eq!(cluster.get(1, NOTE).await["state"], "whole");
 }
 
@@ -36,7 +36,7 @@ async fn a_node_is_filled_while_clients_write_continuously() {
         is_ready(&cluster, 1).await
     })
     .await;
-    assert_eq!(mode(&cluster, 1), "false");
+    assert_eq!(cluster.maintenance_mode(1), "false");
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_volume_restored_from_a_snapshot_is_filled_although_its_note_reports_i
     cluster.start_agent(1).await;
     until_closed(&cluster, 1).await;
     cluster.until_formed().await;
-    assert_eq!(mode(&cluster, 1), "false");
+    assert_eq!(cluster.maintenance_mode(1), "false");
 }
 
 #[tokio::test]
@@ -63,11 +63,11 @@ async fn a_node_that_restarts_while_it_is_filled_is_kept_out_of_reads_until_it_i
     cluster.node(1).kill();
     cluster.kill_agent(1).await;
     cluster.node(1).start().unwrap();
-    assert_eq!(mode(&cluster, 1), "");
+    assert_eq!(cluster.maintenance_mode(1), "");
     cluster.start_agent(1).await;
     until_closed(&cluster, 1).await;
     cluster.until_formed().await;
-    assert_eq!(mode(&cluster, 1), "false");
+    assert_eq!(cluster.maintenance_mode(1), "false");
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_restarted_agent_ends_the_maintenance_mode_that_it_had_set() {
     cluster.put(1, MODE, &json!("true")).await;
     cluster.start_agent(1).await;
     cluster.until_formed().await;
-    assert_eq!(mode(&cluster, 1), "false");
+    assert_eq!(cluster.maintenance_mode(1), "false");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_manually_set_maintenance_mode_is_kept() {
     assert!(message.contains("'true', set manually"), "{message}");
     let (code, page) = cluster.readyz(1).await;
     assert_eq!((code, page.split(':').next()), (503, Some("ClosedByHand")), "{page}");
-    assert_eq!(mode(&cluster, 1), "true");
+    assert_eq!(cluster.maintenance_mode(1), "true");
     cluster.put(1, MODE, &json!("false")).await;
     cluster.until_ready(1).await;
 }
@@ -106,7 +106,7 @@ async fn a_settled_pod_whose_node_is_closed_manually_is_not_ready() {
             ready => Err(ready),
         })
         .await;
-        assert_eq!(mode(&cluster, 1), value, "never undone");
+        assert_eq!(cluster.maintenance_mode(1), value, "never undone");
     }
 }
 
@@ -147,7 +147,7 @@ async fn add_documents(cluster: &TestCluster) {
 
 /// Waits until node `i` is in maintenance mode.
 async fn until_closed(cluster: &TestCluster, i: usize) {
-    until("maintenance mode", DEADLINE, async || match mode(cluster, i).as_str() {
+    until("maintenance mode", DEADLINE, async || match cluster.maintenance_mode(i).as_str() {
         "true" => Ok(()),
         other => Err(other.to_owned()),
     })
@@ -160,13 +160,6 @@ async fn is_ready(cluster: &TestCluster, i: usize) -> Result<(), String> {
         (200, _) => Ok(()),
         (_, reason) => Err(reason),
     }
-}
-
-fn mode(cluster: &TestCluster, i: usize) -> String {
-    cluster.net.world(|world| {
-        let node = world.node(&host(i)).unwrap();
-        node.config("couchdb", "maintenance_mode").unwrap_or_default().to_owned()
-    })
 }
 
 /// More than the difference that the agent attributes to pending replication.

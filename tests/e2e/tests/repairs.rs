@@ -17,7 +17,7 @@ async fn open_ends_a_maintenance_mode_that_was_set_manually_and_the_pod_becomes_
     until_reason(&cluster, 1, "ClosedByHand").await;
     let proposal = propose(&cluster, 1, &Repair::Open).await.unwrap();
     assert_eq!(proposal.change, Some(Change::EndMaintenance));
-    assert_eq!(mode(&cluster, 1), "true", "a proposal changes nothing");
+    assert_eq!(cluster.maintenance_mode(1), "true", "a proposal changes nothing");
     carry_out(&cluster, 1, &proposal).await;
     cluster.until_ready(1).await;
     assert_eq!(propose(&cluster, 1, &Repair::Open).await.unwrap().change, None, "it is open");
@@ -38,7 +38,7 @@ async fn open_puts_a_node_whose_copies_cannot_be_proved_into_service_and_it_stay
     cluster.node(1).start().unwrap();
     cluster.start_agent(1).await;
     until_reason(&cluster, 1, "Filling").await;
-    until("maintenance mode", DEADLINE, async || match mode(&cluster, 1).as_str() {
+    until("maintenance mode", DEADLINE, async || match cluster.maintenance_mode(1).as_str() {
         "true" => Ok(()),
         other => Err(other.to_owned()),
     })
@@ -49,7 +49,7 @@ async fn open_puts_a_node_whose_copies_cannot_be_proved_into_service_and_it_stay
     carry_out(&cluster, 1, &proposal).await;
     cluster.until_step(1, "Settled").await;
     cluster.until_ready(1).await;
-    assert_eq!(mode(&cluster, 1), "false", "the agent leaves it open");
+    assert_eq!(cluster.maintenance_mode(1), "false", "the agent leaves it open");
 }
 
 #[tokio::test]
@@ -167,13 +167,6 @@ async fn until_reason(cluster: &TestCluster, i: usize, reason: &str) {
 
 fn node(i: usize) -> String {
     format!("couchdb@{}", host(i))
-}
-
-fn mode(cluster: &TestCluster, i: usize) -> String {
-    cluster.net.world(|world| {
-        let node = world.node(&host(i)).unwrap();
-        node.config("couchdb", "maintenance_mode").unwrap_or_default().to_owned()
-    })
 }
 
 /// More than the difference that the agent attributes to pending replication.

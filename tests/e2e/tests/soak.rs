@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use e2e::clients::Clients;
 use e2e::cluster::{TestCluster, host};
 use e2e::control_plane::ControlPlane;
-use e2e::example::{example_cluster, stored_statefulset};
+use e2e::example::{annotate, example_cluster, recorded_state, scale};
 use e2e::until::until;
 use sandbox::couchdb::Cut;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 #[tokio::test]
 async fn a_cluster_survives_random_incidents() {
@@ -187,31 +187,31 @@ impl Soak {
                 self.cluster.net.heal();
             }
             Incident::CancelDrain => {
-                self.annotate(TARGET_SIZE, Some("3"));
+                annotate(&self.control_plane, TARGET_SIZE, Some("3"));
                 self.until_state(LAST, &["draining", "drained"]).await;
-                self.annotate(TARGET_SIZE, None);
+                annotate(&self.control_plane, TARGET_SIZE, None);
                 self.until_state(LAST, &["holding"]).await;
             }
             Incident::ScaleDownAndUp => self.scale_down_and_up().await,
             Incident::Spread => {
-                self.annotate(REBALANCE, Some("all"));
+                annotate(&self.control_plane, REBALANCE, Some("all"));
                 self.some_time().await;
                 self.until_whole().await;
-                self.annotate(REBALANCE, None);
+                annotate(&self.control_plane, REBALANCE, None);
             }
         }
     }
 
     async fn scale_down_and_up(&mut self) {
-        self.annotate(TARGET_SIZE, Some("3"));
+        annotate(&self.control_plane, TARGET_SIZE, Some("3"));
         self.until_state(LAST, &["drained"]).await;
-        self.scale(LAST);
+        scale(&self.control_plane, LAST);
         self.cluster.kill_agent(LAST).await;
         self.cluster.node(LAST).kill();
         self.until_state(LAST, &["removed"]).await;
-        self.annotate(TARGET_SIZE, None);
+        annotate(&self.control_plane, TARGET_SIZE, None);
         self.cluster.node(LAST).wipe();
-        self.scale(PODS);
+        scale(&self.control_plane, PODS);
         self.start_pod(LAST).await;
         self.until_state(LAST, &["holding"]).await;
     }
@@ -264,30 +264,11 @@ impl Soak {
         self.explained = wrong.len();
     }
 
-    fn annotate(&self, key: &str, value: Option<&str>) {
-        let mut set = stored_statefulset(&self.control_plane);
-        match value {
-            Some(value) => set["metadata"]["annotations"][key] = json!(value),
-            None => drop(set["metadata"]["annotations"].as_object_mut().unwrap().remove(key)),
-        }
-        self.control_plane.api.seed(set);
-    }
-
-    fn scale(&self, replicas: usize) {
-        let mut set = stored_statefulset(&self.control_plane);
-        set["spec"]["replicas"] = json!(replicas);
-        self.control_plane.api.seed(set);
-    }
-
     /// Waits until the record on the Lease has one of these states for a pod.
     async fn until_state(&self, pod: usize, states: &[&str]) {
         until(&format!("{states:?}"), DEADLINE, async || {
-            let lease =
-                self.control_plane.api.get("coordination.k8s.io/v1", "leases", Some("default"), LEASE);
-            let record = lease.unwrap()["metadata"]["annotations"][RECORD].clone();
-            let record: Value = serde_json::from_str(record.as_str().unwrap_or("{}")).unwrap();
-            let state = record["nodes"][format!("couchdb-{pod}")]["state"].clone();
-            if states.iter().any(|wanted| state == *wanted) { Ok(()) } else { Err(record) }
+            let state = recorded_state(&self.control_plane, pod);
+            if states.iter().any(|wanted| state == *wanted) { Ok(()) } else { Err(state) }
         })
         .await;
     }
@@ -302,8 +283,6 @@ const PODS: usize = 4;
 const LAST: usize = PODS - 1;
 /// Each document is on two nodes at least: a lost volume loses none.
 const DATABASES: [(&str, &str); 2] = [("orders", "n=3&q=2"), ("pairs", "n=2&q=2")];
-const LEASE: &str = "couchdb-couchdiscover";
-const RECORD: &str = "couchdiscover.io/copies-record";
 const TARGET_SIZE: &str = "couchdiscover.io/target-size";
 const REBALANCE: &str = "couchdiscover.io/rebalance";
 /// Longer than any incident takes, also on a busy machine.

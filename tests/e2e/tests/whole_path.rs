@@ -7,7 +7,7 @@ use std::time::Duration;
 use e2e::cluster::TestCluster;
 use e2e::control_plane::{ControlPlane, ControlPlaneError};
 use e2e::demo::{self, DemoError, Options};
-use e2e::example::{example_cluster, stored_statefulset};
+use e2e::example::{example_cluster, scale, stored_statefulset};
 use e2e::manifest::EXAMPLE;
 use e2e::until::until;
 use sandbox::apiserver::Forbidden;
@@ -240,11 +240,4 @@ async fn recorded(cluster: &TestCluster, i: usize) {
         }
     })
     .await;
-}
-
-/// Scales as `kubectl scale` does: without the webhook, and with an unchanged template.
-fn scale(control_plane: &ControlPlane, replicas: usize) {
-    let mut statefulset = stored_statefulset(control_plane);
-    statefulset["spec"]["replicas"] = json!(replicas);
-    control_plane.api.seed(statefulset);
 }
