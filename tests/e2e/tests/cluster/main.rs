@@ -18,6 +18,7 @@ mod opting;
 mod removal;
 mod set;
 mod sizes;
+mod spreading;
 mod updates;
 mod waiting;
 mod webhook;

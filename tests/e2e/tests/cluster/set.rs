@@ -1,10 +1,11 @@
 //! A StatefulSet of CouchDB in a namespace of its own, looked at from the outside.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use contract::status::{KubernetesState, Page, RecordState};
 use contract::{keys, ports};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::RwLockReadGuard;
 
@@ -23,6 +24,8 @@ const CALL: Duration = Duration::from_secs(10);
 pub(crate) struct Set {
     pub(crate) kubectl: Kubectl,
     http: Client,
+    /// The admin's password as it was last read: a process for each call takes longer than the call.
+    password: RefCell<Option<String>>,
     _installed: Option<RwLockReadGuard<'static, bool>>,
 }
 
@@ -106,7 +109,7 @@ impl Set {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let output = kubectl.apply(objects).await;
         let http = Client::builder().no_proxy().timeout(CALL).build().unwrap();
-        (Self { kubectl, http, _installed: None }, output)
+        (Self { kubectl, http, password: RefCell::default(), _installed: None }, output)
     }
 
     /// The pods that exist, by name.
@@ -204,18 +207,27 @@ impl Set {
         body: Value,
     ) -> Result<(u16, Value), String> {
         let url = format!("http://{}:{}{path}", address(pod)?, ports::COUCHDB);
-        let request = self.http.request(method, url).basic_auth("admin", Some(self.password().await));
+        let request = self.http.request(method, url);
         let request = if body.is_null() { request } else { request.json(&body) };
-        let answer = request.send().await.map_err(|error| error.to_string())?;
+        let again = request.try_clone().ok_or("the request has a body that cannot be sent again")?;
+        let known = self.password.borrow().clone();
+        let password = if let Some(password) = known { password } else { self.read_password().await };
+        let mut answer = send(request, &password).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            answer = send(again, &self.read_password().await).await?;
+        }
         let status = answer.status().as_u16();
         Ok((status, answer.json().await.map_err(|error| error.to_string())?))
     }
 
-    async fn password(&self) -> String {
+    async fn read_password(&self) -> String {
         use base64::Engine as _;
         let secret = self.kubectl.get(&["secret", "couchdb-admin"]).await;
         let encoded = secret["data"]["password"].as_str().unwrap_or_default().to_owned();
-        String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap()).unwrap()
+        let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+        let password = String::from_utf8(decoded).unwrap();
+        self.password.replace(Some(password.clone()));
+        password
     }
 
     /// Writes documents through different nodes, each of which must be acknowledged by a majority.
@@ -291,6 +303,11 @@ fn summary(page: &Page) -> String {
     }
     let (kubernetes, record) = (page.kubernetes, page.record);
     format!("{step}, Kubernetes API: {kubernetes:?}, founding record: {record:?}, conditions: {conditions:?}")
+}
+
+/// Sends a request as the admin.
+async fn send(request: RequestBuilder, password: &str) -> Result<Response, String> {
+    request.basic_auth("admin", Some(password)).send().await.map_err(|error| error.to_string())
 }
 
 fn address(pod: &Value) -> Result<&str, String> {
