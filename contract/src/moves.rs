@@ -12,8 +12,8 @@ use crate::name::ordinal_in;
 
 /// The copies on each node, an annotation of the Lease ([`keys::COPIES_RECORD`](crate::keys::COPIES_RECORD)).
 ///
-/// Written by the agent that moves copies. The webhook answers requests that lower `replicas` from it, so it contains no
-/// more than that takes: at most 3 names of databases for each node.
+/// Written by the agent that leads moves, whenever it has read the shard maps. The webhook answers requests that lower
+/// `replicas` from it, so it contains no more than that takes: at most 3 names of databases for each node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CopiesRecord {
@@ -24,7 +24,7 @@ pub struct CopiesRecord {
 }
 
 /// The copies on one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeCopies {
     /// The state of the node.

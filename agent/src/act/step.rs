@@ -83,7 +83,7 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
             }
         }
         Step::Readmit(node) => couch.join(&local, &directory.node(*node)).await?,
-        Step::RemoveMember(node) => actor.remove_member(directory, *node, &now).await?,
+        Step::RemoveMember(node) => actor.remove_member(directory, *node).await?,
         Step::SetZone(zone) => {
             let me = directory.node(directory.me.pod().ordinal());
             couch.set_zone(&local, &me, zone).await?;

@@ -50,6 +50,11 @@ impl Holding {
         self.revision.as_deref()
     }
 
+    /// The same, whatever version the Lease has: each write of an annotation changes it.
+    pub(super) fn of_any_revision(&self) -> Self {
+        Self { revision: None, ..self.clone() }
+    }
+
     /// Forgets the holder.
     pub(super) fn clear_holder(&mut self) {
         self.holder = None;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts, ZoneRule};
-use contract::moves::CopiesRecord;
+use contract::moves::{CopiesRecord, NodeCopies};
 use contract::{OtherMembers, keys};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::{NotUsed, Object};
@@ -107,6 +107,18 @@ impl Knowledge {
         }
     }
 
+    /// The same without the counts of copies, and without the Lease's version, which changes with them: settled agents would
+    /// run a round for each count.
+    fn without_counts(&self) -> Self {
+        let states =
+            self.copies.nodes.iter().map(|(name, node)| {
+                (name.clone(), NodeCopies { state: node.state, ..NodeCopies::default() })
+            });
+        let copies = CopiesRecord { as_of: String::new(), nodes: states.collect() };
+        let holding = self.holding.as_ref().map(Holding::of_any_revision);
+        Self { copies, holding, ..self.clone() }
+    }
+
     /// The knowledge after an event of the pod's watch. Only an existing pod can be another one than this.
     pub(super) fn after_pod(self, event: &Event<PodView>) -> Self {
         let Ok(Some(pod)) = event else { return self };
@@ -120,11 +132,11 @@ impl Knowledge {
     }
 }
 
-/// Changes the knowledge, and wakes its receivers if it differs now.
+/// Changes the knowledge, and wakes its receivers if it differs now in something that a decision may depend on.
 pub(super) fn update(sender: &watch::Sender<Knowledge>, change: impl FnOnce(Knowledge) -> Knowledge) {
     sender.send_if_modified(|knowledge| {
         let changed = change(knowledge.clone());
-        let differs = changed != *knowledge;
+        let differs = changed.without_counts() != knowledge.without_counts();
         *knowledge = changed;
         differs
     });

@@ -136,20 +136,24 @@ impl Claim {
         Ok(())
     }
 
-    /// The record of copies, as last read.
-    pub(crate) fn copies(&self) -> CopiesRecord {
-        self.known.borrow().copies.clone()
-    }
-
-    /// Writes the record of copies into the Lease, unless the Lease changed since it was read: only its holder writes the
-    /// record.
-    pub(crate) async fn record_copies(&self, copies: &CopiesRecord) -> Result<(), LeaseError> {
-        let revision = self.known.borrow().holding.as_ref().and_then(Holding::revision).map(str::to_owned);
-        let text = serde_json::to_string(copies).unwrap_or_default();
+    /// Changes the record of copies on the Lease. Returns `false` if the Lease changed since it was read, or does not exist:
+    /// the caller decides again by the record that another agent has written.
+    pub(crate) async fn update_copies(
+        &self,
+        change: impl FnOnce(CopiesRecord) -> CopiesRecord,
+    ) -> Result<bool, LeaseError> {
+        // Both of one moment: the change is refused unless it is based on the stored record.
+        let (revision, copies) = {
+            let known = self.known.borrow();
+            (known.holding.as_ref().and_then(Holding::revision).map(str::to_owned), known.copies.clone())
+        };
+        let Some(revision) = revision else { return Ok(false) };
+        let copies = change(copies);
+        let text = serde_json::to_string(&copies).unwrap_or_default();
         let metadata = json!({ "resourceVersion": revision, "annotations": { keys::COPIES_RECORD: text } });
-        let patch = json!({ "metadata": metadata });
-        self.write("write the copies into", self.leases.patch(&self.name, &params(), &Patch::Merge(&patch)))
-            .await
+        let (params, patch) = (params(), Patch::Merge(json!({ "metadata": metadata })));
+        self.write("write the copies into", self.leases.patch(&self.name, &params, &patch)).await?;
+        Ok(self.known.borrow().copies == copies)
     }
 
     async fn create(&self, spec: LeaseSpec) -> Result<(), LeaseError> {

@@ -9,8 +9,8 @@ use agent_core::decide::{
     misses_database, unconnected_members,
 };
 use agent_core::facts::{
-    LostRanges, MapDemands, MoveFacts, NamedDatabases, Observed, PortCheck, Publication, Rebalance, Unseen,
-    VolumeOrigin, ZoneFacts,
+    CountedCopies, LostRanges, MapDemands, MoveFacts, NamedDatabases, Observed, PortCheck, Publication,
+    Rebalance, Unseen, VolumeOrigin, ZoneFacts,
 };
 use agent_core::moves::{Demands, Roster};
 use agent_core::shards::ShardMap;
@@ -32,6 +32,8 @@ pub(super) struct Details {
     /// Start of the time in which some system database is on no node.
     absent_since: Option<Instant>,
     names: Names,
+    /// The time at which the round began, RFC 3339.
+    now: String,
     maps: Maps,
     lost: Lost,
     properties: Disagreements,
@@ -52,6 +54,10 @@ struct Maps {
     found: MapFindings,
     /// The moves that the maps call for. Read by the agent that leads moves.
     demands: MapDemands,
+    /// The copies on each node. Counted by the agent that leads moves.
+    counted: Option<CountedCopies>,
+    /// When the copies were last written into the record.
+    recorded: Option<Instant>,
     /// The user's wishes when the maps were read: the number of copies, the pods that leave, and the databases to spread.
     wanted: (Option<u32>, BTreeSet<u32>, Rebalance),
     /// The number of tasks of moves that this process had ended when the maps were read. Each verifies moves that the maps
@@ -103,13 +109,32 @@ impl Details {
         }
         let MoveFacts { copies, leaving, rebalance, .. } = &observed.moves;
         self.maps.want((*copies, leaving.clone(), *rebalance));
+        // Another agent may have moved copies since they were counted.
+        if !leads_moves(&observed) {
+            self.maps.counted = None;
+        }
         self.maps.show(&mut observed);
         // 10,000 maps take about 20 calls: read when the cluster has just settled, then every 10 minutes.
         if checks_maps(&observed, before, self.maps.read.map(|read| read.elapsed())) {
-            self.maps.read(couch, directory, &observed).await;
+            self.maps.read(couch, directory, &observed, &self.now).await;
             self.maps.show(&mut observed);
         }
         observed
+    }
+
+    /// Begins a round at this time, RFC 3339.
+    pub(super) fn begin(&mut self, now: String) {
+        self.now = now;
+    }
+
+    /// Notes that the copies were written into the record.
+    pub(super) fn copies_recorded(&mut self) {
+        self.maps.recorded = Some(Instant::now());
+    }
+
+    /// Forgets the copies until the maps are read again.
+    pub(super) fn forget_copies(&mut self) {
+        self.maps.counted = None;
     }
 
     /// Takes the number of tasks of moves that were ended: after each the maps are read again.
@@ -156,7 +181,7 @@ impl Maps {
     }
 
     /// Reads all maps. If that fails, the result of the last time stays.
-    async fn read(&mut self, couch: &Couch, directory: &Directory, observed: &Observed) {
+    async fn read(&mut self, couch: &Couch, directory: &Directory, observed: &Observed, now: &str) {
         let Ok(local) = &observed.local else { return };
         // Members outside of the StatefulSet may hold copies as well.
         let members = local.members.iter().map(|ordinal| directory.node(*ordinal));
@@ -169,7 +194,9 @@ impl Maps {
             Ok(found) => {
                 self.read = Some(Instant::now());
                 self.found = found;
-                self.demands = demands.map(Demands::found).unwrap_or_default();
+                let (demands, nodes) = demands.map(Demands::found).unzip();
+                self.demands = demands.unwrap_or_default();
+                self.counted = nodes.map(|nodes| CountedCopies { as_of: now.to_owned(), nodes });
                 // A leader that ended in the middle may have left it stopped.
                 self.demands.resharding_held = leads_moves(observed)
                     && couch.resharding(&directory.local()).await.is_ok_and(|resharding| resharding.held);
@@ -185,6 +212,8 @@ impl Maps {
         observed.broken_maps = self.found.broken.clone();
         observed.single_copies = self.found.single_copies.clone();
         observed.moves.maps = self.demands;
+        observed.moves.counted = self.counted.clone();
+        observed.moves.recorded_for = self.recorded.map(|recorded| recorded.elapsed());
     }
 }
 

@@ -11,7 +11,7 @@ use agent_core::facts::{
 };
 use contract::PodName;
 use contract::error::chain;
-use contract::moves::NodeState;
+use contract::moves::NodeCopies;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -50,6 +50,8 @@ pub struct Inputs<'a> {
     pub stalled: Option<Stalled>,
     /// The moves that this agent has led.
     pub moves: Moves,
+    /// The current time, RFC 3339.
+    pub now: String,
 }
 
 /// The state of moves that this agent leads.
@@ -66,10 +68,12 @@ impl Inputs<'_> {
         self.claim.map_or(LeaseState::NotUsed, |claim| claim.state(self.knowledge, Instant::now()))
     }
 
-    /// The state of each pod by the record of copies.
-    fn states(&self) -> BTreeMap<u32, NodeState> {
+    /// The copies on each pod by the record.
+    fn recorded(&self) -> BTreeMap<u32, NodeCopies> {
         let nodes = self.knowledge.copies.nodes.iter();
-        nodes.filter_map(|(name, node)| Some((name.parse::<PodName>().ok()?.ordinal(), node.state))).collect()
+        nodes
+            .filter_map(|(name, node)| Some((name.parse::<PodName>().ok()?.ordinal(), node.clone())))
+            .collect()
     }
 
     fn displaced_by(&self) -> Option<String> {
@@ -102,8 +106,19 @@ impl Observer {
     /// Asks all nodes, then reads the details that their answers call for. `before` is the step of the last round.
     pub async fn observe(&mut self, inputs: Inputs<'_>, before: Option<&Step>) -> Observed {
         self.details.moves_ended(inputs.moves.ended);
+        self.details.begin(inputs.now.clone());
         let observed = self.observe_nodes(inputs).await;
         self.details.complete(&self.couch, &self.directory, &self.service, observed, before).await
+    }
+
+    /// Notes that the copies of the last round were written into the record.
+    pub fn copies_recorded(&mut self) {
+        self.details.copies_recorded();
+    }
+
+    /// Forgets the copies of the last round: they are recorded when the maps have been read again.
+    pub fn forget_copies(&mut self) {
+        self.details.forget_copies();
     }
 
     async fn observe_nodes(&mut self, inputs: Inputs<'_>) -> Observed {
@@ -112,9 +127,9 @@ impl Observer {
         let expectation = expectation(inputs.size, set);
         let mut peers: BTreeSet<u32> = &expectation.expected | &expectation.founders;
         peers.remove(&me);
-        let (states, others) =
-            (inputs.states(), set.map(|set| set.other_members.clone()).unwrap_or_default());
-        let names = NameRule::new(me, &expectation, &states, others);
+        let (recorded, others) =
+            (inputs.recorded(), set.map(|set| set.other_members.clone()).unwrap_or_default());
+        let names = NameRule::new(me, &expectation, &recorded, others);
         let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers, &names).await;
         let (local, peers) = self.resolve(local, reports, &names).await;
         Observed {
@@ -158,7 +173,9 @@ impl Observer {
                 leaving: expectation.leaving,
                 rebalance: set.map(|set| set.rebalance).unwrap_or_default(),
                 copies: set.and_then(|set| set.copies).map(u32::from),
-                states,
+                recorded,
+                recorded_for: None,
+                counted: None,
                 paused: inputs.moves.paused.clone(),
                 maps: MapDemands::default(),
             },

@@ -99,6 +99,7 @@ impl Agent {
                 self.act(&observer, &mut memory, &decision.step, &explained).await;
                 self.publish(&observer, &memory, round).await;
             }
+            self.record_copies(&mut observer, &decision).await;
             let pause = pause(&decision.step, memory.repeats, observed.peers.len() + 1, (self.jitter)());
             let members = observer.directory().member_names(&observed);
             let local = observed.local.as_ref().ok();
@@ -118,6 +119,7 @@ impl Agent {
             claim: self.actor.claim.as_ref(),
             stalled: None,
             moves: Moves::default(),
+            now: (self.clock)(),
         }
     }
 
@@ -233,6 +235,24 @@ impl Agent {
                     self.outputs.termination.write_line(&line);
                 }
                 memory.last_error = Some(line);
+            }
+        }
+    }
+
+    /// Writes the copies on each node into the record on the Lease, if the round has decided it.
+    async fn record_copies(&self, observer: &mut Observer, decision: &Decision) {
+        // Counts of before a move would replace those of the move.
+        if matches!(decision.step, Step::Move { .. }) {
+            observer.forget_copies();
+        }
+        let Some(copies) = &decision.record else { return };
+        match self.actor.record_copies(observer.directory(), copies).await {
+            Ok(true) => observer.copies_recorded(),
+            // The next round decides by what the Lease contains then.
+            Ok(false) => {}
+            Err(error) => {
+                warn!(error = chain(&error), "failed to record the copies");
+                observer.forget_copies();
             }
         }
     }

@@ -71,11 +71,15 @@ pub fn lease(control_plane: &ControlPlane) -> Value {
     lease.unwrap_or_default()
 }
 
-/// The state of pod `i` in the record of copies on the example's Lease; null if it has none.
-pub fn recorded_state(control_plane: &ControlPlane, i: usize) -> Value {
+/// The record of copies on the example's Lease; null if there is none.
+pub fn recorded_copies(control_plane: &ControlPlane) -> Value {
     let record = &lease(control_plane)["metadata"]["annotations"][keys::COPIES_RECORD];
-    let record: Value = serde_json::from_str(record.as_str().unwrap_or("null")).unwrap_or_default();
-    record["nodes"][format!("couchdb-{i}")]["state"].clone()
+    serde_json::from_str(record.as_str().unwrap_or("null")).unwrap_or_default()
+}
+
+/// The state of pod `i` in the record of copies; null if it has none.
+pub fn recorded_state(control_plane: &ControlPlane, i: usize) -> Value {
+    recorded_copies(control_plane)["nodes"][format!("couchdb-{i}")]["state"].clone()
 }
 
 /// The `AdmissionReview` of the creation of the example's StatefulSet.

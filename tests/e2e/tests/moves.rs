@@ -8,8 +8,9 @@ use std::time::Duration;
 use e2e::clients::Clients;
 use e2e::cluster::{TestCluster, host};
 use e2e::control_plane::ControlPlane;
-use e2e::example::{annotate, example_cluster, recorded_state, scale};
+use e2e::example::{annotate, example_cluster, recorded_copies, recorded_state, scale};
 use e2e::until::until;
+use kube::api::{Patch, PatchParams, Request};
 use sandbox::couchdb::{CallFilter, Moment};
 use serde_json::{Value, json};
 
@@ -57,6 +58,45 @@ async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() 
     cluster.start_agent(3).await;
     cluster.until_formed().await;
     until_state(&cluster, &control_plane, 3, "holding").await;
+}
+
+#[tokio::test]
+async fn the_first_request_to_remove_a_node_is_denied_with_the_names_of_its_databases() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let mut cluster = cluster_of(&control_plane, 3).await;
+    // The databases were created after the maps were read.
+    cluster.kill_agent(0).await;
+    cluster.start_agent(0).await;
+    until("a record of the copies", DEADLINE, async || {
+        let record = recorded_copies(&control_plane);
+        if record["nodes"]["couchdb-2"]["examples"] == json!(["single"]) { Ok(()) } else { Err(record) }
+    })
+    .await;
+    let answer = scale_request(&control_plane, 2).await;
+    let record = recorded_copies(&control_plane);
+    let as_of = record["asOf"].as_str().unwrap();
+    assert_eq!(
+        answer.unwrap_err(),
+        format!(
+            "admission webhook \"scale.couchdiscover.io\" denied the request: scaling StatefulSet 'couchdb' from 3 to 2 would \
+             stop couchdb-2 before their data has been moved: as of {as_of}, couchdb-2 has copies of 4 databases and the only copy of 1 of \
+             them ('single'). Fix: kubectl couchdiscover scale couchdb -n default --replicas 2 (moves the \
+             data, then scales down); or kubectl -n default annotate statefulset couchdb --overwrite \
+             couchdiscover.io/target-size=2, and repeat the request once the nodes are drained"
+        )
+    );
+}
+
+/// Sets the replicas of the example as `kubectl scale` does; an error is the message of the API server.
+async fn scale_request(control_plane: &ControlPlane, replicas: u32) -> Result<String, String> {
+    let client = kube::Client::try_from(control_plane.client_config()).unwrap();
+    let change = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+    let sets = Request::new("/apis/apps/v1/namespaces/default/statefulsets");
+    let request = sets.patch_subresource("scale", "couchdb", &PatchParams::default(), &change).unwrap();
+    client.request_text(request).await.map_err(|error| match error {
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
+    })
 }
 
 #[tokio::test]

@@ -163,18 +163,29 @@ fn a_scale_is_judged_by_the_stored_statefulset() {
 
 #[test]
 fn nodes_that_hold_copies_are_kept() {
-    insta::assert_snapshot!(judged(5, 3, json!({}), &holding()), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3 before their data has been moved: db-4 has copies of 9 databases ('orders', 'stock', '_users' and 6 more); db-3 has copies of 12 databases and the only copy of 2 of them ('carts', 'users') (as of 2026-11-30T12:00:00Z). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
-    insta::assert_snapshot!(judged(5, 4, json!({ keys::SCALE_DOWN: "guard" }), &holding()), @"denied: scaling StatefulSet 'db' from 5 to 4 would stop db-4 before their data has been moved: db-4 has copies of 9 databases ('orders', 'stock', '_users' and 6 more) (as of 2026-11-30T12:00:00Z). Fix: kubectl couchdiscover scale db -n shop --replicas 4 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=4, and repeat the request once the nodes are drained");
+    insta::assert_snapshot!(judged(5, 3, json!({}), &holding()), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3 before their data has been moved: as of 2026-11-30T12:00:00Z, db-4 has copies of 9 databases ('orders', 'stock', '_users' and 6 more); db-3 has copies of 12 databases and the only copy of 2 of them ('carts', 'users'). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
+    insta::assert_snapshot!(judged(5, 4, json!({ keys::SCALE_DOWN: "guard" }), &holding()), @"denied: scaling StatefulSet 'db' from 5 to 4 would stop db-4 before their data has been moved: as of 2026-11-30T12:00:00Z, db-4 has copies of 9 databases ('orders', 'stock', '_users' and 6 more). Fix: kubectl couchdiscover scale db -n shop --replicas 4 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=4, and repeat the request once the nodes are drained");
     let partly = recorded([
         ("db-3", node(NodeState::Draining, 1, 0, &["orders"])),
         ("db-4", node(NodeState::Drained, 0, 0, &[])),
     ]);
-    insta::assert_snapshot!(judged(5, 3, json!({}), &partly), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3 before their data has been moved: db-3 is being drained and still has copies of 1 database ('orders') (as of 2026-11-30T12:00:00Z). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
+    insta::assert_snapshot!(judged(5, 3, json!({}), &partly), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3 before their data has been moved: as of 2026-11-30T12:00:00Z, db-3 is being drained and still has copies of 1 database ('orders'). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
     let unlike = recorded([
         ("db-3", node(NodeState::Holding, 0, 0, &[])),
         ("db-4", node(NodeState::Unknown, 3, 0, &[])),
     ]);
-    insta::assert_snapshot!(judged(6, 3, json!({}), &unlike), @"denied: scaling StatefulSet 'db' from 6 to 3 would stop db-5, db-4, db-3 before their data has been moved: db-5 is not in the record; db-4 is in a state that this release does not know; db-3 holds no copies now, but may get some (as of 2026-11-30T12:00:00Z). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
+    insta::assert_snapshot!(judged(6, 3, json!({}), &unlike), @"denied: scaling StatefulSet 'db' from 6 to 3 would stop db-5, db-4, db-3 before their data has been moved: as of 2026-11-30T12:00:00Z, db-5 is not in the record; db-4 is in a state that this release does not know; db-3 holds no copies now, but may get some. Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
+}
+
+#[test]
+fn of_ten_thousand_databases_a_denial_names_the_first_and_counts_the_rest() {
+    let many = ["a-database-with-a-long-name-0001", "a-database-with-a-long-name-0002", "orders"];
+    let many = recorded([
+        ("db-2", node(NodeState::Holding, 10_000, 9_998, &many)),
+        ("db-3", node(NodeState::Holding, 10_000, 9_999, &many)),
+        ("db-4", node(NodeState::Holding, 10_000, 10_000, &many)),
+    ]);
+    insta::assert_snapshot!(judged(5, 2, json!({}), &many), @"denied: scaling StatefulSet 'db' from 5 to 2 would stop db-4, db-3, db-2 before their data has been moved: as of 2026-11-30T12:00:00Z, db-4 has copies of 10000 databases and the only copy of 10000 of them ('a-database-with-a-long-name-0001', 'a-database-with-a-long-name-0002', 'orders' and 9997 more); db-3 has copies of 10000 databases and the only copy of 9999 of them ('a-database-with-a-long-name-0001', 'a-database-with-a-long-name-0002', 'orders' and 9996 more); db-2 has copies of 10000 databases and the only copy of 9998 of them ('a-database-with-a-long-name-0001', 'a-database-with-a-long-name-0002', 'orders' and 9995 more). Fix: kubectl couchdiscover scale db -n shop --replicas 2 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=2, and repeat the request once the nodes are drained");
 }
 
 #[test]
@@ -198,13 +209,13 @@ fn without_a_record_of_any_cluster_nodes_may_be_removed() {
 
 #[test]
 fn what_is_not_known_is_a_denial() {
-    insta::assert_snapshot!(judged(5, 3, json!({}), &Evidence::NotRecorded), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3, and the agents have not recorded which databases are on them (agents of an older release never do). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
+    insta::assert_snapshot!(judged(5, 3, json!({}), &Evidence::NotRecorded), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3, and the agents have not recorded which databases are on them (they do so when the cluster is settled; agents of an older release never do). Fix: kubectl couchdiscover scale db -n shop --replicas 3 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=3, and repeat the request once the nodes are drained");
     let unknown = Evidence::Unknown("the API server did not answer within 1.5s".to_owned());
     insta::assert_snapshot!(judged(5, 3, json!({}), &unknown), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3, and it is unknown which databases are on them: the API server did not answer within 1.5s. Fix: repeat the request when the reason is gone, or look with: kubectl -n shop get lease db-couchdiscover -o yaml");
     insta::assert_snapshot!(judged(5, 3, json!({ keys::SCALE_DOWN: "drain" }), &unknown), @"denied: scaling StatefulSet 'db' from 5 to 3 would stop db-4, db-3, and it is unknown which databases are on them: the API server did not answer within 1.5s. Fix: repeat the request when the reason is gone, or look with: kubectl -n shop get lease db-couchdiscover -o yaml");
 }
 
-/// Agents record nothing before the first drain.
+/// Agents of an older release record nothing before the first drain.
 #[test]
 fn a_drain_begins_without_a_record_of_copies() {
     let drains = judged(5, 3, json!({ keys::SCALE_DOWN: "drain" }), &Evidence::NotRecorded);
@@ -263,7 +274,7 @@ fn a_request_is_turned_into_a_drain_if_the_annotation_says_so() {
     let (mut old, mut moved) = (old, patched);
     old["spec"]["replicas"] = json!(5);
     moved["spec"]["ordinals"] = json!({ "start": 1 });
-    insta::assert_snapshot!(text(&update(&old, &moved).unwrap().judge(&holding())), @"denied: scaling StatefulSet 'db' from 5 to 5 beginning with ordinal 1 would stop db-0 before their data has been moved: db-0 has copies of 12 databases ('orders' and 11 more) (as of 2026-11-30T12:00:00Z). Fix: keep spec.ordinals.start at 0: only the nodes with the highest ordinals can be drained");
+    insta::assert_snapshot!(text(&update(&old, &moved).unwrap().judge(&holding())), @"denied: scaling StatefulSet 'db' from 5 to 5 beginning with ordinal 1 would stop db-0 before their data has been moved: as of 2026-11-30T12:00:00Z, db-0 has copies of 12 databases ('orders' and 11 more). Fix: keep spec.ordinals.start at 0: only the nodes with the highest ordinals can be drained");
 }
 
 #[test]
@@ -299,5 +310,5 @@ fn a_message_keeps_its_fix_and_any_size_is_judged_at_once() {
 fn volumes_that_would_be_deleted_are_mentioned() {
     let mut deletes = set(4, json!({}));
     deletes["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({ "whenScaled": "Delete" });
-    insta::assert_snapshot!(text(&update(&set(5, json!({})), &deletes).unwrap().judge(&holding())), @"denied: scaling StatefulSet 'db' from 5 to 4 would stop db-4 and delete the volumes before their data has been moved: db-4 has copies of 9 databases ('orders', 'stock', '_users' and 6 more) (as of 2026-11-30T12:00:00Z). Fix: kubectl couchdiscover scale db -n shop --replicas 4 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=4, and repeat the request once the nodes are drained");
+    insta::assert_snapshot!(text(&update(&set(5, json!({})), &deletes).unwrap().judge(&holding())), @"denied: scaling StatefulSet 'db' from 5 to 4 would stop db-4 and delete the volumes before their data has been moved: as of 2026-11-30T12:00:00Z, db-4 has copies of 9 databases ('orders', 'stock', '_users' and 6 more). Fix: kubectl couchdiscover scale db -n shop --replicas 4 (moves the data, then scales down); or kubectl -n shop annotate statefulset db --overwrite couchdiscover.io/target-size=4, and repeat the request once the nodes are drained");
 }

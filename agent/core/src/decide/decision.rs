@@ -1,10 +1,11 @@
 //! The outcome of a round.
 
 use super::conditions::{Condition, conditions};
+use super::moves::copies_to_record;
 use super::order::next_step;
 use super::readiness::{Readiness, readiness};
 use super::step::Step;
-use crate::facts::{Observed, PodManagement};
+use crate::facts::{CountedCopies, Observed, PodManagement};
 
 /// Everything that one round decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +16,14 @@ pub struct Decision {
     pub readiness: Readiness,
     /// Problems beside the step, any number at once.
     pub conditions: Vec<Condition>,
+    /// The copies to write into the record on the Lease, beside the step.
+    pub record: Option<CountedCopies>,
 }
 
-/// Decides the next step, the readiness and the conditions. `policy` is the StatefulSet's `podManagementPolicy`.
+/// Decides the next step, and what is done and reported beside it. `policy` is the StatefulSet's `podManagementPolicy`.
 pub fn decide(observed: &Observed, policy: PodManagement) -> Decision {
     let step = next_step(observed);
     let readiness = readiness(observed, &step, policy);
-    Decision { step, readiness, conditions: conditions(observed) }
+    let record = copies_to_record(observed, &step);
+    Decision { step, readiness, conditions: conditions(observed), record }
 }

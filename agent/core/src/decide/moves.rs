@@ -1,13 +1,15 @@
 //! Moves of copies: the last rules, when everything else is in order. Any problem of the cluster therefore pauses them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use contract::moves::NodeState;
 
 use super::lease::may_take_lease;
 use super::step::{MoveTask, Step, WaitFor};
 use super::view::View;
-use crate::facts::{LeaseState, MaintenanceMode, Observed, Pause, Rebalance};
+use crate::facts::{CountedCopies, LeaseState, MaintenanceMode, MoveFacts, Observed, Pause, Rebalance};
+use crate::moves::recorded_after;
 
 /// Carries out what the user wants to be moved, on the agent that leads: the one of the lowest pod that stays.
 pub(super) fn moves(view: &View<'_>, observed: &Observed) -> Option<Step> {
@@ -67,6 +69,21 @@ pub(super) fn readmit(view: &View<'_>, observed: &Observed) -> Option<Step> {
     removed.find(|ordinal| observed.expected.contains(ordinal)).map(Step::Readmit)
 }
 
+/// The copies to write into the record, from which the webhook answers requests to remove nodes: they have changed, or the record
+/// is so old that its reader would doubt it.
+pub(super) fn copies_to_record(observed: &Observed, step: &Step) -> Option<CountedCopies> {
+    let MoveFacts { counted, recorded, recorded_for, .. } = &observed.moves;
+    // Moves change the copies, and record them themselves.
+    let is_moving = matches!(step, Step::Move { .. });
+    let counted = counted.as_ref().filter(|_| leads_moves(observed) && !is_moving)?;
+    // The holder of the Lease writes it often, and each write makes that of another agent fail.
+    if !matches!(observed.lease, LeaseState::Free | LeaseState::Mine) {
+        return None;
+    }
+    let is_old = recorded_for.is_none_or(|age| age >= RECORDED_AGAIN_AFTER);
+    (is_old || recorded_after(&counted.nodes, recorded) != *recorded).then(|| counted.clone())
+}
+
 /// What is to be done, the most urgent first.
 fn task(observed: &Observed) -> Option<MoveTask> {
     let moves = &observed.moves;
@@ -106,6 +123,9 @@ pub fn leads_moves(observed: &Observed) -> bool {
 fn leader(observed: &Observed) -> Option<u32> {
     observed.expected.difference(&observed.moves.leaving).next().copied()
 }
+
+/// A record without a change is written again after this time.
+const RECORDED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 
 /// The release series on whose nodes moves lost no document and showed no reader an incomplete copy (3.4.3, 3.5.0). Replication
 /// and redirects are not documented, so another series may differ.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::moves::NodeState;
+use contract::moves::NodeCopies;
 use contract::{Naming, NodeName, OtherMembers};
 
 use super::expectation::Expectation;
@@ -77,13 +77,13 @@ impl NameRule {
     pub fn new(
         me: u32,
         expectation: &Expectation,
-        states: &BTreeMap<u32, NodeState>,
+        recorded: &BTreeMap<u32, NodeCopies>,
         others: OtherMembers,
     ) -> Self {
         let mut own = &expectation.expected | &expectation.founders;
         own.insert(me);
         // A pod that was drained stays one when the StatefulSet gets smaller: its entry in `_nodes` must be removed.
-        own.extend(states.iter().filter(|(_, state)| state.is_removable()).map(|(ordinal, _)| ordinal));
+        own.extend(recorded.iter().filter(|(_, node)| node.state.is_removable()).map(|(ordinal, _)| ordinal));
         Self { own, others }
     }
 

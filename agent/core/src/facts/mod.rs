@@ -13,6 +13,6 @@ pub use kubernetes::{
     ZoneRule,
 };
 pub use maps::{BrokenMaps, LostRanges, MapProblem, NamedDatabases};
-pub use moves::{MapDemands, MoveFacts, Pause, Rebalance};
+pub use moves::{CountedCopies, MapDemands, MoveFacts, Pause, Rebalance};
 pub use node::{Login, MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, UpAnswer, VolumeNote};
 pub use observed::{Observed, PortCheck, Stalled, VolumeOrigin};

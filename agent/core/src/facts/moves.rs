@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use contract::moves::NodeState;
+use contract::moves::{NodeCopies, NodeState};
 
 use super::node::Release;
 
@@ -17,12 +18,25 @@ pub struct MoveFacts {
     pub rebalance: Rebalance,
     /// The number of copies that the user wants every database to have.
     pub copies: Option<u32>,
-    /// The state of each node by the record on the Lease; nodes that it does not contain are missing.
-    pub states: BTreeMap<u32, NodeState>,
+    /// The copies on each node by the record on the Lease; nodes that it does not contain are missing.
+    pub recorded: BTreeMap<u32, NodeCopies>,
+    /// The time since this process wrote the record; `None` if it never has.
+    pub recorded_for: Option<Duration>,
+    /// The copies on each node by the shard maps. Counted by the agent that leads moves.
+    pub counted: Option<CountedCopies>,
     /// The reason why no copy is moved just now although the user wants it. Known to the agent that leads moves.
     pub paused: Option<Pause>,
     /// What the shard maps call for. Looked for only while everything else is in order.
     pub maps: MapDemands,
+}
+
+/// The copies on each node, by the shard maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CountedCopies {
+    /// When the maps were read, RFC 3339.
+    pub as_of: String,
+    /// The copies by ordinal.
+    pub nodes: BTreeMap<u32, NodeCopies>,
 }
 
 /// The moves that shard maps call for.
@@ -124,6 +138,6 @@ impl FromStr for Rebalance {
 impl MoveFacts {
     /// The state of a node by the record.
     pub fn state(&self, ordinal: u32) -> NodeState {
-        self.states.get(&ordinal).copied().unwrap_or_default()
+        self.recorded.get(&ordinal).map(|node| node.state).unwrap_or_default()
     }
 }

@@ -1,11 +1,11 @@
 //! The document of a shard map, with the state of moves that it shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::roster::Roster;
-use crate::shards::{Fill, decides_quorum, shard_file};
+use crate::shards::{Fill, Range, decides_quorum, shard_file};
 
 /// A shard map that can be changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +117,27 @@ impl Document {
     /// `true` if the node holds a copy of the range.
     pub fn holds(&self, range: &str, node: &str) -> bool {
         self.holders(range).any(|holder| holder == node)
+    }
+
+    /// The nodes that hold copies of any range.
+    pub(super) fn all_holders(&self) -> BTreeSet<&str> {
+        self.ranges().flat_map(|range| self.holders(range)).collect()
+    }
+
+    /// The nodes with the only copy of some documents: they hold a range that the ranges of other nodes do not cover.
+    pub(super) fn only_holders(&self) -> BTreeSet<&str> {
+        let single = self.ranges().filter_map(|range| {
+            let mut holders = self.holders(range);
+            let only = holders.next()?;
+            (holders.next().is_none() && !self.is_covered_without(range, only)).then_some(only)
+        });
+        single.collect()
+    }
+
+    /// `true` if other nodes hold everything of the range, which a resharding job may have split on some of them.
+    fn is_covered_without(&self, range: &str, node: &str) -> bool {
+        let others = self.ranges().filter(|other| self.holders(other).any(|holder| holder != node));
+        Range::parse(range).is_some_and(|range| range.is_covered_by(others.filter_map(Range::parse)))
     }
 
     /// The copies of the range that are filled outside of the map.

@@ -3,6 +3,7 @@
 //! | | |
 //! |---|---|
 //! | `document` | a shard map that is changed, and the moves that it shows |
+//! | `holdings` | the copies on each node, for the record on the Lease |
 //! | `proof` | what shows that a copy is complete |
 //! | `roster` | the nodes between which copies are moved |
 //! | `plan` | which copies move where |
@@ -18,12 +19,14 @@
 //! | [`Phase::Verify`] | y | everything that x still got is on y. If x has forgotten to push it, x returns into the map |
 
 mod document;
+mod holdings;
 mod plan;
 mod proof;
 mod roster;
 mod work;
 
 pub use document::{Change, ChangeKind, Document, Move, Phase};
+pub use holdings::{Holdings, recorded_after};
 pub use plan::{Demands, Loads, Rebalance, drain, raise};
 pub use proof::FileFacts;
 pub use roster::Roster;

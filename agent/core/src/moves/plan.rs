@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::moves::NodeCopies;
+
 use super::document::{Document, Move, Phase};
+use super::holdings::Holdings;
 use super::roster::Roster;
 use crate::facts::MapDemands;
 
@@ -187,18 +190,21 @@ pub struct Demands<'a> {
     roster: &'a Roster,
     copies: Option<u32>,
     loads: Loads,
+    holdings: Holdings,
     found: MapDemands,
 }
 
 impl<'a> Demands<'a> {
     /// No maps yet. `copies` is the number of copies that every database should have.
     pub fn new(roster: &'a Roster, copies: Option<u32>) -> Self {
-        Self { roster, copies, loads: Loads::new(roster), found: MapDemands::default() }
+        let (loads, holdings) = (Loads::new(roster), Holdings::new(roster));
+        Self { roster, copies, loads, holdings, found: MapDemands::default() }
     }
 
     /// Takes the map of one database.
     pub fn add(&mut self, document: &Document) {
         self.loads.count(document, self.roster);
+        self.holdings.count(document, self.roster);
         let begun = !document.moves(self.roster).is_empty() || document.raised().is_some();
         self.found.begun += u64::from(begun);
         let wanted = self.copies.map_or(0, |copies| copies.min(self.staying()));
@@ -206,9 +212,10 @@ impl<'a> Demands<'a> {
         self.found.too_few += u64::from(too_few);
     }
 
-    /// The moves after all maps.
-    pub fn found(self) -> MapDemands {
-        MapDemands { unbalanced: Rebalance::new(self.loads, self.roster).total(), ..self.found }
+    /// The moves after all maps, and the copies on each node.
+    pub fn found(self) -> (MapDemands, BTreeMap<u32, NodeCopies>) {
+        let unbalanced = Rebalance::new(self.loads, self.roster).total();
+        (MapDemands { unbalanced, ..self.found }, self.holdings.into_nodes())
     }
 
     fn staying(&self) -> u32 {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The hashes from `from` up to, but not including, `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Range {
+pub(crate) struct Range {
     pub(super) from: u64,
     pub(super) to: u64,
 }
@@ -15,7 +15,7 @@ pub(super) const RING: Range = Range { from: 0, to: 1 << 32 };
 
 impl Range {
     /// Parses `00000000-7fffffff`, which includes both bounds.
-    pub(super) fn parse(range: &str) -> Option<Self> {
+    pub(crate) fn parse(range: &str) -> Option<Self> {
         let (from, to) = range.split_once('-')?;
         let (from, to) = (u32::from_str_radix(from, 16).ok()?, u32::from_str_radix(to, 16).ok()?);
         (from <= to).then_some(Self { from: from.into(), to: u64::from(to) + 1 })
@@ -32,7 +32,7 @@ impl Range {
     }
 
     /// Returns `true` if every hash of this range is in one of `parts`.
-    pub(super) fn is_covered_by(self, parts: impl IntoIterator<Item = Self>) -> bool {
+    pub(crate) fn is_covered_by(self, parts: impl IntoIterator<Item = Self>) -> bool {
         let mut parts: Vec<Self> = parts.into_iter().collect();
         parts.sort_unstable();
         let mut covered = self.from;

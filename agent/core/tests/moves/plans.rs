@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::moves::{Change, Demands, Document, Loads, Move, Phase, Rebalance, Roster, drain, raise};
+use agent_core::moves::{
+    Change, Demands, Document, Holdings, Loads, Move, Phase, Rebalance, Roster, drain, raise,
+};
+use contract::moves::{NodeCopies, NodeState};
 use serde_json::{Value, json};
 
 fn roster(nodes: u32, leaving: &[u32]) -> Roster {
@@ -214,6 +217,47 @@ fn copies_stay_in_as_many_zones() {
 }
 
 #[test]
+fn the_copies_on_a_node_are_counted_by_database_and_named_where_they_are_the_only_ones() {
+    let roster = roster(3, &[]);
+    let mut holdings = Holdings::new(&roster);
+    let shapes: [(&str, &[Vec<u32>]); 7] = [
+        ("_users", &[vec![0, 1, 2]]),
+        ("a", &[vec![0, 1, 2], vec![0, 1]]),
+        ("b", &[vec![0, 1]]),
+        ("carts", &[vec![0], vec![2]]),
+        ("d", &[vec![0, 1]]),
+        ("e", &[vec![0, 1]]),
+        ("f", &[vec![2]]),
+    ];
+    for (database, holders) in shapes {
+        holdings.count(&document(database, holders), &roster);
+    }
+    let node = |databases, only_copies, examples: &[&str]| NodeCopies {
+        state: NodeState::Holding,
+        databases,
+        only_copies,
+        examples: examples.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let counted =
+        [(0, node(6, 1, &["carts"])), (1, node(5, 0, &["a", "b", "d"])), (2, node(4, 2, &["carts", "f"]))];
+    assert_eq!(holdings.into_nodes(), counted.into());
+}
+
+/// A resharding job has split the copy of one node.
+#[test]
+fn a_copy_that_others_hold_in_parts_is_not_the_only_one() {
+    let roster = roster(2, &[]);
+    let map = json!({ "_rev": "1-a", "shard_suffix": [46, 49], "by_node": {}, "by_range": {
+        "00000000-7fffffff": [name(0)], "80000000-ffffffff": [name(0)], "00000000-ffffffff": [name(1)],
+    }});
+    let split = Document::parse("split", map.as_object().unwrap().clone()).unwrap();
+    let mut holdings = Holdings::new(&roster);
+    holdings.count(&split, &roster);
+    let only: Vec<u64> = holdings.into_nodes().into_values().map(|node| node.only_copies).collect();
+    assert_eq!(only, [0, 0]);
+}
+
+#[test]
 fn the_log_of_a_map_shows_how_far_a_move_is_and_ignores_what_people_did() {
     let range = "00000000-0fffffff";
     let roster = roster(3, &[]);
@@ -235,7 +279,7 @@ fn the_log_of_a_map_shows_how_far_a_move_is_and_ignores_what_people_did() {
     let begun = |document: &Document| {
         let mut demands = Demands::new(&roster, None);
         demands.add(document);
-        demands.found().begun
+        demands.found().0.begun
     };
     assert_eq!(begun(&left), 1, "the last writes of the source may be missing");
     assert_eq!(begun(&verified), 0);

@@ -1,12 +1,14 @@
 //! Moves of copies: the agent that leads them, their order, and what comes before them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use agent_core::decide::{Condition, MoveTask, Readiness, Step, decide, next_step};
 use agent_core::facts::{
-    LeaseState, MapDemands, MoveFacts, Observed, Pause, PodManagement, Rebalance, Unseen,
+    CountedCopies, LeaseState, MapDemands, MoveFacts, Observed, Pause, PodManagement, Rebalance, Unseen,
 };
-use contract::moves::NodeState;
+use agent_core::moves::recorded_after;
+use contract::moves::{NodeCopies, NodeState};
 use insta::assert_snapshot;
 
 use crate::cluster::{Cluster, cluster, member, release};
@@ -20,6 +22,11 @@ fn draining(me: u32, size: u32) -> Observed {
 fn wishing(cluster: Cluster, size: u32) -> Observed {
     let moves = MoveFacts { leaving: (size..4).collect(), ..MoveFacts::default() };
     Observed { lease: LeaseState::Mine, moves, ..cluster.observed() }
+}
+
+/// The record in which these pods have these states.
+fn states<const N: usize>(states: [(u32, NodeState); N]) -> BTreeMap<u32, NodeCopies> {
+    states.map(|(ordinal, state)| (ordinal, NodeCopies { state, ..NodeCopies::default() })).into()
 }
 
 /// The task of the step, if it is to move copies.
@@ -38,16 +45,100 @@ fn one_agent_leads_and_drains_the_highest_pod_first() {
         assert_eq!(next_step(&draining(other, 2)), Step::ReleaseLease, "agent {other}");
     }
     let mut observed = draining(0, 2);
-    observed.moves.states = [(3, NodeState::Drained)].into();
+    observed.moves.recorded = states([(3, NodeState::Drained)]);
     assert_eq!(task(&observed), drain(2, 2..4));
-    observed.moves.states = [(2, NodeState::Drained), (3, NodeState::Drained)].into();
+    observed.moves.recorded = states([(2, NodeState::Drained), (3, NodeState::Drained)]);
     assert_eq!(next_step(&observed), Step::ReleaseLease, "both wait until the StatefulSet is smaller");
+}
+
+/// The maps of a settled cluster of three, in which pod 2 has the only copy of one database.
+fn counted() -> Observed {
+    let mut observed = Observed { lease: LeaseState::Free, ..cluster(3).members(0..3).observed() };
+    let node = |databases, only_copies| NodeCopies {
+        state: NodeState::Holding,
+        databases,
+        only_copies,
+        ..NodeCopies::default()
+    };
+    let nodes = [(0, node(3, 0)), (1, node(3, 0)), (2, node(4, 1))];
+    observed.moves.counted =
+        Some(CountedCopies { as_of: "2026-11-30T12:00:00Z".to_owned(), nodes: nodes.into() });
+    observed
+}
+
+fn records(observed: &Observed) -> bool {
+    decide(observed, PodManagement::Parallel).record.is_some()
+}
+
+#[test]
+fn the_agent_that_leads_records_the_copies_of_a_settled_cluster_before_any_drain() {
+    let first = counted();
+    assert_eq!(next_step(&first), Step::Settled, "beside the step");
+    assert_eq!(decide(&first, PodManagement::Parallel).record, first.moves.counted);
+    for other in 1..3 {
+        let other = Observed {
+            moves: first.moves.clone(),
+            lease: LeaseState::Free,
+            ..cluster(3).me(other).members(0..3).observed()
+        };
+        assert!(!records(&other), "one agent writes");
+    }
+    for lease in [LeaseState::Held("couchdb-1".to_owned()), LeaseState::NotUsed, LeaseState::Unknown] {
+        assert!(!records(&Observed { lease, ..first.clone() }));
+    }
+}
+
+#[test]
+fn copies_are_recorded_again_when_they_have_changed_and_after_an_hour() {
+    let mut observed = counted();
+    let counted = observed.moves.counted.clone().unwrap().nodes;
+    observed.moves.recorded = counted.clone();
+    assert!(records(&observed), "the record of an earlier process may be of any age");
+    observed.moves.recorded_for = Some(Duration::from_secs(3599));
+    assert!(!records(&observed));
+    observed.moves.recorded_for = Some(Duration::from_secs(3600));
+    assert!(records(&observed));
+    observed.moves.recorded_for = Some(Duration::ZERO);
+    observed.moves.recorded.get_mut(&2).unwrap().databases = 3;
+    assert!(records(&observed));
+    observed.moves.leaving = [2].into();
+    observed.lease = LeaseState::Mine;
+    observed.local = observed.local.map(|node| release(5, node));
+    observed.peers =
+        observed.peers.into_iter().map(|(peer, node)| (peer, node.map(|node| release(5, node)))).collect();
+    assert_eq!(task(&observed), drain(2, [2]));
+    assert!(!records(&observed), "the drain counts for itself");
+}
+
+#[test]
+fn a_count_changes_no_state_but_that_of_a_drained_node_with_copies() {
+    let node = |state, databases| NodeCopies { state, databases, ..NodeCopies::default() };
+    let all = |states: &[(NodeState, u64)]| -> BTreeMap<u32, NodeCopies> {
+        (0..).zip(states).map(|(ordinal, (state, databases))| (ordinal, node(*state, *databases))).collect()
+    };
+    use NodeState::{Drained, Draining, Holding, Removed, Unknown};
+    let before = all(&[
+        (Holding, 1),
+        (Draining, 9),
+        (Drained, 0),
+        (Drained, 0),
+        (Removed, 0),
+        (Unknown, 0),
+        (Holding, 3),
+    ]);
+    // Pods 4 and 6 are no members any more.
+    let mut counted =
+        all(&[(Holding, 2), (Holding, 8), (Holding, 0), (Holding, 1), (Holding, 0), (Holding, 5)]);
+    counted.remove(&4);
+    let after = all(&[(Holding, 2), (Draining, 8), (Drained, 0), (Draining, 1), (Removed, 0), (Unknown, 0)]);
+    assert_eq!(recorded_after(&counted, &before), after);
+    assert_eq!(recorded_after(&counted, &after), after, "writing it once is enough");
 }
 
 #[test]
 fn a_wish_that_is_taken_back_makes_the_node_usable_again() {
     let mut observed = draining(0, 4);
-    observed.moves.states = [(3, NodeState::Draining)].into();
+    observed.moves.recorded = states([(3, NodeState::Draining)]);
     assert_eq!(task(&observed), Some(MoveTask::Restore([3].into())));
 }
 
@@ -136,7 +227,7 @@ fn a_drained_node_is_removed_when_its_pod_has_ended_and_not_before() {
             expected: (0..3).collect(),
             ..cluster(3).all(0..3, &node).observed()
         };
-        observed.moves.states = [(3, state)].into();
+        observed.moves.recorded = states([(3, state)]);
         next_step(&observed)
     };
     assert_eq!(with((0..3).collect(), NodeState::Drained), Step::RemoveMember(3));

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use agent_core::decide::MoveTask;
 use agent_core::facts::Pause;
-use agent_core::moves::{Document, Loads, Move, Pace, Phase, Rebalance, Roster, Work, drain, raise};
-use contract::moves::{CopiesRecord, Moves, NodeCopies, NodeState};
+use agent_core::moves::{
+    Document, Holdings, Loads, Move, Pace, Phase, Rebalance, Roster, Work, drain, raise, recorded_after,
+};
+use contract::moves::{Moves, NodeCopies, NodeState};
 use contract::text::cut;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -74,7 +76,7 @@ impl Actor {
         now: &str,
     ) -> Result<(), ActError> {
         if let MoveTask::Restore(restored) = &mover.task {
-            return self.restore(directory, nodes, restored, now).await;
+            return self.restore(directory, nodes, restored).await;
         }
         if let Some(pause) = nodes.pause().await? {
             // A job that agents have stopped could never end.
@@ -94,10 +96,9 @@ impl Actor {
             return Err(ActError::NotYet(Progress::MarkingLeaving));
         }
         if !mover.listed {
-            let listing = nodes.list(mover).await?;
+            let counted = nodes.list(mover).await?;
             if let MoveTask::Drain { node, .. } = mover.task {
-                let copies = NodeCopies { state: NodeState::Draining, ..listing };
-                self.record(directory, [(node, copies)], now).await?;
+                self.record(directory, &counted, (node, NodeState::Draining), now).await?;
             }
         }
         let pace = Pace { readers: self.pace_of(&mover.task), readers_while_raised: self.readers_stay };
@@ -132,7 +133,7 @@ impl Actor {
         mover: &mut Mover,
         now: &str,
     ) -> Result<(), ActError> {
-        let listing = nodes.list(mover).await?;
+        let counted = nodes.list(mover).await?;
         if !mover.queue.is_empty() {
             return Err(ActError::NotYet(progress(mover)));
         }
@@ -140,14 +141,14 @@ impl Actor {
             warn!(database, ?hindrance, "the copies of this database can't be moved");
         }
         if let MoveTask::Drain { node, .. } = mover.task {
-            if listing.databases > 0 {
-                return Err(hindered(mover, listing.databases));
+            let left = counted.databases_on(node);
+            if left > 0 {
+                return Err(hindered(mover, left));
             }
             if let Some(file) = nodes.unproved_file(node, mover).await? {
                 return Err(paused(mover, Pause::UnprovedFile(file)));
             }
-            let copies = NodeCopies { state: NodeState::Drained, ..NodeCopies::default() };
-            self.record(directory, [(node, copies)], now).await?;
+            self.record(directory, &counted, (node, NodeState::Drained), now).await?;
             info!(ordinal = node, "the node is drained");
         }
         nodes.redirect(&BTreeMap::new()).await?;
@@ -162,13 +163,19 @@ impl Actor {
         directory: &Directory,
         nodes: &Nodes<'_>,
         restored: &BTreeSet<u32>,
-        now: &str,
     ) -> Result<(), ActError> {
         for name in restored.iter().filter_map(|ordinal| nodes.roster.name(*ordinal)) {
             self.couch.set_leaving(&nodes.local, name, false).await?;
         }
-        let holding = NodeCopies { state: NodeState::Holding, ..NodeCopies::default() };
-        self.record(directory, restored.iter().map(|ordinal| (*ordinal, holding.clone())), now).await
+        // The maps are read again after the task: until then the last count stays.
+        self.update_record(directory, None, |mut recorded| {
+            for ordinal in restored {
+                recorded.entry(*ordinal).or_default().state = NodeState::Holding;
+            }
+            recorded
+        })
+        .await?;
+        Ok(())
     }
 
     /// Removes a drained node from the members.
@@ -176,44 +183,48 @@ impl Actor {
         &self,
         directory: &Directory,
         node: u32,
-        now: &str,
     ) -> Result<(), ActError> {
         self.couch.remove_member(&directory.local(), &directory.node(node)).await?;
-        let copies = NodeCopies { state: NodeState::Removed, ..NodeCopies::default() };
-        self.record(directory, [(node, copies)], now).await
+        self.update_record(directory, None, |mut recorded| {
+            recorded.insert(node, NodeCopies { state: NodeState::Removed, ..NodeCopies::default() });
+            recorded
+        })
+        .await?;
+        Ok(())
     }
 
-    /// Writes the copies of these nodes into the record on the Lease.
+    /// Writes the copies on all nodes into the record on the Lease, and the state of one of them.
     async fn record(
         &self,
         directory: &Directory,
-        nodes: impl IntoIterator<Item = (u32, NodeCopies)>,
+        counted: &Holdings,
+        (node, state): (u32, NodeState),
         now: &str,
     ) -> Result<(), ActError> {
-        let Some(claim) = &self.claim else { return Ok(()) };
-        let mut record = CopiesRecord { as_of: now.to_owned(), ..claim.copies() };
-        let set = directory.me.pod().set();
-        record.nodes.extend(nodes.into_iter().map(|(ordinal, copies)| (format!("{set}-{ordinal}"), copies)));
-        Ok(claim.record_copies(&record).await?)
+        self.update_record(directory, Some(now), |recorded| {
+            let mut nodes = recorded_after(counted.nodes(), &recorded);
+            nodes.entry(node).or_default().state = state;
+            nodes
+        })
+        .await?;
+        Ok(())
     }
 }
 
 impl Nodes<'_> {
-    /// Reads the maps of all databases, and puts those into the queue whose copies have to be moved. Returns the copies on the
-    /// node that is drained.
-    async fn list(&self, mover: &mut Mover) -> Result<NodeCopies, CouchError> {
+    /// Reads the maps of all databases, and puts those into the queue whose copies have to be moved. Returns the copies on each
+    /// node.
+    async fn list(&self, mover: &mut Mover) -> Result<Holdings, CouchError> {
         mover.queue.clear();
         let roster = &self.roster_with_zones().await?;
         let mut loads = Loads::new(roster);
         self.couch.for_each_movable(&self.local, |document| loads.count(document, roster)).await?;
         let mut planner = Planner::new(&mover.task, loads, roster);
-        let mut found = NodeCopies::default();
+        let mut found = Holdings::new(roster);
         let (mut open, mut copies) = (vec![], 0_u64);
         self.couch
             .for_each_movable(&self.local, |document| {
-                if let MoveTask::Drain { node, .. } = mover.task {
-                    note(&mut found, document, roster.name(node).unwrap_or_default());
-                }
+                found.count(document, roster);
                 let begun = document.moves(&self.roster).into_iter().map(|(one, _)| one);
                 let mut moves: Vec<Move> = begun.collect();
                 if moves.is_empty() {
@@ -337,27 +348,6 @@ impl Planner {
             Self::Raise { copies, loads } => raise(document, *copies, roster, loads),
             Self::Rebalance(plan) => plan.next(document, roster),
         }
-    }
-}
-
-/// Adds a database to the copies on a node.
-fn note(copies: &mut NodeCopies, document: &Document, node: &str) {
-    let held: Vec<&str> = document.ranges().filter(|range| document.holds(range, node)).collect();
-    if held.is_empty() {
-        return;
-    }
-    copies.databases += 1;
-    let only = held.iter().any(|range| document.holders(range).count() == 1);
-    let name = cut(&document.database, NodeCopies::EXAMPLE_LENGTH).into_owned();
-    if only {
-        // The names of databases that would be lost are worth more than those of others.
-        if copies.only_copies == 0 {
-            copies.examples.clear();
-        }
-        copies.only_copies += 1;
-    }
-    if (only || copies.only_copies == 0) && copies.examples.len() < NodeCopies::EXAMPLES {
-        copies.examples.push(name);
     }
 }
 

@@ -8,6 +8,7 @@ mod leader;
 mod mover;
 mod nodes;
 mod plan;
+mod record;
 mod run;
 mod sizes;
 

@@ -48,7 +48,7 @@ impl Denial {
     /// The agents have not recorded the copies on their nodes.
     pub(super) fn not_recorded(request: &ScaleDown) -> Self {
         let facts = format!(
-            "{}, and the agents have not recorded which databases are on them (agents of an older release never do)",
+            "{}, and the agents have not recorded which databases are on them (they do so when the cluster is settled; agents of an older release never do)",
             removal(request)
         );
         Self::new(facts, drain_first(request))
@@ -121,7 +121,8 @@ fn holdings(request: &ScaleDown, record: &CopiesRecord) -> String {
     });
     let nodes = nodes.collect::<Vec<_>>().join("; ");
     let time = if record.as_of.is_empty() { "an unknown time" } else { &record.as_of };
-    format!("{nodes} (as of {})", cut(time, TIME_LENGTH))
+    // Before the names, which are cut if they are long.
+    format!("as of {}, {nodes}", cut(time, TIME_LENGTH))
 }
 
 fn holding(node: &NodeCopies) -> String {

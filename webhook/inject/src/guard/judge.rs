@@ -51,8 +51,8 @@ impl ScaleDown {
         let record = match evidence {
             Evidence::Recorded(record) => record,
             Evidence::Unknown(reason) => return Verdict::Deny(Denial::unknown(self, reason)),
-            // Agents record the copies on a node when they begin to drain it. Those of an older release never do: the nodes
-            // stay.
+            // Agents record the copies once the cluster is settled, and again when they begin to drain a node. Those of an
+            // older release never do: the nodes stay.
             Evidence::NotRecorded if self.mode == ScaleDownMode::Drain => &nothing,
             Evidence::NotRecorded | Evidence::NeverFormed => {
                 return Verdict::Deny(Denial::not_recorded(self));
