@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::fill::is_placeholder;
+use super::fill::{Fill, is_placeholder};
 use super::range::{RING, Range, ring};
 use crate::facts::MapProblem;
 
@@ -21,6 +21,9 @@ pub struct ShardMap {
     conflicts: Vec<String>,
     /// The bytes of the files' suffix: a dot and the time of creation.
     shard_suffix: Vec<u8>,
+    /// The ranges of which agents are about to remove a copy, because another node has got it.
+    #[serde(rename = "changelog", deserialize_with = "moved")]
+    moved: BTreeSet<String>,
 }
 
 impl ShardMap {
@@ -73,13 +76,16 @@ impl ShardMap {
         only.map(|(range, _)| range.to_owned()).collect()
     }
 
-    /// The number of nodes that hold the hash with the fewest copies.
+    /// The number of nodes that hold the hash with the fewest copies. While a copy is moved, both its nodes count as one.
     pub fn fewest_copies(&self) -> usize {
         let held: Vec<(Range, &str)> = self
             .by_range
             .iter()
-            .filter_map(|(range, holders)| Some((Range::parse(range)?, holders)))
-            .flat_map(|(range, holders)| holders.iter().map(move |holder| (range, holder.as_str())))
+            .filter_map(|(range, holders)| {
+                let leaving = usize::from(self.moved.contains(range) && holders.len() > 1);
+                Some((Range::parse(range)?, holders.iter().skip(leaving)))
+            })
+            .flat_map(|(range, holders)| holders.map(move |holder| (range, holder.as_str())))
             .collect();
         // The number changes only where a range begins or ends.
         let points = held.iter().flat_map(|(range, _)| [range.from, range.to]).chain([RING.from]);
@@ -125,6 +131,34 @@ impl ShardMap {
 /// The name of a shard's file: `shards/00000000-7fffffff/orders.1795221185`.
 pub fn shard_file(range: &str, database: &str, suffix: &str) -> String {
     format!("shards/{range}/{database}{suffix}")
+}
+
+/// The ranges whose log ends with a placeholder that was replaced by a node: the source is still in the map.
+fn moved<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    let log = Value::deserialize(deserializer)?;
+    // The last placeholder of each range, and the number of nodes that came after it.
+    let mut last: BTreeMap<&str, (Fill, usize)> = BTreeMap::new();
+    for entry in log.as_array().into_iter().flatten() {
+        let word = |i: usize| entry.get(i).and_then(Value::as_str);
+        let (Some(kind), Some(range), Some(node)) = (word(0), word(1), word(2)) else { continue };
+        let fill = Fill::parse(node);
+        // It raises the quorum, and moves nothing.
+        if fill == Some(Fill::NO_COPY) {
+            continue;
+        }
+        match fill {
+            Some(fill) if kind == "remove" => drop(last.insert(range, (fill, 0))),
+            Some(_) => drop(last.remove(range)),
+            None => {
+                // A node that leaves ends the move, or a person has changed the map.
+                let step = if kind == "add" { 1 } else { 2 };
+                last.entry(range).and_modify(|(_, nodes)| *nodes += step);
+            }
+        }
+    }
+    let moved =
+        last.into_iter().filter(|(_, (fill, nodes))| *nodes == 1 && fill.from.is_some() && fill.to.is_some());
+    Ok(moved.map(|(range, _)| range.to_owned()).collect())
 }
 
 fn holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_core::moves::{
     Action, Change, Document, Facts, FileFacts, FileKey, Loads, Pace, Phase, Roster, Work, drain,
 };
-use agent_core::shards::{Fill, Properties, decides_quorum};
+use agent_core::shards::{Fill, Properties, ShardMap, decides_quorum};
 use serde_json::{Map, Value, json};
 
 const RANGES: [&str; 2] = ["00000000-7fffffff", "80000000-ffffffff"];
@@ -194,6 +194,11 @@ impl World {
         let document = self.document(self.maps.len() - 1);
         let leaving = self.roster.name(leaving).unwrap();
         assert_eq!(document.moves(&self.roster), [], "a later leader would look at them again");
+        // A copy that is moved counts once, so that a report about single copies neither ends nor begins meanwhile.
+        for map in &self.maps {
+            let map: ShardMap = serde_json::from_value(Value::Object(map.clone())).unwrap();
+            assert_eq!(map.fewest_copies(), self.copies.min(self.nodes.len() - 1), "{map:?}");
+        }
         for range in RANGES {
             assert!(!document.holds(range, leaving), "still in the map");
             assert_eq!(document.fills(range).count(), 0, "a placeholder is left");

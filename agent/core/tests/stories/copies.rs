@@ -9,7 +9,10 @@ use agent_core::facts::{
     LostRanges, MaintenanceMode, NamedDatabases, Node, Observed, PodManagement, Spread, Stalled,
     SystemDatabase, VolumeNote, VolumeOrigin,
 };
+use agent_core::moves::{Change, Document};
+use agent_core::shards::ShardMap;
 use insta::assert_snapshot;
+use serde_json::json;
 
 use crate::cluster::{cluster, member, member_with_one_copy, up};
 use crate::{evidence, explain, explained};
@@ -131,6 +134,41 @@ fn problems_of_copies_are_conditions() {
     let conditions: BTreeSet<Condition> =
         decide(&over, PodManagement::Parallel).conditions.into_iter().collect();
     assert!(conditions.is_empty(), "{conditions:?}");
+}
+
+/// All maps that a database has while its only copy of a range is moved from pod 1 to pod 0.
+fn maps_of_a_move() -> Vec<ShardMap> {
+    let [low, high] = ["00000000-7fffffff", "80000000-ffffffff"];
+    let [zero, one] = [0, 1].map(|ordinal| format!("couchdb@couchdb-{ordinal}.couchdb"));
+    let [fill, none] = ["1-to-0", "none-to-none"].map(|ends| format!("couchdiscover-fill-{ends}@127.0.0.1"));
+    let map = json!({
+        "_rev": "1-a", "shard_suffix": [46, 49], "changelog": [["add", low, one], ["add", high, zero]],
+        "by_range": { low: [one], high: [zero] }, "by_node": { &zero: [high], &one: [low] },
+    });
+    let steps = [
+        vec![Change::add(low, &fill)],
+        vec![Change::remove(low, &fill), Change::add(low, &zero), Change::add(high, &none)],
+        vec![Change::remove(high, &none), Change::remove(low, &one)],
+    ];
+    let mut documents = vec![Document::parse("orders", map.as_object().unwrap().clone()).unwrap()];
+    for changes in steps {
+        let changed = documents.last().unwrap().after(&changes).unwrap();
+        documents.push(Document::parse("orders", changed).unwrap());
+    }
+    documents.iter().map(|map| serde_json::from_value(map.after(&[]).unwrap().into()).unwrap()).collect()
+}
+
+#[test]
+fn a_single_copy_is_reported_all_the_time_while_it_is_moved() {
+    for (phase, map) in maps_of_a_move().iter().enumerate() {
+        assert_eq!(map.fewest_copies(), 1, "phase {phase}: {map:?}");
+    }
+    // A copy that a person has added stays.
+    let map = json!({
+        "by_range": { "00000000-ffffffff": ["a", "b"] },
+        "changelog": [["add", "00000000-ffffffff", "a"], ["add", "00000000-ffffffff", "b"]],
+    });
+    assert_eq!(serde_json::from_value::<ShardMap>(map).unwrap().fewest_copies(), 2);
 }
 
 #[test]
