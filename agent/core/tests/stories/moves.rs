@@ -92,7 +92,7 @@ fn the_agent_that_leads_records_the_copies_of_a_settled_cluster_before_any_drain
 fn copies_are_recorded_again_when_they_have_changed_and_after_an_hour() {
     let mut observed = counted();
     let counted = observed.moves.counted.clone().unwrap().nodes;
-    observed.moves.recorded = counted.clone();
+    observed.moves.recorded = counted;
     assert!(records(&observed), "the record of an earlier process may be of any age");
     observed.moves.recorded_for = Some(Duration::from_secs(3599));
     assert!(!records(&observed));
