@@ -49,7 +49,7 @@ pub async fn act(actor: &Actor, directory: &Directory, step: &Step, now: String)
         Step::Found => couch.finish_cluster(&local).await?,
         Step::Join(peer) => couch.join(&local, &directory.node(*peer)).await?,
         Step::MakeSessionSecret => couch.make_session_secret(&local).await?,
-        Step::Move { task, members } => actor.advance_moves(directory, task, members, &now).await?,
+        Step::Move { task, nodes } => actor.advance_moves(directory, task, nodes, &now).await?,
         Step::NoteFilling => {
             let Note { state, first, .. } = couch.note(&local).await?;
             let first = first || state == VolumeNote::None;

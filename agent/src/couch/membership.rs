@@ -1,6 +1,9 @@
 //! Membership: the members that a node lists, and those it is connected to.
 
+use std::collections::BTreeMap;
+
 use contract::text::in_url;
+use futures::future::try_join_all;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -91,6 +94,19 @@ impl Couch {
         }
         Ok(unless_missing(self.transport.get::<Entry>(base, &entry_of(member)).await)?
             .and_then(|entry| entry.zone))
+    }
+
+    /// The zones in the entries of these nodes, by name. A node without an entry or a zone is missing.
+    pub(crate) async fn zones<'n>(
+        &self,
+        base: &str,
+        members: impl IntoIterator<Item = &'n str>,
+    ) -> Result<BTreeMap<String, String>, CouchError> {
+        let zones = members.into_iter().map(|name| async move {
+            let zone = self.zone(base, name).await?;
+            Ok::<_, CouchError>(zone.map(|zone| (name.to_owned(), zone)))
+        });
+        Ok(try_join_all(zones).await?.into_iter().flatten().collect())
     }
 }
 

@@ -12,7 +12,7 @@ use agent_core::facts::{
     CountedCopies, LostRanges, MapDemands, MoveFacts, NamedDatabases, Observed, PortCheck, Publication,
     Rebalance, Unseen, VolumeOrigin, ZoneFacts,
 };
-use agent_core::moves::{Demands, Roster};
+use agent_core::moves::{Aim, Demands, Found, Planner, Roster};
 use agent_core::shards::ShardMap;
 use contract::error::chain;
 use futures::StreamExt;
@@ -194,9 +194,11 @@ impl Maps {
             Ok(found) => {
                 self.read = Some(Instant::now());
                 self.found = found;
-                let (demands, nodes) = demands.map(Demands::found).unzip();
-                self.demands = demands.unwrap_or_default();
-                self.counted = nodes.map(|nodes| CountedCopies { as_of: now.to_owned(), nodes });
+                let maps = demands.map(Demands::found);
+                self.demands = maps.as_ref().map(|maps| maps.demands).unwrap_or_default();
+                self.demands.unbalanced = movable(couch, directory, observed, maps.as_ref()).await;
+                let copies = maps.map(|maps| maps.copies);
+                self.counted = copies.map(|nodes| CountedCopies { as_of: now.to_owned(), nodes });
                 // A leader that ended in the middle may have left it stopped.
                 self.demands.resharding_held = leads_moves(observed)
                     && couch.resharding(&directory.local()).await.is_ok_and(|resharding| resharding.held);
@@ -248,6 +250,25 @@ impl Disagreements {
         }
         self.left.clone()
     }
+}
+
+/// The number of moves of the first pass of a rebalance: zones may forbid those that would make the loads equal, and a task that
+/// could move nothing would begin again without an end. 0 if the user wants no rebalance, or the maps can't be read again.
+async fn movable(couch: &Couch, directory: &Directory, observed: &Observed, maps: Option<&Found>) -> u64 {
+    let wanted = |maps: &&Found| observed.moves.rebalance == Rebalance::All && maps.demands.unbalanced > 0;
+    let (Ok(node), Some(maps)) = (&observed.local, maps.filter(wanted)) else { return 0 };
+    let (local, roster) =
+        (directory.local(), Roster::new(directory.nodes(&node.members), observed.moves.leaving.clone()));
+    let counted = async {
+        let roster = roster.clone().with_zones(couch.zones(&local, roster.all()).await?);
+        let mut planner = Planner::new(Aim::Rebalance, maps.loads.clone(), &roster);
+        let mut moves = 0;
+        couch.for_each_movable(&local, |document| moves += planner.moves(document).len()).await?;
+        Ok::<_, CouchError>(moves)
+    };
+    let counted =
+        counted.await.inspect_err(|error| debug!(error = chain(error), "failed to plan the rebalance"));
+    counted.map_or(0, |moves| u64::try_from(moves).unwrap_or(u64::MAX))
 }
 
 /// Returns `true` if all copies of each local shard have the same properties.

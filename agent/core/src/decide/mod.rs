@@ -59,6 +59,6 @@ pub use pace::{GLANCE, is_due, pause, until_asked_again};
 pub use readiness::{NotReady, Readiness, readiness};
 pub use record::recorded_uuid;
 pub(crate) use step::Evidence;
-pub use step::{IdentityDifference, IdentitySource, MoveTask, Refusal, Step, StepKind, WaitFor};
+pub use step::{IdentityDifference, IdentitySource, MoveNodes, MoveTask, Refusal, Step, StepKind, WaitFor};
 pub(crate) use strangers::former_ordinal;
 pub use view::unconnected_members;

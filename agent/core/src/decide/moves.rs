@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::moves::NodeState;
 
 use super::lease::may_take_lease;
-use super::step::{MoveTask, Step, WaitFor};
+use super::step::{MoveNodes, MoveTask, Step, WaitFor};
 use super::view::View;
 use crate::facts::{CountedCopies, LeaseState, MaintenanceMode, MoveFacts, Observed, Pause, Rebalance};
 use crate::moves::recorded_after;
@@ -24,7 +24,10 @@ pub(super) fn moves(view: &View<'_>, observed: &Observed) -> Option<Step> {
         return Some(Step::Wait(wait));
     }
     Some(match &observed.lease {
-        LeaseState::Mine | LeaseState::NotUsed => Step::Move { task, members: view.local.members.clone() },
+        LeaseState::Mine | LeaseState::NotUsed => {
+            let (members, leaving) = (view.local.members.clone(), observed.moves.leaving.clone());
+            Step::Move { task, nodes: MoveNodes { members, leaving } }
+        }
         LeaseState::Free if may_take_lease(observed) => Step::TakeLease,
         LeaseState::Held(by) => Step::Wait(WaitFor::Lease(by.clone())),
         LeaseState::Free | LeaseState::Unknown => return None,
@@ -101,7 +104,7 @@ fn task(observed: &Observed) -> Option<MoveTask> {
     }
     // The highest ordinal first: Kubernetes removes pods in this order.
     if let Some(node) = moves.leaving.iter().rev().find(|ordinal| !moves.state(**ordinal).is_removable()) {
-        return Some(MoveTask::Drain { node: *node, leaving: moves.leaving.clone() });
+        return Some(MoveTask::Drain(*node));
     }
     // Every task continues what was begun. One that took turns with another would begin from the start each time.
     let begun = moves.maps.begun > 0;

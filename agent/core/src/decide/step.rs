@@ -51,8 +51,8 @@ pub enum Step {
     Move {
         /// The purpose.
         task: MoveTask,
-        /// All members, which answer and are connected.
-        members: BTreeSet<u32>,
+        /// The nodes.
+        nodes: MoveNodes,
     },
     /// Note on the local volume that it is incomplete.
     NoteFilling,
@@ -90,13 +90,8 @@ pub enum Step {
 /// The purpose of moves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MoveTask {
-    /// Take all copies off a node.
-    Drain {
-        /// The node.
-        node: u32,
-        /// All nodes that get no copies, the node itself included.
-        leaving: BTreeSet<u32>,
-    },
+    /// Take all copies off this node.
+    Drain(u32),
     /// Finish moves that were begun for a purpose that is gone.
     Finish,
     /// Give databases with too few copies more.
@@ -108,6 +103,15 @@ pub enum MoveTask {
     Rebalance,
     /// Let these nodes have new copies again: they are no longer drained.
     Restore(BTreeSet<u32>),
+}
+
+/// The nodes that moves of copies concern.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MoveNodes {
+    /// All members, which answer and are connected.
+    pub members: BTreeSet<u32>,
+    /// The nodes that get no copies, whatever the task is: they are drained, or will be.
+    pub leaving: BTreeSet<u32>,
 }
 
 /// The kind of a step, which determines its pace, log level and presentation.

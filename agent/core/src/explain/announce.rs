@@ -43,7 +43,7 @@ pub fn when_entered(step: &Step, explanation: &Explanation, joined: bool) -> Opt
     // Steps that change something are announced when they are done.
     match step.kind() {
         StepKind::Refuse => Some(warning(explanation)),
-        StepKind::Act if matches!(step, Step::Move { task: MoveTask::Drain { .. }, .. }) => {
+        StepKind::Act if matches!(step, Step::Move { task: MoveTask::Drain(_), .. }) => {
             Some(normal(About::StatefulSet, "DrainingBegun", explanation.message.clone()))
         }
         // An agent that was restarted beside a member has nothing new to announce.
@@ -63,7 +63,7 @@ pub fn when_done(step: &Step, explanation: &Explanation) -> Option<Announcement>
         let note = format!("a new cluster was formed instead of '{lost}', which was given up");
         return Some(normal(About::StatefulSet, "FormedAnew", note));
     }
-    if let Step::Move { task: MoveTask::Drain { .. }, .. } = step {
+    if let Step::Move { task: MoveTask::Drain(_), .. } = step {
         return Some(normal(About::StatefulSet, "Drained", format!("done: {}", explanation.message)));
     }
     if let Step::RemoveMember(_) = step {

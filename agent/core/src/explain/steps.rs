@@ -116,7 +116,7 @@ impl Explainer<'_> {
     /// Explains moves.
     fn move_task(&self, task: &MoveTask) -> (&'static str, String) {
         match task {
-            MoveTask::Drain { node, .. } => {
+            MoveTask::Drain(node) => {
                 ("DrainingNode", format!("moving all copies of {} to the pods that stay", self.pod(*node)))
             }
             MoveTask::Finish => ("FinishingMoves", "finishing moves of copies that were begun".to_owned()),

@@ -183,6 +183,30 @@ impl Document {
         moves
     }
 
+    /// The document as it is when these moves have ended.
+    pub(super) fn after_moves(&self, moves: &[Move], roster: &Roster) -> Self {
+        let changes: Vec<Change> = moves.iter().flat_map(|one| self.ending(one, roster)).collect();
+        let ended = self.after(&changes).and_then(|raw| Self::parse(&self.database, raw));
+        ended.unwrap_or_else(|| self.clone())
+    }
+
+    /// The changes that are left of a move.
+    fn ending(&self, one: &Move, roster: &Roster) -> Vec<Change> {
+        let Move { range, from, to } = one;
+        let [from, to] = [from, to].map(|end| end.and_then(|ordinal| roster.name(ordinal)));
+        let mut changes = vec![];
+        if self.fills(range).any(|fill| fill == one.fill()) {
+            changes.push(Change::remove(range, one.fill().to_string()));
+        }
+        changes.extend(to.filter(|to| !self.holds(range, to)).map(|to| Change::add(range, to)));
+        if let Some(from) = from {
+            changes.extend(self.holds(range, from).then(|| Change::remove(range, from)));
+            // The entry by which the move shows as ended.
+            changes.push(Change::log(Logged::Removed, range, from));
+        }
+        changes
+    }
+
     /// The last move of the range whose target has entered the map, or that has none.
     fn switched(&self, range: &str, roster: &Roster) -> Option<(Move, Phase)> {
         let no_copy = Fill::NO_COPY.to_string();

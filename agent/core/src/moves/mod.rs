@@ -7,6 +7,7 @@
 //! | `proof` | what shows that a copy is complete |
 //! | `roster` | the nodes between which copies are moved |
 //! | `plan` | which copies move where |
+//! | `planner` | the plan of a task, carried out or shown |
 //! | `work` | the moves of one database: from facts to the next call |
 //!
 //! The phases of a move from x to y:
@@ -21,13 +22,15 @@
 mod document;
 mod holdings;
 mod plan;
+mod planner;
 mod proof;
 mod roster;
 mod work;
 
 pub use document::{Change, ChangeKind, Document, Move, Phase};
 pub use holdings::{Holdings, recorded_after};
-pub use plan::{Demands, Loads, Rebalance, drain, raise};
+pub use plan::{Demands, Found, Loads, Rebalance, drain, raise};
+pub use planner::{Aim, Pass, Planner, Preview};
 pub use proof::FileFacts;
 pub use roster::Roster;
 pub use work::{Action, CopyOver, Facts, FileKey, Hindrance, Pace, Waiting, Work};

@@ -140,7 +140,12 @@ impl Rebalance {
         Self { loads, wanted, total, planned: 0, seen: 0 }
     }
 
-    /// The number of moves after which every node has as many copies as it should.
+    /// The loads after the moves so far.
+    pub(super) fn into_loads(self) -> Loads {
+        self.loads
+    }
+
+    /// The number of moves after which every node has as many copies as it should. Zones may forbid some of them.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -184,6 +189,17 @@ impl Rebalance {
     }
 }
 
+/// The results of a reading of all maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The moves that the maps call for. Of those that would make the loads equal, zones may forbid some.
+    pub demands: MapDemands,
+    /// The loads of the nodes.
+    pub loads: Loads,
+    /// The copies on each node, for the record.
+    pub copies: BTreeMap<u32, NodeCopies>,
+}
+
 /// The moves that the maps of all databases call for.
 #[derive(Clone, Debug)]
 pub struct Demands<'a> {
@@ -212,10 +228,14 @@ impl<'a> Demands<'a> {
         self.found.too_few += u64::from(too_few);
     }
 
-    /// The moves after all maps, and the copies on each node.
-    pub fn found(self) -> (MapDemands, BTreeMap<u32, NodeCopies>) {
-        let unbalanced = Rebalance::new(self.loads, self.roster).total();
-        (MapDemands { unbalanced, ..self.found }, self.holdings.into_nodes())
+    /// The results after all maps.
+    pub fn found(self) -> Found {
+        let unbalanced = Rebalance::new(self.loads.clone(), self.roster).total();
+        Found {
+            demands: MapDemands { unbalanced, ..self.found },
+            loads: self.loads,
+            copies: self.holdings.into_nodes(),
+        }
     }
 
     fn staying(&self) -> u32 {

@@ -279,7 +279,7 @@ fn the_log_of_a_map_shows_how_far_a_move_is_and_ignores_what_people_did() {
     let begun = |document: &Document| {
         let mut demands = Demands::new(&roster, None);
         demands.add(document);
-        demands.found().0.begun
+        demands.found().demands.begun
     };
     assert_eq!(begun(&left), 1, "the last writes of the source may be missing");
     assert_eq!(begun(&verified), 0);

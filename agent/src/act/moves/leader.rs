@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agent_core::decide::MoveTask;
+use agent_core::decide::{MoveNodes, MoveTask};
 use agent_core::facts::Pause;
-use agent_core::moves::{
-    Document, Holdings, Loads, Move, Pace, Phase, Rebalance, Roster, Work, drain, raise, recorded_after,
-};
+use agent_core::moves::{Aim, Holdings, Loads, Move, Pace, Phase, Planner, Roster, Work, recorded_after};
 use contract::moves::{Moves, NodeCopies, NodeState};
 use contract::text::cut;
 use tokio::time::Instant;
@@ -23,24 +21,22 @@ use crate::couch::{CouchError, FileAt, Read};
 use crate::observe::Directory;
 
 impl Actor {
-    /// Goes on with the moves of `task` between `members`, for about [`SLICE`]. Returns once nothing is left to move. `now` is
-    /// the current time, RFC 3339.
+    /// Goes on with the moves of `task` between `nodes`, for about [`SLICE`]. Returns once nothing is left to move. `now` is the
+    /// current time, RFC 3339.
     pub(in crate::act) async fn advance_moves(
         &self,
         directory: &Directory,
         task: &MoveTask,
-        members: &BTreeSet<u32>,
+        nodes: &MoveNodes,
         now: &str,
     ) -> Result<(), ActError> {
         if let Some(claim) = &self.claim {
             claim.renew(now).await?;
         }
-        let leaving =
-            if let MoveTask::Drain { leaving, .. } = task { leaving.clone() } else { BTreeSet::new() };
-        let nodes = Nodes::new(&self.couch, directory, members, leaving);
         let mut kept = self.moves.lock().await;
-        let begun = kept.take().filter(|mover| mover.task == *task && mover.members == *members);
-        let mut mover = begun.unwrap_or_else(|| Mover::new(task.clone(), members.clone()));
+        let begun = kept.take().filter(|mover| mover.task == *task && mover.nodes == *nodes);
+        let mut mover = begun.unwrap_or_else(|| Mover::new(task.clone(), nodes.clone()));
+        let nodes = Nodes::new(&self.couch, directory, nodes);
         let advanced = self.advance(directory, &nodes, &mut mover, now).await;
         // After a failed call, too, the moves go on where they stopped.
         if advanced.is_err() {
@@ -89,15 +85,15 @@ impl Actor {
             return Err(paused(mover, pause));
         }
         mover.paused = None;
-        if let MoveTask::Drain { leaving, .. } = &mover.task
-            && !nodes.mark_leaving(leaving).await?
+        if let MoveTask::Drain(_) = mover.task
+            && !nodes.mark_leaving(&mover.nodes.leaving).await?
         {
             // A database that is created meanwhile would be placed there.
             return Err(ActError::NotYet(Progress::MarkingLeaving));
         }
         if !mover.listed {
             let counted = nodes.list(mover).await?;
-            if let MoveTask::Drain { node, .. } = mover.task {
+            if let MoveTask::Drain(node) = mover.task {
                 self.record(directory, &counted, (node, NodeState::Draining), now).await?;
             }
         }
@@ -120,7 +116,7 @@ impl Actor {
 
     /// The time for which a moved copy stays in the map beside the new one.
     fn pace_of(&self, task: &MoveTask) -> Duration {
-        let is_drain = matches!(task, MoveTask::Drain { .. });
+        let is_drain = matches!(task, MoveTask::Drain(_));
         // In other tasks the old node stays: there is no hurry.
         if is_drain { self.readers_stay } else { self.readers_stay * UNHURRIED }
     }
@@ -140,7 +136,7 @@ impl Actor {
         for (database, hindrance) in &mover.hindered {
             warn!(database, ?hindrance, "the copies of this database can't be moved");
         }
-        if let MoveTask::Drain { node, .. } = mover.task {
+        if let MoveTask::Drain(node) = mover.task {
             let left = counted.databases_on(node);
             if left > 0 {
                 return Err(hindered(mover, left));
@@ -219,17 +215,13 @@ impl Nodes<'_> {
         let roster = &self.roster_with_zones().await?;
         let mut loads = Loads::new(roster);
         self.couch.for_each_movable(&self.local, |document| loads.count(document, roster)).await?;
-        let mut planner = Planner::new(&mover.task, loads, roster);
+        let mut planner = Planner::new(aim(&mover.task), loads, roster);
         let mut found = Holdings::new(roster);
         let (mut open, mut copies) = (vec![], 0_u64);
         self.couch
             .for_each_movable(&self.local, |document| {
                 found.count(document, roster);
-                let begun = document.moves(&self.roster).into_iter().map(|(one, _)| one);
-                let mut moves: Vec<Move> = begun.collect();
-                if moves.is_empty() {
-                    moves = planner.moves(document, roster);
-                }
+                let moves = planner.moves(document);
                 let is_open = !moves.is_empty() || document.raised().is_some();
                 if is_open && !mover.hindered.contains_key(&document.database) {
                     copies += u64::try_from(moves.len()).unwrap_or_default();
@@ -323,31 +315,13 @@ impl Nodes<'_> {
     }
 }
 
-/// The plan for a task, database by database.
-enum Planner {
-    Drain { node: u32, loads: Loads },
-    Finish,
-    Raise { copies: u32, loads: Loads },
-    Rebalance(Rebalance),
-}
-
-impl Planner {
-    fn new(task: &MoveTask, loads: Loads, roster: &Roster) -> Self {
-        match task {
-            MoveTask::Drain { node, .. } => Self::Drain { node: *node, loads },
-            MoveTask::Finish | MoveTask::Restore(_) => Self::Finish,
-            MoveTask::Raise { copies } => Self::Raise { copies: *copies, loads },
-            MoveTask::Rebalance => Self::Rebalance(Rebalance::new(loads, roster)),
-        }
-    }
-
-    fn moves(&mut self, document: &Document, roster: &Roster) -> Vec<Move> {
-        match self {
-            Self::Drain { node, loads } => drain(document, *node, roster, loads),
-            Self::Finish => vec![],
-            Self::Raise { copies, loads } => raise(document, *copies, roster, loads),
-            Self::Rebalance(plan) => plan.next(document, roster),
-        }
+/// The purpose of the plan for a task.
+fn aim(task: &MoveTask) -> Aim {
+    match task {
+        MoveTask::Drain(node) => Aim::Drain(*node),
+        MoveTask::Finish | MoveTask::Restore(_) => Aim::Finish,
+        MoveTask::Raise { copies } => Aim::Raise(*copies),
+        MoveTask::Rebalance => Aim::Rebalance,
     }
 }
 

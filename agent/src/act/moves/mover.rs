@@ -1,9 +1,9 @@
 //! The state of one task between rounds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use agent_core::decide::MoveTask;
+use agent_core::decide::{MoveNodes, MoveTask};
 use agent_core::facts::Pause;
 use agent_core::moves::{Document, Hindrance, Move, Phase, Work};
 use contract::moves::{Moves, Task};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Mover {
     pub(super) task: MoveTask,
-    pub(super) members: BTreeSet<u32>,
+    pub(super) nodes: MoveNodes,
     begun: Instant,
     /// `true` once the maps of all databases were read for the queue.
     pub(super) listed: bool,
@@ -34,10 +34,10 @@ pub struct Mover {
 }
 
 impl Mover {
-    pub(super) fn new(task: MoveTask, members: BTreeSet<u32>) -> Self {
+    pub(super) fn new(task: MoveTask, nodes: MoveNodes) -> Self {
         Self {
             task,
-            members,
+            nodes,
             begun: Instant::now(),
             listed: false,
             queue: VecDeque::new(),
@@ -82,7 +82,7 @@ impl Mover {
     /// The progress, for the status page. `pod` names the pod of an ordinal.
     pub(super) fn report(&self, pod: impl Fn(u32) -> String) -> Moves {
         let (task, node) = match &self.task {
-            MoveTask::Drain { node, .. } => (Task::Drain, Some(*node)),
+            MoveTask::Drain(node) => (Task::Drain, Some(*node)),
             MoveTask::Raise { .. } => (Task::Copies, None),
             MoveTask::Finish | MoveTask::Rebalance | MoveTask::Restore(_) => (Task::Rebalance, None),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use agent_core::decide::MoveNodes;
 use agent_core::facts::{MaintenanceMode, Pause};
 use agent_core::moves::Roster;
 use futures::future::try_join_all;
@@ -20,13 +21,9 @@ pub(super) struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// The nodes of these members; those in `leaving` get no copies.
-    pub(super) fn new(
-        couch: &'a Couch,
-        directory: &Directory,
-        members: &BTreeSet<u32>,
-        leaving: BTreeSet<u32>,
-    ) -> Self {
+    /// The members, of which some may get no copies.
+    pub(super) fn new(couch: &'a Couch, directory: &Directory, nodes: &MoveNodes) -> Self {
+        let MoveNodes { members, leaving } = nodes;
         let me = directory.me.pod().ordinal();
         let local = directory.local();
         let mut bases = BTreeMap::new();
@@ -34,18 +31,14 @@ impl<'a> Nodes<'a> {
             let Ok(peer) = directory.me.sibling(ordinal) else { continue };
             bases.insert(ordinal, if ordinal == me { local.clone() } else { directory.peer(&peer) });
         }
-        let roster = Roster::new(directory.nodes(members), leaving);
+        let roster = Roster::new(directory.nodes(members), leaving.clone());
         Self { couch, roster, local, bases }
     }
 
     /// The roster with the zones of the nodes, which a plan respects.
     pub(super) async fn roster_with_zones(&self) -> Result<Roster, CouchError> {
-        let zones = try_join_all(self.roster.all().map(|name| async move {
-            let zone = self.couch.zone(&self.local, name).await?;
-            Ok::<_, CouchError>(zone.map(|zone| (name.to_owned(), zone)))
-        }))
-        .await?;
-        Ok(self.roster.clone().with_zones(zones.into_iter().flatten().collect()))
+        let zones = self.couch.zones(&self.local, self.roster.all()).await?;
+        Ok(self.roster.clone().with_zones(zones))
     }
 
     /// The base URL of the node with this ordinal.

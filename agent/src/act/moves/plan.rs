@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::moves::{Change, Document, Loads, Move, Rebalance, Roster, drain};
+use agent_core::decide::MoveNodes;
+use agent_core::moves::{Aim, Loads, Move, Preview, Roster};
 use contract::moves::{Plan, PlanNode, PlannedMove};
 
 use super::nodes::Nodes;
@@ -37,33 +38,19 @@ impl PlanInputs {
         let leaving: BTreeSet<u32> = members.range(end..).copied().collect();
         // New pods are planned as if they were members.
         let wanted: BTreeSet<u32> = members.iter().copied().chain(*start..end).collect();
-        let nodes = Nodes::new(couch, directory, members, BTreeSet::new());
+        let team = MoveNodes { members: members.clone(), leaving: leaving.clone() };
+        let nodes = Nodes::new(couch, directory, &team);
         let roster = Roster::new(directory.nodes(&wanted), leaving.clone());
-        let mut before = Loads::new(&roster);
-        couch.for_each_movable(&nodes.local, |document| before.count(document, &roster)).await?;
-        let mut draft = Draft {
-            loads: before.clone(),
-            rebalance: Rebalance::new(before.clone(), &roster),
-            moves: vec![],
-        };
-        couch
-            .for_each_movable(&nodes.local, |document| {
-                let moves = if leaving.is_empty() {
-                    draft.rebalance.next(document, &roster)
-                } else {
-                    draft.drained(document, &leaving, &roster)
-                };
-                draft.add(document, moves);
-            })
-            .await?;
+        let zones = couch.zones(&nodes.local, roster.all()).await?;
+        let draft = Draft::new(couch, &nodes.local, &roster.with_zones(zones), &leaving).await?;
         let mut refused: Vec<String> = hindrance.iter().cloned().collect();
         refused.extend(nodes.pause().await?.map(|pause| pause.to_string()));
         if replicas == 0 {
             refused.push("no node would be left for the copies".to_owned());
         }
-        let moved = draft.moves.iter().map(|(database, _, _)| database.as_str());
+        let moved = draft.moves.keys().map(String::as_str);
         let sizes = sizes(couch, &directory.local(), moved).await;
-        let plan = draft.into_plan(&before, &sizes, directory, &roster);
+        let plan = draft.into_plan(&sizes, directory);
         // Nodes are drained one after the other; the copies of one wait for readers at the same time.
         let stays = readers_stay.as_secs().saturating_add(AFTER_THE_MOVE);
         let waits = stays.saturating_mul(u64::try_from(leaving.len()).unwrap_or(u64::MAX));
@@ -74,52 +61,62 @@ impl PlanInputs {
 
 /// A plan in the making.
 struct Draft {
-    loads: Loads,
-    rebalance: Rebalance,
-    /// Databases with the number of their ranges and their moves.
-    moves: Vec<(String, u64, Vec<Move>)>,
+    /// The loads before the moves.
+    before: Loads,
+    /// The nodes, new pods included.
+    ordinals: Vec<u32>,
+    /// The number of ranges of each database.
+    ranges: BTreeMap<String, u64>,
+    moves: BTreeMap<String, Vec<Move>>,
 }
 
 impl Draft {
-    /// The moves that take a database off all of these nodes, the highest ordinal first.
-    fn drained(&mut self, document: &Document, leaving: &BTreeSet<u32>, roster: &Roster) -> Vec<Move> {
-        let mut all: Vec<Move> = vec![];
-        let mut document = document.clone();
-        for &node in leaving.iter().rev() {
-            let moves = drain(&document, node, roster, &mut self.loads);
-            let changes: Vec<Change> = moves.iter().flat_map(|one| changes(one, roster)).collect();
-            let changed = document.after(&changes).and_then(|raw| Document::parse(&document.database, raw));
-            document = changed.unwrap_or(document);
-            all.extend(moves);
+    /// Plans the moves as the agent that leads would carry them out: node by node, each time until no move is left.
+    async fn new(
+        couch: &Couch,
+        local: &str,
+        roster: &Roster,
+        leaving: &BTreeSet<u32>,
+    ) -> Result<Self, CouchError> {
+        let (mut before, mut ranges) = (Loads::new(roster), BTreeMap::new());
+        couch
+            .for_each_movable(local, |document| {
+                before.count(document, roster);
+                ranges.insert(document.database.clone(), range_count(document));
+            })
+            .await?;
+        let mut aims: Vec<Aim> = leaving.iter().rev().map(|node| Aim::Drain(*node)).collect();
+        if aims.is_empty() {
+            aims.push(Aim::Rebalance);
         }
-        all
-    }
-
-    fn add(&mut self, document: &Document, moves: Vec<Move>) {
-        if !moves.is_empty() {
-            self.moves.push((document.database.clone(), range_count(document), moves));
+        let mut preview = Preview::new(before.clone(), roster);
+        for aim in aims {
+            for _ in 0..PASSES {
+                let mut pass = preview.pass(aim);
+                couch.for_each_movable(local, |document| pass.add(document)).await?;
+                if !pass.end() {
+                    break;
+                }
+            }
         }
+        Ok(Self { before, ordinals: roster.ordinals().collect(), ranges, moves: preview.into_moves() })
     }
 
     /// The plan, but for the number of nodes, reasons and time.
-    fn into_plan(
-        self,
-        before: &Loads,
-        sizes: &BTreeMap<String, u64>,
-        directory: &Directory,
-        roster: &Roster,
-    ) -> Plan {
+    fn into_plan(self, sizes: &BTreeMap<String, u64>, directory: &Directory) -> Plan {
         let pod = |ordinal: u32| format!("{}-{ordinal}", directory.me.pod().set());
-        let mut nodes: BTreeMap<String, PlanNode> = roster
-            .ordinals()
-            .map(|ordinal| {
-                let copies = before.of(ordinal);
+        let mut nodes: BTreeMap<String, PlanNode> = self
+            .ordinals
+            .iter()
+            .map(|&ordinal| {
+                let copies = self.before.of(ordinal);
                 (pod(ordinal), PlanNode { before: copies, after: copies, bytes: 0 })
             })
             .collect();
         let mut plan = Plan::default();
-        for (database, ranges, moves) in self.moves {
+        for (database, moves) in self.moves {
             plan.databases += 1;
+            let ranges = self.ranges.get(&database).copied().unwrap_or_default();
             // The info of a database has the size of one copy of all ranges.
             let bytes = of_range(sizes.get(&database).copied().unwrap_or_default(), ranges);
             for Move { range, from, to } in moves {
@@ -147,13 +144,8 @@ impl Draft {
     }
 }
 
-/// The changes of a map after a move.
-fn changes(one: &Move, roster: &Roster) -> Vec<Change> {
-    let removed = one.from.and_then(|from| roster.name(from)).map(|from| Change::remove(&one.range, from));
-    let added = one.to.and_then(|to| roster.name(to)).map(|to| Change::add(&one.range, to));
-    removed.into_iter().chain(added).collect()
-}
-
+/// Passes over all maps for one purpose. Each but the last has a move of every range that can have one.
+const PASSES: usize = 16;
 /// Seconds in which a copy that has left the map may still get writes.
 const AFTER_THE_MOVE: u64 = 6;
 /// Small databases: three changes of the map, and two to three passes of replication (CouchDB 3.5.0, two busy cores: 1.2 s).
