@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_core::facts::{ApiState, KnownRecord, PodInstance, PodManagement, SetFacts, ZoneRule};
-use contract::moves::{CopiesRecord, NodeCopies};
+use contract::moves::{CopiesRecord, NodeCopies, NodeState};
 use contract::{OtherMembers, keys};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::{NotUsed, Object};
@@ -110,10 +110,10 @@ impl Knowledge {
     /// The same without the counts of copies, and without the Lease's version, which changes with them: settled agents would
     /// run a round for each count.
     fn without_counts(&self) -> Self {
-        let states =
-            self.copies.nodes.iter().map(|(name, node)| {
-                (name.clone(), NodeCopies { state: node.state, ..NodeCopies::default() })
-            });
+        // A node that holds copies is treated like one that was never looked at.
+        let states = self.copies.nodes.iter().filter(|(_, node)| node.state != NodeState::Holding);
+        let states = states
+            .map(|(name, node)| (name.clone(), NodeCopies { state: node.state, ..NodeCopies::default() }));
         let copies = CopiesRecord { as_of: String::new(), nodes: states.collect() };
         let holding = self.holding.as_ref().map(Holding::of_any_revision);
         Self { copies, holding, ..self.clone() }
@@ -239,6 +239,29 @@ mod tests {
                 ..absent
             }
         );
+    }
+
+    #[test]
+    fn a_count_of_copies_wakes_no_agent_and_a_state_does() {
+        let lease = |revision: &str, copies: &str| {
+            let annotations = serde_json::json!({ keys::COPIES_RECORD: copies });
+            let metadata = serde_json::json!({ "resourceVersion": revision, "annotations": annotations });
+            Ok(Some(serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()))
+        };
+        let start = Knowledge::at_start(ApiState::Current, KnownRecord::Absent);
+        let empty = start.after_lease(&lease("1", "{}"), Instant::now());
+        let (sender, mut receiver) = watch::channel(empty);
+        let mut wakes = |revision, copies: &str| {
+            update(&sender, |known| known.after_lease(&lease(revision, copies), Instant::now()));
+            let woken = receiver.has_changed().unwrap();
+            let known = receiver.borrow_and_update();
+            let is_new = known.holding.as_ref().unwrap().revision() == Some(revision);
+            (woken, known.copies.nodes.len(), is_new)
+        };
+        let holding = r#"{"asOf":"t","nodes":{"db-0":{"state":"holding","databases":7}}}"#;
+        assert_eq!(wakes("2", holding), (false, 1, true), "but it is known");
+        let draining = holding.replace("holding", "draining");
+        assert_eq!(wakes("3", &draining), (true, 1, true));
     }
 
     #[test]

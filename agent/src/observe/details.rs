@@ -198,7 +198,11 @@ impl Maps {
                 self.demands = maps.as_ref().map(|maps| maps.demands).unwrap_or_default();
                 self.demands.unbalanced = movable(couch, directory, observed, maps.as_ref()).await;
                 let copies = maps.map(|maps| maps.copies);
-                self.counted = copies.map(|nodes| CountedCopies { as_of: now.to_owned(), nodes });
+                self.counted = copies.map(|mut nodes| {
+                    // Those beyond the size are gone already: no request can remove them.
+                    nodes.retain(|ordinal, _| observed.expected.contains(ordinal));
+                    CountedCopies { as_of: now.to_owned(), nodes }
+                });
                 // A leader that ended in the middle may have left it stopped.
                 self.demands.resharding_held = leads_moves(observed)
                     && couch.resharding(&directory.local()).await.is_ok_and(|resharding| resharding.held);

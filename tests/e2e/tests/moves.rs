@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use e2e::clients::Clients;
@@ -24,6 +24,9 @@ async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() 
     // A split that is created meanwhile would change a map by its own picture of it.
     let held = json!({ "state": "stopped", "reason": "couchdiscover moves copies" });
     assert_eq!(cluster.get(1, "/_reshard/state").await, held);
+    for i in 0..4 {
+        cluster.put(i, &format!("/meanwhile{i}?n=2&q=4"), &Value::Null).await;
+    }
     until_state(&cluster, &control_plane, 3, "drained").await;
     until("resharding that goes on", DEADLINE, async || {
         let state = cluster.get(1, "/_reshard/state").await;
@@ -204,6 +207,102 @@ async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
     cluster.until_settled(0..4, DEADLINE).await;
     end_well(clients, &cluster, 0..4).await;
     cluster.kill_agent(0).await;
+}
+
+#[tokio::test]
+async fn a_drain_of_two_nodes_moves_what_the_plan_shows_with_zones() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let cluster = cluster_of(&control_plane, 4).await;
+    for i in 0..8 {
+        cluster.put(0, &format!("/pair{i}?n=2&q=2"), &Value::Null).await;
+    }
+    for (i, zone) in ["a", "b", "a", "b"].into_iter().enumerate() {
+        set_entry(&cluster, i, "zone", json!(zone)).await;
+    }
+    let expected = after(holders(&cluster), &plan(&cluster, 2).await);
+    annotate(&control_plane, TARGET_SIZE, Some("2"));
+    until_state(&cluster, &control_plane, 2, "drained").await;
+    assert_eq!(holders(&cluster), expected);
+}
+
+/// Equal loads would need two copies in one zone.
+#[tokio::test]
+async fn copies_are_spread_as_far_as_zones_allow_and_as_the_plan_shows() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let cluster = cluster_of(&control_plane, 3).await;
+    set_entry(&cluster, 2, "decom", json!(true)).await;
+    for i in 0..6 {
+        cluster.put(0, &format!("/pair{i}?n=2&q=2"), &Value::Null).await;
+    }
+    for (i, zone) in ["a", "b", "b"].into_iter().enumerate() {
+        set_entry(&cluster, i, "zone", json!(zone)).await;
+    }
+    let plan = plan(&cluster, 3).await;
+    let moves = plan["first"].as_array().unwrap();
+    assert!(moves.iter().any(|one| one["from"] == "couchdb-1" && one["to"] == "couchdb-2"), "{plan}");
+    let expected = after(holders(&cluster), &plan);
+    annotate(&control_plane, "couchdiscover.io/rebalance", Some("all"));
+    until("the copies of the plan", DEADLINE, async || {
+        let holders = holders(&cluster);
+        if holders == expected { Ok(()) } else { Err((holders, cluster.status(0).await["step"].clone())) }
+    })
+    .await;
+    cluster.until_settled(0..3, DEADLINE).await;
+    assert_eq!(holders(&cluster), expected);
+    let even = loads(&cluster);
+    assert!(even[&node(0)] > even[&node(2)] + 1, "zones have forbidden nothing: {even:?}");
+}
+
+/// Sets a field of the entry of node `i` in `_nodes`.
+async fn set_entry(cluster: &TestCluster, i: usize, field: &str, value: Value) {
+    let path = format!("/_node/_local/_nodes/{}", node(i));
+    let mut entry = cluster.get(0, &path).await;
+    entry[field] = value;
+    cluster.put(0, &path, &entry).await;
+}
+
+/// The plan of the agent of pod 0 for this number of nodes.
+async fn plan(cluster: &TestCluster, replicas: u32) -> Value {
+    let url = format!("http://{}/plan?replicas={replicas}", cluster.agent_address(0));
+    let plan: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let shown = u64::try_from(plan["first"].as_array().unwrap().len()).unwrap();
+    assert_eq!(plan["moves"].as_u64().unwrap() + plan["drops"].as_u64().unwrap(), shown, "{plan}");
+    plan
+}
+
+/// The pods that hold each range, by database and range.
+type Holders = BTreeMap<(String, String), BTreeSet<String>>;
+
+/// The holders by the shard maps of node 0.
+fn holders(cluster: &TestCluster) -> Holders {
+    let mut holders = Holders::new();
+    cluster.net.world(|world| {
+        let dbs = &world.node(&host(0)).unwrap().volume.dbs;
+        for (database, _, map) in dbs.live() {
+            for (range, nodes) in map.get("by_range").and_then(Value::as_object).into_iter().flatten() {
+                let nodes = nodes.as_array().unwrap().iter().map(|name| pod_of(name.as_str().unwrap()));
+                holders.insert((database.clone(), range.clone()), nodes.collect());
+            }
+        }
+    });
+    holders
+}
+
+/// The name of the pod whose node has this name.
+fn pod_of(node: &str) -> String {
+    let host = node.split_once('@').map_or(node, |(_, host)| host);
+    host.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// The holders when the plan is carried out.
+fn after(mut holders: Holders, plan: &Value) -> Holders {
+    for step in plan["first"].as_array().unwrap() {
+        let text = |key: &str| step[key].as_str().map(str::to_owned);
+        let held = holders.get_mut(&(text("database").unwrap(), text("range").unwrap())).unwrap();
+        assert!(text("from").is_none_or(|from| held.remove(&from)), "{step}");
+        assert!(text("to").is_none_or(|to| held.insert(to)), "{step}");
+    }
+    holders
 }
 
 #[tokio::test]

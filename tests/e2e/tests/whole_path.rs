@@ -7,7 +7,7 @@ use std::time::Duration;
 use e2e::cluster::TestCluster;
 use e2e::control_plane::{ControlPlane, ControlPlaneError};
 use e2e::demo::{self, DemoError, Options};
-use e2e::example::{example_cluster, scale, stored_statefulset};
+use e2e::example::{example_cluster, recorded_copies, scale, stored_statefulset};
 use e2e::manifest::EXAMPLE;
 use e2e::until::until;
 use sandbox::apiserver::Forbidden;
@@ -200,6 +200,11 @@ async fn a_settled_agent_makes_one_call_in_ten_seconds_and_none_to_kubernetes() 
     for i in 0..3 {
         recorded(&cluster, i).await;
     }
+    until("a record of the copies", Duration::from_secs(20), async || {
+        let record = recorded_copies(&control_plane);
+        if record["nodes"].as_object().is_some_and(|nodes| nodes.len() == 3) { Ok(()) } else { Err(record) }
+    })
+    .await;
     let before = cluster.net.calls().len();
     let api_calls = control_plane.api.calls().len();
     // Two calls of each agent to its own node: one in 10 s.
