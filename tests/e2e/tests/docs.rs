@@ -145,6 +145,27 @@ fn headings(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn every_fault_of_moves_names_a_test_that_exists() {
+    let table = read("docs/design/moves-faults.md");
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault "));
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        let shown = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let tests: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
+            let code = read(file);
+            let (before, _) = code.split_once(&format!("fn {name}()")).unwrap_or_else(|| panic!("{test}"));
+            let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+            assert!(attributes.contains("#[test]") || attributes.contains("#[tokio::test]"), "{test}");
+        }
+    }
+    assert!(count > 25, "{count} rows");
+}
+
+#[test]
 fn the_reference_contains_every_label_and_annotation_and_no_document_another_one() {
     let prefix = "couchdiscover.io/";
     let keys = words(&code("contract/src/keys.rs"), prefix, is_of_key);
