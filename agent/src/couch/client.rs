@@ -12,7 +12,7 @@ use super::first_login::FirstLogins;
 use super::login::LoginRefusal;
 use super::login::lock;
 use super::password::is_hash_of;
-use super::transport::{Members, Transport};
+use super::transport::{Routes, Transport};
 use crate::metrics::Metrics;
 use crate::settings::Credentials;
 
@@ -54,9 +54,9 @@ impl Couch {
         self.transport.set_credentials(credentials);
     }
 
-    /// From now on, sends calls about these members to the node at `local`: base URLs with Erlang names.
-    pub fn set_members(&self, local: &str, names: HashMap<String, String>) {
-        self.transport.set_members(Members { local: local.to_owned(), names });
+    /// From now on, sends calls along these routes. Until it is called, any node gets the password.
+    pub fn set_routes(&self, routes: Routes) {
+        self.transport.set_routes(routes);
     }
 
     /// The way in which the node at `base` refused the password a short time ago, if it did.

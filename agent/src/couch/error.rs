@@ -88,6 +88,12 @@ pub enum CouchError {
         /// The error of the TLS library.
         source: reqwest::Error,
     },
+    /// The call was not sent, because it contains the password and its host is not known to be a node that may get it.
+    #[error("'{call}' was not sent: its host is no node that gets the password")]
+    Withheld {
+        /// Method and URL.
+        call: String,
+    },
     /// The port is closed, or there is no route.
     #[error("'{call}' can't be reached")]
     Unreachable {
@@ -110,6 +116,7 @@ impl CouchError {
             Self::LoginIgnored { .. } | Self::Rejects { .. } => "rejected",
             Self::Unreachable { .. } => "unreachable",
             Self::Untrusted { .. } => "untrusted",
+            Self::Withheld { .. } => "withheld",
         }
     }
 

@@ -12,8 +12,8 @@
 //! | [`shards`] | single shard files: counts, checkpoints, properties |
 //! | [`volume`] | the note about completeness, and the volumes of other members |
 //!
-//! Each group uses [`transport`] only, which sends calls about members to the local node (`/_node/<name>/..`), and logs in
-//! by password or session cookie. `add_node` is not used: CouchDB answers 201 to refused joins, and the receiver logs
+//! Each group uses [`transport`] only, which sends calls about members to the local node (`/_node/<name>/..`), withholds the
+//! password from all other nodes but those that have not joined, and logs in by password or session cookie. `add_node` is not used: CouchDB answers 201 to refused joins, and the receiver logs
 //! the Erlang cookie in clear.
 
 mod client;
@@ -49,4 +49,5 @@ pub use node::{Pulse, Welcome};
 pub(crate) use password::is_hash_of;
 pub use setup::SetupState;
 pub(crate) use shards::{FileAt, Read};
+pub use transport::Routes;
 pub use volume::Note;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use agent_core::facts::{Release, UpAnswer};
 use contract::error::chain;
+use contract::ports;
+use contract::status::Page;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -41,6 +43,12 @@ impl Couch {
     pub async fn uuid_without_login(&self, base: &str) -> Option<String> {
         let response = self.transport.get_openly(base, "/").await.ok()?;
         parse::<Welcome>(format!("GET {base}/"), response, ANSWER).await.ok()?.uuid
+    }
+
+    /// The status page of the agent at `agent`, which needs no login.
+    pub async fn page_of_agent(&self, agent: &str) -> Result<Page, CouchError> {
+        let response = self.transport.get_openly(agent, ports::STATUS).await?;
+        parse(format!("GET {agent}{}", ports::STATUS), response, LONGEST_PAGE).await
     }
 
     /// The node's answer to `/_up` without a login.
@@ -151,6 +159,8 @@ impl Pulse {
     }
 }
 
+/// In bytes. The page about 64 nodes has about 60 kB.
+const LONGEST_PAGE: usize = 256 * 1024;
 const PULSE: &str = "/_node/_local/_system";
 /// Uptimes and the time between two of them are rounded to seconds.
 const ROUNDING: Duration = Duration::from_secs(3);

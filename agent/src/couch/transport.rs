@@ -1,6 +1,6 @@
 //! One HTTP call: its route, credentials, deadlines, the meaning of a status, and the length of an answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -22,32 +22,38 @@ pub(super) struct Transport {
     client: RwLock<Client>,
     credentials: RwLock<Arc<Credentials>>,
     pub(super) logins: Logins,
-    members: RwLock<Members>,
+    routes: RwLock<Option<Routes>>,
     metrics: Arc<Metrics>,
 }
 
-/// The members of the local node. Calls about them are sent to the local node, which passes them on over Erlang.
-#[derive(Debug, Default)]
-pub(super) struct Members {
+/// The hosts that calls with a login are sent to.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
     /// Base URL of the local node.
-    pub(super) local: String,
-    /// The Erlang name of each member by its base URL.
-    pub(super) names: HashMap<String, String>,
+    pub local: String,
+    /// The Erlang name of each connected member by its base URL. Calls about them are sent to the local node, which passes
+    /// them on over Erlang.
+    pub names: HashMap<String, String>,
+    /// Base URLs of nodes that get the password at their own address: without it, none of them could be joined.
+    pub addresses: HashSet<String>,
 }
 
-impl Members {
-    /// The base URL and path to which a call is sent.
+impl Routes {
+    /// The base URL and path to which a call is sent; `None` if it may not be sent.
     ///
     /// A connection of Erlang proves that the member has the cluster's cookie, while any host may answer at its name. And
     /// the password stays in the pod.
-    fn route(&self, base: &str, path: &str) -> (String, String) {
-        let direct = (base.to_owned(), path.to_owned());
-        let Some(name) = self.names.get(base) else { return direct };
+    fn route(&self, base: &str, path: &str) -> Option<(String, String)> {
+        let direct = || (base.to_owned(), path.to_owned());
+        let Some(name) = self.names.get(base) else {
+            return (base == self.local || self.addresses.contains(base)).then(direct);
+        };
         match path.strip_prefix(OWN_NODE) {
-            Some(rest) => (self.local.clone(), format!("/_node/{name}{rest}")),
+            Some(rest) => Some((self.local.clone(), format!("/_node/{name}{rest}"))),
             // The welcome contains uuid and version.
-            None if path == "/" => (self.local.clone(), format!("/_node/{name}")),
-            None => direct,
+            None if path == "/" => Some((self.local.clone(), format!("/_node/{name}"))),
+            // A certificate proves the name of the member before anything is sent.
+            None => base.starts_with("https://").then(direct),
         }
     }
 }
@@ -58,7 +64,7 @@ impl Transport {
             client: RwLock::new(client),
             credentials: RwLock::new(Arc::new(credentials)),
             logins: Logins::default(),
-            members: RwLock::default(),
+            routes: RwLock::default(),
             metrics,
         }
     }
@@ -77,8 +83,8 @@ impl Transport {
         self.logins.forget();
     }
 
-    pub(super) fn set_members(&self, members: Members) {
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+    pub(super) fn set_routes(&self, routes: Routes) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Some(routes);
     }
 
     /// Sends a GET and parses the JSON answer.
@@ -150,9 +156,8 @@ impl Transport {
         timeout: Duration,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, CouchError> {
-        let (base, path) = self.route(base, path);
+        let call = self.routed(Call { base: base.to_owned(), method, path: path.to_owned(), timeout })?;
         let admin = self.credentials();
-        let call = Call { base, method, path, timeout };
         let result = self.send_as(&admin, &call, complete).await;
         self.metrics.called(result.as_ref().map_or_else(CouchError::outcome, |_| "answered"));
         result
@@ -275,6 +280,10 @@ impl Transport {
     ) -> Option<Result<T, CouchError>> {
         let call =
             Call { base: base.to_owned(), method: Method::GET, path: path.to_owned(), timeout: READ_TIMEOUT };
+        let call = match self.routed(call) {
+            Ok(call) => call,
+            Err(error) => return Some(Err(error)),
+        };
         let response = match self.by_session(&self.credentials(), &call, |request| request).await? {
             Ok(response) => response,
             Err(error) => return Some(Err(error)),
@@ -311,8 +320,14 @@ impl Transport {
         result
     }
 
-    fn route(&self, base: &str, path: &str) -> (String, String) {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).route(base, path)
+    /// The call as it is sent, or an error if its host gets no password.
+    fn routed(&self, call: Call) -> Result<Call, CouchError> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(routes) = &*routes else { return Ok(call) };
+        match routes.route(&call.base, &call.path) {
+            Some((base, path)) => Ok(Call { base, path, ..call }),
+            None => Err(CouchError::Withheld { call: call.to_string() }),
+        }
     }
 
     fn client(&self) -> Client {
@@ -439,12 +454,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_about_a_member_go_to_the_local_node() {
+    fn calls_about_a_member_go_to_the_local_node_and_others_only_to_nodes_that_get_the_password() {
         let names = HashMap::from([("http://db-1".to_owned(), "couchdb@db-1".to_owned())]);
-        let members = Members { local: "http://[::1]".to_owned(), names };
+        let addresses = ["http://db-2".to_owned()].into();
+        let routes = Routes { local: "http://[::1]".to_owned(), names, addresses };
         let route = |base, path| {
-            let (base, path) = members.route(base, path);
-            format!("{base} {path}")
+            let routed = routes.route(base, path);
+            routed.map_or_else(|| "withheld".to_owned(), |(base, path)| format!("{base} {path}"))
         };
         assert_eq!(
             route("http://db-1", "/_node/_local/_config/admins"),
@@ -453,5 +469,11 @@ mod tests {
         assert_eq!(route("http://db-1", "/"), "http://[::1] /_node/couchdb@db-1");
         assert_eq!(route("http://db-2", "/_node/_local/_system"), "http://db-2 /_node/_local/_system");
         assert_eq!(route("http://[::1]", "/_node/_local/_system"), "http://[::1] /_node/_local/_system");
+        assert_eq!(
+            route("http://db-3", "/_node/_local/_system"),
+            "withheld",
+            "no node that may get the password"
+        );
+        assert_eq!(route("http://db-1", "/orders"), "withheld", "a member is asked over Erlang only");
     }
 }

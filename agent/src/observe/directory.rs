@@ -23,7 +23,8 @@ pub struct Directory {
     pub naming: Naming,
     /// The members outside of the StatefulSet that the local node is connected to. They are asked through it.
     pub(crate) colleagues: BTreeSet<String>,
-    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<host>:<port>`.
+    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports and the agent's by
+    /// `<host>:<port>`.
     pub known: HashMap<String, SocketAddr>,
 }
 
@@ -44,6 +45,12 @@ impl Directory {
             Some(address) => format!("{}://{address}", self.endpoint.scheme),
             None => self.endpoint.at(&name),
         }
+    }
+
+    /// Base URL of a peer's agent.
+    pub(super) fn agent(&self, peer: &PodFqdn) -> String {
+        let name = format!("{peer}:{}", contract::ports::AGENT);
+        format!("http://{}", self.known.get(&name).map_or(name, ToString::to_string))
     }
 
     /// The Erlang name of the node in the pod with this ordinal.
@@ -78,6 +85,10 @@ impl Directory {
 
     /// The naming rule that the nodes' own names agree on, `peers` by ordinal.
     pub(super) async fn agree(&self, local: Option<LocalName<'_>>, peers: &BTreeMap<u32, &Naming>) -> Naming {
+        // No node has answered with its name, so the last rule stays.
+        if local.is_none() && peers.is_empty() {
+            return self.naming.clone();
+        }
         match agree(Naming::usual(&self.me), local, peers) {
             Agreed::On(naming) => naming,
             // No peer would find a node under a name that is not in DNS; while pristine, the node can still be renamed.

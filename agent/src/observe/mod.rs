@@ -3,13 +3,16 @@
 //! | module | contents |
 //! |---|---|
 //! | [`observer`] | one round of observation |
+//! | [`ways`] | the way in which each peer is asked: where a password may be sent |
 //! | [`nodes`] | the answers of all nodes, read in each round |
+//! | [`agents`] | peers as their own agents report them |
 //! | [`details`] | what is read only when those answers call for it |
 //! | [`ports`] | Erlang's ports on a peer |
 //! | [`service`] | the Service's EndpointSlices |
 //! | [`directory`] | addresses and names of the nodes |
 //! | [`restart`] | detects a restart of the local CouchDB between two rounds |
 
+mod agents;
 mod details;
 mod directory;
 pub(crate) mod nodes;
@@ -17,6 +20,7 @@ mod observer;
 mod ports;
 pub(crate) mod restart;
 pub mod service;
+mod ways;
 
 pub use directory::Directory;
 pub use observer::{Inputs, Moves, Observer};

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::directory::Directory;
+use super::ways::{Way, Ways};
 use crate::couch::{Couch, CouchError, Databases, IdentityReport, Membership, Note, Pulse, Standing};
 use crate::settings::Secret;
 
@@ -37,14 +38,16 @@ pub(super) struct Introduction {
 }
 
 impl Introduction {
-    /// The pods of `ordinals` that the local node lists and is not connected to.
-    fn unconnected(&self, ordinals: &BTreeSet<u32>) -> BTreeSet<u32> {
-        let Membership { all_nodes, cluster_nodes } = &self.membership;
-        let is_unconnected = |ordinal: &u32| {
-            let name = self.naming.node(*ordinal).to_string();
-            cluster_nodes.contains(&name) && !all_nodes.contains(&name)
-        };
-        ordinals.iter().copied().filter(is_unconnected).collect()
+    /// The pods of `ordinals` that the local node lists.
+    pub(super) fn listed(&self, ordinals: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let listed =
+            |ordinal: &u32| self.membership.cluster_nodes.contains(&self.naming.node(*ordinal).to_string());
+        ordinals.iter().copied().filter(listed).collect()
+    }
+
+    /// `true` if the local node lists no other.
+    pub(super) fn is_alone(&self) -> bool {
+        self.membership.cluster_nodes.iter().all(|listed| *listed == self.name)
     }
 
     /// The members that the local node is connected to: the pods of `ordinals`, and those outside of the StatefulSet.
@@ -65,15 +68,6 @@ pub(super) struct Connected {
     pub(super) pods: BTreeMap<u32, String>,
     /// The members outside of the StatefulSet.
     pub(super) colleagues: BTreeSet<String>,
-}
-
-/// The ways in which peers are asked.
-#[derive(Default)]
-pub(super) struct Ways {
-    /// The Erlang names of connected members, which the local node is asked about.
-    pub(super) members: BTreeMap<u32, String>,
-    /// Members that the local node is not connected to. No password is sent to them.
-    pub(super) unconnected: BTreeSet<u32>,
 }
 
 /// Facts that are read from the local node only.
@@ -154,23 +148,6 @@ pub(super) async fn ask_introduction(couch: &Couch, directory: &Directory) -> Re
     Ok(Introduction { name, naming, membership })
 }
 
-/// Returns the peers that are members of the local node and that it is not connected to, if it holds data: a pristine node joins
-/// its peers before it is connected to them.
-pub(super) async fn unconnected_members(
-    couch: &Couch,
-    directory: &Directory,
-    introduction: &Introduction,
-    peers: &BTreeSet<u32>,
-) -> BTreeSet<u32> {
-    let unconnected = introduction.unconnected(peers);
-    if unconnected.is_empty() {
-        return unconnected;
-    }
-    // While it is unknown, no password is sent.
-    let pristine = couch.databases(&directory.local()).await.is_ok_and(|databases| databases.count == 0);
-    if pristine { BTreeSet::new() } else { unconnected }
-}
-
 /// Asks the local node for everything else.
 pub(super) async fn ask_local(
     couch: &Couch,
@@ -245,14 +222,14 @@ async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<Lo
     })
 }
 
-/// Asks the nodes of these ordinals.
+/// Asks the nodes of these ordinals, apart from those whose agents are asked.
 pub(super) async fn ask_peers(
     couch: &Couch,
     directory: &Directory,
     ways: &Ways,
-    ordinals: BTreeSet<u32>,
+    ordinals: &BTreeSet<u32>,
 ) -> BTreeMap<u32, Result<Report, Unseen>> {
-    futures::stream::iter(ordinals)
+    futures::stream::iter(ordinals - &ways.agents())
         .map(|ordinal| async move { (ordinal, ask_peer(couch, directory, ordinal, ways).await) })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -271,19 +248,19 @@ async fn ask_peer(couch: &Couch, directory: &Directory, ordinal: u32, ways: &Way
     // A name with this ordinal would be too long for DNS.
     let peer = directory.me.sibling(ordinal).map_err(|_| Unseen::NameUnknown)?;
     let base = directory.peer(&peer);
-    if let Some(name) = ways.members.get(&ordinal) {
-        return ask_member(couch, &base, name, peer.pod()).await;
+    match ways.to(ordinal) {
+        Way::Member(name) => ask_member(couch, &base, name, peer.pod()).await,
+        Way::Agent => Err(Unseen::NotReported),
+        Way::Unconnected => {
+            Err(couch.answers(&base).await.map_or_else(|error| unseen(&error), |()| Unseen::NotConnected))
+        }
+        Way::Address => {
+            couch.until_its_own_agent_logged_in(&base).await;
+            let report = ask_stranger(couch, &base, peer.pod()).await;
+            couch.note_peer_login(&base, report.is_ok());
+            report
+        }
     }
-    if ways.unconnected.contains(&ordinal) {
-        return Err(couch
-            .answers(&base)
-            .await
-            .map_or_else(|error| unseen(&error), |()| Unseen::NotConnected));
-    }
-    couch.until_its_own_agent_logged_in(&base).await;
-    let report = ask_stranger(couch, &base, peer.pod()).await;
-    couch.note_peer_login(&base, report.is_ok());
-    report
 }
 
 /// Asks the local node about the member `name`. No answer comes from the host at `base`.
@@ -326,7 +303,7 @@ pub(crate) fn naming_of(name: &str, pod: &PodName) -> Result<Naming, Unseen> {
 }
 
 /// The fact behind a failed call. The details go to the debug log only: the same failure would fill the log otherwise.
-fn unseen(error: &CouchError) -> Unseen {
+pub(super) fn unseen(error: &CouchError) -> Unseen {
     debug!(error = chain(error), "failed to observe a node");
     match error {
         // The local node has lost the connection to the member.
@@ -345,8 +322,10 @@ fn unseen(error: &CouchError) -> Unseen {
         CouchError::Rejects { .. } => Unseen::Rejects,
         CouchError::Unreachable { .. } => Unseen::Unreachable,
         CouchError::Untrusted { .. } => Unseen::Untrusted,
+        // The connection was lost within the round.
+        CouchError::Withheld { .. } => Unseen::NotConnected,
     }
 }
 
 /// Peers that are asked at the same time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;

@@ -1,6 +1,6 @@
 //! One round of observation.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +15,13 @@ use contract::moves::NodeCopies;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::agents::ask_agents;
 use super::details::Details;
 use super::directory::Directory;
-use super::nodes::{
-    Connected, LocalFacts, Report, Ways, ask_introduction, ask_local, ask_peers, greet_peers,
-    unconnected_members,
-};
+use super::nodes::{LocalFacts, Report, ask_introduction, ask_local, ask_peers, greet_peers};
 use super::service::Service;
-use crate::couch::{Couch, LoginRefusal};
+use super::ways::{Membership, Way, Ways};
+use crate::couch::{Couch, LoginRefusal, Routes};
 use crate::kubernetes::{Claim, Knowledge};
 use crate::settings::{Pod, Secret, Size};
 
@@ -88,6 +87,8 @@ struct Asked {
     facts: LocalFacts,
     up: UpAnswer,
     reports: BTreeMap<u32, Result<Report, Unseen>>,
+    /// The peers that their agents were asked about.
+    reported: BTreeMap<u32, Result<Node, Unseen>>,
     login: Login,
     welcome_uuid: Option<String>,
 }
@@ -95,6 +96,8 @@ struct Asked {
 impl Observer {
     /// Observes the nodes in `directory`, and `service` where names are missing.
     pub fn new(couch: Arc<Couch>, directory: Directory, service: Service) -> Self {
+        // Before the first round, only the local node gets the password.
+        couch.set_routes(Routes { local: directory.local(), ..Routes::default() });
         Self { couch, directory, service, details: Details::default() }
     }
 
@@ -130,8 +133,10 @@ impl Observer {
         let (recorded, others) =
             (inputs.recorded(), set.map(|set| set.other_members.clone()).unwrap_or_default());
         let names = NameRule::new(me, &expectation, &recorded, others);
-        let Asked { local, facts, up, reports, login, welcome_uuid } = self.ask_nodes(peers, &names).await;
-        let (local, peers) = self.resolve(local, reports, &names).await;
+        let Asked { local, facts, up, reports, reported, login, welcome_uuid } =
+            self.ask_nodes(peers, &names).await;
+        let (local, mut peers) = self.resolve(local, reports, &names).await;
+        peers.extend(reported);
         Observed {
             me,
             expected: expectation.expected,
@@ -185,7 +190,7 @@ impl Observer {
         }
     }
 
-    /// Asks the local node, then all peers, those that are connected members through the local node.
+    /// Asks the local node, then all peers, each in the way that its membership allows.
     async fn ask_nodes(&mut self, peers: BTreeSet<u32>, names: &NameRule) -> Asked {
         let base = self.directory.local();
         let introduction = ask_introduction(&self.couch, &self.directory);
@@ -195,22 +200,21 @@ impl Observer {
         } else {
             tokio::join!(introduction, greet_peers(&self.couch, &self.directory, &peers)).0
         };
-        let members = introduction.as_ref().map(|introduction| introduction.members(&peers, names));
-        let members = self.ask_through_local(members.unwrap_or_default());
-        let unconnected = match &introduction {
-            Ok(introduction) => unconnected_members(&self.couch, &self.directory, introduction, &peers).await,
-            Err(_) => BTreeSet::new(),
-        };
-        let ways = Ways { members, unconnected };
-        let (local, up, mut reports) = tokio::join!(
+        let connected = introduction.as_ref().map(|introduction| introduction.members(&peers, names));
+        let connected = connected.unwrap_or_default();
+        let membership = introduction.as_ref().ok();
+        let membership = membership.map(|introduction| Membership { introduction, connected: &connected });
+        let ways = Ways::choose(&self.couch, &self.directory, membership, &peers).await;
+        self.route(&ways, connected.colleagues);
+        let (local, up, mut reports, reported) = tokio::join!(
             ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
             self.couch.up(&base),
-            ask_peers(&self.couch, &self.directory, &ways, peers)
+            ask_peers(&self.couch, &self.directory, &ways, &peers),
+            ask_agents(&self.couch, &self.directory, ways.agents()),
         );
         let login = self.login(&base, &local).await;
         let hash = local.as_ref().ok().and_then(|(report, _)| report.admin_hash.clone());
-        self.refuse_other_passwords(&ways.members, hash.filter(|_| login == Login::Accepted), &mut reports)
-            .await;
+        self.refuse_other_passwords(&ways, hash.filter(|_| login == Login::Accepted), &mut reports).await;
         let welcome_uuid = match local {
             Err(Unseen::LockedOut | Unseen::LoginIgnored | Unseen::Rejects) => {
                 self.couch.uuid_without_login(&base).await
@@ -221,7 +225,7 @@ impl Observer {
             Ok((report, facts)) => (Ok(report), facts),
             Err(unseen) => (Err(unseen), LocalFacts::default()),
         };
-        Asked { local, facts, up, reports, login, welcome_uuid }
+        Asked { local, facts, up, reports, reported, login, welcome_uuid }
     }
 
     /// The reports with ordinals instead of names, by the naming rule that the nodes agree on.
@@ -246,19 +250,16 @@ impl Observer {
         (local, peers)
     }
 
-    /// Sends calls about connected members through the local node, and returns the Erlang names of those that are pods.
-    fn ask_through_local(&mut self, Connected { mut pods, colleagues }: Connected) -> BTreeMap<u32, String> {
-        let mut routes = HashMap::new();
-        pods.retain(|ordinal, name| {
-            let Ok(peer) = self.directory.me.sibling(*ordinal) else { return false };
-            routes.insert(self.directory.peer(&peer), name.clone());
-            true
-        });
+    /// From now on, sends calls about connected members through the local node, and the password to no address but those
+    /// that `ways` allows. Tasks of earlier rounds go the same ways.
+    fn route(&mut self, ways: &Ways, colleagues: BTreeSet<String>) {
+        let base = |peer| Some(self.directory.peer(&self.directory.me.sibling(peer).ok()?));
+        let pods = ways.members().filter_map(|(peer, name)| Some((base(peer)?, name.clone())));
         // A name is no address: without the local node, no call about it is sent anywhere.
-        routes.extend(colleagues.iter().map(|name| (name.clone(), name.clone())));
-        self.couch.set_members(&self.directory.local(), routes);
+        let names = pods.chain(colleagues.iter().map(|name| (name.clone(), name.clone()))).collect();
+        let addresses = ways.addresses().filter_map(base).collect();
+        self.couch.set_routes(Routes { local: self.directory.local(), names, addresses });
         self.directory.colleagues = colleagues;
-        pods
     }
 
     /// The local node's answer to the password. Opens a session at an established node, for the time of a lockout.
@@ -281,11 +282,12 @@ impl Observer {
     /// of this password. A member with the hash of the local node, which accepts the password, has the same.
     async fn refuse_other_passwords(
         &self,
-        members: &BTreeMap<u32, String>,
+        ways: &Ways,
         accepted: Option<Secret>,
         reports: &mut BTreeMap<u32, Result<Report, Unseen>>,
     ) {
-        for (_, report) in reports.iter_mut().filter(|(ordinal, _)| members.contains_key(ordinal)) {
+        let is_member = |ordinal: u32| matches!(ways.to(ordinal), Way::Member(_));
+        for (_, report) in reports.iter_mut().filter(|(ordinal, _)| is_member(**ordinal)) {
             // The hash of a pristine node is replaced when the cluster is formed.
             let Some(member) = report.as_ref().ok().filter(|report| report.is_established()) else {
                 continue;

@@ -156,6 +156,7 @@ fn unseen_word(unseen: &Unseen) -> &'static str {
         Unseen::NameUnknown => "nameUnknown",
         Unseen::NoAnswer => "noAnswer",
         Unseen::NotConnected => "notConnected",
+        Unseen::NotReported => "notReported",
         Unseen::Rejects => "rejects",
         Unseen::Unreachable => "unreachable",
         Unseen::Untrusted => "untrusted",

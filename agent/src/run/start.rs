@@ -34,7 +34,8 @@ use crate::settings::pod_name::{NameSources, PodNameError, full_name};
 pub struct Surroundings {
     /// The sources of the pod's name.
     pub names: NameSources,
-    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports by `<name>:<port>`.
+    /// Addresses that are known without DNS: of CouchDB by the pod's full name, of Erlang's ports and the agent's by
+    /// `<name>:<port>`.
     pub addresses: HashMap<String, SocketAddr>,
     /// Access to the Kubernetes API; `None` infers it as `kubectl` and in-cluster clients do.
     pub kubernetes: Option<kube::Config>,

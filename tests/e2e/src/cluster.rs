@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::kubernetes::Place;
@@ -48,6 +49,8 @@ pub struct TestCluster {
     pub diverted: BTreeMap<usize, SocketAddr>,
     /// `true` if agents that are started from now on run in pods without a service account token.
     pub without_token: bool,
+    /// The ports of the agents, by pod. They are known to the other agents before an agent starts.
+    agent_ports: Vec<SocketAddr>,
     vars: Vec<(String, String)>,
 }
 
@@ -123,8 +126,10 @@ impl TestCluster {
         }
         let authority = net.ca_pem().map(|ca| reqwest::Certificate::from_pem(ca.as_bytes()));
         let authority = authority.transpose().expect("the stand-ins' authority is valid PEM");
-        let http =
-            reqwest::Client::builder().tls_certs_only(authority).build().expect("valid client options");
+        // An agent that is started again has the same port, where the connections to the one before have ended.
+        let http = reqwest::Client::builder().tls_certs_only(authority).pool_max_idle_per_host(0);
+        let http = http.build().expect("valid client options");
+        let agent_ports = pods.iter().map(|_| agent_port()).collect();
         Self {
             net,
             pods,
@@ -137,6 +142,7 @@ impl TestCluster {
             erlang_ports: true,
             diverted: BTreeMap::new(),
             without_token: false,
+            agent_ports,
             vars: vec![],
         }
     }
@@ -305,7 +311,7 @@ impl TestCluster {
         // A real pod has a network of its own, with CouchDB at 127.0.0.1:5984. Here all pods share one loopback address,
         // so CouchDB and the agent's port get other addresses.
         let local = self.address(i, i);
-        settings.listen = (local.ip(), 0).into();
+        settings.listen = if local.is_ipv6() { (local.ip(), 0).into() } else { self.agent_ports[i] };
         let scheme = if self.net.ca_pem().is_some() { Scheme::Https } else { Scheme::Http };
         let host = if local.is_ipv6() { format!("[{}]", local.ip()) } else { local.ip().to_string() };
         settings.couchdb = Endpoint { scheme, host, port: local.port() };
@@ -334,6 +340,8 @@ impl TestCluster {
             let diverted = self.diverted.get(&j).filter(|_| j != i);
             addresses
                 .insert(self.fqdn(j).to_owned(), diverted.copied().unwrap_or_else(|| self.address(i, j)));
+            let agent = diverted.copied().unwrap_or(self.agent_ports[j]);
+            addresses.insert(format!("{}:{}", self.fqdn(j), contract::ports::AGENT), agent);
             addresses.extend(self.erlang_addresses(i, j, self.fqdn(j)));
         }
         for (name, j) in &self.aliases {
@@ -512,6 +520,16 @@ impl TestCluster {
 /// `true` for a call with a password that was refused. CouchDB counts these, and locks the caller out after five.
 pub fn is_refused_password(call: &Call) -> bool {
     call.login == CallLogin::Password && call.status == Some(401)
+}
+
+/// The agents' usual port, at a loopback address of its own: 14 bits of the process, because other test programs run at the
+/// same time, and 9 bits of the pod. Addresses below 127.64.0.0 are left to others.
+fn agent_port() -> SocketAddr {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let [_, _, even, pod] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let host = Ipv4Addr::new(127, 64 | (high & 63) | ((even & 1) << 7), low, pod);
+    SocketAddr::V4(SocketAddrV4::new(host, contract::ports::AGENT))
 }
 
 /// The settings of the node that the official image starts with a pod's environment.

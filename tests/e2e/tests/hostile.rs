@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use e2e::cluster::{PASSWORD, TestCluster, USER};
 use e2e::until::until;
-use sandbox::couchdb::CallLogin;
+use sandbox::couchdb::{Call, CallLogin};
 use sandbox::hostile::{HostilePeer, Mode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The pod was deleted, and its address belongs to another pod now.
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +105,106 @@ async fn between_members_no_call_contains_a_password() {
         let asked_by = own.iter().filter(|call| call.path == path);
         assert!(asked_by.count() >= 2, "each other member reads the identity of couchdb-{i}");
     }
+}
+
+/// The own node refuses the agent's login: its membership is unknown, and no other node gets the password.
+#[tokio::test]
+async fn while_the_own_node_refuses_the_login_the_password_stays_in_the_pod_and_the_pod_stays_ready() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    let handlers = "/_node/_local/_config/chttpd/authentication_handlers";
+    let hostile = divert(&mut cluster, 1).await;
+    for (change, condition) in [
+        ((handlers, "{chttpd_auth, jwt_authentication_handler}"), "BasicAuthenticationOff"),
+        (("/_node/_local/_config/admins/admin", "another"), "CredentialsRejected"),
+    ] {
+        // The session of the agent that ran before ends with it.
+        cluster.kill_agent(0).await;
+        cluster.put(0, change.0, &json!(change.1)).await;
+        cluster.net.forget_calls();
+        cluster.start_agent(0).await;
+        cluster.until_step(0, condition).await;
+        // The agent of couchdb-2 reports that its node lists this one.
+        cluster.until_ready(0).await;
+        let status = cluster.status(0).await;
+        assert_eq!(status["nodes"]["couchdb-2"]["databases"], 2, "{status:#}");
+        assert_no_password_left(&cluster, &hostile);
+        // Over Erlang, as its own interface is closed.
+        let path = change.0.replace("_local", &format!("couchdb@{}", cluster.fqdn(0)));
+        if condition == "BasicAuthenticationOff" {
+            cluster.delete(2, &path).await;
+        }
+    }
+}
+
+/// The own CouchDB does not answer, so its membership is unknown.
+#[tokio::test]
+async fn while_the_own_node_does_not_answer_the_password_stays_in_the_pod() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    let hostile = divert(&mut cluster, 1).await;
+    cluster.kill_agent(0).await;
+    cluster.node(0).kill();
+    cluster.net.forget_calls();
+    cluster.start_agent(0).await;
+    cluster.until_step(0, "WaitingForCouchDb").await;
+    until_asked(&cluster, 0).await;
+    assert_no_password_left(&cluster, &hostile);
+}
+
+/// The name of a pod that is no member, or no longer, is free for any host.
+#[tokio::test]
+async fn a_member_sends_no_password_to_a_pod_that_it_does_not_list() {
+    let mut cluster = TestCluster::with_nodes(3);
+    cluster.start_agents(0..3).await;
+    cluster.until_formed().await;
+    let hostile = divert(&mut cluster, 1).await;
+    let entry = format!("/_node/_local/_nodes/couchdb@{}", cluster.fqdn(1));
+    let revision = cluster.get(0, &entry).await["_rev"].as_str().unwrap().to_owned();
+    cluster.delete(0, &format!("{entry}?rev={revision}")).await;
+    for i in [0, 2] {
+        cluster.kill_agent(i).await;
+        until("the removal", Duration::from_secs(30), async || {
+            let members = cluster.get(i, "/_membership").await["cluster_nodes"].clone();
+            if members.as_array().map(Vec::len) == Some(2) { Ok(()) } else { Err(members) }
+        })
+        .await;
+    }
+    cluster.net.forget_calls();
+    for i in [0, 2] {
+        cluster.start_agent(i).await;
+    }
+    for i in [0, 2] {
+        cluster.until_ready(i).await;
+        until("the other group", Duration::from_secs(30), async || {
+            let status = cluster.status(i).await;
+            // The host claims to be another cluster. The larger one stays ready.
+            if status["step"]["reason"] == "ForeignPeers" { Ok(()) } else { Err(status) }
+        })
+        .await;
+    }
+    assert_no_password_left(&cluster, &hostile);
+}
+
+/// A hostile host takes the name of pod `i`, whose node has gone, for agents that are started from now on.
+async fn divert(cluster: &mut TestCluster, i: usize) -> HostilePeer {
+    cluster.kill_agent(i).await;
+    cluster.node(i).kill();
+    let hostile = HostilePeer::start(Mode::Lies, &format!("couchdb@{}", cluster.fqdn(i))).unwrap();
+    cluster.diverted = [(i, hostile.address())].into();
+    hostile
+}
+
+/// Every call to another pod was one that any client may make.
+fn assert_no_password_left(cluster: &TestCluster, hostile: &HostilePeer) {
+    let calls = cluster.net.calls();
+    let leaves = |call: &&Call| call.source != call.node.as_str() && call.login != CallLogin::Open;
+    assert_eq!(calls.iter().find(leaves), None);
+    let calls = hostile.calls();
+    assert!(!calls.is_empty(), "the host was asked");
+    assert_eq!(calls.iter().find(|call| call.authorized), None);
 }
 
 /// A restarted node has another hash and secret. Its peers hold the right ones, and the node reads them over Erlang.

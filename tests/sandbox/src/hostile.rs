@@ -91,7 +91,7 @@ enum Pause {
 pub struct HostileCall {
     /// Method and path.
     pub line: String,
-    /// `true` if it contained credentials.
+    /// `true` if its head contained credentials, or it was one that sends them in its body.
     pub authorized: bool,
 }
 
@@ -227,6 +227,17 @@ impl State {
         Err(std::io::ErrorKind::TimedOut.into())
     }
 
+    /// The page of an agent, by which the node is the only member of a cluster with many databases.
+    fn page(&self) -> Value {
+        let host = self.node.split_once('@').map_or(self.node.as_str(), |(_, host)| host);
+        let name = pod(&self.node);
+        json!({"version": "0.1.0", "pod": host, "node": self.node, "ready": true, "rounds": u64::MAX, "nodes": {name: {
+            "members": [name], "connected": [name], "databases": u64::MAX, "release": "65535.65535",
+            "strangers": ["couchdb@evil\r\n2026-01-01 ERROR forged\u{1b}[2J"],
+            "systemDatabaseCopies": {"_users": u32::MAX, "_replicator": u32::MAX},
+        }}})
+    }
+
     /// An answer that CouchDB could give to the call.
     fn lie(&self, path: &str) -> Value {
         let strangers: Vec<String> = (0..200)
@@ -248,10 +259,17 @@ impl State {
             "/_config/admins" => json!({"admin": "-pbkdf2-e,s,4294967295", "evil": "-pbkdf2-e,s,10"}),
             "/_config/chttpd_auth" => json!({"secret": "EVILSECRET"}),
             "/_config/couchdb" => json!({"uuid": "evil"}),
+            "/status" => self.page(),
             "/_cluster_setup" => json!({"state": "cluster_finished"}),
             _ => json!({"doc_count": u64::MAX, "doc_del_count": u64::MAX, "ok": true}),
         }
     }
+}
+
+/// The name of the pod in an Erlang name such as `couchdb@couchdb-1.couchdb`.
+fn pod(node: &str) -> &str {
+    let host = node.split_once('@').map_or(node, |(_, host)| host);
+    host.split('.').next().unwrap_or_default()
 }
 
 /// Reads a call up to the end of its head; `None` at the end of the connection. Bodies are left unread: the next call
@@ -265,7 +283,10 @@ fn read_head(reader: &mut impl BufRead) -> std::io::Result<Option<HostileCall>> 
         }
         match (&mut call, line.trim_end()) {
             (Some(_), "") => return Ok(call),
-            (None, line) => call = Some(HostileCall { line: line.to_owned(), authorized: false }),
+            (None, line) => {
+                let authorized = line.starts_with("POST ");
+                call = Some(HostileCall { line: line.to_owned(), authorized });
+            }
             (Some(call), line) => {
                 let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
                 call.authorized |= name == "authorization" || name == "cookie";

@@ -96,12 +96,17 @@ fn reason_against_serving(observed: &Observed) -> Option<NotReady> {
 }
 
 /// Returns `true` if the local node, which refuses the agent's login, is a member by other evidence: an established peer
-/// lists it, or, where none answers, it has the uuid of the recorded cluster.
+/// lists it, or it has the uuid of the recorded cluster.
 fn is_member_without_login(observed: &Observed) -> bool {
-    let established: Vec<&Node> =
-        observed.peers.values().flatten().filter(|node| node.databases > 0).collect();
-    if !established.is_empty() {
-        return established.iter().any(|node| node.members.contains(&observed.me));
+    let established = observed.peers.values().flatten().filter(|node| node.databases > 0);
+    let (listing, others): (Vec<&Node>, Vec<&Node>) =
+        established.partition(|node| node.members.contains(&observed.me));
+    if !listing.is_empty() {
+        return true;
+    }
+    // These reports come from the peers' agents. A single one may be that of any host at a pod's name.
+    if others.len() > 1 {
+        return false;
     }
     let recorded = former_cluster(observed).and_then(|cluster| cluster.uuid);
     recorded.is_some() && recorded == observed.welcome_uuid

@@ -64,9 +64,11 @@ impl View<'_> {
         self.nodes().any(|(ordinal, node)| group.contains(&ordinal) && holds(node))
     }
 
-    /// The established nodes that answer, apart from the local one.
+    /// The established members that answer, apart from the local node. A node that the local one does not list holds no copy
+    /// of its shards, and its report may be one that any host makes.
     pub(super) fn holders(&self) -> BTreeSet<u32> {
-        let holders = self.nodes().filter(|(ordinal, node)| *ordinal != self.me && node.databases > 0);
+        let listed = |ordinal: u32| ordinal != self.me && self.local.members.contains(&ordinal);
+        let holders = self.nodes().filter(|(ordinal, node)| listed(*ordinal) && node.databases > 0);
         holders.map(|(ordinal, _)| ordinal).collect()
     }
 

@@ -45,6 +45,10 @@ pub(super) fn predicate(unseen: &Unseen) -> String {
         Unseen::Misnamed(actual) => format!("runs as '{}'", cut_name(actual)),
         Unseen::NameUnknown => "is not in DNS".to_owned(),
         Unseen::NotConnected => "answers, but Erlang is not connected to it".to_owned(),
+        Unseen::NotReported => {
+            "answers, but its agent does not report on it, and a node outside of the cluster gets no password"
+                .to_owned()
+        }
         Unseen::NoAnswer => "does not answer in time".to_owned(),
         Unseen::Rejects => "rejects the admin's name or password".to_owned(),
         Unseen::Unreachable => "cannot be reached".to_owned(),

@@ -74,9 +74,11 @@ impl Explainer<'_> {
                     self.kubectl(&format!("logs {} --all-containers --tail=50", self.me.pod()))
                 ),
             ),
-            Unseen::Busy | Unseen::NameUnknown | Unseen::NotConnected | Unseen::Misnamed(_) => {
-                Explanation::new("WaitingForCouchDb", state)
-            }
+            Unseen::Busy
+            | Unseen::NameUnknown
+            | Unseen::NotConnected
+            | Unseen::NotReported
+            | Unseen::Misnamed(_) => Explanation::new("WaitingForCouchDb", state),
         }
     }
 }

@@ -340,6 +340,11 @@ impl Explainer<'_> {
                  admin, and restart those with another one"
                     .to_owned(),
             ),
+            Unseen::NotReported => Some(format!(
+                "run the agent in every pod, and allow port {} between the pods: {}",
+                contract::ports::AGENT,
+                self.kubectl("get pods,networkpolicies")
+            )),
             Unseen::Untrusted => Some(
                 "issue its certificate by the same authority as the others', for its pod's full DNS name".to_owned(),
             ),

@@ -137,6 +137,8 @@ pub enum Unseen {
     /// It answers, and Erlang is not connected to it. A member is asked over Erlang only, because any host may answer at its
     /// name.
     NotConnected,
+    /// It answers, and no password is sent to it. Its agent, which is asked instead, does not report on it.
+    NotReported,
     /// It accepts the connection and does not answer in time.
     NoAnswer,
     /// It rejects the user or the password.

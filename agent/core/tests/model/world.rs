@@ -8,7 +8,7 @@ use agent_core::decide::{
     IdentityDifference, IdentitySource, Step, StepKind, checks_origin, is_remembered, next_step,
 };
 use agent_core::facts::{
-    ApiState, Digest, Identity, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Spread,
+    ApiState, Digest, Identity, IdentityPart, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Spread,
     SystemDatabase, Unseen, VolumeNote, VolumeOrigin,
 };
 use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardMap, ShardState, Survey};
@@ -205,14 +205,14 @@ impl World {
         let local = self.node(me);
         let sees = |peer: u8| if peer == me { local.up } else { self.reaches(me, peer) };
         let see = |peer: u8| {
+            let joined = !local.databases.is_empty() && local.members.len() > 1;
             let is_member = !local.databases.is_empty() && local.members.contains(&peer);
             let answers = self.impostors.contains(&peer) || sees(peer);
             if answers && is_member && !self.connected(me, peer) {
                 Err(Unseen::NotConnected)
-            } else if self.impostors.contains(&peer) {
-                Ok(self.impostor())
-            } else if sees(peer) {
-                Ok(self.see(peer))
+            } else if answers {
+                let node = if self.impostors.contains(&peer) { self.impostor() } else { self.see(peer) };
+                Ok(if joined && !is_member { as_its_agent_reports(node) } else { node })
             } else {
                 Err(Unseen::Unreachable)
             }
@@ -637,6 +637,14 @@ impl World {
         self.decided[at] = None; // the agent ran in the same pod
         self.left.wipes -= 1;
     }
+}
+
+/// A node that gets no password from a member that does not list it: its agent is asked.
+fn as_its_agent_reports(mut node: Node) -> Node {
+    node.identity.parts.retain(|part, _| *part == IdentityPart::Uuid);
+    node.system.values_mut().for_each(|spread| spread.holders.clear());
+    let identity = Identity { parts: node.identity.parts, ..Identity::default() };
+    Node { identity, connected_colleagues: BTreeSet::new(), ..node }
 }
 
 fn machine_name(machine: u8) -> String {

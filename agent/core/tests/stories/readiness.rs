@@ -49,6 +49,17 @@ fn a_member_that_refuses_the_agents_login_is_recognized_by_its_peers() {
     }
 }
 
+/// While a node refuses the login, its peers are asked by reports that any host at a pod's name can make.
+#[test]
+fn a_single_report_makes_no_member_with_the_recorded_uuid_unready() {
+    let with = |uuid: &str| {
+        let observed = cluster(3).unseen(0, Unseen::Rejects).members([1]).observed();
+        Observed { welcome_uuid: Some(uuid.to_owned()), ..recorded("u", observed) }
+    };
+    assert_eq!(reason(&with("u")), None);
+    assert_eq!(reason(&with("v")), Some(NotReady::LocalCouchDb));
+}
+
 #[test]
 fn a_member_that_refuses_the_agents_login_is_recognized_by_the_recorded_uuid() {
     let all_reject = (0..3).fold(cluster(3), |cluster, i| cluster.unseen(i, Unseen::Rejects)).observed();
