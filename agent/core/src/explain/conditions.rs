@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::explainer::Explainer;
-use super::explanation::{Explanation, agreeing, clauses, quoted};
+use super::explanation::{Explanation, agreeing, clauses, quoted, visible};
 use super::local::BASIC_HANDLER;
-use super::names::cut_name;
+use super::names::admin;
 use crate::decide::{Condition, WaitFor};
 use crate::facts::{NamedDatabases, Observed, Pause, Stalled, Unseen};
 
@@ -21,18 +21,18 @@ pub struct ExplainedCondition {
 impl Explainer<'_> {
     /// Explains a condition of the round that observed `observed`.
     pub fn condition(&self, observed: &Observed, condition: &Condition) -> ExplainedCondition {
-        let admin = vec![format!("user '{}' from {}", self.user, self.credentials_source)];
+        let login = vec![format!("user '{}' from {}", self.user, self.credentials_source)];
         let (explanation, evidence) = match condition {
             Condition::AdminPasswordsDiffer(peers) => (self.passwords_differ(peers), self.nodes(observed)),
             Condition::AdminsOnSomeNodes(admins) => (self.partial_admins(observed, admins), vec![]),
             Condition::BasicAuthenticationOff if observed.local.is_err() => {
-                (self.local(&Unseen::LoginIgnored), admin)
+                (self.local(&Unseen::LoginIgnored), login)
             }
-            Condition::BasicAuthenticationOff => (self.basic_authentication_off(), admin),
+            Condition::BasicAuthenticationOff => (self.basic_authentication_off(), login),
             Condition::ClosedByHand(mode) => (self.closed(*mode), vec![]),
             Condition::CopiesDisagree(databases) => (self.copies_disagree(databases), vec![]),
-            Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), admin),
-            Condition::CredentialsRejected => (self.local(&Unseen::Rejects), admin),
+            Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), login),
+            Condition::CredentialsRejected => (self.local(&Unseen::Rejects), login),
             Condition::FillingStalled(stalled) => (self.stalled(stalled), vec![]),
             Condition::KubernetesTokenMissing => (self.token_missing(), vec![]),
             Condition::MembersBeyondSize(pods) => {
@@ -45,7 +45,7 @@ impl Explainer<'_> {
             }
             Condition::ZoneUnknown => (self.zone_unknown(), vec![]),
         };
-        ExplainedCondition { explanation, evidence }
+        ExplainedCondition { explanation, evidence: evidence.into_iter().map(visible).collect() }
     }
 
     fn zone_unknown(&self) -> Explanation {
@@ -200,7 +200,7 @@ impl Explainer<'_> {
         let first = admins
             .iter()
             .take(FEW)
-            .map(|(name, nodes)| format!("admin '{}' exists on {} only", cut_name(name), self.pods(nodes)));
+            .map(|(name, nodes)| format!("admin '{}' exists on {} only", admin(name), self.pods(nodes)));
         let more = admins.len().saturating_sub(FEW);
         let more = (more > 0).then(|| format!("{more} more admins exist on some members only"));
         let me = self.pod(observed.me);
@@ -240,4 +240,4 @@ fn named(databases: &NamedDatabases) -> String {
 }
 
 /// Admins that are named in one message.
-const FEW: usize = 5;
+const FEW: usize = 4;

@@ -1,7 +1,10 @@
 //! The explanation of a state, and how its sentences are put together.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+
+use contract::text::one_line;
 
 use super::names::{FirstNames, cut_name};
 use crate::facts::Unseen;
@@ -20,18 +23,27 @@ pub struct Explanation {
 impl Explanation {
     /// An explanation without a fix.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), fix: None }
+        Self { reason, message: visible(message.into()), fix: None }
     }
 
     /// An explanation that ends with a fix.
     pub(super) fn with_fix(reason: &'static str, state: impl Display, fix: impl Into<String>) -> Self {
-        let fix = fix.into();
-        Self { reason, message: format!("{state}. Fix: {fix}"), fix: Some(fix) }
+        let fix = visible(fix.into());
+        Self { reason, message: format!("{}. Fix: {fix}", visible(state.to_string())), fix: Some(fix) }
     }
 
     /// The state before the first round.
     pub fn first_look() -> Self {
         Self::new("FirstLook", "no round has been completed yet")
+    }
+}
+
+/// The text on one line, without the characters that a terminal obeys. Names of admins, nodes and databases come from the network,
+/// and may contain any.
+pub(super) fn visible(text: String) -> String {
+    match one_line(&text, usize::MAX) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => escaped,
     }
 }
 

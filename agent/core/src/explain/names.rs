@@ -1,8 +1,9 @@
 //! Names that another node reported, cut to what a page or a message may contain.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use contract::text::in_url;
+use contract::text::{in_url, one_line};
 
 /// The first of many names, each cut to the longest that Erlang accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,11 @@ pub fn cut_name(name: &str) -> &str {
     &name[..end]
 }
 
+/// The name of an admin in a message, which may name several and must fit into an Event with its fix.
+pub(super) fn admin(name: &str) -> Cow<'_, str> {
+    one_line(name, ADMIN_LENGTH)
+}
+
 /// Encodes a name for a command. It may be chosen by an attacker, and an admin pastes the command into a shell.
 pub(super) fn in_command(name: &str) -> String {
     in_url(cut_name(name))
@@ -39,6 +45,8 @@ pub(super) fn in_command(name: &str) -> String {
 const COUNT: usize = 32;
 /// In bytes: the longest atom of Erlang has 255 characters.
 const LENGTH: usize = 255;
+/// In bytes, enough to tell two admins apart.
+const ADMIN_LENGTH: usize = 48;
 
 #[cfg(test)]
 mod tests {

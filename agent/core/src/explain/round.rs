@@ -2,7 +2,7 @@
 
 use super::conditions::ExplainedCondition;
 use super::explainer::Explainer;
-use super::explanation::Explanation;
+use super::explanation::{Explanation, visible};
 use crate::decide::{Decision, Readiness};
 use crate::facts::Observed;
 
@@ -31,7 +31,7 @@ impl Explainer<'_> {
         ExplainedDecision {
             step,
             readiness,
-            evidence: self.evidence(observed, &decision.step),
+            evidence: self.evidence(observed, &decision.step).into_iter().map(visible).collect(),
             conditions: conditions.collect(),
         }
     }

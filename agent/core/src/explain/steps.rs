@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::explainer::Explainer;
 use super::explanation::{Explanation, agreeing};
+use super::names::admin;
 use crate::decide::{IdentityDifference, IdentitySource, MoveTask, NotReady, Step, StepKind};
 use crate::facts::{IdentityPart, SystemDatabase};
 
@@ -140,7 +141,7 @@ impl Explainer<'_> {
 
     fn adoption(&self, IdentityDifference { part, from, .. }: &IdentityDifference) -> String {
         let part = match part {
-            IdentityPart::Admin(name) => format!("password hash of admin '{name}'"),
+            IdentityPart::Admin(name) => format!("password hash of admin '{}'", admin(name)),
             IdentityPart::SessionSecret => "session secret".to_owned(),
             IdentityPart::Uuid => "uuid".to_owned(),
         };

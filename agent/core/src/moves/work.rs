@@ -505,7 +505,8 @@ impl Work {
         let action = self.next_pass(facts, pairs, now);
         self.copying = action.is_some().then(|| {
             let changes = pairs.iter().map(|pair| facts.of(&pair.from).copied_to(&facts.of(&pair.to)));
-            Copying { changes: changes.sum(), since: now, seen: now }.after(self.copying)
+            Copying { changes: changes.fold(0, u64::saturating_add), since: now, seen: now }
+                .after(self.copying)
         });
         action
     }

@@ -127,19 +127,19 @@ impl Survey {
             self.unanswered = true;
             return (Compared::Unanswered, self.next(database));
         }
-        let (mut here, mut there) = (0, 0);
+        let (mut here, mut there) = (0_u64, 0_u64);
         for (shard, state) in shards {
             let elsewhere = state.documents_elsewhere(shard);
             // Shard by shard: a full one must not compensate for an empty one.
-            here += state.mine.documents.min(elsewhere);
-            there += elsewhere;
+            here = here.saturating_add(state.mine.documents.min(elsewhere));
+            there = there.saturating_add(elsewhere);
         }
         self.compared = true;
         let is_behind = match self.purpose {
             Purpose::Completeness => self.is_behind(shards, now),
             Purpose::Volume => {
-                self.mine += here;
-                self.theirs += there;
+                self.mine = self.mine.saturating_add(here);
+                self.theirs = self.theirs.saturating_add(there);
                 here < there
             }
         };
@@ -343,6 +343,20 @@ mod tests {
 
     fn compared(purpose: Purpose, shards: &[(LocalShard, ShardState)]) -> (Compared, Next) {
         Survey::new(purpose).compare("db", shards, Duration::ZERO)
+    }
+
+    #[test]
+    fn counts_and_sequences_at_the_end_of_their_range_are_no_sums_that_overflow() {
+        let largest = || shard(&["a", "b", "c"], u64::MAX, &[(u64::MAX, u64::MAX), (u64::MAX, 0)]);
+        for purpose in [Purpose::Completeness, Purpose::Volume] {
+            let mut survey = Survey::new(purpose);
+            survey.begin_page(u64::MAX);
+            for database in ["db", "other"] {
+                survey.compare(database, &[largest(), largest()], Duration::MAX);
+            }
+        }
+        let behind = Compared::Behind { mine: u64::MAX, theirs: u64::MAX };
+        assert_eq!(compared(Purpose::Completeness, &[largest()]).0, behind, "the checkpoint decides");
     }
 
     #[test]

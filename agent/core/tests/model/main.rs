@@ -7,6 +7,7 @@
 
 mod copies;
 mod couch;
+mod liars;
 mod proof;
 #[path = "../support/mod.rs"]
 mod support;

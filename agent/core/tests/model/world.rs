@@ -8,8 +8,8 @@ use agent_core::decide::{
     IdentityDifference, IdentitySource, Step, StepKind, checks_origin, is_remembered, next_step,
 };
 use agent_core::facts::{
-    ApiState, Digest, Identity, IdentityPart, KnownRecord, LeaseState, MaintenanceMode, Node, Observed, Spread,
-    SystemDatabase, Unseen, VolumeNote, VolumeOrigin,
+    ApiState, Digest, Identity, IdentityPart, KnownRecord, LeaseState, MaintenanceMode, Node, Observed,
+    Spread, SystemDatabase, Unseen, VolumeNote, VolumeOrigin,
 };
 use agent_core::shards::{LocalShard, Next, OtherCopy, Purpose, ShardMap, ShardState, Survey};
 use contract::OtherMembers;

@@ -120,6 +120,30 @@ fn a_peer_that_rejects_what_the_local_node_accepts_has_another_password() {
     assert!(decided(&foreign).conditions.is_empty(), "a host that is no member");
 }
 
+/// Anybody who may create an admin chooses the name.
+#[test]
+fn names_of_admins_are_cut_and_escaped_wherever_they_are_shown_and_the_fix_fits_into_an_event() {
+    let forged = "late\r\n2026-01-01 ERROR forged\u{1b}[2J\u{202e}";
+    let names: Vec<String> = (0..9).map(|n| format!("{n}{forged}{}", "x".repeat(5000))).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let late = with_admins(&names, member(0..3));
+    let partial =
+        cluster(3).all(0..3, &with_admins(&["admin"], member(0..3))).node(2, late.clone()).observed();
+    let adopting = cluster(3).all(0..3, &late).node(0, member(0..3)).observed();
+    for observed in [&partial, &adopting] {
+        let explained = explain(observed, |explainer| explainer.decision(observed, &decided(observed)));
+        let conditions = explained.conditions.iter().map(|condition| &condition.explanation.message);
+        let messages: Vec<&String> = conditions.chain([&explained.step.message]).collect();
+        assert!(messages.iter().any(|message| message.contains("admin '0late")), "{messages:#?}");
+        for message in messages {
+            assert!(!message.contains(|char: char| char.is_control() || char == '\u{202e}'), "{message:?}");
+            assert!(message.len() <= contract::text::MESSAGE_LIMIT, "{} bytes: {message}", message.len());
+        }
+    }
+    let shown = conditions(&partial);
+    assert!(shown.contains("exists on couchdb-2 only") && shown.contains("5 more admins"), "{shown}");
+}
+
 #[test]
 fn an_admin_on_some_members_only_is_named_with_them_and_copied_on_the_word_of_no_single_one() {
     let all = || with_admins(&["admin"], member(0..3));

@@ -71,7 +71,7 @@ impl Mover {
     /// The bytes of the copies that are filled or wait for it.
     fn bytes_left(&self) -> u64 {
         let queued = self.queue.iter().map(|(database, _)| self.size(database));
-        self.filled().map(|(bytes, _)| bytes).chain(queued).sum()
+        self.filled().map(|(bytes, _)| bytes).chain(queued).fold(0, u64::saturating_add)
     }
 
     /// The time since the task began here.

@@ -133,7 +133,7 @@ impl Draft {
                 } else {
                     plan.drops += 1
                 }
-                plan.bytes += bytes;
+                plan.bytes = plan.bytes.saturating_add(bytes);
                 if plan.first.len() < Plan::FIRST {
                     plan.first.push(PlannedMove { database: database.clone(), range, from, to, bytes });
                 }
