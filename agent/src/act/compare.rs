@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent_core::decide::{is_remembered, is_stalled};
-use agent_core::facts::{Stalled, VolumeNote};
+use agent_core::facts::{Stalled, VolumeNote, WriteFailure};
 use agent_core::shards::{
     Compared, LocalShard, Next, OtherCopy, Purpose, ShardState, Survey, reads_properties, sync_is_due,
 };
@@ -315,13 +315,14 @@ impl<'a> Holders<'a> {
     }
 
     /// Writes the note on the local volume again. CouchDB reports no free space, but a full disk fails the write.
-    async fn try_to_write(&self) -> Option<String> {
+    async fn try_to_write(&self) -> Option<WriteFailure> {
         let written = async {
             let note = self.couch.note(&self.base).await?;
             self.couch.write_note(&self.base, note).await
         };
         match written.await {
-            Err(error @ CouchError::Refused { .. }) => Some(chain(&error)),
+            Err(error) if error.is_about_space() => Some(WriteFailure::NoSpace(chain(&error))),
+            Err(error @ CouchError::Refused { .. }) => Some(WriteFailure::Other(chain(&error))),
             Err(_) | Ok(()) => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The progress of a comparison of shards, which takes several rounds.
 
 use agent_core::decide::is_stalled;
+use agent_core::facts::WriteFailure;
 use agent_core::shards::{LocalShard, Purpose, ShardState, Survey};
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ pub struct Comparison {
     /// The last state of the database that is behind, and the time since which it has been the same.
     pub(super) last: Option<(LastSeen, Instant)>,
     /// The failure of the last write to the local volume, which is tried while nothing arrives.
-    pub(super) write_error: Option<String>,
+    pub(super) write_error: Option<WriteFailure>,
 }
 
 /// The state of a database that is behind, as far as it shows progress.

@@ -120,6 +120,13 @@ impl CouchError {
         }
     }
 
+    /// Returns `true` if CouchDB refused a write because its volume has no space left.
+    pub(crate) fn is_about_space(&self) -> bool {
+        let Self::Refused { status, error, reason, .. } = self else { return false };
+        // 507 is the disk monitor's, since 3.4. Erlang's word for a full file system is in errors of all releases.
+        *status == StatusCode::INSUFFICIENT_STORAGE || error.contains("enospc") || reason.contains("enospc")
+    }
+
     /// The kind of error of a call without an answer.
     pub(super) fn unanswered(call: String, source: reqwest::Error) -> Self {
         // `call` contains the URL already.

@@ -71,6 +71,56 @@ async fn a_node_that_restarts_while_it_is_filled_is_kept_out_of_reads_until_it_i
 }
 
 #[tokio::test]
+async fn a_full_volume_is_reported_while_it_is_filled_with_its_fix_and_filled_when_there_is_space() {
+    let cluster = with_an_emptied_node().await;
+    cluster.node(1).fill_disk(true);
+    until("a comparison that has begun", DEADLINE, async || {
+        let status = cluster.status(1).await;
+        if status["progress"].is_string() { Ok(()) } else { Err(status) }
+    })
+    .await;
+    for _ in 0..5 {
+        minute_passes(&cluster, 1).await;
+    }
+    let condition = until("a standstill", DEADLINE, async || {
+        let status = cluster.status(1).await;
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut stalled = conditions.filter(|condition| condition["reason"] == "FillingStalled");
+        stalled
+            .next()
+            .filter(|stalled| stalled["evidence"][0].to_string().contains("507"))
+            .cloned()
+            .ok_or(status)
+    })
+    .await;
+    let message = condition["message"].as_str().unwrap();
+    for part in ["for some minutes", "is full", "kubectl -n default patch pvc CLAIM"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(condition["evidence"][0].to_string().contains("insufficient_storage"), "{condition:#}");
+    assert_eq!(cluster.readyz(1).await.0, 503);
+    assert!(cluster.metrics(1).await.contains(r#"condition{reason="FillingStalled"} 1"#));
+    cluster.node(1).fill_disk(false);
+    cluster.until_formed().await;
+    assert_eq!(cluster.maintenance_mode(1), "false");
+    assert_eq!(cluster.status(1).await["conditions"], Value::Null);
+}
+
+/// A minute passes on the clock of the agents, by which nothing for 3 minutes is a standstill. Calls that are under way end with
+/// it, so some rounds follow.
+async fn minute_passes(cluster: &TestCluster, i: usize) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+    let before = cluster.page(i).await.rounds;
+    until("some rounds", DEADLINE, async || match cluster.page(i).await.rounds {
+        rounds if rounds > before + 2 => Ok(()),
+        rounds => Err(rounds),
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_restarted_agent_ends_the_maintenance_mode_that_it_had_set() {
     let mut cluster = formed_with_documents().await;
     cluster.kill_agent(1).await;

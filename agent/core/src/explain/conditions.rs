@@ -7,7 +7,7 @@ use super::explanation::{Explanation, agreeing, clauses, quoted, visible};
 use super::local::BASIC_HANDLER;
 use super::names::admin;
 use crate::decide::{Condition, WaitFor};
-use crate::facts::{NamedDatabases, Observed, Pause, Stalled, Unseen};
+use crate::facts::{NamedDatabases, Observed, Pause, Stalled, Unseen, WriteFailure};
 
 /// A condition, explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,9 @@ impl Explainer<'_> {
             Condition::CopiesDisagree(databases) => (self.copies_disagree(databases), vec![]),
             Condition::CredentialsLockedOut => (self.local(&Unseen::LockedOut), login),
             Condition::CredentialsRejected => (self.local(&Unseen::Rejects), login),
-            Condition::FillingStalled(stalled) => (self.stalled(stalled), vec![]),
+            Condition::FillingStalled(stalled) => {
+                (self.stalled(stalled), self.behind_standstill(observed, stalled))
+            }
             Condition::KubernetesTokenMissing => (self.token_missing(), vec![]),
             Condition::MembersBeyondSize(pods) => {
                 (self.wait(&WaitFor::MembersBeyondSize(pods.clone())), self.nodes(observed))
@@ -107,11 +109,25 @@ impl Explainer<'_> {
     fn stalled(&self, Stalled { database, write_error }: &Stalled) -> Explanation {
         let behind =
             format!("this node is being filled, and nothing has arrived for '{database}' for some minutes");
-        match write_error {
-            Some(error) => Explanation::with_fix(
+        let is_full = match write_error {
+            Some(WriteFailure::NoSpace(_)) => Some("is full"),
+            Some(WriteFailure::Other(_)) => Some("is probably full"),
+            None => None,
+        };
+        match is_full {
+            Some(is_full) => Explanation::with_fix(
                 "FillingStalled",
-                format!("{behind}: CouchDB cannot write to its volume, which is probably full ({error})"),
-                format!("enlarge the volume: {}", self.kubectl("get pvc")),
+                format!(
+                    "{behind}: CouchDB cannot write to its volume, which {is_full}. What has arrived stays, and the rest follows \
+                     when there is space"
+                ),
+                format!(
+                    "enlarge the claim of {}: {}",
+                    self.me.pod(),
+                    self.kubectl(
+                        r#"patch pvc CLAIM -p '{"spec":{"resources":{"requests":{"storage":"<size>"}}}}'"#
+                    )
+                ),
             ),
             None => Explanation::with_fix(
                 "FillingStalled",
@@ -122,6 +138,14 @@ impl Explainer<'_> {
                 ),
             ),
         }
+    }
+
+    /// The error of the write that was tried, and the holders that the node is filled from.
+    fn behind_standstill(&self, observed: &Observed, Stalled { write_error, .. }: &Stalled) -> Vec<String> {
+        let error = write_error.iter().map(|failure| match failure {
+            WriteFailure::NoSpace(error) | WriteFailure::Other(error) => error.clone(),
+        });
+        error.chain(self.nodes(observed)).collect()
     }
 
     fn moves_paused(&self, pause: &Pause) -> Explanation {

@@ -15,4 +15,4 @@ pub use kubernetes::{
 pub use maps::{BrokenMaps, LostRanges, MapProblem, NamedDatabases};
 pub use moves::{CountedCopies, MapDemands, MoveFacts, Pause, Rebalance};
 pub use node::{Login, MaintenanceMode, Node, Release, Spread, SystemDatabase, Unseen, UpAnswer, VolumeNote};
-pub use observed::{Observed, PortCheck, Stalled, VolumeOrigin};
+pub use observed::{Observed, PortCheck, Stalled, VolumeOrigin, WriteFailure};

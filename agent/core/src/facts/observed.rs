@@ -114,7 +114,16 @@ pub struct Stalled {
     /// The database that is behind.
     pub database: String,
     /// The failure of a write to the local volume, if one was tried and failed.
-    pub write_error: Option<String>,
+    pub write_error: Option<WriteFailure>,
+}
+
+/// A write to the local volume that CouchDB refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WriteFailure {
+    /// The volume is full: CouchDB's disk monitor (507), or the file system (`enospc`). Contains CouchDB's error.
+    NoSpace(String),
+    /// Another error of CouchDB. A full volume also leads to such ones.
+    Other(String),
 }
 
 /// The result of a connection attempt to the Erlang ports of another node.

@@ -7,7 +7,7 @@ use agent_core::decide::{
 };
 use agent_core::facts::{
     LostRanges, MaintenanceMode, NamedDatabases, Node, Observed, PodManagement, Spread, Stalled,
-    SystemDatabase, VolumeNote, VolumeOrigin,
+    SystemDatabase, VolumeNote, VolumeOrigin, WriteFailure,
 };
 use agent_core::moves::{Change, Document};
 use agent_core::shards::ShardMap;
@@ -104,14 +104,20 @@ fn named(databases: &[&str]) -> NamedDatabases {
 fn problems_of_copies_are_conditions() {
     let stalled = Stalled { database: "orders".to_owned(), write_error: None };
     let filling = Observed { stalled: Some(stalled.clone()), ..closed(cluster(2).members(0..2).observed()) };
-    let full = Some("PUT /_node/_local/_dbs/_local/couchdiscover: 507".to_owned());
-    let full =
-        Observed { stalled: Some(Stalled { write_error: full, ..stalled.clone() }), ..filling.clone() };
+    let because = |failure| {
+        let stalled = Stalled { write_error: Some(failure), ..stalled.clone() };
+        Observed { stalled: Some(stalled), ..filling.clone() }
+    };
+    let full = because(WriteFailure::NoSpace("PUT /_node/_local/_dbs/_local/couchdiscover: 507".to_owned()));
+    let failing = because(WriteFailure::Other("PUT /_node/_local/_dbs/_local/couchdiscover: 500".to_owned()));
+    let condition = &decide(&full, PodManagement::Parallel).conditions[0];
+    let behind = explain(&full, |explainer| explainer.condition(&full, condition)).evidence.join("\n");
+    assert!(behind.contains("couchdiscover: 507\n") && behind.contains("couchdb-1 holds 2"), "{behind}");
     let open = cluster(2).members(0..2).observed();
     let single = Observed { single_copies: named(&["a", "b", "c", "d", "e", "f"]), ..open.clone() };
     let disagreeing = Observed { disagreeing: named(&["orders"]), ..open.clone() };
     let mut lines = vec![];
-    for observed in [&filling, &full, &single, &disagreeing] {
+    for observed in [&filling, &full, &failing, &single, &disagreeing] {
         let decision = decide(observed, PodManagement::Parallel);
         for condition in &decision.conditions {
             lines.push(explain(observed, |explainer| explainer.condition(observed, condition)).explanation);
@@ -119,12 +125,13 @@ fn problems_of_copies_are_conditions() {
     }
     let lines =
         Vec::from_iter(lines.iter().map(|line| format!("{}: {}", line.reason, line.message))).join("\n");
-    assert_snapshot!(lines, @"
+    assert_snapshot!(lines, @r#"
     FillingStalled: this node is being filled, and nothing has arrived for 'orders' for some minutes; what has arrived stays. Fix: read the log of CouchDB on this node and on the holders: kubectl -n default logs couchdb-0 -c CONTAINER --tail=50; check that the volume is not full
-    FillingStalled: this node is being filled, and nothing has arrived for 'orders' for some minutes: CouchDB cannot write to its volume, which is probably full (PUT /_node/_local/_dbs/_local/couchdiscover: 507). Fix: enlarge the volume: kubectl -n default get pvc
+    FillingStalled: this node is being filled, and nothing has arrived for 'orders' for some minutes: CouchDB cannot write to its volume, which is full. What has arrived stays, and the rest follows when there is space. Fix: enlarge the claim of couchdb-0: kubectl -n default patch pvc CLAIM -p '{"spec":{"resources":{"requests":{"storage":"<size>"}}}}'
+    FillingStalled: this node is being filled, and nothing has arrived for 'orders' for some minutes: CouchDB cannot write to its volume, which is probably full. What has arrived stays, and the rest follows when there is space. Fix: enlarge the claim of couchdb-0: kubectl -n default patch pvc CLAIM -p '{"spec":{"resources":{"requests":{"storage":"<size>"}}}}'
     SingleCopies: 'a', 'b', 'c', 'd', 'e' and 1 more have a single copy of some documents in a cluster of several nodes: when a node is down they cannot be read, and with its volume they are lost. Fix: create such databases with n=2 or more ([cluster] n, or PUT /DATABASE?n=3), and replicate their documents into them
     CopiesDisagree: the copies of 'orders' on the other nodes have different _security or _revs_limit: the same request is allowed at some nodes only. Fix: set the right values once more, for all copies: kubectl -n default exec -it couchdb-0 -- curl -u admin 'http://127.0.0.1:5984/DATABASE/_security' -X PUT -d @security.json, and the same with _revs_limit
-    ");
+    "#);
     for observed in [&single, &disagreeing] {
         assert_eq!(decide(observed, PodManagement::Parallel).readiness, Readiness::Ready);
     }
