@@ -38,6 +38,11 @@ test *args='--workspace':
 soak incidents='500' seed='1':
     COUCHDISCOVER_SOAK={{ incidents }} COUCHDISCOVER_SOAK_SEED={{ seed }} cargo test --workspace --locked --test soak -- --nocapture
 
+# Measures speed, memory and calls, and writes the table to target/bench.md. `just bench forming moves` measures a part.
+bench *sections:
+    cargo build --release --locked
+    cargo bench --workspace --locked --bench table -- {{ sections }}
+
 # Verifies the certificates with openssl.
 openssl:
     cargo test --workspace --locked --test accepted -- --ignored

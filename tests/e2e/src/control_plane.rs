@@ -189,7 +189,7 @@ pub fn configuration(url: &str, ca_bundle: &str) -> Value {
 pub const CONFIGURATION: &str = include_str!("../../../manifests/base/mutating-webhook.yaml");
 
 /// Installs the crypto provider of this process, unless another test has done so.
-pub(crate) fn install_crypto() {
+pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

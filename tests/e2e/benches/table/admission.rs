@@ -1,20 +1,6 @@
-//! Throughput and memory of the server under load, compared with a server of the same stack that answers a constant.
-//!
-//! ```text
-//! cargo run --release -p couchdiscover-webhook --example load            # 1, 16 and 128 connections
-//! cargo run --release -p couchdiscover-webhook --example load -- --memory 1000000
-//! ```
-//!
-//! Both servers run in this process, in short turns, so that both have the same machine. Only the ratios are
-//! meaningful: the callers use the same cores.
+//! Reviews over HTTPS: throughput against a server of the same stack that answers a constant, memory, and lost calls.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a program for a terminal, whose panics are its errors"
-)]
-
-#[path = "../tests/support/mod.rs"]
+#[path = "../../../../webhook/tests/support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;
@@ -24,6 +10,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use e2e::lossless::{Plan, Report, run};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -34,41 +21,99 @@ use support::{NAME, Server, connect_with, connector, create_of_eight_kilobytes};
 use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Load on one server at a time: long enough for a p99, short enough that a busy neighbour affects both.
-const TURN: Duration = Duration::from_millis(700);
-const TURNS: usize = 7;
+use crate::programs::{MIB, memory as resident};
+use crate::row::{Goal, Row};
 
-#[tokio::main]
-async fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    match args.iter().position(|arg| arg == "--memory") {
-        Some(at) => memory(args.get(at + 1).map_or(1_000_000, |count| count.parse().unwrap())).await,
-        None => throughput().await,
-    }
-}
+pub(crate) use support::stateful_set;
 
-async fn throughput() {
+/// Reviews of 8 kB on kept connections. Both servers and all callers run in this process, in short turns.
+pub(crate) async fn throughput() -> Vec<Row> {
     let server = Server::start(&["--log-level", "warn"]).await;
     server.until_ready(true).await;
     let body = Arc::new(create_of_eight_kilobytes());
     let answer = server.call().await.review(&body).await.unwrap().body;
-    println!("a review of {} bytes, answered with {}", body.len(), answer.len());
     let (constant, constant_ca) = constant(answer).await;
     let (webhook_tls, constant_tls) = (connector(&server.ca), connector(&constant_ca));
-    println!("{:>11} | {:>26} | {:>26} | ratio", "connections", "webhook", "constant");
-    for connections in [1, 16, 128] {
+    let mut rows = vec![];
+    for connections in [1, 16, 64] {
         let (mut webhook, mut other) = (Measured::default(), Measured::default());
         for _ in 0..TURNS {
             webhook.extend(turn(server.https, &webhook_tls, connections, &body).await);
             other.extend(turn(constant, &constant_tls, connections, &body).await);
         }
-        println!(
-            "{connections:>11} | {webhook} | {other} | throughput {:.2}, p99 {:.2}",
+        rows.push(Row::number(
+            &format!(
+                "reviews a second, {connections} connections, against a constant server of the same stack"
+            ),
             webhook.rate() / other.rate(),
-            webhook.percentile(99.0).as_secs_f64() / other.percentile(99.0).as_secs_f64()
-        );
+            " times",
+            Goal::AtLeast(0.45),
+        ));
+        rows.push(Row::point(
+            &format!("the webhook and the constant server ({connections} connections)"),
+            format!("{webhook}; {other}"),
+        ));
     }
     server.stop().await;
+    rows.push(Row::not_measured(
+        "against a webhook of controller-runtime (goal: 6 times)",
+        "needs a program in Go that is not part of this project",
+    ));
+    rows
+}
+
+/// The memory of this process, callers included, after a million reviews.
+pub(crate) async fn memory() -> Vec<Row> {
+    let server = Server::start(&["--log-level", "warn"]).await;
+    server.until_ready(true).await;
+    let body = Arc::new(create_of_eight_kilobytes());
+    let connector = connector(&server.ca);
+    let mut rows = vec![];
+    for tenth in 1..=10 {
+        let mut callers = Vec::new();
+        for _ in 0..CALLERS {
+            let mut connection = connect_with(&connector, server.https).await.unwrap();
+            let body = body.clone();
+            callers.push(tokio::spawn(async move {
+                for _ in 0..REVIEWS / 10 / CALLERS {
+                    connection.review(&body).await.unwrap();
+                }
+            }));
+        }
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        if tenth == 1 {
+            let value = format!("{:.1} MiB", resident("self") / MIB);
+            rows.push(Row::point("memory of the webhook and its callers after 100,000 reviews", value));
+        }
+    }
+    rows.push(Row::number(
+        "memory of the webhook and its callers after 1,000,000 reviews",
+        resident("self") / MIB,
+        " MiB",
+        Goal::AtMost(16.0),
+    ));
+    server.stop().await;
+    rows
+}
+
+/// Calls that are lost while leaves, the authority and replicas are replaced.
+pub(crate) async fn rotation() -> Vec<Row> {
+    let Report { kept, fresh, lost, renewals, bundles, restarts, .. } =
+        run(Plan { calls: 100_000, callers: 8, restarts: 4 }).await;
+    vec![
+        Row::new(
+            "calls lost while certificates and replicas are replaced",
+            format!("{} of {}", lost.len(), kept + fresh),
+            "none",
+            lost.is_empty(),
+        ),
+        Row::point(
+            "replaced meanwhile",
+            format!("{renewals} leaves, {bundles} caBundles, {restarts} replicas"),
+        ),
+    ]
 }
 
 /// The measurements of one server.
@@ -168,33 +213,8 @@ async fn constant(answer: Vec<u8>) -> (SocketAddr, String) {
     (address, authority.certificate_pem().to_owned())
 }
 
-/// Prints the memory of this process, callers included, after each tenth of the reviews.
-async fn memory(count: usize) {
-    let server = Server::start(&["--log-level", "warn"]).await;
-    server.until_ready(true).await;
-    let body = Arc::new(create_of_eight_kilobytes());
-    let connector = connector(&server.ca);
-    for done in 1..=10 {
-        let mut callers = Vec::new();
-        for _ in 0..16 {
-            let mut connection = connect_with(&connector, server.https).await.unwrap();
-            let (body, share) = (body.clone(), count / 160);
-            callers.push(tokio::spawn(async move {
-                for _ in 0..share {
-                    connection.review(&body).await.unwrap();
-                }
-            }));
-        }
-        for caller in callers {
-            caller.await.unwrap();
-        }
-        println!("{:>9} reviews: {} MiB resident", count / 10 * done, resident() / (1 << 20));
-    }
-    server.stop().await;
-}
-
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
-}
+/// Load on one server at a time: long enough for a p99, short enough that a busy neighbour affects both.
+const TURN: Duration = Duration::from_millis(700);
+const TURNS: usize = 7;
+const REVIEWS: usize = 1_000_000;
+const CALLERS: usize = 16;

@@ -1,0 +1,114 @@
+//! The release programs beside this one: sizes and starts.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::row::{Goal, Row};
+
+/// A program of the release build.
+pub(crate) enum Program {
+    At(PathBuf),
+    /// It is not built. Contains the fix.
+    Missing(String),
+}
+
+/// Bytes of a mebibyte.
+pub(crate) const MIB: f64 = 1_048_576.0;
+
+pub(crate) async fn measure() -> Vec<Row> {
+    let mut rows = vec![];
+    for name in ["couchdiscover", "couchdiscover-webhook", "couchdiscover-agent"] {
+        let what = format!("size of {name}");
+        rows.push(match program(name) {
+            Program::At(path) => {
+                let bytes = std::fs::metadata(path).unwrap().len();
+                Row::number(&what, bytes as f64 / 1e6, " MB", Goal::AtMost(12.0))
+            }
+            Program::Missing(fix) => Row::not_measured(&what, &fix),
+        });
+    }
+    let what = "the webhook: from its start until it is ready, median of 20";
+    rows.push(match program("couchdiscover-webhook") {
+        Program::At(path) => {
+            let mut times = vec![];
+            for _ in 0..20 {
+                times.push(start(&path).await);
+            }
+            times.sort_unstable();
+            Row::number(what, times[times.len() / 2].as_secs_f64() * 1e3, " ms", Goal::AtMost(50.0))
+        }
+        Program::Missing(fix) => Row::not_measured(what, &fix),
+    });
+    rows
+}
+
+/// Starts the webhook without an API server, and stops it when it is ready.
+async fn start(program: &std::path::Path) -> Duration {
+    let probes = free_address();
+    let begun = Instant::now();
+    let mut child = Command::new(program)
+        .args(["serve", "--cert-mode", "memory", "--listen", "127.0.0.1:0", "--probe-listen", &probes])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let url = format!("http://{probes}{}", contract::ports::READYZ);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        assert!(child.try_wait().unwrap().is_none(), "the webhook ended");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let took = begun.elapsed();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    took
+}
+
+/// The folder of the builds: two above the folder of this program.
+pub(crate) fn target() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    program.ancestors().nth(3).unwrap().to_owned()
+}
+
+pub(crate) fn program(name: &str) -> Program {
+    let path = target().join("release").join(name);
+    if path.exists() {
+        Program::At(path)
+    } else {
+        Program::Missing(format!("{name} is not built. Fix: cargo build --release"))
+    }
+}
+
+/// An address whose port was free a moment ago.
+pub(crate) fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Bytes of a process that are in memory. `process` is a number, or `self`.
+pub(crate) fn memory(process: &str) -> f64 {
+    in_status(process, "VmRSS:")
+}
+
+/// The most bytes of a process that were in memory.
+pub(crate) fn peak_memory(process: &str) -> f64 {
+    in_status(process, "VmHWM:")
+}
+
+fn in_status(process: &str, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// The time that a process has spent on processors, in steps of 10 ms.
+pub(crate) fn processor_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name is in parentheses and may contain spaces. Behind it, the 12th and 13th fields are user and system time.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}

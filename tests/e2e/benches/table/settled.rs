@@ -1,0 +1,98 @@
+//! The agent's program beside a stand-in node: its memory and its time on the processor.
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::cluster::TestCluster;
+use e2e::until::until;
+use serde_json::Value;
+
+use crate::programs::{MIB, Program, free_address, memory, peak_memory, processor_time, program};
+use crate::row::{Goal, Row};
+
+pub(crate) async fn measure() -> Vec<Row> {
+    let agent = match program("couchdiscover-agent") {
+        Program::At(path) => path,
+        Program::Missing(fix) => return vec![Row::not_measured("memory and CPU of a settled agent", &fix)],
+    };
+    let cluster = TestCluster::in_real_time(1);
+    let few = Agent::start(&agent, &cluster);
+    few.until_settled().await;
+    let before = processor_time(few.child.id());
+    tokio::time::sleep(WATCHED).await;
+    let busy = (processor_time(few.child.id()) - before).as_secs_f64() / WATCHED.as_secs_f64();
+    let resident = memory(&few.child.id().to_string());
+    drop(few);
+
+    add_databases(&cluster, 10_000);
+    let many = Agent::start(&agent, &cluster);
+    many.until_settled().await;
+    let peak = peak_memory(&many.child.id().to_string());
+    vec![
+        Row::number("memory of a settled agent", resident / MIB, " MiB", Goal::AtMost(12.0)),
+        Row::number("processor of a settled agent", busy * 100.0, " %", Goal::AtMost(0.05)),
+        Row::number(
+            "peak memory of an agent that reads 10,000 databases",
+            peak / MIB,
+            " MiB",
+            Goal::AtMost(16.0),
+        ),
+    ]
+}
+
+/// The program, which ends with this value.
+struct Agent {
+    child: Child,
+    address: String,
+}
+
+impl Agent {
+    /// Starts it with the environment of pod 0.
+    fn start(program: &std::path::Path, cluster: &TestCluster) -> Self {
+        let container = cluster.pod(0).container(contract::objects::AGENT_CONTAINER).unwrap();
+        let mut vars: HashMap<String, String> = container.env.clone().into_iter().collect();
+        let address = free_address();
+        for (name, value) in [
+            ("COUCHDISCOVER_KUBERNETES", "off"),
+            ("COUCHDISCOVER_LISTEN", &address),
+            ("COUCHDISCOVER_COUCHDB_URL", &cluster.node(0).url()),
+            ("HOSTNAME", cluster.fqdn(0)),
+        ] {
+            vars.insert(name.to_owned(), value.to_owned());
+        }
+        let mut command = Command::new(program);
+        command.env_clear().envs(vars).stdin(Stdio::null()).stdout(Stdio::null());
+        Self { child: command.spawn().unwrap(), address }
+    }
+
+    async fn until_settled(&self) {
+        let url = format!("http://{}{}", self.address, contract::ports::STATUS);
+        until("a settled agent", DEADLINE, async || {
+            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+            let page: Value = answer.json().await.unwrap_or_default();
+            if page["step"]["reason"] == "Settled" { Ok(()) } else { Err(page["step"].to_string()) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Adds databases to the node, as if users had created them.
+fn add_databases(cluster: &TestCluster, count: usize) {
+    let mut volume = cluster.node(0).volume();
+    for number in 0..count {
+        volume.dbs.copy("_users", &format!("tenant-{number:05}"));
+    }
+    cluster.node(0).mount(volume);
+    cluster.node(0).start().unwrap();
+}
+
+const WATCHED: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
