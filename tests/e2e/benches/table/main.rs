@@ -29,19 +29,12 @@ mod programs;
 mod row;
 mod settled;
 
-use std::alloc::System;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, ValueEnum};
 use e2e::control_plane::install_crypto;
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-
 use row::{Row, Verdict, table};
-
-/// Counts allocations for the section about decisions.
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -58,7 +51,7 @@ struct Args {
     bench: bool,
 }
 
-/// Rows that are measured in one process, so that memory and allocations of one section do not count for another.
+/// Rows that are measured in one process, so that the memory of one section does not count for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// The webhook's decision and patch.
