@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::row::{Goal, Row};
@@ -48,7 +48,7 @@ pub(crate) async fn measure() -> Vec<Row> {
 async fn start(program: &std::path::Path) -> Duration {
     let probes = free_address();
     let begun = Instant::now();
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(["serve", "--cert-mode", "memory", "--listen", "127.0.0.1:0", "--probe-listen", &probes])
         .env_clear()
         .stdin(Stdio::null())
@@ -56,16 +56,24 @@ async fn start(program: &std::path::Path) -> Duration {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let mut webhook = Running(child);
     let url = format!("http://{probes}{}", contract::ports::READYZ);
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-        assert!(child.try_wait().unwrap().is_none(), "the webhook ended");
+        assert!(webhook.0.try_wait().unwrap().is_none(), "the webhook ended");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let took = begun.elapsed();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    took
+    begun.elapsed()
+}
+
+/// A program that ends with this value, also if the measurement panics.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// The folder of the builds: two above the folder of this program.

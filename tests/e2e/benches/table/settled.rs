@@ -1,14 +1,14 @@
 //! The agent's program beside a stand-in node: its memory and its time on the processor.
 
 use std::collections::HashMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::cluster::TestCluster;
 use e2e::until::until;
 use serde_json::Value;
 
-use crate::programs::{MIB, Program, free_address, memory, peak_memory, processor_time, program};
+use crate::programs::{MIB, Program, Running, free_address, memory, peak_memory, processor_time, program};
 use crate::row::{Goal, Row};
 
 pub(crate) async fn measure() -> Vec<Row> {
@@ -19,16 +19,16 @@ pub(crate) async fn measure() -> Vec<Row> {
     let cluster = TestCluster::in_real_time(1);
     let few = Agent::start(&agent, &cluster);
     few.until_settled().await;
-    let before = processor_time(few.child.id());
+    let before = processor_time(few.running.0.id());
     tokio::time::sleep(WATCHED).await;
-    let busy = (processor_time(few.child.id()) - before).as_secs_f64() / WATCHED.as_secs_f64();
-    let resident = memory(&few.child.id().to_string());
+    let busy = (processor_time(few.running.0.id()) - before).as_secs_f64() / WATCHED.as_secs_f64();
+    let resident = memory(&few.running.0.id().to_string());
     drop(few);
 
     add_databases(&cluster, 10_000);
     let many = Agent::start(&agent, &cluster);
     many.until_settled().await;
-    let peak = peak_memory(&many.child.id().to_string());
+    let peak = peak_memory(&many.running.0.id().to_string());
     vec![
         Row::number("memory of a settled agent", resident / MIB, " MiB", Goal::AtMost(12.0)),
         Row::number("processor of a settled agent", busy * 100.0, " %", Goal::AtMost(0.05)),
@@ -41,9 +41,9 @@ pub(crate) async fn measure() -> Vec<Row> {
     ]
 }
 
-/// The program, which ends with this value.
+/// The program and the address of its port.
 struct Agent {
-    child: Child,
+    running: Running,
     address: String,
 }
 
@@ -63,7 +63,7 @@ impl Agent {
         }
         let mut command = Command::new(program);
         command.env_clear().envs(vars).stdin(Stdio::null()).stdout(Stdio::null());
-        Self { child: command.spawn().unwrap(), address }
+        Self { running: Running(command.spawn().unwrap()), address }
     }
 
     async fn until_settled(&self) {
@@ -74,13 +74,6 @@ impl Agent {
             if page["step"]["reason"] == "Settled" { Ok(()) } else { Err(page["step"].to_string()) }
         })
         .await;
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
