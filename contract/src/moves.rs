@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::ordinal_in;
+use crate::name::{PodName, ordinal_in};
 
 /// The copies on each node, an annotation of the Lease ([`keys::COPIES_RECORD`](crate::keys::COPIES_RECORD)).
 ///
@@ -21,6 +21,14 @@ pub struct CopiesRecord {
     pub as_of: String,
     /// The nodes, by pod name. A node that is missing here was never looked at.
     pub nodes: BTreeMap<String, NodeCopies>,
+}
+
+impl CopiesRecord {
+    /// The nodes by the ordinals of their pods. A name that no pod of a StatefulSet has is left out.
+    pub fn by_ordinal(self) -> BTreeMap<u32, NodeCopies> {
+        let nodes = self.nodes.into_iter();
+        nodes.filter_map(|(name, node)| Some((name.parse::<PodName>().ok()?.ordinal(), node))).collect()
+    }
 }
 
 /// The copies on one node.

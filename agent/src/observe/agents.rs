@@ -11,7 +11,8 @@ use contract::{PodFqdn, PodName};
 use futures::StreamExt;
 
 use super::directory::Directory;
-use super::nodes::{AT_ONCE, unseen};
+use super::nodes::unseen;
+use super::peers::AT_ONCE;
 use crate::couch::Couch;
 
 /// Asks the agents of these ordinals.
@@ -51,15 +52,17 @@ fn reported(mut page: Page, peer: &PodFqdn) -> Option<Node> {
 }
 
 fn node(seen: SeenNode, pod: &PodName) -> Node {
-    let spread = |database: SystemDatabase| {
-        let copies = *seen.system_database_copies.get(database.name())?;
-        Some((database, Spread { copies, holders: BTreeSet::new() }))
-    };
+    let mut system = BTreeMap::new();
+    for database in SystemDatabase::ALL {
+        if let Some(&copies) = seen.system_database_copies.get(database.name()) {
+            system.insert(database, Spread { copies, holders: BTreeSet::new() });
+        }
+    }
     Node {
         members: ordinals(&seen.members, pod),
         connected: ordinals(&seen.connected, pod),
         databases: seen.databases,
-        system: SystemDatabase::ALL.into_iter().filter_map(spread).collect(),
+        system,
         release: seen.release.as_deref().and_then(Release::from_version),
         colleagues: seen.other_members,
         strangers: seen.strangers,

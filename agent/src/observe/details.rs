@@ -196,7 +196,9 @@ impl Maps {
                 self.found = found;
                 let maps = demands.map(Demands::found);
                 self.demands = maps.as_ref().map(|maps| maps.demands).unwrap_or_default();
-                self.demands.unbalanced = movable(couch, directory, observed, maps.as_ref()).await;
+                // Without the wish for it, no rebalance is planned.
+                let wanted = maps.as_ref().filter(|_| observed.moves.rebalance == Rebalance::All);
+                self.demands.unbalanced = movable(couch, &directory.local(), &roster, wanted).await;
                 let copies = maps.map(|maps| maps.copies);
                 self.counted = copies.map(|mut nodes| {
                     // Those beyond the size are gone already: no request can remove them.
@@ -257,17 +259,14 @@ impl Disagreements {
 }
 
 /// The number of moves of the first pass of a rebalance: zones may forbid those that would make the loads equal, and a task that
-/// could move nothing would begin again without an end. 0 if the user wants no rebalance, or the maps can't be read again.
-async fn movable(couch: &Couch, directory: &Directory, observed: &Observed, maps: Option<&Found>) -> u64 {
-    let wanted = |maps: &&Found| observed.moves.rebalance == Rebalance::All && maps.demands.unbalanced > 0;
-    let (Ok(node), Some(maps)) = (&observed.local, maps.filter(wanted)) else { return 0 };
-    let (local, roster) =
-        (directory.local(), Roster::new(directory.nodes(&node.members), observed.moves.leaving.clone()));
+/// could move nothing would begin again without an end. 0 without `maps`, or if the maps can't be read again.
+async fn movable(couch: &Couch, local: &str, roster: &Roster, maps: Option<&Found>) -> u64 {
+    let Some(maps) = maps.filter(|maps| maps.demands.unbalanced > 0) else { return 0 };
     let counted = async {
-        let roster = roster.clone().with_zones(couch.zones(&local, roster.all()).await?);
+        let roster = roster.clone().with_zones(couch.zones(local, roster.all()).await?);
         let mut planner = Planner::new(Aim::Rebalance, maps.loads.clone(), &roster);
         let mut moves = 0;
-        couch.for_each_movable(&local, |document| moves += planner.moves(document).len()).await?;
+        couch.for_each_movable(local, |document| moves += planner.moves(document).len()).await?;
         Ok::<_, CouchError>(moves)
     };
     let counted =

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`observer`] | one round of observation |
 //! | [`ways`] | the way in which each peer is asked: where a password may be sent |
-//! | [`nodes`] | the answers of all nodes, read in each round |
+//! | [`nodes`] | the answers of a node, read in each round from the local one |
+//! | [`peers`] | the answers of peers, each asked in its way |
 //! | [`agents`] | peers as their own agents report them |
 //! | [`details`] | what is read only when those answers call for it |
 //! | [`ports`] | Erlang's ports on a peer |
@@ -17,6 +18,7 @@ mod details;
 mod directory;
 pub(crate) mod nodes;
 mod observer;
+mod peers;
 mod ports;
 pub(crate) mod restart;
 pub mod service;

@@ -6,13 +6,11 @@ use agent_core::decide::{LocalName, NameRule, Names};
 use agent_core::facts::{Identity, MaintenanceMode, Node, Release, Spread, Unseen};
 use contract::error::chain;
 use contract::{Naming, PodName};
-use futures::StreamExt;
 use reqwest::StatusCode;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::directory::Directory;
-use super::ways::{Way, Ways};
 use crate::couch::{Couch, CouchError, Databases, IdentityReport, Membership, Note, Pulse, Standing};
 use crate::settings::Secret;
 
@@ -35,6 +33,7 @@ pub(super) struct Introduction {
     name: String,
     naming: Naming,
     membership: Membership,
+    databases: Result<Databases, Unseen>,
 }
 
 impl Introduction {
@@ -45,9 +44,13 @@ impl Introduction {
         ordinals.iter().copied().filter(listed).collect()
     }
 
-    /// `true` if the local node lists no other.
-    pub(super) fn is_alone(&self) -> bool {
-        self.membership.cluster_nodes.iter().all(|listed| *listed == self.name)
+    /// `true` if the local node holds data and lists another one. A pristine node joins its peers before it is connected to
+    /// them, and one that lists only itself may still have to join.
+    pub(super) fn has_joined(&self) -> bool {
+        let is_alone = self.membership.cluster_nodes.iter().all(|listed| *listed == self.name);
+        // A node whose databases are unknown may be a member.
+        let is_pristine = self.databases.as_ref().is_ok_and(|databases| databases.count == 0);
+        !is_alone && !is_pristine
     }
 
     /// The members that the local node is connected to: the pods of `ordinals`, and those outside of the StatefulSet.
@@ -137,7 +140,7 @@ impl Report {
     }
 }
 
-/// Asks the local node for its name and its members.
+/// Asks the local node for its name, its members and its databases.
 pub(super) async fn ask_introduction(couch: &Couch, directory: &Directory) -> Result<Introduction, Unseen> {
     let base = directory.local();
     let begun = Instant::now();
@@ -145,7 +148,8 @@ pub(super) async fn ask_introduction(couch: &Couch, directory: &Directory) -> Re
     couch.note_own_login(begun.elapsed());
     let naming = naming_of(&name, directory.me.pod())?;
     let membership = couch.membership(&base).await.map_err(|error| unseen(&error))?;
-    Ok(Introduction { name, naming, membership })
+    let databases = couch.databases(&base).await.map_err(|error| unseen(&error));
+    Ok(Introduction { name, naming, membership, databases })
 }
 
 /// Asks the local node for everything else.
@@ -154,11 +158,11 @@ pub(super) async fn ask_local(
     directory: &Directory,
     introduction: Result<&Introduction, Unseen>,
 ) -> Result<(Report, LocalFacts), Unseen> {
-    let Introduction { name, naming, membership } = introduction?;
+    let Introduction { name, naming, membership, databases } = introduction?;
+    let databases = databases.clone()?;
     let base = directory.local();
     let ask = async {
         let release = couch.welcome(&base).await?.release();
-        let databases = couch.databases(&base).await?;
         let identity = ask_identity(couch, &base, &databases).await?;
         let names = (name.clone(), naming.clone());
         let report = Report::new(names, release, membership.clone(), databases, identity);
@@ -194,7 +198,7 @@ async fn has_only_empty_databases(
 }
 
 /// The identity of a node, once it is established.
-async fn ask_identity(
+pub(super) async fn ask_identity(
     couch: &Couch,
     base: &str,
     databases: &Databases,
@@ -220,80 +224,6 @@ async fn ask_local_facts(couch: &Couch, base: &str, pristine: bool) -> Result<Lo
         compared,
         holds_nothing: false,
     })
-}
-
-/// Asks the nodes of these ordinals, apart from those whose agents are asked.
-pub(super) async fn ask_peers(
-    couch: &Couch,
-    directory: &Directory,
-    ways: &Ways,
-    ordinals: &BTreeSet<u32>,
-) -> BTreeMap<u32, Result<Report, Unseen>> {
-    futures::stream::iter(ordinals - &ways.agents())
-        .map(|ordinal| async move { (ordinal, ask_peer(couch, directory, ordinal, ways).await) })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await
-}
-
-/// Notes which of these nodes answer, without a login.
-pub(super) async fn greet_peers(couch: &Couch, directory: &Directory, ordinals: &BTreeSet<u32>) {
-    futures::stream::iter(ordinals)
-        .filter_map(|ordinal| async { directory.me.sibling(*ordinal).ok() })
-        .for_each_concurrent(AT_ONCE, |peer| async move { couch.greet(&directory.peer(&peer)).await })
-        .await;
-}
-
-async fn ask_peer(couch: &Couch, directory: &Directory, ordinal: u32, ways: &Ways) -> Result<Report, Unseen> {
-    // A name with this ordinal would be too long for DNS.
-    let peer = directory.me.sibling(ordinal).map_err(|_| Unseen::NameUnknown)?;
-    let base = directory.peer(&peer);
-    match ways.to(ordinal) {
-        Way::Member(name) => ask_member(couch, &base, name, peer.pod()).await,
-        Way::Agent => Err(Unseen::NotReported),
-        Way::Unconnected => {
-            Err(couch.answers(&base).await.map_or_else(|error| unseen(&error), |()| Unseen::NotConnected))
-        }
-        Way::Address => {
-            couch.until_its_own_agent_logged_in(&base).await;
-            let report = ask_stranger(couch, &base, peer.pod()).await;
-            couch.note_peer_login(&base, report.is_ok());
-            report
-        }
-    }
-}
-
-/// Asks the local node about the member `name`. No answer comes from the host at `base`.
-async fn ask_member(couch: &Couch, base: &str, name: &str, pod: &PodName) -> Result<Report, Unseen> {
-    let naming = naming_of(name, pod)?;
-    let ask = async {
-        let release = couch.welcome(base).await?.release();
-        let cluster_nodes = couch.listed(base).await?;
-        let Pulse { uptime, connected } = couch.pulse(base).await?;
-        let all_nodes = connected.into_iter().chain([name.to_owned()]).collect();
-        let databases = couch.databases(base).await?;
-        let identity = match databases.count {
-            0 => IdentityReport::default(),
-            _ => couch.identity(base, uptime).await?,
-        };
-        let membership = Membership { all_nodes, cluster_nodes };
-        Ok(Report::new((name.to_owned(), naming), release, membership, databases, identity))
-    };
-    ask.await.map_err(|error: CouchError| unseen(&error))
-}
-
-/// Asks a node that is no connected member at its own address, with the password: before it has joined, there is no other
-/// way.
-async fn ask_stranger(couch: &Couch, base: &str, pod: &PodName) -> Result<Report, Unseen> {
-    let ask = async {
-        let name = couch.name(base).await?;
-        let release = couch.welcome(base).await?.release();
-        Ok((name, release, couch.membership(base).await?, couch.databases(base).await?))
-    };
-    let (name, release, membership, databases) = ask.await.map_err(|error: CouchError| unseen(&error))?;
-    let naming = naming_of(&name, pod)?;
-    let identity = ask_identity(couch, base, &databases).await.map_err(|error| unseen(&error))?;
-    Ok(Report::new((name, naming), release, membership, databases, identity))
 }
 
 /// The naming rule that a node's name implies.
@@ -326,6 +256,3 @@ pub(super) fn unseen(error: &CouchError) -> Unseen {
         CouchError::Withheld { .. } => Unseen::NotConnected,
     }
 }
-
-/// Peers that are asked at the same time.
-pub(super) const AT_ONCE: usize = 16;

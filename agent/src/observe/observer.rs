@@ -9,7 +9,6 @@ use agent_core::facts::{
     BrokenMaps, LeaseState, Login, LostRanges, MapDemands, MoveFacts, NamedDatabases, Node, Observed, Pause,
     PodInstance, Publication, Stalled, Unseen, UpAnswer, VolumeOrigin, ZoneFacts,
 };
-use contract::PodName;
 use contract::error::chain;
 use contract::moves::NodeCopies;
 use tokio::time::Instant;
@@ -18,9 +17,10 @@ use tracing::debug;
 use super::agents::ask_agents;
 use super::details::Details;
 use super::directory::Directory;
-use super::nodes::{LocalFacts, Report, ask_introduction, ask_local, ask_peers, greet_peers};
+use super::nodes::{LocalFacts, Report, ask_introduction, ask_local};
+use super::peers::{ask_peers, greet_peers};
 use super::service::Service;
-use super::ways::{Membership, Way, Ways};
+use super::ways::{Way, Ways};
 use crate::couch::{Couch, LoginRefusal, Routes};
 use crate::kubernetes::{Claim, Knowledge};
 use crate::settings::{Pod, Secret, Size};
@@ -69,10 +69,7 @@ impl Inputs<'_> {
 
     /// The copies on each pod by the record.
     fn recorded(&self) -> BTreeMap<u32, NodeCopies> {
-        let nodes = self.knowledge.copies.nodes.iter();
-        nodes
-            .filter_map(|(name, node)| Some((name.parse::<PodName>().ok()?.ordinal(), node.clone())))
-            .collect()
+        self.knowledge.copies.clone().by_ordinal()
     }
 
     fn displaced_by(&self) -> Option<String> {
@@ -202,9 +199,8 @@ impl Observer {
         };
         let connected = introduction.as_ref().map(|introduction| introduction.members(&peers, names));
         let connected = connected.unwrap_or_default();
-        let membership = introduction.as_ref().ok();
-        let membership = membership.map(|introduction| Membership { introduction, connected: &connected });
-        let ways = Ways::choose(&self.couch, &self.directory, membership, &peers).await;
+        let scheme = self.directory.endpoint.scheme;
+        let ways = Ways::choose(scheme, introduction.as_ref().ok(), &connected, &peers);
         self.route(&ways, connected.colleagues);
         let (local, up, mut reports, reported) = tokio::join!(
             ask_local(&self.couch, &self.directory, introduction.as_ref().map_err(Clone::clone)),
@@ -286,8 +282,10 @@ impl Observer {
         accepted: Option<Secret>,
         reports: &mut BTreeMap<u32, Result<Report, Unseen>>,
     ) {
-        let is_member = |ordinal: u32| matches!(ways.to(ordinal), Way::Member(_));
-        for (_, report) in reports.iter_mut().filter(|(ordinal, _)| is_member(**ordinal)) {
+        for (ordinal, report) in reports {
+            if !matches!(ways.to(*ordinal), Way::Member(_)) {
+                continue;
+            }
             // The hash of a pristine node is replaced when the cluster is formed.
             let Some(member) = report.as_ref().ok().filter(|report| report.is_established()) else {
                 continue;

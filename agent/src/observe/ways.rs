@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::directory::Directory;
 use super::nodes::{Connected, Introduction};
-use crate::couch::Couch;
 use crate::settings::Scheme;
 
 /// The way in which one peer is asked.
@@ -24,36 +22,32 @@ pub(super) enum Way {
 #[derive(Debug, Default)]
 pub(super) struct Ways(BTreeMap<u32, Way>);
 
-/// What the local node shows about its membership, where it accepts the agent's login.
-pub(super) struct Membership<'a> {
-    pub(super) introduction: &'a Introduction,
-    pub(super) connected: &'a Connected,
-}
-
 impl Ways {
-    /// Decides the ways. Without `membership` the local node does not answer, or refuses the login: it may be a member, and
-    /// its password may not be the cluster's, so no peer gets it.
-    pub(super) async fn choose(
-        couch: &Couch,
-        directory: &Directory,
-        membership: Option<Membership<'_>>,
+    /// Decides the ways. Without `introduction` the local node does not answer, or refuses the login: it may be a member, and its
+    /// password may not be the cluster's, so no peer gets it. `connected` are its members that Erlang is connected to.
+    pub(super) fn choose(
+        scheme: Scheme,
+        introduction: Option<&Introduction>,
+        connected: &Connected,
         peers: &BTreeSet<u32>,
     ) -> Self {
-        let Some(Membership { introduction, connected: Connected { pods, .. } }) = membership else {
+        let Some(introduction) = introduction else {
             return Self(peers.iter().map(|peer| (*peer, Way::Agent)).collect());
         };
-        let others: BTreeSet<u32> = peers.iter().copied().filter(|peer| !pods.contains_key(peer)).collect();
-        let joined = !others.is_empty() && has_joined(couch, directory, introduction).await;
-        let listed = introduction.listed(&others);
-        let way_to = |peer: &u32| match pods.get(peer) {
-            Some(name) => Way::Member(name.clone()),
-            None if !joined => Way::Address,
-            None if listed.contains(peer) => Way::Unconnected,
-            // A certificate proves the pod's name before the password is sent.
-            None if directory.endpoint.scheme == Scheme::Https => Way::Address,
-            None => Way::Agent,
-        };
-        Self(peers.iter().map(|peer| (*peer, way_to(peer))).collect())
+        let listed = introduction.listed(peers);
+        let mut ways = BTreeMap::new();
+        for peer in peers {
+            let way = match connected.pods.get(peer) {
+                Some(name) => Way::Member(name.clone()),
+                None if !introduction.has_joined() => Way::Address,
+                None if listed.contains(peer) => Way::Unconnected,
+                // A certificate proves the pod's name before the password is sent.
+                None if scheme == Scheme::Https => Way::Address,
+                None => Way::Agent,
+            };
+            ways.insert(*peer, way);
+        }
+        Self(ways)
     }
 
     /// The way to a peer.
@@ -78,15 +72,4 @@ impl Ways {
             Way::Address | Way::Agent | Way::Unconnected => None,
         })
     }
-}
-
-/// Returns `true` if the local node holds data and lists another one. A pristine node joins its peers before it is connected to
-/// them, and one that lists only itself may still have to join.
-async fn has_joined(couch: &Couch, directory: &Directory, introduction: &Introduction) -> bool {
-    if introduction.is_alone() {
-        return false;
-    }
-    // While it is unknown, no password is sent.
-    let pristine = couch.databases(&directory.local()).await.is_ok_and(|databases| databases.count == 0);
-    !pristine
 }

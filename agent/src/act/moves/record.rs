@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use agent_core::facts::CountedCopies;
 use agent_core::moves::recorded_after;
-use contract::PodName;
 use contract::moves::{CopiesRecord, NodeCopies};
 
 use crate::act::actor::Actor;
@@ -34,16 +33,13 @@ impl Actor {
     ) -> Result<bool, LeaseError> {
         let Some(claim) = &self.claim else { return Ok(true) };
         let set = directory.me.pod().set();
-        let update = |CopiesRecord { as_of: before, nodes }: CopiesRecord| {
-            let nodes = nodes
-                .into_iter()
-                .filter_map(|(name, node)| Some((name.parse::<PodName>().ok()?.ordinal(), node)));
-            let nodes = change(nodes.collect()).into_iter();
-            CopiesRecord {
-                as_of: as_of.map_or(before, str::to_owned),
-                nodes: nodes.map(|(ordinal, node)| (format!("{set}-{ordinal}"), node)).collect(),
-            }
-        };
-        claim.update_copies(update).await
+        claim
+            .update_copies(|record| {
+                let as_of = as_of.map_or_else(|| record.as_of.clone(), str::to_owned);
+                let nodes = change(record.by_ordinal()).into_iter();
+                let nodes = nodes.map(|(ordinal, node)| (format!("{set}-{ordinal}"), node)).collect();
+                CopiesRecord { as_of, nodes }
+            })
+            .await
     }
 }
