@@ -54,6 +54,17 @@ pub struct TestCluster {
     vars: Vec<(String, String)>,
 }
 
+/// A copy of a range of a database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PlacedCopy {
+    /// The database.
+    pub database: String,
+    /// The range, such as `00000000-7fffffff`.
+    pub range: String,
+    /// The Erlang name of the node that the map contains, which may be a placeholder.
+    pub node: String,
+}
+
 /// An agent that runs in this process.
 #[derive(Debug)]
 struct RunningAgent {
@@ -231,6 +242,72 @@ impl TestCluster {
     pub async fn delete(&self, i: usize, path: &str) {
         let answer = self.as_admin(i, Method::DELETE, path).send().await.expect("the node answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    /// Adds databases to all nodes, as if users had created them, and restarts the nodes.
+    ///
+    /// # Panics
+    ///
+    /// If a node does not start.
+    pub fn add_databases(&self, count: usize) {
+        for node in &self.nodes {
+            let mut volume = node.volume();
+            for number in 0..count {
+                volume.dbs.copy("_users", &format!("tenant-{number:05}"));
+            }
+            node.mount(volume);
+            node.start().expect("the node starts");
+        }
+    }
+
+    /// Sets a field of the entry of pod `i` in `_nodes`.
+    ///
+    /// # Panics
+    ///
+    /// If node 0 does not answer, or refuses it.
+    pub async fn set_entry(&self, i: usize, field: &str, value: Value) {
+        let path = format!("/_node/_local/_nodes/couchdb@{}", self.fqdn(i));
+        let mut entry = self.get(0, &path).await;
+        entry[field] = value;
+        self.put(0, &path, &entry).await;
+    }
+
+    /// Each copy of each range, by the shard maps of node 0.
+    ///
+    /// # Panics
+    ///
+    /// If node 0 does not exist.
+    pub fn copies(&self) -> Vec<PlacedCopy> {
+        let copies = self.entries_of_maps("by_range").into_iter();
+        copies.map(|(database, range, node)| PlacedCopy { database, range, node }).collect()
+    }
+
+    /// The number of copies by node, by the shard maps of node 0.
+    ///
+    /// # Panics
+    ///
+    /// If node 0 does not exist.
+    pub fn loads(&self) -> BTreeMap<String, usize> {
+        let mut loads = BTreeMap::new();
+        for (_, node, _) in self.entries_of_maps("by_node") {
+            *loads.entry(node).or_default() += 1;
+        }
+        loads
+    }
+
+    /// The entries of a field of the shard maps of node 0, each with its database, its key and one of its values.
+    fn entries_of_maps(&self, field: &str) -> Vec<(String, String, String)> {
+        self.net.world(|world| {
+            let dbs = &world.node(self.fqdn(0)).expect("the node exists").volume.dbs;
+            let mut entries = vec![];
+            for (database, _, map) in dbs.live() {
+                for (key, values) in map.get(field).and_then(Value::as_object).into_iter().flatten() {
+                    let values = values.as_array().into_iter().flatten().filter_map(Value::as_str);
+                    entries.extend(values.map(|value| (database.clone(), key.clone(), value.to_owned())));
+                }
+            }
+            entries
+        })
     }
 
     fn as_admin(&self, i: usize, method: Method, path: &str) -> RequestBuilder {

@@ -10,6 +10,7 @@
 //! * [`hostile_user`]: what a user of one namespace submits against the webhook and its readers
 //! * [`lossless`]: load on replicas of the webhook while certificates and replicas are replaced
 //! * [`manifest`]: manifests of users, and the pods of an injected StatefulSet
+//! * [`process`]: the memory of processes
 //! * [`until`]: waiting with a deadline
 
 pub mod clients;
@@ -22,4 +23,5 @@ pub mod hostile_pod;
 pub mod hostile_user;
 pub mod lossless;
 pub mod manifest;
+pub mod process;
 pub mod until;

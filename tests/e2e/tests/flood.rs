@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use e2e::example::creation_review;
 use e2e::hostile_user;
+use e2e::process::peak_memory;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -143,10 +143,7 @@ impl Webhook {
 
     /// The most memory that the process has had.
     fn peak_memory(&self) -> u64 {
-        let status = Path::new("/proc").join(self.process.id().unwrap().to_string()).join("status");
-        let status = std::fs::read_to_string(status).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+        peak_memory(&self.process.id().unwrap().to_string())
     }
 
     fn lines_with(&self, part: &str) -> usize {

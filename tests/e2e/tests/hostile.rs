@@ -263,7 +263,5 @@ fn forget_peak_memory() {
 
 /// The largest resident set of this process, in kB.
 fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    e2e::process::peak_memory("self") >> 10
 }

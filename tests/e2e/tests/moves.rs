@@ -35,7 +35,7 @@ async fn a_drained_node_leaves_without_a_lost_document_and_returns_only_empty() 
     .await;
     assert_eq!(cluster.readyz(3).await.0, 200, "a drained node serves until it leaves");
     end_well(clients, &cluster, 0..4).await;
-    assert_eq!(loads(&cluster).get(&node(3)), None);
+    assert_eq!(cluster.loads().get(&node(3)), None);
     for i in 0..3 {
         assert_eq!(cluster.get(i, "/_node/_local/_config/mem3.redirects").await, json!({}));
     }
@@ -116,7 +116,7 @@ async fn a_drain_survives_agents_and_nodes_that_are_killed() {
     }
     until_state(&cluster, &control_plane, 3, "drained").await;
     end(clients, &cluster, 0..3).await;
-    assert_eq!(loads(&cluster).get(&node(3)), None);
+    assert_eq!(cluster.loads().get(&node(3)), None);
 }
 
 /// Each drain has a leader that ends at one of its calls. The last one has fewer calls than that.
@@ -144,7 +144,7 @@ async fn a_drain_survives_a_leader_that_ends_at_any_of_its_calls() {
         cluster.net.forget_rules();
         cluster.start_agent(0).await;
         until_state(&cluster, &control_plane, 3, "drained").await;
-        let loads = loads(&cluster);
+        let loads = cluster.loads();
         assert!(loads.keys().all(|name| !name.contains("couchdiscover-fill")), "call {k}: {loads:?}");
         assert_eq!(loads.get(&node(3)), None, "call {k}");
         for database in ["one", "two"] {
@@ -177,7 +177,7 @@ async fn a_drain_that_is_cancelled_leaves_every_copy_complete_and_the_node_in_us
     until_state(&cluster, &control_plane, 3, "holding").await;
     cluster.until_settled(0..4, DEADLINE).await;
     end_well(clients, &cluster, 0..4).await;
-    assert!(loads(&cluster).keys().all(|name| !name.contains("couchdiscover-fill")), "{:?}", loads(&cluster));
+    assert!(cluster.loads().keys().all(|name| !name.contains("couchdiscover-fill")), "{:?}", cluster.loads());
     let path = format!("/_node/_local/_nodes/{}", node(3));
     assert_eq!(cluster.get(0, &path).await["decom"], Value::Null, "new databases may be placed there");
     cluster.kill_agent(0).await;
@@ -187,19 +187,19 @@ async fn a_drain_that_is_cancelled_leaves_every_copy_complete_and_the_node_in_us
 async fn copies_are_spread_over_a_new_node_with_the_fewest_moves() {
     let control_plane = ControlPlane::start().await.unwrap();
     let mut cluster = cluster_of(&control_plane, 4).await;
-    let before = loads(&cluster);
+    let before = cluster.loads();
     // The example's databases were created by four nodes; these by three.
-    cluster.put(0, &format!("/_node/_local/_nodes/{}", node(3)), &decommissioned(&cluster).await).await;
+    cluster.set_entry(3, "decom", json!(true)).await;
     for i in 0..6 {
         cluster.put(0, &format!("/more{i}?n=3&q=2"), &Value::Null).await;
     }
-    let total: u64 = loads(&cluster).values().sum();
+    let total: usize = cluster.loads().values().sum();
     let share = total / 4;
-    assert!(loads(&cluster)[&node(3)] < share, "{before:?}");
+    assert!(cluster.loads()[&node(3)] < share, "{before:?}");
     let clients = clients_at(&cluster, 0..4).await;
     annotate(&control_plane, "couchdiscover.io/rebalance", Some("all"));
     until("equal loads", DEADLINE, async || {
-        let loads = loads(&cluster);
+        let loads = cluster.loads();
         let even = loads.len() == 4 && loads.values().all(|copies| (share..=share + 1).contains(copies));
         if even { Ok(()) } else { Err((loads, cluster.status(0).await["progress"].clone())) }
     })
@@ -217,7 +217,7 @@ async fn a_drain_of_two_nodes_moves_what_the_plan_shows_with_zones() {
         cluster.put(0, &format!("/pair{i}?n=2&q=2"), &Value::Null).await;
     }
     for (i, zone) in ["a", "b", "a", "b"].into_iter().enumerate() {
-        set_entry(&cluster, i, "zone", json!(zone)).await;
+        cluster.set_entry(i, "zone", json!(zone)).await;
     }
     let expected = after(holders(&cluster), &plan(&cluster, 2).await);
     annotate(&control_plane, TARGET_SIZE, Some("2"));
@@ -230,12 +230,12 @@ async fn a_drain_of_two_nodes_moves_what_the_plan_shows_with_zones() {
 async fn copies_are_spread_as_far_as_zones_allow_and_as_the_plan_shows() {
     let control_plane = ControlPlane::start().await.unwrap();
     let cluster = cluster_of(&control_plane, 3).await;
-    set_entry(&cluster, 2, "decom", json!(true)).await;
+    cluster.set_entry(2, "decom", json!(true)).await;
     for i in 0..6 {
         cluster.put(0, &format!("/pair{i}?n=2&q=2"), &Value::Null).await;
     }
     for (i, zone) in ["a", "b", "b"].into_iter().enumerate() {
-        set_entry(&cluster, i, "zone", json!(zone)).await;
+        cluster.set_entry(i, "zone", json!(zone)).await;
     }
     let plan = plan(&cluster, 3).await;
     let moves = plan["first"].as_array().unwrap();
@@ -249,16 +249,8 @@ async fn copies_are_spread_as_far_as_zones_allow_and_as_the_plan_shows() {
     .await;
     cluster.until_settled(0..3, DEADLINE).await;
     assert_eq!(holders(&cluster), expected);
-    let even = loads(&cluster);
+    let even = cluster.loads();
     assert!(even[&node(0)] > even[&node(2)] + 1, "zones have forbidden nothing: {even:?}");
-}
-
-/// Sets a field of the entry of node `i` in `_nodes`.
-async fn set_entry(cluster: &TestCluster, i: usize, field: &str, value: Value) {
-    let path = format!("/_node/_local/_nodes/{}", node(i));
-    let mut entry = cluster.get(0, &path).await;
-    entry[field] = value;
-    cluster.put(0, &path, &entry).await;
 }
 
 /// The plan of the agent of pod 0 for this number of nodes.
@@ -276,15 +268,9 @@ type Holders = BTreeMap<(String, String), BTreeSet<String>>;
 /// The holders by the shard maps of node 0.
 fn holders(cluster: &TestCluster) -> Holders {
     let mut holders = Holders::new();
-    cluster.net.world(|world| {
-        let dbs = &world.node(&host(0)).unwrap().volume.dbs;
-        for (database, _, map) in dbs.live() {
-            for (range, nodes) in map.get("by_range").and_then(Value::as_object).into_iter().flatten() {
-                let nodes = nodes.as_array().unwrap().iter().map(|name| pod_of(name.as_str().unwrap()));
-                holders.insert((database.clone(), range.clone()), nodes.collect());
-            }
-        }
-    });
+    for copy in cluster.copies() {
+        holders.entry((copy.database, copy.range)).or_default().insert(pod_of(&copy.node));
+    }
     holders
 }
 
@@ -371,13 +357,6 @@ async fn stop(cluster: &mut TestCluster, i: usize) -> sandbox::couchdb::Volume {
     volume
 }
 
-/// The entry of node 3 in `_nodes`, with the mark that keeps new databases away.
-async fn decommissioned(cluster: &TestCluster) -> Value {
-    let mut entry = cluster.get(0, &format!("/_node/_local/_nodes/{}", node(3))).await;
-    entry["decom"] = json!(true);
-    entry
-}
-
 /// Waits until the record on the Lease has this state for pod `i`.
 async fn until_state(cluster: &TestCluster, control_plane: &ControlPlane, i: usize, state: &str) {
     until(state, DEADLINE, async || {
@@ -415,21 +394,6 @@ async fn until_looked(cluster: &TestCluster, i: usize) {
         if rounds >= 3 { Ok(()) } else { Err(rounds) }
     })
     .await;
-}
-
-/// The number of copies by node, by the shard maps of node 0.
-fn loads(cluster: &TestCluster) -> BTreeMap<String, u64> {
-    let mut loads = BTreeMap::new();
-    cluster.net.world(|world| {
-        let dbs = &world.node(&host(0)).unwrap().volume.dbs;
-        for (_, _, map) in dbs.live() {
-            for (node, ranges) in map.get("by_node").and_then(Value::as_object).into_iter().flatten() {
-                let count = u64::try_from(ranges.as_array().map_or(0, Vec::len)).unwrap();
-                *loads.entry(node.clone()).or_default() += count;
-            }
-        }
-    });
-    loads
 }
 
 fn node(i: usize) -> String {

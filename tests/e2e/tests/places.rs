@@ -103,7 +103,7 @@ async fn ten_thousand_databases_are_read_in_pages() {
     for i in 0..3 {
         cluster.kill_agent(i).await;
     }
-    add_databases(&cluster, 10_000);
+    cluster.add_databases(10_000);
     cluster.net.forget_calls();
     cluster.start_agents(0..3).await;
     cluster.until_formed().await;
@@ -144,19 +144,6 @@ async fn couchdb_2_is_refused_and_left_unchanged() {
     let message = cluster.until_step(0, "CouchDbUnclear").await;
     assert!(message.contains("3.0 or later"), "{message}");
     assert!(!cluster.net.calls().iter().any(|call| call.method != "GET"), "no call changes the node");
-}
-
-/// Adds databases to all nodes, as if users had created them.
-fn add_databases(cluster: &TestCluster, count: usize) {
-    for i in cluster.ordinals() {
-        let node = cluster.node(i);
-        let mut volume = node.volume();
-        for number in 0..count {
-            volume.dbs.copy("_users", &format!("tenant-{number:05}"));
-        }
-        node.mount(volume);
-        node.start().unwrap();
-    }
 }
 
 fn clock() -> Clock {

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use e2e::lossless::{Plan, Report, run};
+use e2e::process;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -21,7 +22,7 @@ use support::{NAME, Server, connect_with, connector, create_of_eight_kilobytes};
 use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::programs::{MIB, memory as resident};
+use crate::programs::mebibytes;
 use crate::row::{Goal, Row};
 
 pub(crate) use support::stateful_set;
@@ -84,13 +85,13 @@ pub(crate) async fn memory() -> Vec<Row> {
             caller.await.unwrap();
         }
         if tenth == 1 {
-            let value = format!("{:.1} MiB", resident("self") / MIB);
+            let value = format!("{:.1} MiB", mebibytes(process::memory("self")));
             rows.push(Row::point("memory of the webhook and its callers after 100,000 reviews", value));
         }
     }
     rows.push(Row::number(
         "memory of the webhook and its callers after 1,000,000 reviews",
-        resident("self") / MIB,
+        mebibytes(process::memory("self")),
         " MiB",
         Goal::AtMost(16.0),
     ));

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use agent_core::moves::{Document, Loads, Rebalance, Roster};
+use e2e::process::peak_memory;
 use serde_json::json;
 
-use crate::programs::{MIB, peak_memory};
+use crate::programs::mebibytes;
 use crate::row::{Goal, Row};
 
 /// A rebalance of 10,000 databases with 8 ranges and 3 copies, placed on 18 of 20 nodes.
@@ -30,7 +31,7 @@ pub(crate) fn measure() -> Vec<Row> {
         ),
         Row::number(
             "peak memory of the process, all 10,000 shard maps included",
-            peak_memory("self") / MIB,
+            mebibytes(peak_memory("self")),
             " MiB",
             Goal::AtMost(200.0),
         ),

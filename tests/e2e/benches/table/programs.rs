@@ -14,8 +14,10 @@ pub(crate) enum Program {
     Missing(String),
 }
 
-/// Bytes of a mebibyte.
-pub(crate) const MIB: f64 = 1_048_576.0;
+/// Bytes in mebibytes.
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
 
 pub(crate) async fn measure() -> Vec<Row> {
     let mut rows = vec![];
@@ -94,22 +96,6 @@ pub(crate) fn program(name: &str) -> Program {
 /// An address whose port was free a moment ago.
 pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-/// Bytes of a process that are in memory. `process` is a number, or `self`.
-pub(crate) fn memory(process: &str) -> f64 {
-    in_status(process, "VmRSS:")
-}
-
-/// The most bytes of a process that were in memory.
-pub(crate) fn peak_memory(process: &str) -> f64 {
-    in_status(process, "VmHWM:")
-}
-
-fn in_status(process: &str, field: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
 }
 
 /// The time that a process has spent on processors, in steps of 10 ms.

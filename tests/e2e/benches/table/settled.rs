@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::cluster::TestCluster;
+use e2e::process::{memory, peak_memory};
 use e2e::until::until;
 use serde_json::Value;
 
-use crate::programs::{MIB, Program, Running, free_address, memory, peak_memory, processor_time, program};
+use crate::programs::{Program, Running, free_address, mebibytes, processor_time, program};
 use crate::row::{Goal, Row};
 
 pub(crate) async fn measure() -> Vec<Row> {
@@ -25,16 +26,16 @@ pub(crate) async fn measure() -> Vec<Row> {
     let resident = memory(&few.running.0.id().to_string());
     drop(few);
 
-    add_databases(&cluster, 10_000);
+    cluster.add_databases(10_000);
     let many = Agent::start(&agent, &cluster);
     many.until_settled().await;
     let peak = peak_memory(&many.running.0.id().to_string());
     vec![
-        Row::number("memory of a settled agent", resident / MIB, " MiB", Goal::AtMost(12.0)),
+        Row::number("memory of a settled agent", mebibytes(resident), " MiB", Goal::AtMost(12.0)),
         Row::number("processor of a settled agent", busy * 100.0, " %", Goal::AtMost(0.05)),
         Row::number(
             "peak memory of an agent that reads 10,000 databases",
-            peak / MIB,
+            mebibytes(peak),
             " MiB",
             Goal::AtMost(16.0),
         ),
@@ -75,16 +76,6 @@ impl Agent {
         })
         .await;
     }
-}
-
-/// Adds databases to the node, as if users had created them.
-fn add_databases(cluster: &TestCluster, count: usize) {
-    let mut volume = cluster.node(0).volume();
-    for number in 0..count {
-        volume.dbs.copy("_users", &format!("tenant-{number:05}"));
-    }
-    cluster.node(0).mount(volume);
-    cluster.node(0).start().unwrap();
 }
 
 const WATCHED: Duration = Duration::from_secs(60);

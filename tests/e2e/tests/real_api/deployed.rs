@@ -12,6 +12,7 @@ use contract::objects;
 use e2e::control_plane::CONFIGURATION;
 use e2e::envtest::{Answer, Envtest, User};
 use e2e::manifest::{self, EXAMPLE};
+use e2e::process::{memory, peak_memory};
 use e2e::until::until;
 use reqwest::Method;
 use rustls::pki_types::pem::PemObject as _;
@@ -303,11 +304,8 @@ impl Replica {
 
     /// Its current and its peak memory, in MiB.
     pub(crate) fn memory(&self) -> [u64; 2] {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        ["VmRSS:", "VmHWM:"].map(|name| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-        })
+        let process = self.child.id().unwrap().to_string();
+        [memory(&process), peak_memory(&process)].map(|bytes| bytes >> 20)
     }
 
     /// Stops it as Kubernetes does: no new calls are routed to it, and it gets SIGTERM.
